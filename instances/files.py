@@ -1,0 +1,151 @@
+"""Layer and mask files: safetensors, read eagerly, checked whole, written atomically.
+
+Layer file: tensors `weight` (d_out, d_in), `gram` (d_in, d_in), optional `gram_eval`; metadata
+`format = maskgap-layer/1` and free keys. Mask file: bool `mask` (d_out, d_in), True = kept;
+metadata `format = maskgap-mask/1`, pattern, solver, digest of the layer and, where only some rows
+were solved, `rows = A:B` (the rows outside are all kept). Any float dtype is read, bfloat16 too.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, deserialize
+from safetensors.numpy import save
+
+from instances.errors import InputError
+from instances.groups import Mask
+from instances.layer import Layer
+
+LAYER_FORMAT = "maskgap-layer/1"
+MASK_FORMAT = "maskgap-mask/1"
+
+_DTYPES = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "I64": np.dtype("<i8"),
+    "I32": np.dtype("<i4"),
+    "I16": np.dtype("<i2"),
+    "U8": np.dtype("u1"),
+    "BOOL": np.dtype("?"),
+}
+
+
+def read_tensors(path: Path) -> tuple[dict[str, NDArray[np.generic]], dict[str, str]]:
+    """All tensors and the metadata of a safetensors file; bfloat16 comes back as float32.
+
+    Raises InputError when the file is missing, unreadable, truncated or not safetensors.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    try:
+        tensors = {name: _decode(entry) for name, entry in deserialize(raw)}
+        header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{path}: not a complete safetensors file ({error}); write it again"
+        ) from None
+    return tensors, dict(header.get("__metadata__", {}))
+
+
+def _decode(entry: Mapping[str, object]) -> NDArray[np.generic]:
+    data, shape = entry["data"], entry["shape"]
+    assert isinstance(data, bytes | bytearray) and isinstance(shape, list)
+    if entry["dtype"] == "BF16":  # numpy has no bfloat16: it is the upper half of a float32
+        upper = np.frombuffer(data, dtype="<u2").astype(np.uint32) << np.uint32(16)
+        return upper.view(np.float32).reshape(shape)
+    dtype = _DTYPES.get(str(entry["dtype"]))
+    if dtype is None:
+        raise ValueError(f"dtype {entry['dtype']} is not supported")
+    return np.frombuffer(data, dtype=dtype).reshape(shape).copy()
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, NDArray[np.generic]], meta: Mapping[str, str]
+) -> None:
+    """Write a safetensors file so that a reader sees the old file or the whole new one."""
+    contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    write_atomically(path, save(contiguous, metadata=dict(meta)))
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file by one rename, after its data have reached the disk. Raises InputError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, 0o644)
+            os.replace(name, path)
+        except BaseException:
+            os.unlink(name)
+            raise
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def read_layer(path: Path) -> Layer:
+    """Read and validate a layer file. Raises InputError naming the file and what was expected."""
+    tensors, meta = read_tensors(path)
+    _expect_format(path, meta, LAYER_FORMAT)
+    for name in ("weight", "gram"):
+        if name not in tensors:
+            raise InputError(
+                f"{path}: tensor '{name}' is missing; a layer file holds weight and gram"
+            )
+    return Layer.from_arrays(
+        tensors["weight"], tensors["gram"], tensors.get("gram_eval"), meta, str(path)
+    )
+
+
+def write_layer(path: Path, layer: Layer, dtype: type[np.floating] = np.float64) -> None:
+    """Write a layer file; `dtype` is the stored precision of all tensors."""
+    tensors = {"weight": layer.weight.astype(dtype), "gram": layer.gram.astype(dtype)}
+    if layer.gram_eval is not None:
+        tensors["gram_eval"] = layer.gram_eval.astype(dtype)
+    write_tensors(path, tensors, {**layer.meta, "format": LAYER_FORMAT})
+
+
+def read_mask(path: Path, layer: Layer) -> Mask:
+    """The (d_out, d_in) mask of a mask file, True = kept, checked to belong to the layer.
+
+    Raises InputError when the shape, the dtype or the layer's digest differs. Whether it meets a
+    pattern is for `Problem.of` to say.
+    """
+    tensors, meta = read_tensors(path)
+    _expect_format(path, meta, MASK_FORMAT)
+    mask = tensors.get("mask")
+    if mask is None or mask.dtype != np.bool_ or mask.shape != layer.weight.shape:
+        found = "none" if mask is None else f"{mask.dtype} {mask.shape}"
+        raise InputError(
+            f"{path}: expected a bool tensor 'mask' of shape {layer.weight.shape}, found {found}"
+        )
+    if meta.get("digest", layer.digest) != layer.digest:
+        raise InputError(f"{path}: this mask belongs to another layer than {layer.name}")
+    return mask.astype(np.bool_)
+
+
+def write_mask(
+    path: Path, mask: Mask, layer: Layer, pattern: str, solver: str, rows: range
+) -> None:
+    """Write a mask file for a layer, of which the half-open range `rows` was solved."""
+    meta = {"format": MASK_FORMAT, "pattern": pattern, "solver": solver, "digest": layer.digest}
+    if len(rows) < layer.d_out:
+        meta["rows"] = f"{rows.start}:{rows.stop}"
+    write_tensors(path, {"mask": mask}, meta)
+
+
+def _expect_format(path: Path, meta: Mapping[str, str], wanted: str) -> None:
+    if meta.get("format") != wanted:
+        found = meta.get("format", "none")
+        raise InputError(f"{path}: metadata 'format' is {found}, expected {wanted}")

@@ -1,0 +1,156 @@
+"""A layer to prune: weights W (d_out, d_in) and the Gram matrix G = X X^T (d_in, d_in) of its inputs.
+
+X (d_in, tokens) holds the calibration inputs, so the pruning error of a mask M (True = kept) is
+
+    || W X - (M * W) X ||_F^2  =  sum over rows w of  r G r^T,   r = w * (1 - m).
+
+Nothing here chooses a mask. Arrays are validated once, at the door: finite, matching shapes, Gram
+symmetric up to rounding (then symmetrised) and not clearly indefinite. A singular Gram is valid.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import ArrayLike, NDArray
+
+from instances.errors import InputError
+from instances.groups import Matrix
+
+SYMMETRY_TOLERANCE = 1e-5
+"""Largest |G - G^T| accepted, as a share of max |G| (float32 sums differ in their last bits)."""
+
+INDEFINITE_TOLERANCE = 1e-5
+"""A Gram is refused when its least eigenvalue lies below minus this share of its trace."""
+
+LARGEST_ENTRY = 1e100
+"""Entries beyond this could overflow a sum of products in float64."""
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One linear layer with the second moments of its inputs.
+
+    weight: (d_out, d_in) float64. gram: (d_in, d_in) float64, symmetric, positive semidefinite up
+    to rounding, in squared input units summed over tokens. gram_eval: the same from held-out text,
+    or None. meta: free text keys (model, layer, tokens, ...). name: where it came from, for errors.
+    """
+
+    weight: Matrix
+    gram: Matrix
+    gram_eval: Matrix | None = None
+    meta: Mapping[str, str] = field(default_factory=dict)
+    name: str = "layer"
+
+    @staticmethod
+    def from_arrays(
+        weight: ArrayLike,
+        gram: ArrayLike,
+        gram_eval: ArrayLike | None = None,
+        meta: Mapping[str, str] | None = None,
+        name: str = "layer",
+    ) -> "Layer":
+        """Validate arrays of any real dtype and make a layer; the inputs are not changed.
+
+        Raises InputError naming the array and, where there is one, the offending row and column.
+        """
+        weights = _matrix(weight, "weight", name)
+        d_in = weights.shape[1]
+        grams = _gram(gram, "gram", d_in, name)
+        held_out = None if gram_eval is None else _gram(gram_eval, "gram_eval", d_in, name)
+        return Layer(weights, grams, held_out, dict(meta or {}), name)
+
+    @property
+    def d_out(self) -> int:
+        """Number of rows (output features)."""
+        return self.weight.shape[0]
+
+    @property
+    def d_in(self) -> int:
+        """Number of columns (input features)."""
+        return self.weight.shape[1]
+
+    @cached_property
+    def gram_unit(self) -> tuple[Matrix, int]:
+        """(G / 2^e, e) with the largest diagonal entry in [1/2, 1); e = 0 for a zero Gram."""
+        exponent = unit_exponent(float(self.gram.diagonal().max()))
+        return np.ldexp(self.gram, -exponent), exponent
+
+    @cached_property
+    def gram_digest(self) -> str:
+        """sha256 of the Gram as little-endian float64."""
+        return array_digest(self.gram)
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of weight and Gram: what a mask or proof of this layer belongs to."""
+        text = f"{array_digest(self.weight)}:{self.gram_digest}"
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def unit_exponent(value: float) -> int:
+    """The e with value / 2^e in [1/2, 1); 0 for value 0."""
+    return int(np.frexp(value)[1]) if value > 0 else 0
+
+
+def array_digest(array: NDArray[np.float64] | NDArray[np.bool_]) -> str:
+    """sha256 of an array's shape and little-endian contents (hex)."""
+    little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
+    digest = hashlib.sha256(f"{array.dtype.kind}{array.shape}".encode())
+    digest.update(little.data)
+    return digest.hexdigest()
+
+
+def _matrix(values: ArrayLike, what: str, name: str) -> Matrix:
+    raw = np.asarray(values)
+    if raw.ndim != 2 or 0 in raw.shape:
+        raise InputError(f"{name}: {what} must be a non-empty matrix, but its shape is {raw.shape}")
+    if raw.dtype.kind not in "fiu":
+        raise InputError(f"{name}: {what} must hold real numbers, but its dtype is {raw.dtype}")
+    matrix = np.array(raw, dtype=np.float64, order="C")
+    bad = ~(np.abs(matrix) <= LARGEST_ENTRY)
+    if bad.any():
+        row, column = (int(i) for i in np.argwhere(bad)[0])
+        raise InputError(
+            f"{name}: {what} row {row}, column {column} is {matrix[row, column]}; "
+            f"expected finite numbers of size at most {LARGEST_ENTRY:g}"
+        )
+    return matrix
+
+
+def _gram(values: ArrayLike, what: str, d_in: int, name: str) -> Matrix:
+    gram = _matrix(values, what, name)
+    if gram.shape != (d_in, d_in):
+        raise InputError(
+            f"{name}: {what} must have shape ({d_in}, {d_in}) to match the weight's {d_in} columns, "
+            f"but its shape is {gram.shape}"
+        )
+    skew = np.abs(gram - gram.T)
+    row, column = divmod(int(skew.argmax()), d_in)
+    if skew[row, column] > SYMMETRY_TOLERANCE * np.abs(gram).max():
+        raise InputError(
+            f"{name}: {what} is not symmetric: entries ({row}, {column}) and ({column}, {row}) "
+            f"are {gram[row, column]:g} and {gram[column, row]:g}"
+        )
+    gram = 0.5 * (gram + gram.T)
+    negative = int(gram.diagonal().argmin())
+    shift = INDEFINITE_TOLERANCE * float(gram.trace())
+    if gram[negative, negative] < -shift or shift < 0:
+        raise InputError(
+            f"{name}: {what} is not positive semidefinite: diagonal entry {negative} is "
+            f"{gram[negative, negative]:g}; expected X X^T"
+        )
+    shifted = gram.copy()
+    # A zero Gram is legal; the tiny floor keeps its factorisation defined.
+    shifted[np.diag_indices(d_in)] += shift + np.finfo(np.float64).tiny
+    try:
+        scipy.linalg.cholesky(shifted, lower=True, overwrite_a=True, check_finite=False)
+    except scipy.linalg.LinAlgError:
+        raise InputError(
+            f"{name}: {what} is indefinite: its least eigenvalue lies below "
+            f"-{INDEFINITE_TOLERANCE:g} times its trace; expected X X^T, summed in float32 or better"
+        ) from None
+    return gram

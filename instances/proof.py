@@ -1,0 +1,176 @@
+"""The format of a proof that no legal mask of a row beats a stated bound. Nothing here finds or
+checks one.
+
+Convex function. For a diagonal u and one multiplier vector alpha_g per budget group (indicator e_g,
+budget k_g), on every legal binary z the scaled loss z^T Q z equals
+
+    F(z) = z^T P z + q^T z,   P = Q - Diag(u) + sum_g (alpha_g e_g^T + e_g alpha_g^T) / 2,
+                              q = u - sum_g k_g alpha_g.
+
+Leaves. The legal set is split by a binary tree, stored in preorder: `branch[t]` is the column split
+at node t (first child: kept, second child: pruned) or -1 at a leaf. A leaf stores one point x and
+the number of a function; when that F is convex, its bound is the least value of the linearisation
+
+    F(x) + min over legal v of the leaf of grad F(x) . (v - x).
+
+A leaf that has one mask left needs neither: its function is -1 and its loss is the bound. The
+bound proved is the least over the leaves. An enumeration proof has no tree: the checker lists all
+legal masks itself, which it does for rows of few masks.
+
+On disk: one safetensors file, metadata `format = maskgap-proof/1`, and a sha256 over everything in
+it, so that a damaged file is told from a false one.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from instances.errors import InputError, ProofError
+from instances.files import read_tensors, write_tensors
+from instances.groups import Mask, Matrix, Vector
+
+PROOF_FORMAT = "maskgap-proof/1"
+
+
+class ProofKind(StrEnum):
+    """How the bound is to be derived again."""
+
+    ENUMERATION = "enumeration"
+    LEAVES = "leaves"
+
+
+@dataclass(frozen=True, eq=False)
+class ConvexFunction:
+    """Multipliers of one convex function. u: (n,) float64; alpha: (groups, n) float64."""
+
+    u: Vector
+    alpha: Matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Leaves:
+    """A tree in preorder and its leaves in the same order.
+
+    branch: (nodes,) int32; function: (leaves,) int16; points: (leaves with a function, n) float32.
+    """
+
+    functions: tuple[ConvexFunction, ...]
+    branch: NDArray[np.int32]
+    function: NDArray[np.int16]
+    points: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class RowProof:
+    """A proof for one row.
+
+    row: its number in the layer. problem: digest of the RowProblem. bound: the stated lower bound,
+    in units of the layer's loss. mask: the incumbent (n,), True = kept, or None. leaves: None for
+    an enumeration.
+    """
+
+    row: int
+    problem: str
+    bound: float
+    mask: Mask | None
+    kind: ProofKind
+    leaves: Leaves | None = None
+
+
+def root_leaves(function: ConvexFunction, point: Vector) -> Leaves:
+    """The tree of one leaf: the bound of a relaxation without branching."""
+    return Leaves(
+        functions=(function,),
+        branch=np.array([-1], dtype=np.int32),
+        function=np.array([0], dtype=np.int16),
+        points=np.clip(point, 0.0, 1.0).astype(np.float32)[None, :],
+    )
+
+
+def write_proof(path: Path, rows: Sequence[RowProof]) -> None:
+    """Write the proofs of one or more rows into one self-contained file."""
+    tensors: dict[str, NDArray[np.generic]] = {}
+    heads: list[dict[str, object]] = []
+    for proof in rows:
+        key = f"row{proof.row}"
+        head: dict[str, object] = {
+            "row": proof.row,
+            "problem": proof.problem,
+            "bound": proof.bound.hex(),
+            "kind": str(proof.kind),
+        }
+        if proof.mask is not None:
+            tensors[f"{key}.mask"] = proof.mask
+        if proof.leaves is not None:
+            head["functions"] = len(proof.leaves.functions)
+            for i, function in enumerate(proof.leaves.functions):
+                tensors[f"{key}.u{i}"] = function.u
+                tensors[f"{key}.alpha{i}"] = function.alpha
+            tensors[f"{key}.branch"] = proof.leaves.branch
+            tensors[f"{key}.function"] = proof.leaves.function
+            tensors[f"{key}.points"] = proof.leaves.points
+        heads.append(head)
+    meta = {"format": PROOF_FORMAT, "rows": json.dumps(heads)}
+    write_tensors(path, tensors, {**meta, "digest": _digest(tensors, meta)})
+
+
+def read_proof(path: Path) -> list[RowProof]:
+    """Read a proof file. Raises ProofError when it is missing, damaged or of another format."""
+    try:
+        tensors, meta = read_tensors(path)
+    except InputError as error:
+        raise ProofError(str(error)) from None
+    stated = meta.pop("digest", "")
+    if meta.get("format") != PROOF_FORMAT:
+        raise ProofError(f"{path}: metadata 'format' is not {PROOF_FORMAT}")
+    if stated != _digest(tensors, meta):
+        raise ProofError(f"{path}: its contents do not match its digest: the file was altered")
+    try:
+        return [_row(head, tensors) for head in json.loads(meta["rows"])]
+    except (KeyError, ValueError, TypeError) as error:
+        raise ProofError(f"{path}: a part of the proof is missing or malformed ({error})") from None
+
+
+def _row(head: Mapping[str, object], tensors: Mapping[str, NDArray[np.generic]]) -> RowProof:
+    row = int(str(head["row"]))
+    key = f"row{row}"
+    kind = ProofKind(str(head["kind"]))
+    leaves = None
+    if kind is ProofKind.LEAVES:
+        functions = tuple(
+            ConvexFunction(
+                tensors[f"{key}.u{i}"].astype(np.float64),
+                tensors[f"{key}.alpha{i}"].astype(np.float64),
+            )
+            for i in range(int(str(head["functions"])))
+        )
+        leaves = Leaves(
+            functions,
+            tensors[f"{key}.branch"].astype(np.int32),
+            tensors[f"{key}.function"].astype(np.int16),
+            tensors[f"{key}.points"].astype(np.float32),
+        )
+    mask = tensors.get(f"{key}.mask")
+    return RowProof(
+        row=row,
+        problem=str(head["problem"]),
+        bound=float.fromhex(str(head["bound"])),
+        mask=None if mask is None else mask.astype(np.bool_),
+        kind=kind,
+        leaves=leaves,
+    )
+
+
+def _digest(tensors: Mapping[str, NDArray[np.generic]], meta: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name])
+        digest.update(f"{name}:{array.dtype.str}:{array.shape}".encode())
+        digest.update(array.data)
+    return digest.hexdigest()

@@ -1,0 +1,196 @@
+"""What a solver is given and what it returns.
+
+A solver minimises the scaled loss z^T Q z of a row over legal masks, under one absolute deadline
+that covers building the model too. It knows no file, no plot and no clock but that deadline. It
+returns an `Answer` whose numbers are claims: only the certificate makes numbers that are reported.
+Row solvers work in the units of `RowProblem.quad`; batch solvers in those of the layer's loss.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Protocol
+
+from instances.groups import Mask
+from instances.problem import Problem, RowProblem
+from instances.proof import RowProof
+
+
+class Stop(StrEnum):
+    """Why a run ended. None of these says that an answer is optimal."""
+
+    FINISHED = "finished"
+    GAP = "gap"
+    TIME = "time"
+    NODES = "nodes"
+    ITERATIONS = "iterations"
+    MEMORY = "memory"
+    INTERRUPTED = "interrupted"
+    REFUSED = "refused"
+    CRASHED = "crashed"
+
+
+class Deadline:
+    """An absolute end on the monotonic clock, shared by all stages; an interrupt moves it to now."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.perf_counter() + seconds
+        self.interrupted = False
+
+    def remaining(self) -> float:
+        """Seconds left, never negative."""
+        return 0.0 if self.interrupted else max(0.0, self._end - time.perf_counter())
+
+    def expired(self) -> bool:
+        """Whether nothing is left."""
+        return self.remaining() <= 0.0
+
+    def interrupt(self) -> None:
+        """End the run at its next look at the deadline."""
+        self.interrupted = True
+
+    def stop(self) -> Stop:
+        """The reason to give when this deadline ended the run."""
+        return Stop.INTERRUPTED if self.interrupted else Stop.TIME
+
+
+@dataclass(frozen=True, slots=True)
+class TracePoint:
+    """A moment of a run: seconds since its start, best objective and bound claimed by then."""
+
+    seconds: float
+    objective: float | None
+    bound: float | None
+
+
+class Journal:
+    """What a run notes while it goes on: incumbents, bounds, counters and the time of each phase.
+
+    `listener` is called with each improving mask and objective, and with each bound (mask None),
+    so that what a killed run had found is kept.
+    """
+
+    def __init__(self, listener: Callable[[Mask | None, float], None] | None = None) -> None:
+        self._start = time.perf_counter()
+        self._listener = listener
+        self.points: list[TracePoint] = []
+        self.phases: dict[str, float] = {}
+
+    def _last(self) -> TracePoint:
+        return self.points[-1] if self.points else TracePoint(0.0, None, None)
+
+    def _note(self, objective: float | None, bound: float | None) -> None:
+        self.points.append(TracePoint(time.perf_counter() - self._start, objective, bound))
+
+    def incumbent(self, mask: Mask, objective: float) -> None:
+        """Note a legal mask; kept only when it improves on the last."""
+        last = self._last()
+        if last.objective is None or objective < last.objective:
+            self._note(objective, last.bound)
+            if self._listener is not None:
+                self._listener(mask, objective)
+
+    def bound(self, bound: float) -> None:
+        """Note a lower bound; kept only when it improves on the last."""
+        last = self._last()
+        if last.bound is None or bound > last.bound:
+            self._note(last.objective, bound)
+            if self._listener is not None:
+                self._listener(None, bound)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Add the time spent inside to a phase: 'build' (scaling, SDP, model) or 'warmup'."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            self.phases[name] = self.phases.get(name, 0.0) + spent
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a run may use.
+
+    deadline: absolute, for all stages. gap: relative gap at which a proving solver may stop.
+    threads: at most so many. device: a torch device. journal: where the run reports.
+    """
+
+    deadline: Deadline
+    gap: float = 1e-6
+    threads: int = 1
+    device: str = "cpu"
+    journal: Journal = field(default_factory=Journal)
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a solver says.
+
+    mask: (n,) bool, True = kept, or None when it has none. claimed_objective, claimed_bound: its
+    own words, or None. counters: nodes, swaps, oracle_calls where they apply. notes: facts for the
+    record (damping used, native status). proof: a proof of its bound, or None.
+    """
+
+    mask: Mask | None
+    stop: Stop
+    claimed_objective: float | None = None
+    claimed_bound: float | None = None
+    counters: dict[str, int] = field(default_factory=dict)
+    notes: dict[str, str | float] = field(default_factory=dict)
+    proof: RowProof | None = None
+    trace: tuple[TracePoint, ...] = ()
+    build_s: float = 0.0
+    warmup_s: float = 0.0
+    solve_s: float = 0.0
+
+
+class Solver(Protocol):
+    """Solves one row."""
+
+    def solve(self, problem: RowProblem, limits: Limits, seed: int) -> Answer:
+        """Answer in the units of `problem.quad`. Raises Refused for a problem it does not take."""
+        ...
+
+
+class BatchSolver(Protocol):
+    """Solves all rows of a problem at once."""
+
+    def solve_rows(self, problem: Problem, limits: Limits, seed: int) -> list[Answer]:
+        """One answer a row, in units of the layer's loss. Raises Refused."""
+        ...
+
+
+def solve_row(solver: Solver, problem: RowProblem, limits: Limits, seed: int) -> Answer:
+    """Run a row solver, time its phases, and scale its claims back once."""
+    start = time.perf_counter()
+    answer = solver.solve(problem, limits, seed)
+    wall = time.perf_counter() - start
+
+    def back(value: float | None) -> float | None:
+        return None if value is None else problem.rescale(value)
+
+    return replace(
+        _timed(answer, limits.journal, wall),
+        claimed_objective=back(answer.claimed_objective),
+        claimed_bound=back(answer.claimed_bound),
+        trace=tuple(
+            TracePoint(p.seconds, back(p.objective), back(p.bound)) for p in limits.journal.points
+        ),
+    )
+
+
+def solve_batch(solver: BatchSolver, problem: Problem, limits: Limits, seed: int) -> list[Answer]:
+    """Run a batch solver; the wall time of the batch is repeated in each of its rows."""
+    start = time.perf_counter()
+    answers = solver.solve_rows(problem, limits, seed)
+    wall = time.perf_counter() - start
+    return [_timed(answer, limits.journal, wall) for answer in answers]
+
+
+def _timed(answer: Answer, journal: Journal, wall: float) -> Answer:
+    build, warmup = journal.phases.get("build", 0.0), journal.phases.get("warmup", 0.0)
+    return replace(answer, build_s=build, warmup_s=warmup, solve_s=wall - build - warmup)

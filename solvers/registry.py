@@ -1,0 +1,191 @@
+"""The register of solvers: explicit, lazily imported, with what each handles and whether it proves.
+
+Adding a solver is one module with a frozen dataclass (its fields are its settings) and one line in
+`SPECS`. Nothing is imported until a solver is built, so listing them loads no native library.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import cast, get_type_hints
+
+from instances.errors import InputError
+from instances.patterns import PATTERN_KINDS
+from solvers.base import BatchSolver, Solver
+
+ALL_PATTERNS = tuple(PATTERN_KINDS.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One entry of the register.
+
+    proves: it can give a lower bound that reaches the optimum. bound_only: it gives a bound and no
+    mask of its own. batched: it takes all rows at once. randomised: its answer depends on the seed.
+    requires: the modules it imports, with the package to install for each.
+    """
+
+    name: str
+    target: str
+    summary: str
+    proves: bool = False
+    bound_only: bool = False
+    batched: bool = False
+    randomised: bool = False
+    requires: tuple[tuple[str, str], ...] = ()
+    patterns: tuple[str, ...] = ALL_PATTERNS
+
+    @property
+    def missing(self) -> str | None:
+        """Why it cannot run here ('pip install ...'), or None when it can."""
+        for module, package in self.requires:
+            if find_spec(module) is None:
+                return f"pip install {package}"
+        return None
+
+
+_SCIP = (("pyscipopt", "pyscipopt"),)
+_HIGHS = (("highspy", "highspy"),)
+_CVXPY = (("cvxpy", "cvxpy"),)
+
+_ENTRIES = (
+    Spec(
+        "exhaustive",
+        "solvers.exhaustive:Exhaustive",
+        "every legal mask, up to 24 columns",
+        proves=True,
+    ),
+    Spec(
+        "random",
+        "solvers.scoring:Random",
+        "uniformly random legal mask",
+        batched=True,
+        randomised=True,
+    ),
+    Spec("magnitude", "solvers.scoring:Magnitude", "prune the smallest |w|", batched=True),
+    Spec("wanda", "solvers.scoring:Wanda", "prune the smallest |w| times input norm", batched=True),
+    Spec("ria", "solvers.scoring:Ria", "relative importance and activations", batched=True),
+    Spec("obs", "solvers.scoring:Obs", "Optimal Brain Surgeon saliency", batched=True),
+    Spec(
+        "swap",
+        "solvers.swap:Swap",
+        "1-swap local search (SparseSwaps), batched in torch",
+        batched=True,
+        requires=(("torch", "torch"),),
+    ),
+    Spec(
+        "scip-miqp",
+        "solvers.scip:ScipMiqp",
+        "SCIP, quadratic epigraph",
+        proves=True,
+        requires=_SCIP,
+    ),
+    Spec(
+        "scip-factor",
+        "solvers.scip:ScipFactor",
+        "SCIP, factor form with a diagonal shift",
+        proves=True,
+        requires=_SCIP,
+    ),
+    Spec(
+        "highs-milp",
+        "solvers.highs_milp:HighsMilp",
+        "HiGHS, products linearised with RLT rows",
+        proves=True,
+        requires=_HIGHS,
+    ),
+    Spec(
+        "highs-oa",
+        "solvers.highs_oa:HighsOuterApproximation",
+        "HiGHS, multi-tree outer approximation",
+        proves=True,
+        requires=_HIGHS,
+    ),
+    Spec(
+        "cvxpy-miqp",
+        "solvers.cvxpy_miqp:CvxpyMiqp",
+        "cvxpy model through SCIP",
+        proves=True,
+        requires=_CVXPY + _SCIP,
+    ),
+    Spec(
+        "qp-bound",
+        "solvers.relaxations:QpBound",
+        "convex QP relaxation: bound with proof",
+        bound_only=True,
+        requires=_CVXPY,
+    ),
+    Spec(
+        "sdp-bound",
+        "solvers.relaxations:SdpBound",
+        "SDP relaxation by cvxpy, dual repaired: bound with proof",
+        bound_only=True,
+        requires=_CVXPY,
+    ),
+    Spec(
+        "gurobi",
+        "solvers.gurobi:Gurobi",
+        "Gurobi MIQP (optional, its licence limits size)",
+        proves=True,
+        requires=(("gurobipy", "gurobipy"),),
+    ),
+)
+
+
+def _register(entries: tuple[Spec, ...]) -> dict[str, Spec]:
+    table: dict[str, Spec] = {}
+    for spec in entries:
+        if spec.name in table:
+            raise ValueError(f"solver {spec.name} is registered twice")
+        table[spec.name] = spec
+    return table
+
+
+SPECS: dict[str, Spec] = _register(_ENTRIES)
+
+
+def spec_of(name: str) -> Spec:
+    """The entry of a solver. Raises InputError that lists the names."""
+    if name not in SPECS:
+        raise InputError(f"no solver '{name}'; the solvers are {', '.join(SPECS)}")
+    return SPECS[name]
+
+
+def build(name: str, settings: Mapping[str, object] | None = None) -> Solver | BatchSolver:
+    """Make a solver with the given settings; strings are converted to the type of the field.
+
+    Raises InputError for an unknown solver, setting or value. The module is imported here, so the
+    caller checks `Spec.missing` first.
+    """
+    module, _, attribute = spec_of(name).target.partition(":")
+    factory = getattr(import_module(module), attribute)
+    hints = get_type_hints(factory)
+    known = {f.name: hints[f.name] for f in dataclasses.fields(factory)}
+    values: dict[str, object] = {}
+    for key, value in (settings or {}).items():
+        if key not in known:
+            have = ", ".join(known) or "none"
+            raise InputError(f"solver '{name}' has no setting '{key}'; its settings: {have}")
+        values[key] = _convert(value, known[key], name, key)
+    return cast("Solver | BatchSolver", factory(**values))
+
+
+def settings_of(solver: Solver | BatchSolver) -> dict[str, object]:
+    """All settings of a built solver, defaults included, by name in sorted order."""
+    return dict(sorted(dataclasses.asdict(solver).items()))  # type: ignore[call-overload]
+
+
+def _convert(value: object, wanted: type, solver: str, key: str) -> object:
+    text = str(value).strip()
+    try:
+        if wanted is bool and text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        if wanted in (int, float, str):
+            return wanted(text)
+    except ValueError:
+        pass
+    raise InputError(
+        f"solver '{solver}': setting {key}={text} is not a {getattr(wanted, '__name__', wanted)}"
+    )
