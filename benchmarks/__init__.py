@@ -1,0 +1,1 @@
+"""What it is worth: runs, certificates, records, tables, figures, the command."""

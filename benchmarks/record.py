@@ -142,7 +142,7 @@ def read_records(path: Path) -> tuple[list[Record], int]:
         except (ValueError, ValidationError) as error:
             first = str(error).splitlines()[0]
             raise InputError(
-                f"{path}: line {number} is not a record ({first}); mend or remove it, or use --fresh"
+                f"{path}: line {number} is not a record ({first}); mend it or use --fresh"
             ) from None
         if record.schema_version > SCHEMA:
             raise InputError(

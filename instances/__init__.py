@@ -1,0 +1,1 @@
+"""What is solved: layers, row problems, patterns, files, the format of a proof."""

@@ -13,5 +13,5 @@ class ProofError(MaskgapError):
     """A proof is unreadable, belongs to another problem, or does not hold."""
 
 
-class Refused(MaskgapError):
+class Refused(MaskgapError):  # noqa: N818 - a refusal is an answer, not a fault
     """A solver states in words why it does not take a problem (too large, package absent, ...)."""

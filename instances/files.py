@@ -11,6 +11,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from instances.layer import Layer
 LAYER_FORMAT = "maskgap-layer/1"
 MASK_FORMAT = "maskgap-mask/1"
 
-_DTYPES = {
+_DTYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
     "F16": np.dtype("<f2"),
@@ -46,7 +47,8 @@ def read_tensors(path: Path) -> tuple[dict[str, NDArray[np.generic]], dict[str, 
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
     try:
-        tensors = {name: _decode(entry) for name, entry in deserialize(raw)}
+        entries: list[tuple[str, dict[str, Any]]] = deserialize(raw)  # type: ignore[no-untyped-call]
+        tensors = {name: _decode(**entry) for name, entry in entries}
         header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
     except (SafetensorError, ValueError, KeyError) as error:
         raise InputError(
@@ -55,16 +57,14 @@ def read_tensors(path: Path) -> tuple[dict[str, NDArray[np.generic]], dict[str, 
     return tensors, dict(header.get("__metadata__", {}))
 
 
-def _decode(entry: Mapping[str, object]) -> NDArray[np.generic]:
-    data, shape = entry["data"], entry["shape"]
-    assert isinstance(data, bytes | bytearray) and isinstance(shape, list)
-    if entry["dtype"] == "BF16":  # numpy has no bfloat16: it is the upper half of a float32
+def _decode(data: bytes, shape: list[int], dtype: str) -> NDArray[np.generic]:
+    if dtype == "BF16":  # numpy has no bfloat16: it is the upper half of a float32
         upper = np.frombuffer(data, dtype="<u2").astype(np.uint32) << np.uint32(16)
         return upper.view(np.float32).reshape(shape)
-    dtype = _DTYPES.get(str(entry["dtype"]))
-    if dtype is None:
-        raise ValueError(f"dtype {entry['dtype']} is not supported")
-    return np.frombuffer(data, dtype=dtype).reshape(shape).copy()
+    if dtype not in _DTYPES:
+        raise ValueError(f"dtype {dtype} is not supported")
+    array: NDArray[np.generic] = np.frombuffer(data, dtype=_DTYPES[dtype]).reshape(shape).copy()
+    return array
 
 
 def write_tensors(

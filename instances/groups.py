@@ -64,7 +64,7 @@ class BudgetGroups:
     @property
     def masks(self) -> int:
         """Number of legal masks, exactly."""
-        return comb(self.size, self.pruned) ** self.count
+        return int(comb(self.size, self.pruned) ** self.count)
 
     def indicator(self) -> Matrix:
         """(count, n) 0/1 matrix; row g is the indicator e_g of group g."""
@@ -107,7 +107,8 @@ class BudgetGroups:
         order = np.argsort(grouped, axis=1, kind="stable")
         rank = np.empty_like(order)
         np.put_along_axis(rank, order, np.arange(self.size)[None, :], axis=1)
-        return ((rank < left[:, None]) & free).ravel() | ones
+        chosen: Mask = ((rank < left[:, None]) & free).ravel() | ones
+        return chosen
 
     def enumerate_pruned(self, chunk: int = 1 << 16) -> Iterator[Mask]:
         """Every legal pruned set once, as (<= chunk, n) bool blocks in a fixed order.
@@ -116,7 +117,7 @@ class BudgetGroups:
         """
         if self.size > ENUMERATION_COLUMNS:
             raise InputError(
-                f"enumeration lists groups of at most {ENUMERATION_COLUMNS} columns, not {self.size}"
+                f"enumeration takes groups of at most {ENUMERATION_COLUMNS} columns, not {self.size}"
             )
         codes = np.arange(1 << self.size, dtype=np.uint32)
         codes = codes[np.bitwise_count(codes) == self.pruned]

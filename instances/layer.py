@@ -66,12 +66,12 @@ class Layer:
     @property
     def d_out(self) -> int:
         """Number of rows (output features)."""
-        return self.weight.shape[0]
+        return int(self.weight.shape[0])
 
     @property
     def d_in(self) -> int:
         """Number of columns (input features)."""
-        return self.weight.shape[1]
+        return int(self.weight.shape[1])
 
     @cached_property
     def gram_unit(self) -> tuple[Matrix, int]:
@@ -125,7 +125,7 @@ def _gram(values: ArrayLike, what: str, d_in: int, name: str) -> Matrix:
     gram = _matrix(values, what, name)
     if gram.shape != (d_in, d_in):
         raise InputError(
-            f"{name}: {what} must have shape ({d_in}, {d_in}) to match the weight's {d_in} columns, "
+            f"{name}: {what} must have shape ({d_in}, {d_in}) to match the weight's columns, "
             f"but its shape is {gram.shape}"
         )
     skew = np.abs(gram - gram.T)

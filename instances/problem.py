@@ -46,7 +46,8 @@ class RowProblem:
     @property
     def weight(self) -> Vector:
         """(n,) float64 weights of the row."""
-        return self.layer.weight[self.row]
+        row: Vector = self.layer.weight[self.row]
+        return row
 
     @cached_property
     def _scaled(self) -> tuple[Matrix, int]:
@@ -77,7 +78,7 @@ class RowProblem:
         return max(0.0, float(self.quad[np.ix_(pruned, pruned)].sum()))
 
     def loss(self, mask: Mask, gram: Matrix | None = None) -> float:
-        """r G r^T in float64 for a mask (n,), True = kept; on another Gram when one is given."""
+        """The loss r G r^T in float64 of a mask (n,), True = kept; on another Gram when one is given."""
         matrix, exponent = self.layer.gram_unit if gram is None else (gram, 0)
         pruned = ~mask
         weight_exponent = unit_exponent(float(np.abs(self.weight).max()))

@@ -1,5 +1,6 @@
-"""The format of a proof that no legal mask of a row beats a stated bound. Nothing here finds or
-checks one.
+"""The format of a proof that no legal mask of a row beats a stated bound.
+
+Nothing here finds or checks one.
 
 Convex function. For a diagonal u and one multiplier vector alpha_g per budget group (indicator e_g,
 budget k_g), on every legal binary z the scaled loss z^T Q z equals

@@ -33,11 +33,16 @@ class Stop(StrEnum):
 
 
 class Deadline:
-    """An absolute end on the monotonic clock, shared by all stages; an interrupt moves it to now."""
+    """An absolute end on the monotonic clock, shared by all stages; an interrupt moves it up."""
 
     def __init__(self, seconds: float) -> None:
-        self._end = time.perf_counter() + seconds
+        self._seconds = seconds
         self.interrupted = False
+        self.restart()
+
+    def restart(self) -> None:
+        """Start the clock now; an interrupt that has come stays."""
+        self._end = time.perf_counter() + self._seconds
 
     def remaining(self) -> float:
         """Seconds left, never negative."""
@@ -116,13 +121,15 @@ class Limits:
     """What a run may use.
 
     deadline: absolute, for all stages. gap: relative gap at which a proving solver may stop.
-    threads: at most so many. device: a torch device. journal: where the run reports.
+    threads: at most so many. device: a torch device. journal: where the run reports. log: whether
+    the solver writes its own log to standard output.
     """
 
     deadline: Deadline
     gap: float = 1e-6
     threads: int = 1
     device: str = "cpu"
+    log: bool = False
     journal: Journal = field(default_factory=Journal)
 
 

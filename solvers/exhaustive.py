@@ -20,7 +20,7 @@ class Exhaustive:
     """Every legal mask."""
 
     def solve(self, problem: RowProblem, limits: Limits, seed: int) -> Answer:
-        """The best mask, the first in enumeration order among equals. Raises Refused past n = 24."""
+        """The best mask, the first listed among equals. Raises Refused past n = 24."""
         if problem.n > ENUMERATION_COLUMNS:
             raise Refused(
                 f"exhaustive takes at most {ENUMERATION_COLUMNS} columns, the row has {problem.n}"

@@ -153,14 +153,23 @@ def spec_of(name: str) -> Spec:
     return SPECS[name]
 
 
+def setting_names(name: str) -> list[str]:
+    """The settings a solver takes. Imports its module."""
+    return [f.name for f in dataclasses.fields(_factory(name))]
+
+
+def _factory(name: str) -> type:
+    module, _, attribute = spec_of(name).target.partition(":")
+    return cast(type, getattr(import_module(module), attribute))
+
+
 def build(name: str, settings: Mapping[str, object] | None = None) -> Solver | BatchSolver:
     """Make a solver with the given settings; strings are converted to the type of the field.
 
     Raises InputError for an unknown solver, setting or value. The module is imported here, so the
     caller checks `Spec.missing` first.
     """
-    module, _, attribute = spec_of(name).target.partition(":")
-    factory = getattr(import_module(module), attribute)
+    factory = _factory(name)
     hints = get_type_hints(factory)
     known = {f.name: hints[f.name] for f in dataclasses.fields(factory)}
     values: dict[str, object] = {}

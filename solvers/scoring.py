@@ -63,6 +63,6 @@ class Obs:
     damping: float = scores.OBS_DAMPING
 
     def solve_rows(self, problem: Problem, limits: Limits, seed: int) -> list[Answer]:
-        """One mask a row; the damping used is noted. Raises Refused when the Gram stays singular."""
+        """One mask a row; notes the damping used. Raises Refused when the Gram stays singular."""
         values, used = scores.obs(problem.layer, self.damping)
         return _answers(problem, values, {"damping": used})

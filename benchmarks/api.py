@@ -1,0 +1,124 @@
+"""The Python interface on arrays: solve and certify, as the command does.
+
+    from benchmarks.api import certify, solve
+
+    rows = solve(weight, gram, "50%", solver="swap")
+    rows[0].certificate.objective, rows[0].answer.mask
+
+Each run has a process of its own, so a native crash or an overrun costs one answer only.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from numpy.typing import ArrayLike
+
+from benchmarks.certify import Certificate, certify_row
+from benchmarks.child import Task
+from benchmarks.environment import cores
+from benchmarks.judge import Judged, judge, rows_of
+from benchmarks.pool import Pool
+from instances.errors import InputError, Refused
+from instances.groups import Mask
+from instances.layer import Layer
+from instances.patterns import parse_pattern
+from instances.problem import Problem
+from solvers import registry
+
+
+def solve(
+    weight: ArrayLike,
+    gram: ArrayLike,
+    pattern: str,
+    solver: str = "swap",
+    settings: Mapping[str, object] | None = None,
+    time_limit: float = 60.0,
+    gap: float = 1e-6,
+    seed: int = 0,
+    threads: int | None = None,
+    device: str = "cpu",
+) -> list[Judged]:
+    """Solve all rows of a layer.
+
+    weight: (d_out, d_in); gram: (d_in, d_in), X X^T; any real dtype. time_limit: seconds per row.
+    Returns one `Judged` a row: the problem, the solver's answer and the certificate. Raises
+    InputError for bad arrays, pattern or settings, Refused when the solver's package is absent.
+    """
+    problem = Problem.of(Layer.from_arrays(weight, gram), parse_pattern(pattern))
+    runs = Runs(problem, solver, dict(settings or {}), time_limit, gap, seed, threads, device)
+    return sorted(runs, key=lambda judged: judged.problem.row)
+
+
+def certify(
+    weight: ArrayLike,
+    gram: ArrayLike,
+    pattern: str,
+    mask: Mask,
+    bounds: ArrayLike | None = None,
+    tolerance: float = 1e-6,
+) -> list[Certificate]:
+    """Judge a mask (d_out, d_in), True = kept, with one claimed lower bound a row, or none."""
+    problem = Problem.of(Layer.from_arrays(weight, gram), parse_pattern(pattern), None, mask)
+    claims = [None] * len(problem) if bounds is None else [float(b) for b in _vector(bounds)]
+    if len(claims) != len(problem):
+        raise InputError(f"{len(claims)} bounds for {len(problem)} rows; give one a row")
+    return [
+        certify_row(row, row.start, claimed_bound=claim, tolerance=tolerance)
+        for row, claim in zip(problem, claims, strict=True)
+    ]
+
+
+def _vector(values: ArrayLike) -> list[float]:
+    import numpy as np
+
+    return [float(value) for value in np.asarray(values, dtype=float).ravel()]
+
+
+class Runs:
+    """The runs of one solver on the rows of a problem, certified as they end, in row order.
+
+    `interrupted` says afterwards whether a signal ended them early.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        solver: str,
+        settings: dict[str, object],
+        time_limit: float,
+        gap: float,
+        seed: int,
+        threads: int | None,
+        device: str = "cpu",
+        log: Path | None = None,
+    ) -> None:
+        spec = registry.spec_of(solver)
+        if spec.missing is not None:
+            raise Refused(f"solver '{solver}' is not installed: {spec.missing}")
+        registry.build(solver, settings)  # a wrong setting is an error before any work
+        width = threads or cores()
+        parts = [problem] if spec.batched else rows_of(problem)
+        self.tasks = [
+            Task(
+                part,
+                solver,
+                settings,
+                seed,
+                time_limit * len(part),
+                gap,
+                width,
+                device,
+                log=None if log is None else log / f"row{part.rows.start}.log",
+            )
+            for part in parts
+        ]
+        self.pool = Pool(1, width, [spec.target.partition(":")[0]])
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal ended the runs early."""
+        return self.pool.interrupted
+
+    def __iter__(self) -> Iterator[Judged]:
+        for index, outcome in self.pool.outcomes(self.tasks):
+            yield from judge(self.tasks[index], outcome)

@@ -1,0 +1,177 @@
+"""What happens inside the process of one run.
+
+The process dies with its parent, pins its threads, caps its memory, turns SIGINT into an interrupt
+of the deadline, and sends messages: started, notes (masks and bounds as they improve, so that a
+killed run leaves what it had), and one last outcome.
+"""
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import cast
+
+from threadpoolctl import threadpool_limits
+
+from instances.errors import MaskgapError, Refused
+from instances.groups import Mask
+from instances.problem import Problem
+from solvers import registry
+from solvers.base import (
+    Answer,
+    BatchSolver,
+    Deadline,
+    Journal,
+    Limits,
+    Solver,
+    Stop,
+    solve_batch,
+    solve_row,
+)
+
+NOTE_INTERVAL_S = 0.05
+"""Bounds may improve at every node; no more than one in this time is sent on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One run: a problem (one row for a row solver), a solver with settings, and its limits.
+
+    limit_s: seconds for the whole task. log: file that takes the solver's own log, or None.
+    """
+
+    problem: Problem
+    solver: str
+    settings: dict[str, object]
+    seed: int = 0
+    limit_s: float = 60.0
+    gap: float = 1e-6
+    threads: int = 1
+    device: str = "cpu"
+    memory_bytes: int | None = None
+    log: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something found on the way: a mask with its claimed objective, or a bound (mask None)."""
+
+    mask: Mask | None
+    value: float
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """How a run ended: one answer a row, and what the process has to say for itself."""
+
+    answers: list[Answer]
+    wall_s: float = 0.0
+    peak_memory_bytes: int | None = None
+    exception: str | None = None
+    traceback: str | None = None
+
+
+@dataclass(eq=False)
+class Started:
+    """Sent when imports are done and the clock starts."""
+
+    pid: int = field(default_factory=os.getpid)
+
+
+def failed(task: Task, stop: Stop, exception: str, trace: str | None = None) -> Outcome:
+    """An outcome without masks, one empty answer a row."""
+    empty = Answer(None, stop, notes={"reason": exception})
+    return Outcome([empty] * len(task.problem), exception=exception, traceback=trace)
+
+
+def run_task(
+    task: Task, journal: Journal | None = None, deadline: Deadline | None = None
+) -> Outcome:
+    """Run a task in this process. A failure of the solver is an outcome, not an exception."""
+    start = time.perf_counter()
+    try:
+        solver = registry.build(task.solver, task.settings)
+        limits = Limits(
+            deadline or Deadline(task.limit_s),
+            task.gap,
+            task.threads,
+            task.device,
+            task.log is not None,
+            journal or Journal(),
+        )
+        if registry.spec_of(task.solver).batched:
+            answers = solve_batch(cast(BatchSolver, solver), task.problem, limits, task.seed)
+        else:
+            (row,) = task.problem
+            answers = [solve_row(cast(Solver, solver), row, limits, task.seed)]
+        outcome = Outcome(answers)
+    except Refused as error:
+        outcome = failed(task, Stop.REFUSED, str(error))
+    except MaskgapError:
+        raise  # the caller's own mistake: an unknown setting, an impossible start
+    except MemoryError as error:
+        outcome = failed(task, Stop.MEMORY, f"out of memory: {error}")
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}"
+        outcome = failed(task, Stop.CRASHED, text, traceback.format_exc())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    scale = 1 if sys.platform == "darwin" else 1024
+    return replace(outcome, wall_s=time.perf_counter() - start, peak_memory_bytes=int(peak) * scale)
+
+
+def child_main(task: Task, connection: Connection) -> None:
+    """Entry point of the process of one run."""
+    _die_with_parent()
+    deadline = Deadline(task.limit_s)
+    signal.signal(signal.SIGINT, lambda *_: deadline.interrupt())
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if task.memory_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (task.memory_bytes, task.memory_bytes))
+    if task.log is not None:
+        _redirect(task.log)
+    spec = registry.spec_of(task.solver)
+    row = None if spec.batched else next(iter(task.problem))
+    last_bound_s = 0.0
+
+    def send(mask: Mask | None, value: float) -> None:
+        nonlocal last_bound_s
+        now = time.perf_counter()
+        if mask is None:
+            if now - last_bound_s < NOTE_INTERVAL_S:
+                return
+            last_bound_s = now
+        connection.send(Note(mask, value if row is None else row.rescale(value)))
+
+    with threadpool_limits(task.threads):
+        try:
+            registry.build(task.solver, task.settings)  # imports stay off the clock
+            connection.send(Started())
+            deadline.restart()
+            outcome = run_task(task, Journal(send), deadline)
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            outcome = failed(task, Stop.CRASHED, text, traceback.format_exc())
+        connection.send(outcome)
+    connection.close()
+
+
+def _redirect(log: Path) -> None:
+    """Send what native code prints to a file; nothing of it may reach the command's output."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to end this process when the one that started it ends (Linux)."""
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:
+            os._exit(1)

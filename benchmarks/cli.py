@@ -1,0 +1,196 @@
+"""The command `maskgap`: options, and one line for every mistake.
+
+Exit codes: 0 done; 1 a row crashed, ended without a mask or is wrong, or a proof does not hold;
+2 bad input, or a solver that refuses; 130 interrupted. Each command imports what it needs when it
+runs, so that `maskgap --help` stays fast.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from instances.errors import MaskgapError
+
+app = typer.Typer(
+    name="maskgap",
+    help="Exact and heuristic solvers for pruning masks, and the gaps between them, certified.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+PatternOption = Annotated[
+    str, typer.Option("--pattern", "-p", help="'50%', 'keep=K' (per row) or 'N:M' (N kept of M).")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One strict JSON object a line.")]
+RunDirectory = Annotated[Path, typer.Argument(help="Directory of a run.", metavar="DIR")]
+
+
+@app.command()
+def solve(
+    file: Annotated[Path, typer.Argument(help="Layer file (*.safetensors).")],
+    pattern: PatternOption,
+    solver: Annotated[str, typer.Option(help="A name listed by `maskgap solvers`.")],
+    rows: Annotated[str | None, typer.Option(help="Half-open range A:B; all rows if absent.")] = (
+        None
+    ),
+    time_limit: Annotated[float, typer.Option(help="Seconds per row.")] = 60.0,
+    gap: Annotated[float, typer.Option(help="Relative gap to stop at, and of the verdict.")] = 1e-6,
+    seed: Annotated[int, typer.Option(help="Seed of randomised solvers.")] = 0,
+    threads: Annotated[int | None, typer.Option(help="Threads; all cores if absent.")] = None,
+    device: Annotated[str, typer.Option(help="Torch device of batched solvers.")] = "cpu",
+    warm_start: Annotated[
+        str | None, typer.Option(help="magnitude, wanda, ria, obs, random, none or a mask file.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Solver setting key=value; may be repeated.")
+    ] = None,
+    proof: Annotated[Path | None, typer.Option(help="Directory that receives proofs.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Mask file to write.")] = None,
+    log: Annotated[Path | None, typer.Option(help="Directory for the solver's own logs.")] = None,
+    json: JsonOption = False,
+) -> int:
+    """Solve rows of a layer with one solver, and certify every answer."""
+    from benchmarks.commands.solve import run
+
+    return run(
+        file, pattern, solver, rows, time_limit, gap, seed, threads, device, warm_start,
+        set_ or [], proof, out, log, json,
+    )  # fmt: skip
+
+
+@app.command()
+def check(
+    proof: Annotated[Path, typer.Argument(help="Proof file.")],
+    instance: Annotated[Path, typer.Option(help="The layer file it is about.")],
+    pattern: PatternOption,
+    json: JsonOption = False,
+) -> int:
+    """Verify a proof from the layer's data, with no solver code."""
+    from benchmarks.commands.check import run
+
+    return run(proof, instance, pattern, json)
+
+
+@app.command()
+def run(
+    suite: Annotated[str, typer.Argument(help="A suite's name or a TOML file.")],
+    solvers: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
+    time_limit: Annotated[float | None, typer.Option(help="Seconds per run.")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Runs at a time; all cores if absent.")] = None,
+    executor: Annotated[str, typer.Option(help="Where runs take place: local.")] = "local",
+    out: Annotated[Path | None, typer.Option(help="Default: results/runs/SUITE.")] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh/--resume", help="Set old records aside, or build on them.")
+    ] = False,
+    retry_failed: Annotated[bool, typer.Option(help="Repeat runs that crashed.")] = False,
+) -> int:
+    """Run a suite: solve, certify, record. What is recorded already is not repeated."""
+    from benchmarks.commands.run import run as run_suite
+
+    return run_suite(suite, solvers, time_limit, jobs, executor, out, fresh, retry_failed)
+
+
+@app.command()
+def tables(
+    directory: RunDirectory,
+    format_: Annotated[str, typer.Option("--format", help="md, csv or latex.")] = "md",
+) -> int:
+    """Write the tables of a run and print them."""
+    from benchmarks.commands.look import run_tables
+
+    return run_tables(directory, format_)
+
+
+@app.command()
+def plot(
+    directory: RunDirectory,
+    format_: Annotated[str, typer.Option("--format", help="png, pdf or svg.")] = "png",
+) -> int:
+    """Draw the figures of a run."""
+    from benchmarks.commands.look import run_plot
+
+    return run_plot(directory, format_)
+
+
+@app.command()
+def solvers(json: JsonOption = False) -> int:
+    """List the solvers: patterns, whether they prove, whether they can run here."""
+    from benchmarks.commands.listing import run_solvers
+
+    return run_solvers(json)
+
+
+@app.command()
+def instances(json: JsonOption = False) -> int:
+    """List the layers that ship with the package."""
+    from benchmarks.commands.listing import run_instances
+
+    return run_instances(json)
+
+
+@app.command()
+def show(file: Annotated[Path, typer.Argument(help="A layer, mask or proof file.")]) -> int:
+    """Describe a file."""
+    from benchmarks.commands.show import run
+
+    return run(file)
+
+
+@app.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="Layer file.")],
+    row: Annotated[int, typer.Option(help="Row, from 0.")],
+    pattern: PatternOption,
+    format_: Annotated[str, typer.Option("--format", help="lp or mps.")] = "lp",
+) -> int:
+    """Print one row as a binary quadratic programme for other solvers."""
+    from benchmarks.commands.export import run
+
+    return run(file, row, pattern, format_)
+
+
+@app.command()
+def extract(
+    model: Annotated[str, typer.Argument(help="A model's name or directory.")],
+    out: Annotated[Path, typer.Option(help="Directory that receives one file per layer.")],
+    layers: Annotated[str, typer.Option(help="Glob over the names of linear layers.")] = "*",
+    calibration: Annotated[
+        list[Path] | None,
+        typer.Option(help="Text, JSONL or tensor file; may be repeated. Default: docstrings."),
+    ] = None,
+    samples: Annotated[int, typer.Option(help="Calibration texts; as many are held out.")] = 128,
+    sequence_length: Annotated[int, typer.Option(help="Tokens per text, at most.")] = 128,
+    device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
+) -> int:
+    """Extract layers from a torch model: weights and the Gram matrices of their inputs."""
+    from benchmarks.commands.extract import run
+
+    return run(model, out, layers, calibration or [], samples, sequence_length, device)
+
+
+def main() -> None:
+    """Run the command; every mistake of the user's is one line on stderr and exit code 2."""
+    try:
+        code = app(standalone_mode=False)
+    except MaskgapError as error:
+        code = _complain(str(error))
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:  # the reader of our output has gone: nothing is left to say
+        sys.stderr.close()
+        code = 1
+    except Exception as error:
+        # typer raises its usage errors as exceptions with a one-line message
+        if not hasattr(error, "format_message"):
+            raise
+        code = _complain(error.format_message())
+    sys.exit(code or 0)
+
+
+def _complain(message: str) -> int:
+    print(f"maskgap: {' '.join(message.split())}", file=sys.stderr)
+    return 2

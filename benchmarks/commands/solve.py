@@ -1,0 +1,206 @@
+"""`maskgap solve`: one solver on rows of a layer; a line a row, certified, as it is done."""
+
+import json
+import sys
+from collections.abc import Iterable
+from math import isfinite
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.api import Runs
+from benchmarks.certify import BoundKind, Verdict
+from benchmarks.judge import Judged, pruned_columns
+from benchmarks.runner import parse_rows
+from instances import files
+from instances.errors import InputError, Refused
+from instances.patterns import parse_pattern
+from instances.problem import Problem
+from instances.proof import write_proof
+from solvers import registry
+from solvers.base import Stop
+from solvers.scores import WARM_STARTS
+
+COUNTERS = ("swaps", "nodes", "oracle_calls")
+
+
+def run(
+    file: Path,
+    pattern: str,
+    solver: str,
+    rows: str | None,
+    time_limit: float,
+    gap: float,
+    seed: int,
+    threads: int | None,
+    device: str,
+    warm_start: str | None,
+    assignments: list[str],
+    proof: Path | None,
+    out: Path | None,
+    log: Path | None,
+    as_json: bool,
+) -> int:
+    """Exit code 0, 1, 2 or 130, as `benchmarks.cli` defines them. Raises InputError, Refused."""
+    _check_numbers(time_limit, gap, seed, threads)
+    spec = registry.spec_of(solver)
+    if spec.missing is not None:
+        raise Refused(f"{file}: solver '{solver}' is not installed: {spec.missing}")
+    settings = _settings(assignments)
+    layer = files.read_layer(file)
+    start = None
+    if warm_start is not None:
+        if "warm_start" not in registry.setting_names(solver):
+            raise InputError(f"solver '{solver}' takes no warm start; leave --warm-start out")
+        if warm_start in (*WARM_STARTS, "none"):
+            settings["warm_start"] = warm_start
+        else:
+            start = files.read_mask(Path(warm_start), layer)
+    chosen = range(layer.d_out) if rows is None else parse_rows(rows, layer.d_out)
+    problem = Problem.of(layer, parse_pattern(pattern), chosen, start)
+    for directory in (proof, log):
+        if directory is not None:
+            _make(directory)
+    runs = Runs(problem, solver, settings, time_limit, gap, seed, threads, device, log)
+    done: list[Judged] = []
+    for judged in _shown(runs, solver, as_json):
+        done.append(judged)
+        if (
+            proof is not None
+            and judged.answer.proof is not None
+            and judged.certificate.bound_kind is BoundKind.CHECKED
+        ):
+            target = proof / f"row{judged.problem.row}.proof.safetensors"
+            write_proof(target, [judged.answer.proof])
+    if out is not None:
+        _write_masks(out, problem, done, solver)
+    if runs.interrupted:
+        return 130
+    refused = [j for j in done if j.answer.stop is Stop.REFUSED]
+    if refused:
+        reason = refused[0].answer.notes.get("reason", "no reason given")
+        raise Refused(f"{file}: row {refused[0].problem.row}: {reason}")
+    return 0 if all(_fulfilled(judged, spec.bound_only) for judged in done) else 1
+
+
+def _fulfilled(judged: Judged, bound_only: bool) -> bool:
+    if judged.certificate.verdict is Verdict.WRONG or judged.answer.stop is Stop.CRASHED:
+        return False
+    if bound_only:
+        return judged.certificate.bound_kind is not BoundKind.TRIVIAL
+    return judged.certificate.objective is not None
+
+
+def _check_numbers(time_limit: float, gap: float, seed: int, threads: int | None) -> None:
+    if not (isfinite(time_limit) and time_limit >= 0):
+        raise InputError(f"--time-limit {time_limit:g}: expected seconds, 0 or more")
+    if not (isfinite(gap) and gap >= 0):
+        raise InputError(f"--gap {gap:g}: expected a relative gap, 0 or more")
+    if seed < 0:
+        raise InputError(f"--seed {seed}: expected a whole number, 0 or more")
+    if threads is not None and threads < 1:
+        raise InputError(f"--threads {threads}: expected a whole number, 1 or more")
+
+
+def _settings(assignments: list[str]) -> dict[str, object]:
+    settings: dict[str, object] = {}
+    for text in assignments:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"--set {text}: expected key=value")
+        settings[key.strip()] = value
+    return settings
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{directory}: cannot be made a directory: {error.strerror}") from None
+
+
+def row_line(judged: Judged, solver: str) -> dict[str, object]:
+    """The JSON object of one row, as the contract lists its keys."""
+    answer, certificate, problem = judged.answer, judged.certificate, judged.problem
+    line: dict[str, object] = {
+        "row": problem.row,
+        "n": problem.n,
+        "pattern": problem.pattern,
+        "solver": solver,
+        "objective": certificate.objective,
+        "bound": certificate.bound,
+        "bound_kind": str(certificate.bound_kind),
+        "gap": certificate.gap,
+        "stop": str(answer.stop),
+        "verdict": str(certificate.verdict),
+        "build_s": answer.build_s,
+        "warmup_s": answer.warmup_s,
+        "solve_s": answer.solve_s,
+        "check_s": judged.check_s,
+        "pruned": pruned_columns(answer),
+    }
+    line |= {name: answer.counters[name] for name in COUNTERS if name in answer.counters}
+    if certificate.objective_eval is not None:
+        line["objective_eval"] = certificate.objective_eval
+    reason = certificate.reason or answer.notes.get("reason")
+    if reason:
+        line["reason"] = reason
+    return line
+
+
+def _shown(runs: Runs, solver: str, as_json: bool) -> Iterable[Judged]:
+    """The same rows, each printed as it passes: a JSON line, or a table with a progress bar."""
+    if as_json:
+        for judged in runs:
+            print(json.dumps(row_line(judged, solver), allow_nan=False), flush=True)
+            yield judged
+        return
+    from rich.console import Console
+    from rich.progress import track
+    from rich.table import Table
+
+    table = Table("row", "objective", "bound", "kind", "gap", "verdict", "stop", "seconds")
+    total = sum(len(task.problem) for task in runs.tasks)
+    errors = Console(file=sys.stderr)
+    seen: list[Judged] = []
+    for judged in track(
+        runs, solver, total=total, console=errors, disable=not errors.is_terminal, transient=True
+    ):
+        seen.append(judged)
+        yield judged
+        line = row_line(judged, solver)
+        table.add_row(
+            str(line["row"]),
+            _number(judged.certificate.objective),
+            _number(judged.certificate.bound),
+            str(line["bound_kind"]),
+            "-" if judged.certificate.gap is None else f"{judged.certificate.gap:.2%}",
+            str(line["verdict"]),
+            str(line["stop"]),
+            f"{judged.answer.build_s + judged.answer.solve_s:.3f}",
+        )
+        if "reason" in line and judged.answer.stop is not Stop.REFUSED:
+            errors.print(f"row {line['row']}: {line['reason']}", highlight=False)
+    Console().print(table)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.8g}"
+
+
+def _write_masks(out: Path, problem: Problem, done: list[Judged], solver: str) -> None:
+    """Write the masks of the leading rows that have one; the rows beyond stay unpruned."""
+    mask = np.ones(problem.layer.weight.shape, dtype=bool)
+    last = problem.rows.start
+    for judged in sorted(done, key=lambda j: j.problem.row):
+        if judged.problem.row != last or judged.certificate.objective is None:
+            break
+        mask[last] = judged.answer.mask
+        last += 1
+    if last == problem.rows.start:
+        print(f"maskgap: {out}: no row has a mask, nothing is written", file=sys.stderr)
+        return
+    rows = range(problem.rows.start, last)
+    files.write_mask(out, mask, problem.layer, problem.pattern.text, solver, rows)
+    if last < problem.rows.stop:
+        print(f"maskgap: {out}: holds rows {rows.start}:{last} only", file=sys.stderr)

@@ -1,0 +1,74 @@
+"""Where a run took place: host, threads and package versions, for the record."""
+
+import os
+import platform
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import psutil
+
+from solvers.registry import Spec
+
+_PACKAGES = (
+    "maskgap",
+    "numpy",
+    "scipy",
+    "torch",
+    "pyscipopt",
+    "highspy",
+    "cvxpy",
+    "clarabel",
+    "scs",
+    "gurobipy",
+)
+
+
+@cache
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@cache
+def host() -> dict[str, str | int | float]:
+    """Processor, cores, memory and Python of this machine."""
+    return {
+        "processor": _processor(),
+        "cores": cores(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+@cache
+def package_version(name: str) -> str | None:
+    """Version of an installed distribution, None when it is absent."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+@cache
+def packages() -> dict[str, str]:
+    """Versions of the packages that can change a result."""
+    found = {name: package_version(name) for name in _PACKAGES}
+    return {name: text for name, text in found.items() if text is not None}
+
+
+def solver_version(spec: Spec) -> str:
+    """The version of this package and those of the packages the solver stands on."""
+    names = ("maskgap", *(package for _, package in spec.requires))
+    return "; ".join(f"{name} {package_version(name) or 'absent'}" for name in names)

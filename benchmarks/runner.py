@@ -1,0 +1,193 @@
+"""Running a suite: plan the runs, skip those recorded, run the rest, append each as it ends.
+
+The plan is a flat list of tasks in suite order. A run whose key is in the file is not repeated; a
+crashed one only on request. Each run is certified and on disk before its slot is counted as done,
+so a kill at any moment loses at most the runs under way. The file is locked while it is written.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from benchmarks.certify import Verdict, cross_check
+from benchmarks.child import Task, failed
+from benchmarks.judge import records_of, row_keys, rows_of
+from benchmarks.pool import Pool
+from benchmarks.record import RECORDS_FILE, Record, append_records, read_records
+from benchmarks.suite import Group, Suite, load_instance
+from instances.errors import InputError
+from instances.patterns import parse_pattern
+from instances.problem import Problem
+from solvers import registry
+from solvers.base import Stop
+
+MEMORY_SHARE = 0.8
+"""Share of the machine's memory that all runs together may take."""
+
+
+@dataclass(frozen=True, eq=False)
+class Planned:
+    """A task with its place in the suite and the keys of its rows."""
+
+    task: Task
+    group: str
+    instance: str
+    keys: list[str]
+    missing: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is: runs done of runs to do, and the record written last."""
+
+    done: int
+    total: int
+    record: Record | None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run of a suite came to. records: all of the directory, cross-checked."""
+
+    records: list[Record]
+    interrupted: bool
+
+    @property
+    def faults(self) -> list[Record]:
+        """Crashed or wrong rows: what makes a suite fail."""
+        return [r for r in self.records if r.failed or r.verdict == Verdict.WRONG]
+
+
+def plan(
+    suite: Suite,
+    solvers: list[str] | None = None,
+    time_limit_s: float | None = None,
+    jobs: int = 1,
+) -> list[Planned]:
+    """All runs of a suite, in order. Raises InputError for anything it cannot mean."""
+    memory = int(psutil.virtual_memory().total * MEMORY_SHARE / jobs)
+    planned = []
+    for name in solvers or []:
+        registry.spec_of(name)
+    for group in suite.groups:
+        for instance in group.instances:
+            layer = load_instance(instance, suite.directory)
+            for pattern in group.patterns:
+                problem = Problem.of(layer, parse_pattern(pattern), _rows(group, layer.d_out))
+                for entry in group.solvers:
+                    spec = registry.spec_of(entry.name)
+                    if solvers is not None and entry.name not in solvers:
+                        continue
+                    limit = time_limit_s or group.time_limit_s
+                    seeds = group.seeds if spec.randomised else group.seeds[:1]
+                    for part in [problem] if spec.batched else rows_of(problem):
+                        for seed in seeds:
+                            task = Task(
+                                part,
+                                entry.name,
+                                entry.settings,
+                                seed,
+                                limit * len(part),
+                                group.gap,
+                                group.threads,
+                                memory_bytes=memory,
+                            )
+                            keys = row_keys(task)
+                            planned.append(Planned(task, group.name, instance, keys, spec.missing))
+    if not planned:
+        raise InputError(f"suite '{suite.name}' has no run left with solvers {solvers}")
+    return planned
+
+
+def _rows(group: Group, d_out: int) -> range:
+    return range(d_out) if group.rows is None else parse_rows(group.rows, d_out)
+
+
+def parse_rows(text: str, d_out: int) -> range:
+    """The half-open range 'A:B' of rows. Raises InputError."""
+    first, colon, last = text.partition(":")
+    try:
+        rows = range(int(first or 0), int(last) if last else d_out)
+    except ValueError:
+        rows = range(0)
+    if not colon or not 0 <= rows.start < rows.stop <= d_out:
+        raise InputError(f"rows '{text}': write A:B with 0 <= A < B <= {d_out}")
+    return rows
+
+
+def run_suite(
+    suite: Suite,
+    directory: Path,
+    solvers: list[str] | None = None,
+    time_limit_s: float | None = None,
+    jobs: int = 1,
+    fresh: bool = False,
+    retry_failed: bool = False,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> Result:
+    """Run what is not recorded yet and return all records of the directory, cross-checked."""
+    planned = plan(suite, solvers, time_limit_s, jobs)
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / RECORDS_FILE
+    with _locked(directory):
+        done = _prepare(path, fresh)
+        settled = {r.key for r in done.values() if not (retry_failed and r.failed)}
+        todo = [p for p in planned if not settled.issuperset(p.keys)]
+        count = 0
+        progress(Progress(count, len(todo), None))
+
+        def write(item: Planned, records: list[Record]) -> None:
+            nonlocal count
+            append_records(path, records)
+            count += 1
+            progress(Progress(count, len(todo), records[-1]))
+
+        for item in (p for p in todo if p.missing is not None):
+            outcome = failed(item.task, Stop.REFUSED, item.missing or "")
+            write(item, records_of(item.task, outcome, suite.name, item.group, item.instance))
+        ready = [p for p in todo if p.missing is None]
+        modules = {registry.spec_of(p.task.solver).target.partition(":")[0] for p in ready}
+        threads = max((p.task.threads for p in ready), default=1)
+        pool = Pool(jobs, threads, sorted(modules))
+        for index, outcome in pool.outcomes(p.task for p in ready):
+            item = ready[index]
+            write(item, records_of(item.task, outcome, suite.name, item.group, item.instance))
+    records, _ = read_records(path)
+    latest = list({record.key: record for record in records}.values())
+    return Result(cross_check(latest), pool.interrupted)
+
+
+def _prepare(path: Path, fresh: bool) -> dict[str, Record]:
+    """Records to build on. A torn last line is cut; `fresh` sets an old file aside, never away."""
+    if not path.exists():
+        path.touch()
+        return {}
+    if fresh:
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(path.stat().st_mtime))
+        number = 0
+        while (aside := path.with_name(f"records-{stamp}-{number}.old.jsonl")).exists():
+            number += 1
+        os.replace(path, aside)
+        path.touch()
+        return {}
+    records, whole = read_records(path)
+    os.truncate(path, whole)
+    return {record.key: record for record in records}
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    with (directory / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(
+                f"{directory}: another run is writing here; wait for it or choose another --out"
+            ) from None
+        yield
