@@ -7,6 +7,7 @@ Adding a solver is one module with a frozen dataclass (its fields are its settin
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import cast, get_type_hints
@@ -147,10 +148,27 @@ SPECS: dict[str, Spec] = _register(_ENTRIES)
 
 
 def spec_of(name: str) -> Spec:
-    """The entry of a solver. Raises InputError that lists the names."""
+    """The entry of a solver, or of a class outside the register named as 'module:Class'.
+
+    Raises InputError that lists the names.
+    """
+    if ":" in name:
+        return _outside(name)
     if name not in SPECS:
         raise InputError(f"no solver '{name}'; the solvers are {', '.join(SPECS)}")
     return SPECS[name]
+
+
+@cache
+def _outside(target: str) -> Spec:
+    module, _, attribute = target.partition(":")
+    try:
+        factory = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"solver '{target}' cannot be imported: {error}") from None
+    if not dataclasses.is_dataclass(factory):
+        raise InputError(f"solver '{target}' is not a dataclass whose fields are its settings")
+    return Spec(target, target, "outside the register", batched=hasattr(factory, "solve_rows"))
 
 
 def setting_names(name: str) -> list[str]:

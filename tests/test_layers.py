@@ -1,0 +1,167 @@
+"""Layer and mask files: what is read back, and one clear line for whatever is wrong with one."""
+
+import json
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import save_file
+
+from instances.errors import InputError
+from instances.files import read_layer, read_mask, write_layer, write_mask
+from instances.layer import Layer
+from instances.patterns import parse_pattern
+from instances.problem import Problem
+from tests.tiny import I1_GRAM, I1_WEIGHT, brute_force, random_layer, row_problem
+
+
+def test_a_layer_reads_back_as_written(tmp_path):
+    layer = Layer.from_arrays(I1_WEIGHT, I1_GRAM, 2 * I1_GRAM, {"model": "toy"})
+    write_layer(tmp_path / "a.safetensors", layer)
+    back = read_layer(tmp_path / "a.safetensors")
+    assert back.digest == layer.digest
+    assert back.meta["model"] == "toy"
+    np.testing.assert_array_equal(back.gram_eval, 2 * I1_GRAM)
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.safetensors"]
+
+
+def test_bfloat16_weights_are_read(tmp_path):
+    header = {
+        "weight": {"dtype": "BF16", "shape": [1, 2], "data_offsets": [0, 4]},
+        "gram": {"dtype": "F64", "shape": [2, 2], "data_offsets": [4, 36]},
+        "__metadata__": {"format": "maskgap-layer/1"},
+    }
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    weight = (np.array([1.5, -2.0], dtype=np.float32).view(np.uint32) >> 16).astype("<u2")
+    data = struct.pack("<Q", len(text)) + text + weight.tobytes() + np.eye(2).tobytes()
+    (tmp_path / "b.safetensors").write_bytes(data)
+    np.testing.assert_array_equal(read_layer(tmp_path / "b.safetensors").weight, [[1.5, -2.0]])
+
+
+def _bad_files():
+    nan, inf = I1_GRAM.copy(), I1_WEIGHT.copy()
+    nan[2, 1] = np.nan
+    inf[0, 3] = np.inf
+    skew = I1_GRAM.copy()
+    skew[0, 1] = 3
+    indefinite = np.diag([1.0, 1, 1, -0.5])
+    hidden = np.array([[1.0, 2, 0, 0], [2, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    return {
+        "row 2, column 1 is nan": {"weight": I1_WEIGHT, "gram": nan},
+        "row 0, column 3 is inf": {"weight": inf, "gram": I1_GRAM},
+        r"\(0, 1\) and \(1, 0\) are 3 and 1": {"weight": I1_WEIGHT, "gram": skew},
+        "diagonal entry 3 is -0.5": {"weight": I1_WEIGHT, "gram": indefinite},
+        "indefinite": {"weight": I1_WEIGHT, "gram": hidden},
+        r"shape \(4, 4\)": {"weight": I1_WEIGHT, "gram": np.eye(3)},
+        "'gram' is missing": {"weight": I1_WEIGHT},
+        "'weight' is missing": {"gram": I1_GRAM},
+        "non-empty matrix": {"weight": I1_WEIGHT[0], "gram": I1_GRAM},
+        "real numbers": {"weight": I1_WEIGHT > 0, "gram": I1_GRAM},
+    }
+
+
+@pytest.mark.parametrize("message", _bad_files())
+def test_bad_contents_name_file_and_place(tmp_path, message):
+    path = tmp_path / "bad.safetensors"
+    tensors = {name: np.ascontiguousarray(a) for name, a in _bad_files()[message].items()}
+    save_file(tensors, path, metadata={"format": "maskgap-layer/1"})
+    with pytest.raises(InputError, match=message) as error:
+        read_layer(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_truncated_and_foreign_files(tmp_path):
+    path = tmp_path / "layer.safetensors"
+    with pytest.raises(InputError, match="cannot be read"):
+        read_layer(path)
+    write_layer(path, Layer.from_arrays(I1_WEIGHT, I1_GRAM))
+    whole = path.read_bytes()
+    for size in (0, 4, 8, 60, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(InputError, match="not a complete safetensors file"):
+            read_layer(path)
+    path.write_bytes(b"PK\x03\x04" + bytes(100))
+    with pytest.raises(InputError, match="safetensors"):
+        read_layer(path)
+    save_file({"weight": I1_WEIGHT, "gram": I1_GRAM}, path)
+    with pytest.raises(InputError, match="'format' is none"):
+        read_layer(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_layer(tmp_path)
+
+
+def test_a_gram_uneven_by_rounding_is_made_symmetric():
+    gram = I1_GRAM.copy()
+    gram[0, 1] += 1e-7
+    layer = Layer.from_arrays(I1_WEIGHT, gram)
+    assert (layer.gram == layer.gram.T).all()
+
+
+@pytest.mark.parametrize("gram", [np.zeros((3, 3)), np.ones((3, 3)), np.diag([0.0, 4, 9])])
+def test_singular_grams_are_valid(gram):
+    assert Layer.from_arrays(np.ones((1, 3)), gram).d_in == 3
+
+
+def test_inputs_are_not_changed_or_shared():
+    weight, gram = I1_WEIGHT.copy(), I1_GRAM.copy()
+    layer = Layer.from_arrays(weight, gram)
+    weight[:] = 0
+    gram[:] = 0
+    assert layer.weight[0, 3] == 4
+    assert layer.gram[3, 3] == 6
+
+
+def test_a_mask_belongs_to_its_layer(tmp_path):
+    layer, other = random_layer(0, 8, rows=3), random_layer(1, 8, rows=3)
+    problem = Problem.of(layer, parse_pattern("50%"))
+    mask = problem.groups.prune_lowest(np.abs(layer.weight))
+    path = tmp_path / "m.mask.safetensors"
+    write_mask(path, mask, layer, "50%", "magnitude", problem.rows)
+    np.testing.assert_array_equal(read_mask(path, layer), mask)
+    with pytest.raises(InputError, match="belongs to another layer"):
+        read_mask(path, other)
+    with pytest.raises(InputError, match="does not meet pattern '25%'"):
+        Problem.of(layer, parse_pattern("25%"), None, mask)
+
+
+@pytest.mark.parametrize("exponent", [-300, -40, -12, 0, 18, 40, 300])
+def test_scaling_is_a_power_of_two_and_loses_nothing(exponent):
+    scale = 2.0**exponent
+    plain, scaled = row_problem(I1_WEIGHT, I1_GRAM, "50%"), None
+    scaled = row_problem(I1_WEIGHT, I1_GRAM * scale, "50%")
+    np.testing.assert_array_equal(plain.quad, scaled.quad)
+    assert 0.5 <= plain.quad.diagonal().mean() < 1
+    mask = np.array([False, False, True, True])
+    assert scaled.loss(mask) == 20 * scale
+    assert scaled.rescale(scaled.scaled_loss(mask)) == 20 * scale
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 9))
+def test_loss_is_the_squared_error_on_the_inputs(seed, n):
+    rng = np.random.default_rng(seed)
+    weight, inputs = rng.normal(size=(2, n)), rng.normal(size=(n, 5))
+    problem = row_problem(weight, inputs @ inputs.T, "50%", row=1)
+    mask = rng.random(n) < 0.5
+    error = weight[1] @ inputs - (mask * weight[1]) @ inputs
+    assert problem.loss(mask) == pytest.approx(float(error @ error), rel=1e-9, abs=1e-12)
+
+
+def test_row_digest_depends_on_data_and_budget_only():
+    layer = random_layer(0, 8)
+    named = Layer.from_arrays(layer.weight, layer.gram, meta={"model": "x"}, name="elsewhere")
+    digests = {
+        Problem.of(source, parse_pattern(text)).row(0).digest
+        for source in (layer, named)
+        for text in ("50%", "keep=4")
+    }
+    assert len(digests) == 1
+    assert Problem.of(layer, parse_pattern("keep=3")).row(0).digest not in digests
+    assert Problem.of(layer, parse_pattern("2:4")).row(0).digest not in digests
+
+
+def test_brute_force_agrees_with_the_hand_computed_optimum():
+    assert brute_force(I1_WEIGHT[0], I1_GRAM, 4, 2) == (20.0, (0, 1))
