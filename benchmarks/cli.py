@@ -194,3 +194,7 @@ def main() -> None:
 def _complain(message: str) -> int:
     print(f"maskgap: {' '.join(message.split())}", file=sys.stderr)
     return 2
+
+
+if __name__ == "__main__":
+    main()

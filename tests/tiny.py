@@ -1,4 +1,4 @@
-"""The small instances whose optima are known by hand, and brute force written apart from the code."""
+"""Small instances whose optima are known by hand, and brute force written apart from the code."""
 
 from itertools import combinations, product
 

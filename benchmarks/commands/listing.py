@@ -45,7 +45,6 @@ def run_instances(as_json: bool) -> int:
     for entry in entries:
         patterns = " ".join(entry["patterns"])
         rows = len(entry["rows"])
-        print(
-            f"{entry['name']:<{width}}  {entry['n']:>4}  {rows:>4}  {patterns:<18}  {entry['layer']}"
-        )
+        name, n, layer = entry["name"], entry["n"], entry["layer"]
+        print(f"{name:<{width}}  {n:>4}  {rows:>4}  {patterns:<18}  {layer}")
     return 0

@@ -1,0 +1,42 @@
+# make bench: environment, suite `small`, tables, figures. make test: environment, all tests.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := results/runs/small
+
+.PHONY: bench test check smoke micro data reference clean
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[models,dev]'
+	touch $@
+
+bench: .venv/.installed
+	$(BIN)/maskgap run small
+	$(BIN)/maskgap tables $(RUN)
+	$(BIN)/maskgap plot $(RUN)
+	@echo "records, tables and figures are in $(RUN)"
+
+# The tests that time nothing run on two workers; BLAS threads are left to the workers.
+test: .venv/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: .venv/.installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+smoke: .venv/.installed
+	$(BIN)/maskgap run smoke
+
+micro: .venv/.installed
+	$(BIN)/python -m pytest benchmarks --benchmark-only -p no:xdist --override-ini=addopts=
+
+# Extracts the shipped layers again from the model, and looks for the best known masks.
+data: .venv/.installed
+	$(BIN)/python -m instances.ship
+
+reference: .venv/.installed
+	$(BIN)/python -m benchmarks.reference
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,105 @@
+"""Solvers that misbehave on purpose, named 'tests.fakes:Class' where a solver is expected."""
+
+import os
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from instances.errors import Refused
+from solvers.base import Answer, Stop
+
+
+def _first(problem):
+    """The legal mask that prunes the lowest columns."""
+    return problem.groups.prune_lowest(np.zeros(problem.n))
+
+
+@dataclass(frozen=True)
+class Good:
+    """A legal mask and nothing else."""
+
+    def solve(self, problem, limits, seed):
+        return Answer(_first(problem), Stop.FINISHED)
+
+
+@dataclass(frozen=True)
+class Abort:
+    """Dies as native code does."""
+
+    def solve(self, problem, limits, seed):
+        os.abort()
+
+
+@dataclass(frozen=True)
+class Raise:
+    """Fails with an exception."""
+
+    def solve(self, problem, limits, seed):
+        raise ZeroDivisionError("on purpose")
+
+
+@dataclass(frozen=True)
+class Quits:
+    """Ends its process without an answer."""
+
+    def solve(self, problem, limits, seed):
+        os._exit(0)
+
+
+@dataclass(frozen=True)
+class Refuses:
+    """Refuses in words."""
+
+    def solve(self, problem, limits, seed):
+        raise Refused("rows of this kind are not taken")
+
+
+@dataclass(frozen=True)
+class Deaf:
+    """Finds a mask, then ignores every limit."""
+
+    def solve(self, problem, limits, seed):
+        mask = _first(problem)
+        limits.journal.incumbent(mask, problem.scaled_loss(mask))
+        limits.journal.bound(0.25 * problem.scaled_loss(mask))
+        while True:
+            time.sleep(0.05)
+
+
+@dataclass(frozen=True)
+class Patient:
+    """Waits for its deadline or an interrupt, then answers."""
+
+    def solve(self, problem, limits, seed):
+        while not limits.deadline.expired():
+            time.sleep(0.02)
+        return Answer(_first(problem), limits.deadline.stop())
+
+
+@dataclass(frozen=True)
+class Hungry:
+    """Asks for more memory than any cap."""
+
+    def solve(self, problem, limits, seed):
+        return Answer(np.ones(1 << 46, dtype=bool), Stop.FINISHED)
+
+
+@dataclass(frozen=True)
+class Claims:
+    """A legal mask with a claimed bound of `factor` times its loss."""
+
+    factor: float = 2.0
+
+    def solve(self, problem, limits, seed):
+        mask = _first(problem)
+        loss = problem.scaled_loss(mask)
+        return Answer(mask, Stop.FINISHED, loss, self.factor * loss)
+
+
+@dataclass(frozen=True)
+class Illegal:
+    """Keeps everything, whatever the budget."""
+
+    def solve(self, problem, limits, seed):
+        return Answer(np.ones(problem.n, dtype=bool), Stop.FINISHED, 0.0, 0.0)

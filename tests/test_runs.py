@@ -1,0 +1,282 @@
+"""Runs: isolation, limits, records that survive a kill, resume by key."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from benchmarks.child import Task
+from benchmarks.judge import row_keys
+from benchmarks.pool import GRACE_S, Pool
+from benchmarks.record import append_records, load_run, read_records
+from benchmarks.runner import run_suite
+from benchmarks.suite import Suite, read_suite
+from instances.errors import InputError
+from instances.files import write_layer
+from instances.patterns import parse_pattern
+from instances.problem import Problem
+from solvers.base import Stop
+from tests.tiny import random_layer
+
+FAKES = "tests.fakes"
+
+
+def _task(solver, limit=5.0, n=8, **more):
+    problem = Problem.of(random_layer(1, n), parse_pattern("50%"))
+    return Task(problem, solver, {}, limit_s=limit, **more)
+
+
+def _outcomes(*tasks, jobs=2):
+    return dict(Pool(jobs, 1, [FAKES]).outcomes(tasks))
+
+
+def test_a_native_crash_costs_one_run_only():
+    found = _outcomes(
+        _task(f"{FAKES}:Abort"), _task(f"{FAKES}:Good"), _task(f"{FAKES}:Raise"),
+        _task(f"{FAKES}:Quits"), _task(f"{FAKES}:Refuses"), _task(f"{FAKES}:Good"),
+    )  # fmt: skip
+    stops = [found[i].answers[0].stop for i in range(6)]
+    crashed, good = Stop.CRASHED, Stop.FINISHED
+    assert stops == [crashed, good, crashed, crashed, Stop.REFUSED, good]
+    assert "SIGABRT" in found[0].exception
+    assert "ZeroDivisionError" in found[2].exception
+    assert "on purpose" in found[2].traceback
+    assert found[1].peak_memory_bytes > 0
+
+
+def test_a_run_that_ignores_its_limit_is_killed_and_leaves_what_it_had():
+    start = time.perf_counter()
+    outcome = _outcomes(_task(f"{FAKES}:Deaf", limit=0.2))[0]
+    assert outcome.answers[0].stop is Stop.TIME
+    assert outcome.answers[0].mask is not None
+    assert outcome.answers[0].claimed_bound == pytest.approx(
+        outcome.answers[0].claimed_objective / 4
+    )
+    assert time.perf_counter() - start < GRACE_S + 30
+
+
+def test_a_memory_cap_is_a_reason_not_a_crash():
+    outcome = _outcomes(_task(f"{FAKES}:Hungry", memory_bytes=1 << 32))[0]
+    assert outcome.answers[0].stop is Stop.MEMORY
+
+
+def _suite(tmp_path, solvers, **more):
+    write_layer(tmp_path / "layer.safetensors", random_layer(3, 8, rows=2))
+    group = {
+        "name": "g", "instances": ["layer.safetensors"], "patterns": ["50%"],
+        "solvers": solvers, "time_limit_s": 5.0, **more,
+    }  # fmt: skip
+    return Suite.model_validate({"name": "t", "groups": [group], "directory": tmp_path})
+
+
+def test_finished_runs_survive_a_crash_and_are_not_repeated(tmp_path):
+    suite = _suite(tmp_path, ["exhaustive", f"{FAKES}:Abort", "random", "wanda"])
+    out = tmp_path / "run"
+    first = run_suite(suite, out, jobs=2)
+    assert len(first.records) == 2 + 2 + 6 + 2
+    assert {r.solver for r in first.faults} == {f"{FAKES}:Abort"}
+    lines = (out / "records.jsonl").read_bytes()
+    again = run_suite(suite, out)
+    assert (out / "records.jsonl").read_bytes() == lines
+    assert len(again.records) == len(first.records)
+    retried = run_suite(suite, out, retry_failed=True)
+    assert len(read_records(out / "records.jsonl")[0]) == len(first.records) + 2
+    assert len(retried.records) == len(first.records)
+
+
+def test_order_does_not_matter_and_every_parameter_does(tmp_path):
+    out = tmp_path / "run"
+    run_suite(_suite(tmp_path, ["wanda", "magnitude"]), out)
+    before = (out / "records.jsonl").read_bytes()
+    run_suite(_suite(tmp_path, ["magnitude", "wanda"]), out)
+    assert (out / "records.jsonl").read_bytes() == before
+    changed = run_suite(_suite(tmp_path, [{"name": "obs", "settings": {"damping": 0.1}}]), out)
+    changed = run_suite(_suite(tmp_path, [{"name": "obs", "settings": {"damping": 0.2}}]), out)
+    assert len(changed.records) == 4 + 4
+    task = _task("random")
+    keys = {tuple(row_keys(task))}
+    for change in ({"seed": 1}, {"limit_s": 6.0}, {"gap": 1e-3}, {"threads": 2}):
+        keys.add(tuple(row_keys(Task(**{**_fields(task), **change}))))
+    other = Problem.of(task.problem.layer, parse_pattern("keep=3"))
+    keys.add(tuple(row_keys(Task(**{**_fields(task), "problem": other}))))
+    assert len(keys) == 6
+
+
+def _fields(task):
+    return {name: getattr(task, name) for name in task.__dataclass_fields__}
+
+
+def test_a_torn_last_line_is_cut_and_only_that_run_repeated(tmp_path):
+    suite = _suite(tmp_path, ["exhaustive", "magnitude", "wanda"])
+    out = tmp_path / "run"
+    run_suite(suite, out)
+    path = out / "records.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-30])
+    result = run_suite(suite, out)
+    assert len(result.records) == 6
+    records, size = read_records(path)
+    assert size == path.stat().st_size
+    assert [r.key for r in records[:5]] == [json.loads(x)["key"] for x in whole.splitlines()[:5]]
+
+
+def test_damage_elsewhere_is_refused_with_its_line_and_nothing_is_touched(tmp_path):
+    suite = _suite(tmp_path, ["wanda"])
+    out = tmp_path / "run"
+    run_suite(suite, out)
+    path = out / "records.jsonl"
+    path.write_bytes(b"garbage\n" + path.read_bytes())
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="line 1 is not a record"):
+        run_suite(suite, out)
+    assert path.read_bytes() == before
+    run_suite(suite, out, fresh=True)
+    assert len(load_run(out)) == 2
+    assert [p.read_bytes() for p in out.glob("records-*.old.jsonl")] == [before]
+
+
+def test_older_records_without_later_fields_still_load(tmp_path):
+    suite = _suite(tmp_path, ["wanda"])
+    run_suite(suite, tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "records.jsonl").read_text().splitlines()[0])
+    for name in ("bound", "bound_kind", "gap", "packages", "trace"):
+        del record[name]
+    (tmp_path / "run" / "records.jsonl").write_text(json.dumps(record) + "\n")
+    (loaded,) = load_run(tmp_path / "run")
+    assert loaded.bound is None
+    record["schema_version"] = 99
+    (tmp_path / "run" / "records.jsonl").write_text(json.dumps(record) + "\n")
+    with pytest.raises(InputError, match="schema 99"):
+        load_run(tmp_path / "run")
+
+
+def test_records_are_strict_json(tmp_path):
+    suite = _suite(tmp_path, [f"{FAKES}:Refuses", f"{FAKES}:Good"])
+    run_suite(suite, tmp_path / "run")
+    records = load_run(tmp_path / "run")
+    refused = next(r for r in records if r.stop == "refused")
+    assert (refused.objective, refused.gap, refused.verdict) == (None, None, "empty")
+    with pytest.raises(ValueError, match="finite"):
+        type(refused).model_validate({**refused.model_dump(), "objective": float("nan")})
+
+
+def test_one_false_bound_fails_the_suite(tmp_path):
+    claims = {"name": f"{FAKES}:Claims", "settings": {}}
+    result = run_suite(_suite(tmp_path, ["exhaustive", claims]), tmp_path / "run")
+    assert {r.solver for r in result.faults} == {f"{FAKES}:Claims"}
+
+
+def _maskgap(*words, **more):
+    command = [sys.executable, "-m", "benchmarks.cli", *map(str, words)]
+    root = Path(__file__).resolve().parents[1]
+    return subprocess.Popen(command, cwd=root, text=True, **more)
+
+
+def _wait_for(condition, limit_s=60.0):
+    end = time.perf_counter() + limit_s
+    while not condition():
+        assert time.perf_counter() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def _toml(tmp_path, solvers, limit):
+    write_layer(tmp_path / "layer.safetensors", random_layer(3, 8, rows=4))
+    path = tmp_path / "t.toml"
+    path.write_text(
+        f'name = "t"\n[[groups]]\nname = "g"\ninstances = ["layer.safetensors"]\n'
+        f'patterns = ["50%"]\nsolvers = {json.dumps(solvers)}\ntime_limit_s = {limit}\n'
+    )
+    return path
+
+
+def test_kill_9_of_the_harness_loses_only_runs_under_way(tmp_path):
+    toml = _toml(tmp_path, ["wanda", "exhaustive", f"{FAKES}:Patient"], 1.0)
+    out = tmp_path / "run"
+    process = _maskgap("run", toml, "--out", out, "--jobs", 1, stderr=subprocess.DEVNULL)
+    path = out / "records.jsonl"
+    _wait_for(lambda: path.exists() and path.read_bytes().count(b"\n") >= 9)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert children
+    process.kill()
+    process.wait()
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
+    done = [r.key for r in read_records(path)[0]]
+    assert len(set(done)) >= 9
+    result = run_suite(read_suite(str(toml)), out, jobs=2)
+    assert len(result.records) == 12
+    assert [r.key for r in read_records(path)[0]][: len(done)] == done
+
+
+def test_an_interrupt_ends_runs_in_order_and_exits_130(tmp_path):
+    toml = _toml(tmp_path, ["wanda", f"{FAKES}:Patient"], 60.0)
+    out = tmp_path / "run"
+    process = _maskgap(
+        "run", toml, "--out", out, "--jobs", 1, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    path = out / "records.jsonl"
+    _wait_for(lambda: path.exists() and path.read_bytes().count(b"\n") >= 4)
+    time.sleep(1.0)
+    os.kill(process.pid, signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    assert "feasible" in stdout
+    last = read_records(path)[0][-1]
+    assert last.stop == "interrupted"
+    assert last.objective is not None
+
+
+def test_two_runs_do_not_write_to_one_directory(tmp_path):
+    toml = _toml(tmp_path, [f"{FAKES}:Patient"], 30.0)
+    out = tmp_path / "run"
+    process = _maskgap("run", toml, "--out", out, stderr=subprocess.DEVNULL)
+    try:
+        _wait_for((out / "records.jsonl").exists)
+        with pytest.raises(InputError, match="another run is writing"):
+            run_suite(read_suite(str(toml)), out)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name = 3", "field name"),
+        ("name = ", "not TOML"),
+        ('name = "x"\ngroups = []', "field groups"),
+        (
+            'name="x"\n[[groups]]\nname="g"\ninstances=["a"]\npatterns=["2:4"]\n'
+            'solvers=["wanda"]\nseeds=[0]',
+            "seeds",
+        ),
+        (
+            'name="x"\n[[groups]]\nname="g"\ninstances=["a"]\npatterns=[2]\nsolvers=["wanda"]',
+            "patterns",
+        ),
+    ],
+)
+def test_a_bad_suite_names_its_field(tmp_path, text, message):
+    path = tmp_path / "s.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_suite(str(path))
+
+
+def test_appending_never_rewrites(tmp_path):
+    suite = _suite(tmp_path, ["wanda"])
+    result = run_suite(suite, tmp_path / "run")
+    path = tmp_path / "run" / "records.jsonl"
+    before = path.read_bytes()
+    append_records(path, result.records)
+    assert path.read_bytes().startswith(before)
+    assert len(load_run(tmp_path / "run")) == 2
+    assert np.isfinite([r.sparsity for r in result.records]).all()
