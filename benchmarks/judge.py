@@ -99,7 +99,8 @@ def records_of(task: Task, outcome: Outcome, suite: str, group: str, instance: s
                 reason=certificate.reason or str(answer.notes.get("reason", "")),
                 objective=certificate.objective,
                 objective_eval=certificate.objective_eval,
-                **_energies(problem),
+                energy=problem.loss(np.zeros(problem.n, dtype=bool)),
+                energy_eval=_held_out_energy(problem),
                 bound=certificate.bound,
                 bound_kind=str(certificate.bound_kind),
                 gap=certificate.gap,
@@ -139,13 +140,9 @@ def _sparsity(problem: RowProblem, answer: Answer) -> float:
     return float((~answer.mask).mean())
 
 
-def _energies(problem: RowProblem) -> dict[str, float | None]:
-    everything = np.zeros(problem.n, dtype=bool)
+def _held_out_energy(problem: RowProblem) -> float | None:
     held_out = problem.layer.gram_eval
-    return {
-        "energy": problem.loss(everything),
-        "energy_eval": None if held_out is None else problem.loss(everything, held_out),
-    }
+    return None if held_out is None else problem.loss(np.zeros(problem.n, dtype=bool), held_out)
 
 
 def _finite(value: float | None) -> float | None:

@@ -14,7 +14,7 @@ is 0. Scores are computed on whole layers, since `ria` needs the column sums.
 """
 
 import numpy as np
-import scipy.linalg
+import scipy.linalg.lapack
 
 from instances.errors import InputError, Refused
 from instances.groups import Mask, Matrix
@@ -24,6 +24,8 @@ from instances.problem import Problem
 RIA_EXPONENT = 0.5
 OBS_DAMPING = 0.01
 OBS_ESCALATIONS = 6
+OBS_PIVOT = 1e-12
+"""Below this share of the largest diagonal, a pivot is rounding noise and H counts as singular."""
 WARM_STARTS = ("magnitude", "wanda", "ria", "obs", "random")
 
 
@@ -55,7 +57,7 @@ def ria(layer: Layer, exponent: float = RIA_EXPONENT) -> Matrix:
 def obs(layer: Layer, damping: float = OBS_DAMPING) -> tuple[Matrix, float]:
     """w^2 / [H^-1]_jj (d_out, d_in) and the damping used, as a share of the mean diagonal.
 
-    When H cannot be factorised the damping is raised tenfold, at most OBS_ESCALATIONS times (from
+    When H is numerically singular the damping is raised tenfold, at most OBS_ESCALATIONS times (from
     1e-8 when it was 0 < damping < 1e-8). Damping 0 is never raised. Raises Refused when H stays
     singular.
     """
@@ -68,13 +70,10 @@ def obs(layer: Layer, damping: float = OBS_DAMPING) -> tuple[Matrix, float]:
     mean = float(inner.diagonal().mean())
     for _ in range(OBS_ESCALATIONS + 1):
         hessian = inner + damping * mean * np.eye(len(inner))
-        try:
-            factor = scipy.linalg.cholesky(hessian, lower=True)
-        except scipy.linalg.LinAlgError:
-            factor = None
-        eps = float(np.finfo(np.float64).eps) * len(inner)
-        if factor is not None and factor.diagonal().min() ** 2 > eps * hessian.diagonal().max():
-            inverse = scipy.linalg.solve_triangular(factor, np.eye(len(inner)), lower=True)
+        # L^-1 by the triangular inverse: [H^-1]_jj is the squared norm of its column j
+        factor, failed = scipy.linalg.lapack.dpotrf(hessian, lower=1, clean=1)
+        if not failed and factor.diagonal().min() ** 2 > OBS_PIVOT * hessian.diagonal().max():
+            inverse, _ = scipy.linalg.lapack.dtrtri(factor, lower=1)
             scores[:, live] = layer.weight[:, live] ** 2 / (inverse**2).sum(axis=0)
             return scores, damping
         if damping == 0:
