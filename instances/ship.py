@@ -1,0 +1,161 @@
+"""Makes the shipped data: `python -m instances.ship [FOLDER]`.
+
+Layers of all-MiniLM-L6-v2 are extracted with the default calibration, exactly as
+`maskgap extract all-MiniLM-L6-v2` does it, and blocks of them are cut (`instances.cut`): rows and
+columns are drawn by a seed and recorded. A file whose contents are unchanged is left alone. The
+manifest comes out without best known masks; `instances.best_known` adds them.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from instances.best_known import write_manifest
+from instances.cut import Block
+from instances.errors import InputError
+from instances.extract import run_extract
+from instances.files import read_layer, write_atomically, write_layer
+from instances.layer import Layer, array_digest
+from instances.models import MINILM
+from instances.shipped import SUFFIX, Entry, folder
+
+SOURCE = "https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2"
+LICENCE = "Apache-2.0"
+
+KINDS = {
+    "query": "attention.self.query",
+    "key": "attention.self.key",
+    "value": "attention.self.value",
+    "attention": "attention.output.dense",
+    "intermediate": "intermediate.dense",
+    "output": "output.dense",
+}
+"""Short names of the linear layers of a BERT block, and their names in it."""
+
+BLOCKS = (
+    # kind, depth, columns, rows
+    ("query", 0, 12, 4),
+    ("key", 1, 16, 4),
+    ("output", 5, 16, 4),
+    ("value", 2, 24, 4),
+    ("intermediate", 3, 24, 4),
+    ("attention", 4, 32, 4),
+    ("query", 5, 32, 4),
+    ("value", 4, 48, 3),
+    ("intermediate", 0, 48, 3),
+    ("key", 3, 64, 3),
+    ("output", 2, 64, 3),
+    ("attention", 1, 96, 3),
+    ("query", 2, 96, 3),
+    ("value", 5, 128, 2),
+    ("output", 0, 128, 2),
+    ("intermediate", 4, 160, 2),
+    ("key", 0, 160, 2),
+    ("value", 1, 384, 16),
+    ("intermediate", 2, 384, 16),
+)
+
+PATTERNS = ("50%", "2:4")
+
+NOTICE = f"""\
+The *.safetensors files in this folder hold blocks (some rows, some columns) of weight matrices of
+the model all-MiniLM-L6-v2,
+
+    {SOURCE}
+
+published by the sentence-transformers project under the Apache License, Version 2.0, and second
+moments of that model's activations. LICENSE-APACHE-2.0.txt beside this file is a copy of the
+licence.
+
+Changes: the weights were cut to blocks and converted from float32 to float64; the matrices `gram`
+and `gram_eval` were computed by maskgap from docstrings of Python's standard library, none of which
+are contained. Each file's metadata and manifest.json name the layer, the rows and the columns.
+"""
+
+
+def blocks() -> list[Block]:
+    """The blocks to cut, each with a seed of its own."""
+    return [
+        Block(f"{kind}{depth}-n{n}", f"encoder.layer.{depth}.{KINDS[kind]}", rows, n, seed)
+        for seed, (kind, depth, n, rows) in enumerate(BLOCKS)
+    ]
+
+
+def ship(directory: Path) -> list[Path]:
+    """Write the shipped layers, their manifest and the notice; returns the layer files.
+
+    Raises InputError when the model or the calibration texts are not installed.
+    """
+    entries: list[Entry] = []
+    paths: list[Path] = []
+    with tempfile.TemporaryDirectory() as extracted:
+        run_extract(MINILM, Path(extracted), "encoder.*", progress=_say)
+        for block in blocks():
+            layer = block.cut(read_layer(Path(extracted) / f"{block.layer}{SUFFIX}"))
+            path = directory / f"{block.name}{SUFFIX}"
+            if not _unchanged(path, layer):
+                write_layer(path, layer)
+            paths.append(path)
+            entries.append(_entry(path, layer))
+    write_manifest(directory, entries)
+    write_atomically(directory / "NOTICE", NOTICE.encode())
+    return paths
+
+
+def _unchanged(path: Path, layer: Layer) -> bool:
+    """Whether the file holds this layer; rewriting it would only reorder its metadata."""
+    try:
+        old = read_layer(path)
+    except InputError:
+        return False
+    meta = {key: value for key, value in old.meta.items() if key != "format"}
+    return (
+        old.digest == layer.digest
+        and _eval_digest(old) == _eval_digest(layer)
+        and (meta == {key: value for key, value in layer.meta.items() if key != "format"})
+    )
+
+
+def _eval_digest(layer: Layer) -> str:
+    return "" if layer.gram_eval is None else array_digest(layer.gram_eval)
+
+
+def _entry(path: Path, layer: Layer) -> Entry:
+    meta = layer.meta
+    return {
+        "name": path.stem,
+        "file": path.name,
+        "model": meta["model"],
+        "source": SOURCE,
+        "licence": LICENCE,
+        "notice": "NOTICE",
+        "layer": meta["layer"],
+        "n": layer.d_in,
+        "rows": [int(i) for i in meta["rows"].split()],
+        "columns": [int(i) for i in meta["columns"].split()],
+        "tokens": int(meta["tokens"]),
+        "tokens_eval": int(meta["tokens_eval"]),
+        "digest": layer.digest,
+        "gram_eval_digest": _eval_digest(layer),
+        "patterns": list(PATTERNS),
+        "best_known": [],
+    }
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Write into the folder named on the command line, by default the package's own."""
+    directory = Path(sys.argv[1]) if len(sys.argv) > 1 else folder()
+    try:
+        paths = ship(directory)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    size = sum(path.stat().st_size for path in paths)
+    print(f"{len(paths)} layers, {size / 1e6:.1f} MB, in {directory}")
+
+
+if __name__ == "__main__":
+    main()
