@@ -31,7 +31,10 @@ Skip = Callable[[str, str], None]
 """Called with the name of a layer left out, and why."""
 
 SAMPLES = 128
-SEQUENCE_LENGTH = 256
+SEQUENCE_LENGTH = 128
+
+PROGRESS_LINES = 4
+"""About so many progress lines for each pass over the data."""
 
 GRAM_BYTES = 4 << 30
 """Default limit of the Grams held at once; the calibration runs once for each share of layers."""
@@ -145,8 +148,7 @@ def run_extract(
     samples: int = SAMPLES,
     sequence_length: int = SEQUENCE_LENGTH,
     device: str = "cpu",
-    progress: Progress | None = None,
-    on_skip: Skip | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> list[Path]:
     """Extract layers of a model into `<layer>.safetensors` files of a folder, each written whole.
 
@@ -154,13 +156,19 @@ def run_extract(
     `package.module:callable` that returns a torch module. calibration: files of text or tensors
     (see `instances.calibration`); none means the docstrings of Python's standard library. Half of
     the data gives the Gram, the other half the held-out one. samples: sequences of each half, at
-    most. sequence_length: tokens of a sequence, at most. device: of torch. on_skip: called with
-    each layer left out and why.
+    most. sequence_length: tokens of a sequence, at most. device: of torch. progress: called with
+    lines for people: how far it is, which layers are left out and why.
 
     Returns the files in the model's order. Raises InputError for every bad input.
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: expected a folder for the layer files, but it is a file")
+    say = progress or (lambda text: None)
+
+    def say_batch(done: int, total: int, what: str) -> None:
+        if done == total or done % max(1, total // PROGRESS_LINES) == 0:
+            say(f"{what}: {done} of {total} batches")
+
     loaded = load_model(model, device)
     data = load_calibration(loaded, calibration, samples, sequence_length)
     meta = {"model": model, "torch": torch.__version__.partition("+")[0], **data.meta}
@@ -172,8 +180,8 @@ def run_extract(
         held_out=data.held_out,
         meta=meta,
         absent=loaded.absent,
-        on_skip=on_skip,
-        progress=progress,
+        on_skip=lambda name, reason: say(f"{name} is left out: {reason}"),
+        progress=say_batch,
     ):
         # A slash in a name must not lead out of the folder.
         path = out / f"{layer.name.replace('/', '%2F')}.safetensors"
