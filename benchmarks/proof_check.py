@@ -1,0 +1,246 @@
+"""Check a proof of a lower bound from the problem's data alone, with no code of any solver.
+
+The legal set is split into leaves by a binary tree in preorder (`instances.proof`); each leaf has
+a lower bound b(x) on its losses, and the least over the leaves bounds the row:
+
+    bound = min over leaves of  -x^T P x + min over legal v in the leaf of (2 P x + q) . v.
+
+This file holds what is combinatorial: that the proof belongs to the problem and is well formed,
+that its leaves partition the legal set (the tree is walked, each split on a column not yet split),
+that an enumeration is complete. That P is semidefinite and that float64 does not flatter the
+bounds is shown in `benchmarks.rigour`. A stated bound above the derived one is a rejection, however
+small the difference; the derived one is what counts.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import isfinite
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.rigour import (
+    FREE,
+    KEPT,
+    PRUNED,
+    States,
+    Verified,
+    exact_loss,
+    leaf_bounds,
+    losses,
+    rescaled_down,
+    scaled_quad,
+    still_open,
+    verified,
+)
+from instances.errors import InputError, ProofError
+from instances.groups import Mask, Matrix, Vector
+from instances.problem import RowProblem
+from instances.proof import Leaves, ProofKind, RowProof
+
+ENUMERATED = 5_000_000
+"""Most legal masks that an enumeration proof may ask the checker to list."""
+
+LARGEST_MULTIPLIER = 1e30
+"""Multipliers and points beyond this are refused: products of them could overflow."""
+
+BLOCK = 4096
+"""Leaves evaluated at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What was derived again.
+
+    bound: lower bound on the loss of every legal mask, in units of the layer's loss, at least the
+    stated one and never negative. objective: loss of the proof's mask, exact and then rounded to
+    float64; None without a mask. leaves: of the tree; for an enumeration, the masks listed.
+    """
+
+    bound: float
+    objective: float | None
+    leaves: int
+
+
+def check_row(problem: RowProblem, proof: RowProof) -> Checked:
+    """Derive the bound of a proof again. Raises ProofError with the reason when it fails."""
+    if proof.problem != problem.digest or proof.row != problem.row:
+        raise ProofError(
+            f"row {proof.row}: the proof belongs to another problem than row {problem.row} of "
+            f"{problem.layer.name} under '{problem.pattern}'"
+        )
+    if not isfinite(proof.bound):
+        raise ProofError(f"row {proof.row}: the stated bound is {proof.bound}")
+    objective = None
+    if proof.mask is not None:
+        if proof.mask.shape != (problem.n,) or not problem.groups.is_legal(proof.mask):
+            raise ProofError(f"row {proof.row}: its mask does not meet '{problem.pattern}'")
+        objective = exact_loss(problem, proof.mask)
+    quad = scaled_quad(problem)
+    if proof.kind is ProofKind.ENUMERATION:
+        derived, leaves = _enumerate(problem, quad)
+    elif proof.leaves is None:
+        raise ProofError(f"row {proof.row}: a proof by leaves without leaves")
+    else:
+        derived, leaves = _least_leaf(problem, quad, proof.leaves)
+    bound = rescaled_down(problem, max(0.0, derived))
+    if proof.bound > max(0.0, bound):
+        raise ProofError(
+            f"row {proof.row}: the stated bound {proof.bound:.17g} is not supported: "
+            f"the proof gives {bound:.17g}"
+        )
+    if objective is not None and bound > objective:
+        raise ProofError(
+            f"row {proof.row}: the bound {bound:.17g} exceeds the loss {objective:.17g} of a mask"
+        )
+    return Checked(bound, objective, leaves)
+
+
+def _enumerate(problem: RowProblem, quad: Matrix) -> tuple[float, int]:
+    groups = problem.groups
+    if groups.masks > ENUMERATED:
+        raise ProofError(
+            f"row {problem.row}: an enumeration of {groups.masks} masks is more than {ENUMERATED}"
+        )
+    least, seen = np.inf, []
+    try:
+        for pruned in groups.enumerate_pruned():
+            if not groups.is_legal(~pruned):
+                raise ProofError(f"row {problem.row}: an illegal mask was listed")
+            least = min(least, float(losses(quad, pruned).min()))
+            seen.append(_words(pruned))
+    except InputError as error:
+        raise ProofError(f"row {problem.row}: {error}") from None
+    words = np.concatenate(seen)
+    distinct = len(np.unique(words[:, 0] if words.shape[1] == 1 else words, axis=0))
+    if not len(words) == distinct == groups.masks:
+        raise ProofError(f"row {problem.row}: {distinct} of {groups.masks} legal masks were listed")
+    return least, distinct
+
+
+def _words(pruned: Mask) -> NDArray[np.uint64]:
+    packed = np.packbits(pruned, axis=1)
+    padded = np.zeros((len(packed), -(-packed.shape[1] // 8) * 8), dtype=np.uint8)
+    padded[:, : packed.shape[1]] = packed
+    return padded.view(np.uint64)
+
+
+def _least_leaf(problem: RowProblem, quad: Matrix, leaves: Leaves) -> tuple[float, int]:
+    _validate(problem, leaves)
+    functions: dict[int, Verified] = {}
+    for number in np.unique(leaves.function[leaves.function >= 0]).tolist():
+        functions[number] = verified(problem, quad, leaves.functions[number], number)
+    least, first, points = np.inf, 0, 0
+    for states in _walk(problem, leaves.branch):
+        numbers = leaves.function[first : first + len(states)]
+        bounded = numbers >= 0
+        x = np.zeros((len(states), problem.n))
+        count = int(bounded.sum())
+        x[bounded] = leaves.points[points : points + count]
+        for number, function in functions.items():
+            chosen = numbers == number
+            if chosen.any():
+                values = leaf_bounds(problem.groups, function, x[chosen], states[chosen])
+                least = min(least, float(values.min()))
+        if not bounded.all():
+            values = _single_losses(problem, quad, states[~bounded])
+            least = min(least, float(values.min(initial=np.inf)))
+        first, points = first + len(states), points + count
+    if not isfinite(least):
+        raise ProofError(f"row {problem.row}: the leaves give no finite bound")
+    return least, first
+
+
+def _validate(problem: RowProblem, leaves: Leaves) -> None:
+    n, count = problem.n, problem.groups.count
+    branch, function, points = leaves.branch, leaves.function, leaves.points
+    bounded = int((function >= 0).sum())
+    problems = (
+        (branch.ndim != 1 or function.ndim != 1, "branch and function must be vectors"),
+        (
+            branch.dtype.kind != "i" or function.dtype.kind != "i",
+            "branch and function must hold integers",
+        ),
+        (
+            function.size != int((branch == -1).sum()),
+            f"{function.size} function numbers for {int((branch == -1).sum())} leaves",
+        ),
+        (
+            function.size > 0
+            and not -1 <= int(function.min()) <= int(function.max()) < len(leaves.functions),
+            "a function number is out of range",
+        ),
+        (
+            points.ndim != 2 or points.shape != (bounded, n),
+            f"points have shape {points.shape}, expected {(bounded, n)}",
+        ),
+        (
+            points.dtype.kind != "f" or not bool((np.abs(points) <= LARGEST_MULTIPLIER).all()),
+            "a point is not finite",
+        ),
+    )
+    for broken, reason in problems:
+        if broken:
+            raise ProofError(f"row {problem.row}: {reason}")
+    for number, used in enumerate(leaves.functions):
+        if used.u.shape != (n,) or used.alpha.shape != (count, n):
+            raise ProofError(
+                f"row {problem.row}: function {number} has shapes {used.u.shape} and "
+                f"{used.alpha.shape}, expected {(n,)} and {(count, n)}"
+            )
+        for values in (used.u, used.alpha):
+            if values.dtype != np.float64 or not bool((np.abs(values) <= LARGEST_MULTIPLIER).all()):
+                raise ProofError(
+                    f"row {problem.row}: function {number} has multipliers that are not float64 "
+                    f"of size at most {LARGEST_MULTIPLIER:g}"
+                )
+
+
+def _walk(problem: RowProblem, branch: NDArray[np.integer]) -> Iterator[States]:
+    """Leaves in preorder as blocks (<= BLOCK, n) of states. Raises ProofError when malformed.
+
+    A leaf ends a path; the walk then returns to the deepest column whose kept side it has just
+    left and enters its pruned side. The tree is complete when no such column is left, which must
+    happen at the last node and not before.
+    """
+    state = np.zeros(problem.n, dtype=np.int8)
+    path: list[int] = []
+    block: list[States] = []
+    complete = False
+    for node, column in enumerate(branch.tolist()):
+        if complete:
+            raise ProofError(f"row {problem.row}: node {node} lies outside the tree")
+        if column == -1:
+            block.append(state.copy())
+            while path and state[path[-1]] == PRUNED:
+                state[path.pop()] = FREE
+            complete = not path
+            if path:
+                state[path[-1]] = PRUNED
+        elif not 0 <= column < problem.n:
+            raise ProofError(f"row {problem.row}: node {node} splits column {column}")
+        elif state[column] != FREE:
+            raise ProofError(f"row {problem.row}: node {node} splits column {column} again")
+        else:
+            state[column] = KEPT
+            path.append(column)
+        if len(block) == BLOCK:
+            yield np.array(block)
+            block = []
+    if not complete:
+        raise ProofError(f"row {problem.row}: the tree ends before all its leaves")
+    if block:
+        yield np.array(block)
+
+
+def _single_losses(problem: RowProblem, quad: Matrix, states: States) -> Vector:
+    """Lower bounds on the losses of leaves that must have at most one mask left."""
+    left, free = still_open(problem.groups, states)
+    empty = ((left < 0) | (left > free)).any(axis=1)
+    single = ((left == 0) | (left == free)).all(axis=1)
+    if not bool((single | empty).all()):
+        raise ProofError(
+            f"row {problem.row}: a leaf without a function has more than one mask left"
+        )
+    rest = np.repeat(left > 0, problem.groups.size, axis=1) & (states == FREE)
+    return np.where(empty, np.inf, losses(quad, (states == PRUNED) | rest))

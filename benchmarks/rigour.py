@@ -1,0 +1,192 @@
+"""Lower bounds in float64 that hold for the real numbers behind them: what `proof_check` rests on.
+
+Units: Q = diag(w) G diag(w) / 2^exponent as in `RowProblem`; bounds are multiplied back at the end.
+For multipliers u and alpha (see `instances.proof`) the loss is z^T P z + q^T z on legal binaries,
+
+    P = Q - Diag(u) + sum_g (alpha_g e_g^T + e_g alpha_g^T) / 2,     q = u - sum_g k_g alpha_g,
+
+and, if P is positive semidefinite, then for every x and every leaf (columns forced kept or pruned)
+
+    b(x) = -x^T P x + min over legal v in the leaf of (2 P x + q) . v   <=   every loss in the leaf.
+
+All is evaluated in float64 with unit roundoff r = 2^-53; gamma_m = m r / (1 - m r) bounds the
+relative rounding of m operations in any order (Higham, Accuracy and Stability of Numerical
+Algorithms, section 3.1). Four allowances make it rigorous; each is taken 1 % larger than derived,
+for the rounding of the allowance itself, and TINY covers underflow.
+
+Entries. Q is formed from the mantissas of w and G, two roundings an entry; the multiplier terms
+    and u add at most four. With T the matrix of sums of the absolute terms of each entry, the
+    stored P differs from the exact one by at most E_ij = gamma_8 T_ij, so by gamma_8 ||T||_inf in
+    the spectral norm.
+Positive semidefinite (Rump, Verification of positive definiteness, BIT 46, 2006). If a
+    floating-point Cholesky factorisation of A ends, then R^T R = A + D with
+    |D| <= gamma |R|^T |R| and gamma = gamma_{n+1} (Higham, theorem 10.3). The columns r_i of R meet
+    |r_i|^2 <= a_ii / (1 - gamma), so |D_ij| <= gamma / (1 - gamma) sqrt(a_ii a_jj), and the
+    spectral norm of D is at most gamma / (1 - gamma) trace(A). So if A = stored P minus s I
+    factorises, the exact P is semidefinite, for s = gamma_8 ||T||_inf + gamma / (1 - gamma) trace
+    + 2 r max diagonal (the last for rounding the shifted diagonal). gamma_{2n+8} is used, twice
+    what is needed, so that blocked code which multiplies by reciprocals is covered as well.
+Lowering u. The best P is singular and cannot pass. Replacing u by u - delta, again stored numbers,
+    adds delta I to P and leaves the loss on binaries alone: the smallest delta of LADDER times s
+    that passes is used, and no further allowance is due for it.
+Evaluation. P x, x^T P x, q and their sums over v take fewer than 4 n + groups + 32 roundings on
+    any path from data to result; with t = T |x| and a = |u| + sum_g k_g |alpha_g| the error of
+    b(x) is at most gamma_{4n+groups+32} (|x|^T t + sum_i (2 t_i + a_i)). A loss z^T Q z takes
+    fewer than 2 n + 8, of terms that sum to z^T |Q| z in absolute value.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ldexp, nextafter
+from operator import mul
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+
+from instances.errors import ProofError
+from instances.groups import BudgetGroups, Mask, Matrix, Vector
+from instances.problem import RowProblem
+from instances.proof import ConvexFunction
+
+LADDER = (0.0, 2.0, 8.0, 32.0, 128.0)
+"""How far u may be lowered, in units of the rounding s that the semidefinite check covers."""
+
+TINY = 2.0**-900
+"""Far above what underflow can lose (2^-1074 an operation), far below any allowance."""
+
+FREE, KEPT, PRUNED = 0, 1, 2
+"""States of a column in a leaf."""
+
+States = NDArray[np.int8]
+
+
+@dataclass(frozen=True, eq=False)
+class Verified:
+    """A function whose exact P is semidefinite.
+
+    matrix, linear: P (n, n) and q (n,) as stored. size: the matrix T; linear_size: the vector a.
+    """
+
+    matrix: Matrix
+    linear: Vector
+    size: Matrix
+    linear_size: Vector
+
+
+def gamma(operations: int) -> float:
+    """Higham's gamma_m, 1 % larger."""
+    product = operations * 2.0**-53
+    return 1.01 * product / (1.0 - product)
+
+
+def exact_loss(problem: RowProblem, mask: Mask) -> float:
+    """The loss of a mask (n,), True = kept, in exact arithmetic, rounded once; at least 0."""
+    pruned = np.flatnonzero(~mask)
+    weight, weight_exponent = _integers(problem.weight[pruned])
+    gram, gram_exponent = _integers(problem.layer.gram[np.ix_(pruned, pruned)].ravel())
+    size = len(pruned)
+    total = sum(
+        weight[i] * sum(map(mul, gram[i * size : (i + 1) * size], weight)) for i in range(size)
+    )
+    return max(0.0, float(total * Fraction(2) ** (2 * weight_exponent + gram_exponent)))
+
+
+def _integers(values: Vector) -> tuple[list[int], int]:
+    """Integers m_i and one exponent e with values_i = m_i 2^e."""
+    mantissa, exponent = np.frexp(values)
+    whole = np.ldexp(mantissa, 53).astype(np.int64)
+    least = int(exponent.min(initial=0))
+    lifts = exponent.astype(np.int64) - least
+    return [int(m) << int(s) for m, s in zip(whole, lifts, strict=True)], least - 53
+
+
+def scaled_quad(problem: RowProblem) -> Matrix:
+    """Q (n, n), exactly symmetric, each entry within gamma_2 |Q_ij| + 2^-1074 of the exact one.
+
+    Mantissas and exponents are multiplied apart, so that nothing underflows before the last step.
+    """
+    weight, weight_exponent = np.frexp(problem.weight)
+    gram, gram_exponent = np.frexp(problem.layer.gram)
+    exponent = weight_exponent[:, None] + weight_exponent[None, :] + gram_exponent
+    quad = np.ldexp(weight[:, None] * weight[None, :] * gram, exponent - problem.exponent)
+    return np.asarray(quad, dtype=np.float64)
+
+
+def rescaled_down(problem: RowProblem, bound: float) -> float:
+    """The bound in units of the layer's loss, never above the exact product."""
+    value = problem.rescale(bound)
+    exact = ldexp(value, -problem.exponent) <= bound
+    return value if exact else nextafter(value, 0.0)  # it was rounded up to a subnormal number
+
+
+def losses(quad: Matrix, pruned: Mask) -> Vector:
+    """Lower bounds on the losses of pruned sets (masks, n)."""
+    z = pruned.astype(np.float64)
+    size = np.einsum("ij,ij->i", z @ np.abs(quad), z)
+    allowance = gamma(2 * len(quad) + 8) * size + TINY
+    return np.asarray(np.einsum("ij,ij->i", z @ quad, z) - allowance)
+
+
+def verified(problem: RowProblem, quad: Matrix, function: ConvexFunction, number: int) -> Verified:
+    """The function with u lowered until its exact P is verified. Raises ProofError."""
+    unit = _shift(_build(problem.groups, quad, function.u, function.alpha))
+    for step in LADDER:
+        built = _build(problem.groups, quad, function.u - step * unit, function.alpha)
+        shifted = built.matrix - _shift(built) * np.eye(problem.n)
+        try:
+            scipy.linalg.cholesky(shifted, lower=True, overwrite_a=True, check_finite=True)
+        except (scipy.linalg.LinAlgError, ValueError):
+            continue
+        return built
+    raise ProofError(
+        f"row {problem.row}: the matrix of function {number} is not positive semidefinite"
+    )
+
+
+def _build(groups: BudgetGroups, quad: Matrix, u: Vector, alpha: Matrix) -> Verified:
+    of_column = np.arange(groups.n) // groups.size
+    spread, spread_size = alpha[of_column], np.abs(alpha)[of_column]
+    matrix = quad + 0.5 * (spread + spread.T) - np.diag(u)
+    size = np.abs(quad) + 0.5 * (spread_size + spread_size.T) + np.diag(np.abs(u))
+    linear = u - groups.pruned * alpha.sum(axis=0)
+    return Verified(matrix, linear, size, np.abs(u) + groups.pruned * np.abs(alpha).sum(axis=0))
+
+
+def _shift(function: Verified) -> float:
+    """The s of the module's docstring."""
+    diagonal = np.maximum(function.matrix.diagonal(), 0.0)
+    relative = gamma(2 * len(diagonal) + 8)
+    entries = gamma(8) * float(function.size.sum(axis=1).max())
+    factor = relative / (1.0 - relative) * float(diagonal.sum())
+    tiny = len(diagonal) * (len(diagonal) + float(diagonal.max())) * TINY
+    return 1.01 * (entries + factor + 2.0**-52 * float(diagonal.max())) + tiny
+
+
+def still_open(groups: BudgetGroups, states: States) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Per leaf and group: columns still to prune, and free columns."""
+    grouped = states.reshape(len(states), groups.count, groups.size)
+    free = (grouped == FREE).sum(axis=2)
+    return groups.pruned - (grouped == PRUNED).sum(axis=2), free
+
+
+def leaf_bounds(groups: BudgetGroups, function: Verified, x: Matrix, states: States) -> Vector:
+    """b(x) less its allowance for leaves with points x (leaves, n); +inf where no mask is left."""
+    product = x @ function.matrix
+    gradient = 2.0 * product + function.linear
+    weighted = np.abs(x) @ function.size
+    size = np.einsum("ij,ij->i", np.abs(x), weighted)
+    size += (2.0 * weighted + function.linear_size).sum(axis=1)
+    allowance = gamma(4 * groups.n + groups.count + 32) * size + TINY
+
+    left, free = still_open(groups, states)
+    shape = (len(states), groups.count, groups.size)
+    keys = np.where(states == FREE, gradient, np.inf).reshape(shape)
+    keys.sort(axis=2)
+    taken = np.where(np.arange(groups.size) < left[:, :, None], keys, 0.0).sum(axis=(1, 2))
+    forced = np.where(states == PRUNED, gradient, 0.0).sum(axis=1)
+    bounds = forced + taken - np.einsum("ij,ij->i", x, product) - allowance
+    if np.isnan(bounds).any():
+        raise ProofError("a leaf's bound is not a number")
+    empty = ((left < 0) | (left > free)).any(axis=1)
+    return np.where(empty, np.inf, bounds)

@@ -1,0 +1,1 @@
+"""Lower bounds shared by several solvers: convex functions, their minimisers, relaxations."""
