@@ -14,6 +14,7 @@ from instances.groups import ENUMERATION_COLUMNS, Mask
 from instances.problem import RowProblem
 from instances.proof import ProofKind, RowProof
 from solvers.base import Answer, Limits, Stop
+from solvers.bounds.convexify import rounding_margin
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,7 @@ class Exhaustive:
                 return Answer(best, limits.deadline.stop(), value, counters={"masks": seen})
         assert best is not None  # every budget has at least one legal mask
         value = problem.scaled_loss(best)
-        # Sums of n^2 products round: what is stated must survive another order of summation.
-        margin = 4 * problem.n * float(np.finfo(np.float64).eps * np.abs(problem.quad).sum())
-        bound = max(0.0, value - margin)
+        bound = max(0.0, value - rounding_margin(problem.quad, problem.groups))
         limits.journal.bound(bound)
         proof = RowProof(
             problem.row, problem.digest, problem.rescale(bound), best, ProofKind.ENUMERATION
