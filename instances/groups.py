@@ -33,7 +33,7 @@ ENUMERATION_COLUMNS = 24
 class BudgetGroups:
     """Budget groups of one row.
 
-    n: number of columns; size: columns in a group (divides n); pruned: columns pruned in each group.
+    n: columns of the row; size: columns of a group (divides n); pruned: how many of them go.
     """
 
     n: int
@@ -117,7 +117,7 @@ class BudgetGroups:
         """
         if self.size > ENUMERATION_COLUMNS:
             raise InputError(
-                f"enumeration takes groups of at most {ENUMERATION_COLUMNS} columns, not {self.size}"
+                f"enumeration takes groups of {ENUMERATION_COLUMNS} columns at most, not {self.size}"
             )
         codes = np.arange(1 << self.size, dtype=np.uint32)
         codes = codes[np.bitwise_count(codes) == self.pruned]

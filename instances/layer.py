@@ -1,4 +1,4 @@
-"""A layer to prune: weights W (d_out, d_in) and the Gram matrix G = X X^T (d_in, d_in) of its inputs.
+"""A layer to prune: weights W (d_out, d_in), Gram matrix G = X X^T (d_in, d_in) of its inputs.
 
 X (d_in, tokens) holds the calibration inputs, so the pruning error of a mask M (True = kept) is
 
@@ -151,6 +151,6 @@ def _gram(values: ArrayLike, what: str, d_in: int, name: str) -> Matrix:
     except scipy.linalg.LinAlgError:
         raise InputError(
             f"{name}: {what} is indefinite: its least eigenvalue lies below "
-            f"-{INDEFINITE_TOLERANCE:g} times its trace; expected X X^T, summed in float32 or better"
+            f"-{INDEFINITE_TOLERANCE:g} times its trace; expected X X^T in float32 or better"
         ) from None
     return gram

@@ -78,7 +78,7 @@ class RowProblem:
         return max(0.0, float(self.quad[np.ix_(pruned, pruned)].sum()))
 
     def loss(self, mask: Mask, gram: Matrix | None = None) -> float:
-        """The loss r G r^T in float64 of a mask (n,), True = kept; on another Gram when one is given."""
+        """The loss r G r^T in float64 of a mask (n,), True = kept; `gram` replaces the layer's."""
         matrix, exponent = self.layer.gram_unit if gram is None else (gram, 0)
         pruned = ~mask
         weight_exponent = unit_exponent(float(np.abs(self.weight).max()))

@@ -1,8 +1,8 @@
 """Exhaustive search: the loss z^T Q z of every legal mask, for rows of at most 24 columns.
 
 Masks are evaluated in blocks as (Z Q) * Z summed over columns; cost is masks * n^2 / 2 products,
-2.7 million masks at n = 24 and 50 %. Its proof is an enumeration, which the checker repeats; the bound
-stated lies below the best loss by the rounding of a sum of n^2 terms.
+2.7 million masks at n = 24 and 50 %. Its proof is an enumeration, which the checker repeats; the
+bound stated lies below the best loss by the rounding of a sum of n^2 terms.
 """
 
 from dataclasses import dataclass

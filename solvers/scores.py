@@ -57,9 +57,8 @@ def ria(layer: Layer, exponent: float = RIA_EXPONENT) -> Matrix:
 def obs(layer: Layer, damping: float = OBS_DAMPING) -> tuple[Matrix, float]:
     """w^2 / [H^-1]_jj (d_out, d_in) and the damping used, as a share of the mean diagonal.
 
-    When H is numerically singular the damping is raised tenfold, at most OBS_ESCALATIONS times (from
-    1e-8 when it was 0 < damping < 1e-8). Damping 0 is never raised. Raises Refused when H stays
-    singular.
+    When H is numerically singular the damping is raised tenfold, to 1e-7 at least, at most
+    OBS_ESCALATIONS times. Damping 0 is never raised. Raises Refused when H stays singular.
     """
     gram, _ = layer.gram_unit
     live = gram.diagonal() > 0
