@@ -117,7 +117,7 @@ class BudgetGroups:
         """
         if self.size > ENUMERATION_COLUMNS:
             raise InputError(
-                f"enumeration takes groups of {ENUMERATION_COLUMNS} columns at most, not {self.size}"
+                f"enumeration takes at most {ENUMERATION_COLUMNS} columns a group, not {self.size}"
             )
         codes = np.arange(1 << self.size, dtype=np.uint32)
         codes = codes[np.bitwise_count(codes) == self.pruned]
