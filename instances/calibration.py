@@ -15,6 +15,7 @@ import hashlib
 import json
 import platform
 import random
+import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,9 @@ BATCH = 8
 SHUFFLE_SEED = 0
 SHORTEST_DOCSTRING = 200
 """Characters; shorter docstrings are mostly one line of a few words."""
+
+NOT_EVERYWHERE = {"distutils", "ensurepip", "idlelib", "lib2to3", "tkinter", "turtledemo"}
+"""Parts of the standard library that some systems package apart or leave out."""
 
 TENSOR_SUFFIXES = (".npy", ".safetensors")
 
@@ -101,19 +105,20 @@ def load_calibration(
 def standard_library_docstrings() -> list[str]:
     """Docstrings of the modules, classes and functions of Python's standard library, in file order.
 
-    Tests, installed packages and files that do not parse are left out. The texts depend on the
-    Python version alone. Raises InputError where the sources are not installed.
+    Tests are left out, and what not every system installs. The texts depend on the Python version
+    alone. Raises InputError where the sources are not installed.
     """
     root = Path(sysconfig.get_path("stdlib"))
+    modules = sys.stdlib_module_names - NOT_EVERYWHERE
     texts: list[str] = []
-    for path in sorted(root.rglob("*.py")):
-        parts = path.relative_to(root).parts
-        if not {"site-packages", "dist-packages", "test", "tests", "idle_test"}.isdisjoint(parts):
+    for path in sorted(root.rglob("*.py"), key=lambda path: path.relative_to(root).as_posix()):
+        parts = path.relative_to(root).with_suffix("").parts
+        if parts[0] not in modules or not {"test", "tests"}.isdisjoint(parts):
             continue
         try:
             tree = ast.parse(path.read_bytes())
         except (SyntaxError, ValueError, OSError):
-            continue  # templates and samples of older Python
+            continue  # samples of older Python
         for node in ast.walk(tree):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                 text = ast.get_docstring(node) or ""

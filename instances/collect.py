@@ -58,7 +58,8 @@ def accumulate(
 
         return hook
 
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    loaded = (p.device for p in model.parameters() if not p.is_meta)
+    device = next(loaded, torch.device("cpu"))
     total = len(batches) if isinstance(batches, Sequence) else 0
     handles: list[torch.utils.hooks.RemovableHandle] = []
     with _calm(model):

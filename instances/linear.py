@@ -59,14 +59,16 @@ def _unreadable(module: torch.nn.Module, name: str, absent: Collection[str]) -> 
     if not isinstance(module, torch.nn.Linear):
         if isinstance(module, torch.nn.Embedding | torch.nn.EmbeddingBag):
             return None
-        own = [p.shape for p in module.parameters(recurse=False) if p.ndim >= 2]
-        return f"{kind.__name__} is not nn.Linear" if any(min(s) > 1 for s in own) else None
+        shapes = [p.shape for p in module.parameters(recurse=False) if not _is_lazy(p)]
+        # A parameter with one axis in use (a norm, a class token) is no matrix.
+        matrix = any(sum(length > 1 for length in shape) >= 2 for shape in shapes)
+        return f"{kind.__name__} is not nn.Linear" if matrix else None
     if kind.forward is not torch.nn.Linear.forward or "forward" in vars(module):
         return f"the forward of {kind.__name__} is not nn.Linear's"
     if f"{name}.weight".lstrip(".") in absent:
         return "the checkpoint has no weight for it"
     weight = module.weight
-    if torch.nn.parameter.is_lazy(weight):
+    if _is_lazy(weight):
         return "its weight has no shape before a first forward; run one and extract again"
     if weight.dtype not in PLAIN_DTYPES or weight.shape != (
         module.out_features,
@@ -78,6 +80,10 @@ def _unreadable(module: torch.nn.Module, name: str, absent: Collection[str]) -> 
     if weight.is_meta:
         return "its weight is not loaded (device 'meta')"
     return None
+
+
+def _is_lazy(parameter: torch.Tensor) -> bool:
+    return isinstance(parameter, torch.nn.parameter.UninitializedParameter)
 
 
 def _nothing(model: torch.nn.Module, layers: str, skipped: list[str]) -> str:

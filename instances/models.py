@@ -113,7 +113,7 @@ def _pretrained(name: str, source: str, device: torch.device) -> LoadedModel:
             source, local_files_only=True, output_loading_info=True, **{key: "auto"}
         )
         tokenizer = _tokenizer(source)
-    except (OSError, ValueError, ImportError, RuntimeError, KeyError) as error:
+    except Exception as error:  # a damaged checkpoint can make the loader raise anything
         first = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(
             f"{name}: neither a model folder, an importable 'package.module:callable' nor a model "
