@@ -15,8 +15,9 @@ hard; a heavy tail is easy. On top, some columns are exact copies of others in i
 (ties), some have no input (dead), some have inputs OUTLIER_SCALE times as large. The held-out Gram
 has other inputs of the same law. Budgets and N:M belong to the pattern, not to the layer.
 
-The same specification gives the same bits everywhere: inputs are rounded to multiples of 2^-10, so
-every sum is exact in whatever order a machine takes it, and norms and weights to 24 bits.
+The same specification gives the same bits on every machine whose numpy draws the same stream:
+inputs are rounded to multiples of 2^-10, so every sum is exact in whatever order it is taken, and
+norms and weights to 24 bits.
 """
 
 import re
