@@ -1,0 +1,494 @@
+"""The proof checker: accepts what holds, rejects what was altered, never rounds in favour."""
+
+from dataclasses import replace
+from fractions import Fraction
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks import proof_check
+from benchmarks.proof_check import check_row
+from benchmarks.rigour import exact_loss, leaf_bounds, losses, scaled_quad, verified
+from instances.errors import ProofError
+from instances.patterns import parse_pattern
+from instances.problem import Problem
+from instances.proof import (
+    ConvexFunction,
+    Leaves,
+    ProofKind,
+    RowProof,
+    read_proof,
+    root_leaves,
+    write_proof,
+)
+from solvers.base import Deadline, Limits, solve_row
+from solvers.bounds import convexify, hull
+from solvers.registry import build
+from tests.tiny import brute_force, random_layer, row_problem
+
+FREE, KEPT, PRUNED = 0, 1, 2
+
+
+def make_problem(seed, n=8, pattern="50%", tokens=None):
+    return Problem.of(random_layer(seed, n, tokens=tokens), parse_pattern(pattern)).row(0)
+
+
+def optimum_of(problem):
+    groups = problem.groups
+    return brute_force(problem.weight, problem.layer.gram, groups.size, groups.pruned)[0]
+
+
+def row_proof(problem, leaves, bound=0.0, mask=None):
+    return RowProof(problem.row, problem.digest, bound, mask, ProofKind.LEAVES, leaves)
+
+
+def random_functions(problem, rng, count=2):
+    groups = problem.groups
+    for size in (0.0, 0.01, 0.05)[:count]:
+        wild = ConvexFunction(
+            size * rng.normal(size=groups.n), size * rng.normal(size=(groups.count, groups.n))
+        )
+        yield convexify.repair(problem.quad, groups, wild)
+
+
+def near_minimiser(problem, function, rng):
+    """A point whose bound is mostly positive; random ones bound nothing."""
+    matrix, linear = convexify.quadratic(problem.quad, problem.groups, function)
+    best = hull.minimise(matrix, linear, problem.groups, Deadline(9.0), iterations=50).x
+    return np.clip(best + 0.02 * rng.normal(size=len(best)), 0.0, 1.0)
+
+
+def random_tree(problem, rng, depth=4):
+    """Leaves of a random tree; leaves with one mask left get no function half of the time."""
+    groups = problem.groups
+    functions = tuple(random_functions(problem, rng, 3))
+    branch, function, points = [], [], []
+
+    def grow(state, level):
+        free = np.flatnonzero(state == FREE)
+        if level and len(free) and rng.random() < 0.85:
+            column = int(rng.choice(free))
+            branch.append(column)
+            for side in (KEPT, PRUNED):
+                child = state.copy()
+                child[column] = side
+                grow(child, level - 1)
+            return
+        branch.append(-1)
+        if masks_left(groups, state) <= 1 and rng.random() < 0.5:
+            function.append(-1)
+            return
+        function.append(int(rng.integers(len(functions))))
+        points.append(near_minimiser(problem, functions[function[-1]], rng))
+
+    grow(np.zeros(groups.n, dtype=int), depth)
+    return Leaves(
+        functions,
+        np.array(branch, dtype=np.int32),
+        np.array(function, dtype=np.int16),
+        np.array(points, dtype=np.float32).reshape(-1, groups.n),
+    )
+
+
+def masks_left(groups, state):
+    sets = np.concatenate(list(groups.enumerate_pruned()))
+    fits = (sets | (state != PRUNED)) & (~sets | (state != KEPT))
+    return int(fits.all(axis=1).sum())
+
+
+def exact_root_bound(problem, function, point):
+    """b(x) of the root in exact arithmetic, from weights, Gram and multipliers as stored."""
+    n, groups = problem.n, problem.groups
+    scale = Fraction(2) ** -problem.exponent
+    w = [Fraction(v) for v in problem.weight.tolist()]
+    gram = [[Fraction(v) for v in line] for line in problem.layer.gram.tolist()]
+    u = [Fraction(v) for v in function.u.tolist()]
+    alpha = [[Fraction(v) for v in line] for line in function.alpha.tolist()]
+    x = [Fraction(float(v)) for v in point]
+    of = [j // groups.size for j in range(n)]
+    matrix = [
+        [
+            w[i] * w[j] * gram[i][j] * scale
+            + (alpha[of[j]][i] + alpha[of[i]][j]) / 2
+            - (u[i] if i == j else 0)
+            for j in range(n)
+        ]
+        for i in range(n)
+    ]
+    px = [sum(matrix[i][j] * x[j] for j in range(n)) for i in range(n)]
+    q = [u[i] - groups.pruned * sum(line[i] for line in alpha) for i in range(n)]
+    slope = [2 * px[i] + q[i] for i in range(n)]
+    lowest = sum(
+        sum(sorted(slope[g * groups.size : (g + 1) * groups.size])[: groups.pruned])
+        for g in range(groups.count)
+    )
+    return lowest - sum(x[i] * px[i] for i in range(n))
+
+
+@pytest.mark.parametrize(
+    ("n", "pattern"), [(1, "keep=0"), (5, "keep=2"), (12, "50%"), (12, "2:4"), (8, "8:8")]
+)
+@pytest.mark.parametrize("seed", range(4))
+def test_root_bound_lies_just_below_exact_arithmetic(n, pattern, seed):
+    problem = make_problem(seed, n, pattern, tokens=3 if seed % 2 else None)
+    rng = np.random.default_rng(seed)
+    for function in random_functions(problem, rng):
+        leaves = root_leaves(function, near_minimiser(problem, function, rng))
+        checked = check_row(problem, row_proof(problem, leaves))
+        exact = exact_root_bound(problem, function, leaves.points[0])
+        scaled = Fraction(checked.bound) / Fraction(2) ** problem.exponent
+        assert scaled <= max(exact, 0)
+        assert float(max(exact, 0) - scaled) < 1e-11
+
+        # below 0 as well, where `check_row` says 0
+        quad = scaled_quad(problem)
+        used = verified(problem, quad, function, 0)
+        x = rng.random((20, n)).astype(np.float32)
+        bounds = leaf_bounds(problem.groups, used, x.astype(np.float64), np.zeros((20, n), np.int8))
+        for point, bound in zip(x, bounds.tolist(), strict=True):
+            exact = exact_root_bound(problem, function, point)
+            assert Fraction(bound) <= exact
+            assert float(exact) - bound < 1e-10
+
+
+@given(seed=st.integers(0, 10**6), shape=st.sampled_from([(7, "keep=4"), (8, "2:4"), (6, "1:3")]))
+def test_trees_are_accepted_and_stay_below_brute_force(seed, shape):
+    problem = make_problem(seed % 50, *shape)
+    leaves = random_tree(problem, np.random.default_rng(seed))
+    checked = check_row(problem, row_proof(problem, leaves))
+    assert checked.leaves == len(leaves.function)
+    assert 0.0 <= checked.bound <= optimum_of(problem) * (1 + 1e-14)
+    again = check_row(problem, row_proof(problem, leaves, bound=checked.bound))
+    assert again.bound == checked.bound
+
+
+def test_a_full_tree_of_single_masks_proves_the_optimum():
+    problem = make_problem(4, 6, "50%")
+    branch, single = [], []
+
+    def grow(column):
+        branch.append(column if column < 6 else -1)
+        if column == 6:
+            single.append(-1)
+            return
+        grow(column + 1)
+        grow(column + 1)
+
+    grow(0)
+    leaves = Leaves(
+        (),
+        np.array(branch, dtype=np.int32),
+        np.array(single, dtype=np.int16),
+        np.zeros((0, 6), dtype=np.float32),
+    )
+    checked = check_row(problem, row_proof(problem, leaves))
+    optimum = optimum_of(problem)
+    assert checked.leaves == 64
+    assert optimum * (1 - 1e-12) < checked.bound <= optimum * (1 + 1e-15)
+
+
+def good_proof(seed=2, n=8, pattern="50%"):
+    """A problem, a three-leaf proof with its largest supportable bound, and the optimum."""
+    problem = make_problem(seed, n, pattern)
+    (function,) = random_functions(problem, np.random.default_rng(seed), 1)
+    matrix, linear = convexify.quadratic(problem.quad, problem.groups, function)
+    x = hull.minimise(matrix, linear, problem.groups, Deadline(9.0)).x
+    leaves = Leaves(
+        (function,),
+        np.array([0, -1, 3, -1, -1], dtype=np.int32),
+        np.zeros(3, dtype=np.int16),
+        np.repeat(x[None, :], 3, axis=0).astype(np.float32),
+    )
+    proof = row_proof(problem, leaves)
+    return problem, replace(proof, bound=check_row(problem, proof).bound), optimum_of(problem)
+
+
+def mutate_leaves(proof, **changes):
+    return replace(proof, leaves=replace(proof.leaves, **changes))
+
+
+def rejected(problem, proof, reason):
+    with pytest.raises(ProofError, match=reason):
+        check_row(problem, proof)
+
+
+def test_a_raised_bound_is_rejected():
+    problem, proof, _ = good_proof()
+    rejected(problem, replace(proof, bound=float(np.nextafter(proof.bound, 9e9))), "not supported")
+    rejected(problem, replace(proof, bound=float("nan")), "stated bound")
+    rejected(problem, replace(proof, bound=float("inf")), "stated bound")
+
+
+@given(data=st.data())
+def test_altered_numbers_are_rejected_or_the_bound_still_follows(data):
+    problem, proof, optimum = good_proof(data.draw(st.integers(0, 5)))
+    rng = np.random.default_rng(data.draw(st.integers(0, 10**6)))
+    function = proof.leaves.functions[0]
+    u, alpha, points = function.u.copy(), function.alpha.copy(), proof.leaves.points.copy()
+    target = data.draw(st.sampled_from([u, alpha, points]))
+    change = data.draw(st.sampled_from([1e-12, 1e-6, 1e-2, 1.0, 1e6]))
+    target.flat[rng.integers(target.size)] += change * rng.normal()
+    altered = mutate_leaves(proof, functions=(ConvexFunction(u, alpha),), points=points)
+    for stated in (proof.bound, 0.0):
+        try:
+            checked = check_row(problem, replace(altered, bound=stated))
+        except ProofError:
+            continue
+        assert stated <= checked.bound <= optimum * (1 + 1e-14)
+
+
+@pytest.mark.parametrize("raise_by", [1e-8, 1e-3, 1.0, 1e9])
+def test_a_function_that_is_not_convex_is_rejected(raise_by):
+    problem, proof, _ = good_proof()
+    function = proof.leaves.functions[0]
+    matrix, _ = convexify.quadratic(problem.quad, problem.groups, function)
+    least = np.linalg.eigvalsh(matrix)[0]
+    bent = ConvexFunction(function.u + least + raise_by, function.alpha)
+    rejected(problem, mutate_leaves(proof, functions=(bent,)), "not positive semidefinite")
+
+
+def test_a_nearly_semidefinite_function_is_lowered_not_trusted():
+    problem, proof, optimum = good_proof()
+    function = proof.leaves.functions[0]
+    matrix, _ = convexify.quadratic(problem.quad, problem.groups, function)
+    least = np.linalg.eigvalsh(matrix)[0]
+    edge = ConvexFunction(function.u + least + 1e-15, function.alpha)
+    checked = check_row(problem, replace(mutate_leaves(proof, functions=(edge,)), bound=0.0))
+    assert 0.0 < checked.bound <= optimum
+
+
+def test_another_instance_or_row_is_rejected():
+    problem, proof, _ = good_proof(2)
+    rejected(make_problem(3), proof, "another problem")
+    rejected(make_problem(2, pattern="keep=5"), proof, "another problem")
+    rejected(problem, replace(proof, row=1), "another problem")
+    scaled = row_problem(problem.layer.weight * 2, problem.layer.gram, "50%")
+    rejected(scaled, proof, "another problem")
+
+
+@pytest.mark.parametrize(
+    ("branch", "reason"),
+    [
+        ([0, -1, 3, -1], "function numbers"),
+        ([0, -1, 3, -1, -1, -1], "function numbers"),
+        ([0, -1, -1, 3, -1], "outside the tree"),
+        ([0, 3, -1, -1, 5, -1], "ends before"),
+        ([0, -1, 0, -1, -1], "again"),
+        ([0, -1, 8, -1, -1], "splits column 8"),
+        ([0, -1, -2, -1, -1], "splits column -2"),
+        ([-1, -1, -1], "outside the tree"),
+        ([], "function numbers"),
+    ],
+)
+def test_malformed_trees_are_rejected(branch, reason):
+    problem, proof, _ = good_proof()
+    broken = mutate_leaves(proof, branch=np.array(branch, dtype=np.int32))
+    rejected(problem, replace(broken, bound=0.0), reason)
+
+
+def test_an_empty_tree_is_rejected():
+    problem, proof, _ = good_proof()
+    nothing = Leaves(
+        proof.leaves.functions,
+        np.zeros(0, dtype=np.int32),
+        np.zeros(0, dtype=np.int16),
+        np.zeros((0, 8), dtype=np.float32),
+    )
+    rejected(problem, replace(proof, leaves=nothing, bound=0.0), "ends before")
+    rejected(problem, replace(proof, leaves=None, bound=0.0), "without leaves")
+
+
+def test_a_deleted_or_duplicated_leaf_is_rejected():
+    problem, proof, _ = good_proof()
+    leaves = proof.leaves
+    shorter = Leaves(leaves.functions, leaves.branch[:-1], leaves.function[:-1], leaves.points[:-1])
+    rejected(problem, replace(proof, leaves=shorter), "ends before")
+    longer = Leaves(
+        leaves.functions,
+        np.append(leaves.branch, np.int32(-1)),
+        np.append(leaves.function, np.int16(0)),
+        np.concatenate([leaves.points, leaves.points[-1:]]),
+    )
+    rejected(problem, replace(proof, leaves=longer), "outside the tree")
+
+
+def test_a_forged_single_mask_leaf_is_rejected():
+    problem, proof, _ = good_proof()
+    forged = mutate_leaves(
+        proof, function=np.array([0, -1, 0], dtype=np.int16), points=proof.leaves.points[:2]
+    )
+    rejected(problem, replace(forged, bound=0.0), "more than one mask")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"function": np.array([0, 1, 0], dtype=np.int16)}, "out of range"),
+        ({"function": np.array([0, -2, 0], dtype=np.int16)}, "out of range"),
+        ({"function": np.zeros(3)}, "integers"),
+        ({"points": np.zeros((2, 8), dtype=np.float32)}, "points have shape"),
+        ({"points": np.zeros((3, 7), dtype=np.float32)}, "points have shape"),
+        ({"points": np.full((3, 8), np.nan, dtype=np.float32)}, "not finite"),
+        ({"points": np.full((3, 8), np.inf, dtype=np.float32)}, "not finite"),
+        ({"functions": (ConvexFunction(np.zeros(7), np.zeros((1, 8))),)}, "has shapes"),
+        ({"functions": (ConvexFunction(np.zeros(8), np.zeros((2, 8))),)}, "has shapes"),
+        ({"functions": (ConvexFunction(np.full(8, np.nan), np.zeros((1, 8))),)}, "multipliers"),
+        ({"functions": (ConvexFunction(np.full(8, 1e300), np.zeros((1, 8))),)}, "multipliers"),
+    ],
+)
+def test_malformed_data_are_rejected(changes, reason):
+    problem, proof, _ = good_proof()
+    rejected(problem, replace(mutate_leaves(proof, **changes), bound=0.0), reason)
+
+
+def test_the_mask_of_a_proof_is_judged():
+    problem, proof, optimum = good_proof()
+    _, columns = brute_force(problem.weight, problem.layer.gram, 8, 4)
+    mask = np.ones(8, dtype=bool)
+    mask[list(columns)] = False
+    checked = check_row(problem, replace(proof, mask=mask))
+    assert checked.objective == pytest.approx(optimum, rel=1e-13)
+    rejected(problem, replace(proof, mask=np.ones(8, dtype=bool)), "mask does not meet")
+    rejected(problem, replace(proof, mask=mask[:7]), "mask does not meet")
+    rejected(problem, replace(proof, mask=mask.astype(np.int8)), "mask does not meet")
+
+
+def test_the_objective_is_exact():
+    # 1e8^2 + 1 - 1e8^2 = 1 is lost in float64
+    gram = np.array([[1e16, -1e16], [-1e16, 1e16 + 2]])
+    problem = row_problem(np.array([[1.0, 1.0]]), gram, "keep=0")
+    assert exact_loss(problem, np.zeros(2, dtype=bool)) == 2.0
+
+
+@pytest.mark.parametrize(
+    ("weight", "gram", "pattern"),
+    [
+        ([0.0, 0.0, 0.0], np.eye(3), "keep=1"),
+        ([1.0, 2.0, 3.0], np.zeros((3, 3)), "keep=1"),
+        ([1.0, 2.0, 3.0], np.eye(3), "keep=0"),
+        ([1.0, 2.0, 3.0], np.eye(3), "keep=3"),
+        ([2.0], np.array([[3.0]]), "keep=0"),
+        ([2.0], np.array([[3.0]]), "keep=1"),
+        ([0.0], np.array([[0.0]]), "keep=0"),
+        ([1.0, 1e-160], np.diag([0.0, 1e-100]), "keep=1"),
+        ([1e-90, 1e90], np.eye(2), "keep=1"),
+        ([1e-150, 2e-150], np.eye(2) * 1e-20, "keep=0"),
+    ],
+)
+@pytest.mark.parametrize("name", ["qp-bound", "sdp-bound", "exhaustive"])
+def test_degenerate_rows_check(name, weight, gram, pattern):
+    problem = row_problem(np.array([weight]), gram, pattern)
+    answer = solve_row(build(name), problem, Limits(Deadline(20.0)), 0)
+    checked = check_row(problem, answer.proof)
+    least = optimum_of(problem)
+    assert checked.bound <= least
+    if problem.groups.masks == 1:
+        assert checked.bound >= least * (1 - 1e-9)
+
+
+def test_enumeration_agrees_with_brute_force_and_has_a_limit(monkeypatch):
+    problem = make_problem(7, 8, "2:4")
+    proof = RowProof(0, problem.digest, 0.0, None, ProofKind.ENUMERATION)
+    checked = check_row(problem, proof)
+    assert checked.leaves == 36
+    optimum = optimum_of(problem)
+    assert optimum * (1 - 1e-12) < checked.bound <= optimum * (1 + 1e-15)
+    rejected(problem, replace(proof, bound=optimum * (1 + 1e-9)), "not supported")
+    monkeypatch.setattr(proof_check, "ENUMERATED", 35)
+    rejected(problem, proof, "36 masks is more than 35")
+    wide = make_problem(7, 26, "keep=25")
+    monkeypatch.undo()
+    rejected(wide, RowProof(0, wide.digest, 0.0, None, ProofKind.ENUMERATION), "at most 24")
+
+
+@pytest.mark.parametrize("fault", ["repeated", "missing", "illegal"])
+def test_a_faulty_enumerator_is_noticed(monkeypatch, fault):
+    problem = make_problem(7, 6, "50%")
+    (block,) = problem.groups.enumerate_pruned()
+    if fault == "repeated":
+        block[3] = block[4]
+    if fault == "missing":
+        block = block[1:]
+    if fault == "illegal":
+        block[0] = ~block[0] | block[0]
+    monkeypatch.setattr(type(problem.groups), "enumerate_pruned", lambda self: iter([block]))
+    proof = RowProof(0, problem.digest, 0.0, None, ProofKind.ENUMERATION)
+    rejected(problem, proof, "listed")
+
+
+def test_float32_points_from_a_solver_are_safe():
+    for seed, pattern in product(range(6), ("50%", "1:4")):
+        problem = make_problem(seed, 8, pattern, tokens=4)
+        answer = solve_row(build("qp-bound"), problem, Limits(Deadline(20.0)), 0)
+        assert answer.proof.leaves.points.dtype == np.float32
+        checked = check_row(problem, answer.proof)
+        assert answer.claimed_bound <= checked.bound <= optimum_of(problem) * (1 + 1e-14)
+
+
+def test_files_round_trip_and_damage_is_noticed(tmp_path):
+    problem, proof, _ = good_proof()
+    path = tmp_path / "row.proof.safetensors"
+    write_proof(path, [proof])
+    (again,) = read_proof(path)
+    assert check_row(problem, again) == check_row(problem, proof)
+    data = path.read_bytes()
+    for length in (0, 7, len(data) // 2, len(data) - 1):
+        path.write_bytes(data[:length])
+        with pytest.raises(ProofError):
+            read_proof(path)
+    rng = np.random.default_rng(0)
+    for position in rng.integers(8, len(data), size=60):
+        changed = bytearray(data)
+        changed[position] ^= 1 << int(rng.integers(8))
+        path.write_bytes(bytes(changed))
+        with pytest.raises(ProofError):
+            check_row(problem, read_proof(path)[0])
+
+
+def test_thousands_of_leaves_across_blocks_are_matched_to_their_points(monkeypatch):
+    problem = make_problem(1, 12, "50%")
+    leaves = random_tree(problem, np.random.default_rng(5), depth=7)
+    whole = check_row(problem, row_proof(problem, leaves)).bound
+    monkeypatch.setattr(proof_check, "BLOCK", 5)
+    assert len(leaves.function) > 25
+    assert check_row(problem, row_proof(problem, leaves)).bound == pytest.approx(whole, rel=1e-12)
+
+
+@pytest.mark.parametrize(("n", "pattern"), [(9, "keep=4"), (12, "2:4"), (12, "1:6")])
+def test_leaf_bounds_use_the_oracle_with_forced_columns(n, pattern):
+    problem = make_problem(3, n, pattern)
+    groups, rng = problem.groups, np.random.default_rng(0)
+    quad = scaled_quad(problem)
+    used = verified(problem, quad, tuple(random_functions(problem, rng))[1], 0)
+    states = rng.choice([FREE, KEPT, PRUNED], size=(200, n), p=[0.6, 0.2, 0.2]).astype(np.int8)
+    x = rng.random((200, n))
+    bounds = leaf_bounds(groups, used, x, states)
+    assert np.isinf(bounds).any()
+    assert np.isfinite(bounds).sum() > 20
+    for bound, point, state in zip(bounds, x, states, strict=True):
+        gradient = 2 * used.matrix @ point + used.linear
+        best = groups.oracle(gradient, state == PRUNED, state == KEPT)
+        if best is None:
+            assert bound == np.inf
+        else:
+            value = gradient[best].sum() - point @ used.matrix @ point
+            assert bound == pytest.approx(value, abs=1e-10)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_losses_are_bounded_from_below_exactly(seed):
+    problem = make_problem(seed, 12, "50%", tokens=2)
+    pruned = np.concatenate(list(problem.groups.enumerate_pruned()))[::9]
+    for bound, columns in zip(losses(scaled_quad(problem), pruned).tolist(), pruned, strict=True):
+        chosen = np.flatnonzero(columns)
+        w = [Fraction(v) for v in problem.weight[chosen].tolist()]
+        gram = problem.layer.gram[np.ix_(chosen, chosen)].tolist()
+        exact = sum(
+            w[i] * w[j] * Fraction(v) for i, row in enumerate(gram) for j, v in enumerate(row)
+        )
+        scaled = exact / Fraction(2) ** problem.exponent
+        assert Fraction(bound) <= scaled
+        assert float(scaled) - bound < 1e-12
