@@ -19,7 +19,7 @@ import scipy.linalg.lapack
 from instances.errors import InputError, Refused
 from instances.groups import Mask, Matrix
 from instances.layer import Layer
-from instances.problem import Problem
+from instances.problem import Problem, RowProblem
 
 RIA_EXPONENT = 0.5
 OBS_DAMPING = 0.01
@@ -116,3 +116,10 @@ def starting_masks(problem: Problem, warm_start: str, seed: int) -> Mask | None:
     if warm_start == "none":
         return None
     return problem.groups.prune_lowest(score(problem.layer, warm_start, seed)[rows])
+
+
+def starting_mask(problem: RowProblem, warm_start: str, seed: int) -> Mask | None:
+    """Mask (d_in,) of one row to start from: the problem's own, else by score name, or None."""
+    if problem.start is not None or warm_start == "none":
+        return problem.start
+    return problem.groups.prune_lowest(score(problem.layer, warm_start, seed)[problem.row])
