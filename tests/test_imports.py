@@ -46,7 +46,7 @@ def test_no_registered_solver_imports_another():
 
 
 def test_the_checkers_use_no_solver_code():
-    for name in ("certify", "proof_check"):
+    for name in ("certify", "proof_check", "rigour"):
         assert not any(
             i.startswith("solvers") for i in _imports(ROOT / "benchmarks" / f"{name}.py")
         )
