@@ -54,7 +54,7 @@ class RowProblem:
         gram, gram_exponent = self.layer.gram_unit
         weight_exponent = unit_exponent(float(np.abs(self.weight).max()))
         weight = np.ldexp(self.weight, -weight_exponent)
-        quad = weight[:, None] * gram * weight[None, :]
+        quad = np.outer(weight, weight) * gram  # symmetric to the last bit
         exponent = unit_exponent(float(quad.diagonal().mean()))
         return np.ldexp(quad, -exponent), 2 * weight_exponent + gram_exponent + exponent
 

@@ -17,15 +17,13 @@ from instances.problem import RowProblem
 from instances.proof import ConvexFunction, ProofKind, RowProof, root_leaves
 from solvers.base import Answer, Limits, Stop
 from solvers.bounds import conic, convexify, hull
+from solvers.bounds.semidefinite import solve_sdp
 
 INTERIOR_POINT_COLUMNS = 1000
 """Widest row whose quadratic programme goes on to Clarabel, whose factors are dense."""
 
 INTERIOR_POINT_GAP = 1e-8
 """Relative gap above which the gradient method's point is improved by Clarabel."""
-
-CLARABEL_COLUMNS = 40
-"""Widest row that 'auto' gives to Clarabel; SCS takes an eighth of its time at twice this width."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,45 +95,47 @@ class QpBound:
 class SdpBound:
     """The semidefinite relaxation.
 
-    sdp_solver: 'CLARABEL' (accurate, slow past 60 columns), 'SCS', or 'auto': Clarabel up to
-    CLARABEL_COLUMNS columns, SCS beyond and where Clarabel fails.
+    sdp_solver: 'interior' (`bounds.semidefinite`, made for it), or through cvxpy 'CLARABEL' or
+    'SCS', general conic solvers to compare with.
     """
 
-    sdp_solver: str = "auto"
+    sdp_solver: str = "interior"
 
     def solve(self, problem: RowProblem, limits: Limits, seed: int) -> Answer:
         """The better of this bound and qp-bound's, with a proof, no mask.
 
-        Notes: sdp_solver, sdp_status (cvxpy's word), relaxation ('sdp' or 'qp', whichever won).
+        Notes: sdp_solver, sdp_status (how it ended), relaxation ('sdp' or 'qp', whichever won).
         Raises InputError for an unknown sdp_solver.
         """
-        if self.sdp_solver not in ("auto", *conic.TIME_OPTION):
+        if self.sdp_solver not in ("interior", *conic.TIME_OPTION):
             raise InputError(
-                f"sdp-bound: sdp_solver is '{self.sdp_solver}', expected auto, CLARABEL or SCS"
+                f"sdp-bound: sdp_solver is '{self.sdp_solver}', expected interior, CLARABEL or SCS"
             )
         deadline = limits.deadline
         if deadline.expired():
             return Answer(None, deadline.stop())
         best = _bound(problem, convexify.plain(problem.groups), limits)
-        notes: dict[str, str | float] = {"relaxation": "qp"}
+        notes: dict[str, str | float] = {"relaxation": "qp", "sdp_solver": self.sdp_solver}
         if problem.groups.masks == 1 or not problem.quad.any():
             return _answer(problem, best, Stop.FINISHED, notes)  # the hull is exact already
-        late = False
-        for solver in self._solvers(problem.n):
-            if deadline.expired():
-                break
-            dual = conic.sdp_dual(problem.quad, problem.groups, solver, deadline, limits.journal)
-            notes |= {"sdp_solver": solver, "sdp_status": dual.status}
-            late = dual.late
-            if dual.function is not None:
-                found = _bound(problem, dual.function, limits)
-                if found.stated > best.stated:
-                    best, notes = found, notes | {"relaxation": "sdp"}
-                break
+        function, status, late = self._dual(problem, limits)
+        notes["sdp_status"] = status
+        if function is not None:
+            found = _bound(problem, function, limits)
+            if found.stated > best.stated:
+                best, notes = found, notes | {"relaxation": "sdp"}
         stop = deadline.stop() if late or deadline.expired() else Stop.FINISHED
         return _answer(problem, best, stop, notes)
 
-    def _solvers(self, columns: int) -> tuple[str, ...]:
-        if self.sdp_solver != "auto":
-            return (self.sdp_solver,)
-        return ("CLARABEL", "SCS") if columns <= CLARABEL_COLUMNS else ("SCS",)
+    def _dual(self, problem: RowProblem, limits: Limits) -> tuple[ConvexFunction | None, str, bool]:
+        """Multipliers or None, how their solver ended, and whether time ended it."""
+        quad, groups, deadline = problem.quad, problem.groups, limits.deadline
+        if deadline.expired():
+            return None, "no time left", True
+        if self.sdp_solver == "interior":
+            with limits.journal.phase("build"):
+                solution = solve_sdp(quad, groups, deadline)
+            status = "converged" if solution.converged else "stopped early"
+            return solution.function, status, deadline.expired()
+        dual = conic.sdp_dual(quad, groups, self.sdp_solver, deadline, limits.journal)
+        return dual.function, dual.status, dual.late

@@ -79,8 +79,9 @@ def solve_sdp(
     y = np.full(n + 1, float(scipy.linalg.eigvalsh(inner, subset_by_index=[0, 0])[0]) - margin)
     slack = inner - y[0] * np.eye(order)
     primal = np.eye(order) * ((n + 1) / order)
-    converged, iteration = False, 0
-    for iteration in range(1, MOST_ITERATIONS + 1):
+    converged, iterations = False, 0
+    while iterations < MOST_ITERATIONS:
+        iterations += 1
         lower = _cholesky(slack)
         upper = _cholesky(primal)
         if lower is None or upper is None or deadline.expired():
@@ -112,7 +113,7 @@ def solve_sdp(
         y, slack = y + taken * y_step, slack + taken * slack_step
     point = np.clip(0.5 * (1.0 + (basis @ primal @ basis.T)[0, 1:]), 0.0, 1.0)
     function = whole_space(quad, groups, 4.0 * y[1:])
-    return SdpSolution(function, point, float(y.sum()), iteration, converged)
+    return SdpSolution(function, point, float(y.sum()), iterations, converged)
 
 
 def whole_space(quad: Matrix, groups: BudgetGroups, u: Vector) -> ConvexFunction:
