@@ -62,8 +62,9 @@ def extract_layers(
     are skipped. on_skip: called with a layer's name and the reason it is left out. Weights come
     back in float64; `dtype` says what they were.
 
-    Memory: 8 d_in^2 bytes a layer, twice that with held-out batches, up to `gram_bytes` at once
-    (one layer at least); beyond it all batches run again for the next share of the layers.
+    Memory beside the model's own: 8 d_in^2 bytes a layer, twice that with held-out batches, up to
+    `gram_bytes` at once (one layer at least), and some copies of the layer being yielded. Beyond
+    it all batches run again for the next share of the layers.
 
     Raises InputError when no layer matches or none can be extracted, when a Gram is not finite,
     and when a forward fails (the cause is chained).
@@ -161,8 +162,6 @@ def run_extract(
 
     Returns the files in the model's order. Raises InputError for every bad input.
     """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: expected a folder for the layer files, but it is a file")
     say = progress or (lambda text: None)
 
     def say_batch(done: int, total: int, what: str) -> None:
@@ -171,6 +170,12 @@ def run_extract(
 
     loaded = load_model(model, device)
     data = load_calibration(loaded, calibration, samples, sequence_length)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{out}: cannot be made a folder for layer files: {error.strerror or error}"
+        ) from None
     meta = {"model": model, "torch": torch.__version__.partition("+")[0], **data.meta}
     written: list[Path] = []
     for layer in extract_layers(

