@@ -148,7 +148,9 @@ def child_main(task: Task, connection: Connection) -> None:
             last_bound_s = now
         connection.send(Note(mask, value if row is None else row.rescale(value)))
 
-    with threadpool_limits(task.threads):
+    # numpy and scipy each bring an OpenBLAS whose idle threads spin: with two of them on two busy
+    # cores, rows of 384 columns took ten times as long as on one thread.
+    with threadpool_limits(1, user_api="blas"):
         try:
             registry.build(task.solver, task.settings)  # imports stay off the clock
             connection.send(Started())

@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 a row crashed, ended without a mask or is wrong, or a proo
 runs, so that `maskgap --help` stays fast.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -174,6 +175,7 @@ def extract(
 
 def main() -> None:
     """Run the command; every mistake of the user's is one line on stderr and exit code 2."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy is loaded; see child.py
     try:
         code = app(standalone_mode=False)
     except MaskgapError as error:

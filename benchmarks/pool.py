@@ -23,12 +23,7 @@ from solvers.base import Answer, Stop
 
 GRACE_S = 5.0
 START_LIMIT_S = 120.0
-_THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-)
+_RUN_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 class _Run:
@@ -124,8 +119,8 @@ class Pool:
     def __init__(self, jobs: int, threads: int, modules: Sequence[str]) -> None:
         self.jobs = jobs
         self.interrupted = False
-        for name in _THREAD_VARIABLES:
-            os.environ[name] = str(threads)
+        os.environ |= dict.fromkeys(_RUN_THREADS, str(threads))
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["benchmarks.child", *modules])
 
