@@ -76,9 +76,9 @@ def mps_text(problem: RowProblem) -> str:
     lines = [f"* loss = objective * 2^{problem.exponent}; z = 1 where pruned"]
     lines += [f"NAME row{problem.row}", "ROWS", " N obj"]
     lines += [f" E budget{g}" for g in range(groups.count)]
-    lines += ["COLUMNS", " MARKER MARKER 'MARKER' 'INTORG'"]
+    lines.append("COLUMNS")
     lines += [f" z{j} budget{j // groups.size} 1" for j in range(problem.n)]
-    lines += [" MARKER MARKER 'MARKER' 'INTEND'", "RHS"]
+    lines.append("RHS")
     lines += [f" RHS budget{g} {groups.pruned}" for g in range(groups.count)]
     lines += ["BOUNDS", *(f" BV BND z{j}" for j in range(problem.n)), "QUADOBJ"]
     lines += [f" z{j} z{i} {2 * value!r}" for i, j, value in _pairs(problem.quad)]
