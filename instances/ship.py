@@ -4,11 +4,16 @@ Layers of all-MiniLM-L6-v2 are extracted with the default calibration, exactly a
 `maskgap extract all-MiniLM-L6-v2` does it, and blocks of them are cut (`instances.cut`): rows and
 columns are drawn by a seed and recorded. A file whose contents are unchanged is left alone. The
 manifest comes out without best known masks; `instances.best_known` adds them.
+
+The forwards run in float32, so the last bits of the Grams depend on the processor and on the Python
+version that the texts come from. One thread is used, so that they do not depend on the threads too.
 """
 
 import sys
 import tempfile
 from pathlib import Path
+
+import torch
 
 from instances.best_known import write_manifest
 from instances.cut import Block
@@ -84,10 +89,13 @@ def blocks() -> list[Block]:
 def ship(directory: Path) -> list[Path]:
     """Write the shipped layers, their manifest and the notice; returns the layer files.
 
+    Leaves torch at one thread.
+
     Raises InputError when the model or the calibration texts are not installed.
     """
     entries: list[Entry] = []
     paths: list[Path] = []
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as extracted:
         run_extract(MINILM, Path(extracted), "encoder.*", progress=_say)
         for block in blocks():
