@@ -1,0 +1,29 @@
+"""`maskgap extract`: layers of a torch model, with the second moments of their inputs."""
+
+import sys
+from pathlib import Path
+
+from instances.errors import InputError
+
+
+def run(
+    model: str,
+    out: Path,
+    layers: str,
+    calibration: list[Path],
+    samples: int,
+    sequence_length: int,
+    device: str,
+) -> int:
+    """Write one file per layer and print their paths. Raises InputError."""
+    for name, value in (("--samples", samples), ("--sequence-length", sequence_length)):
+        if value < 1:
+            raise InputError(f"{name} {value}: expected a whole number, 1 or more")
+    from instances.extract import run_extract
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    for path in run_extract(model, out, layers, calibration, samples, sequence_length, device, say):
+        print(path)
+    return 0
