@@ -7,9 +7,9 @@ has a mean diagonal near 1, yet its optimum may still be tiny. So a model minimi
     z^T (Q / unit) z,   unit the power of two that brings the loss of a cheap legal mask into
                         [STANDARD / 2, STANDARD), but no entry of Q / unit beyond LARGEST_ENTRY,
 
-and a native bound b is claimed as unit * (b - slack(b)), slack(b) = tolerance * max(1, |b|,
-max |Q / unit|): the solver's feasibility tolerance is all that its own bound can be trusted to.
-A native objective within that slack of the recomputed loss counts as equal to it.
+and a native bound b is claimed as unit * (b - slack(b)), slack(b) = tolerance + ROUNDING |b|: the
+solver's absolute tolerance is what its own bound can be trusted to at best. A native objective
+within that slack of the recomputed loss counts as equal to it.
 
 A native vector is rounded at 1/2 and is a mask only if every budget then holds exactly. Whatever
 the solver does, a given start or a mask it once reported is never lost to a worse one.
@@ -29,17 +29,20 @@ from instances.problem import RowProblem
 from solvers import scores
 from solvers.base import Answer, Limits, Stop
 
-STANDARD = 64.0
+STANDARD = 16.0
 """Size of the loss of the cheap mask in the units of a model."""
 
-LARGEST_ENTRY = 1e6
+LARGEST_ENTRY = 1e7
 """Largest entry of Q / unit; beyond, solvers lose more to the coefficients than the unit gains."""
 
 NATIVE_INFINITY = 1e19
 """Values this large mean 'none': SCIP says 1e20, Gurobi 1e100, HiGHS infinity."""
 
+ROUNDING = 1e-9
+"""Relative part of the slack: solvers compare values that close as equal."""
+
 GAP_SHARE = 0.5
-"""Share of the gap asked for that the native solver gets; the rest is for the slack of its bound."""
+"""Share of the gap asked for that the native solver gets; the rest is for its bound's slack."""
 
 
 class NativeError(RuntimeError):
@@ -94,8 +97,8 @@ def finite(value: float | None) -> float | None:
 class NativeRun:
     """One run of a native solver on a row: its units, its best mask, its deadline.
 
-    quad: (n, n) float64, Q / unit. start: (n,) mask to start from or None. tolerance: of the
-    solver, see above. settled: the answer where none needs a solver (one legal mask, a mask of
+    quad: (n, n) float64, Q / unit. start: (n,) mask to start from or None. tolerance: absolute, of
+    the solver's bound. settled: the answer where none needs a solver (one legal mask, a mask of
     loss 0, no time), else None.
     """
 
@@ -115,7 +118,6 @@ class NativeRun:
             cheap_loss = min(problem.scaled_loss(cheap), self.loss)
             self.unit = self._unit(cheap_loss)
             self.quad: Matrix = problem.quad / self.unit
-            self._entry = float(np.abs(self.quad).max())
         self.settled: Answer | None = None
         if limits.deadline.expired():
             self.settled = self.unsolved()
@@ -175,7 +177,7 @@ class NativeRun:
 
     def slack(self, native: float) -> float:
         """What the solver's tolerance may be worth at a native value, in units of the model."""
-        return self.tolerance * max(1.0, abs(native), self._entry)
+        return self.tolerance + ROUNDING * abs(native)
 
     def claim(self, native: float | None) -> float | None:
         """The bound to claim for a native one, in units of `RowProblem.quad`, or None."""

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from pyscipopt import SCIP_EVENTTYPE, SCIP_STAGE, Eventhdlr, Model, quicksum
-from pyscipopt.scip import Expr, Term
+from pyscipopt import Eventhdlr, Model, quicksum
+from pyscipopt.scip import PY_SCIP_EVENTTYPE, PY_SCIP_STAGE, Expr, Term
 
 from instances.errors import InputError
 from instances.groups import Mask, Vector
@@ -29,11 +29,9 @@ from solvers import shift
 from solvers.base import Answer, Limits, Stop
 from solvers.native import NativeRun, Outcome, OutOfTime, finite, stop_of
 
-FEASIBILITY = 1e-9
-"""Feasibility and dual feasibility tolerance; at the default 1e-6, t lies below the loss by that."""
-
-TOLERANCE = 4e-9
-"""Slack taken off a dual bound, see `solvers.native`."""
+FEASIBILITY = 1e-7
+"""Feasibility and dual feasibility tolerance: t may lie below the loss by that, in the units of
+`solvers.native`. From 1e-8 on, SCIP asks its LP solver for more than that can do."""
 
 LARGEST_ROW = 2000
 """Columns; beyond, adding the constraint alone overruns any limit that it is given."""
@@ -52,15 +50,15 @@ STATUSES = {
 """SCIP's words. 'infeasible' and 'unbounded' are missing on purpose: no row is either."""
 
 
-class _Watch(Eventhdlr):  # type: ignore[misc]
+class _Watch(Eventhdlr):
     """Reports incumbents and bounds while SCIP runs, and ends it when the deadline is moved up."""
 
     EVENTS = (
-        SCIP_EVENTTYPE.BESTSOLFOUND,
-        SCIP_EVENTTYPE.DUALBOUNDIMPROVED,
-        SCIP_EVENTTYPE.LPSOLVED,
-        SCIP_EVENTTYPE.NODEBRANCHED,
-        SCIP_EVENTTYPE.PRESOLVEROUND,
+        PY_SCIP_EVENTTYPE.BESTSOLFOUND,
+        PY_SCIP_EVENTTYPE.DUALBOUNDIMPROVED,
+        PY_SCIP_EVENTTYPE.LPSOLVED,
+        PY_SCIP_EVENTTYPE.NODEBRANCHED,
+        PY_SCIP_EVENTTYPE.PRESOLVEROUND,
     )
 
     def __init__(self, run: NativeRun, z: Sequence[Any]) -> None:
@@ -79,10 +77,10 @@ class _Watch(Eventhdlr):  # type: ignore[misc]
         model = self.model
         if self._run.limits.deadline.interrupted:
             model.interruptSolve()
-        if event.getType() == SCIP_EVENTTYPE.BESTSOLFOUND:
+        if event.getType() == PY_SCIP_EVENTTYPE.BESTSOLFOUND:
             best = model.getBestSol()
             self._run.offer_vector([model.getSolVal(best, var) for var in self._z])
-        elif model.getStage() == SCIP_STAGE.SOLVING and model.getStatus() == "unknown":
+        elif model.getStage() == PY_SCIP_STAGE.SOLVING and model.getStatus() == "unknown":
             # once it has stopped, SCIP frees its tree and calls the incumbent a dual bound
             self._run.offer_bound(model.getDualbound())
         return {}
@@ -224,7 +222,7 @@ class ScipMiqp:
 
     def solve(self, problem: RowProblem, limits: Limits, seed: int) -> Answer:
         """Mask, bound and nodes. Raises Refused for a row wider than LARGEST_ROW."""
-        run = NativeRun(problem, limits, self.warm_start, seed, TOLERANCE)
+        run = NativeRun(problem, limits, self.warm_start, seed, FEASIBILITY)
         if run.settled is not None:
             return run.settled
         run.refuse_above(LARGEST_ROW, "SCIP's model has n^2 / 2 products")
@@ -253,7 +251,7 @@ class ScipFactor:
             raise InputError(
                 f"scip-factor: shift is '{self.shift}', expected {', '.join(shift.SHIFTS)}"
             )
-        run = NativeRun(problem, limits, self.warm_start, seed, TOLERANCE)
+        run = NativeRun(problem, limits, self.warm_start, seed, FEASIBILITY)
         if run.settled is not None:
             return run.settled
         run.refuse_above(LARGEST_ROW, "its factor is dense")

@@ -31,7 +31,7 @@ def least_eigenvalue(matrix: Matrix) -> float:
 
 
 def diagonal_shift(quad: Matrix, kind: str) -> Vector:
-    """d (n,) float64 of a kind for Q (n, n). Raises InputError for an unknown kind."""
+    """Vector d (n,) of a kind for Q (n, n), float64. Raises InputError for an unknown kind."""
     d = np.zeros(len(quad))
     if kind == "eig":
         d += max(0.0, least_eigenvalue(quad))

@@ -1,0 +1,188 @@
+"""HiGHS by outer approximation: a convex function in place of the loss, and tangents in its place.
+
+With a diagonal shift d (`solvers.shift`), on every binary z the loss z^T Q z equals
+
+    F(z) = z^T P z + d^T z,   P = Q - Diag(d) positive semidefinite,
+
+so at any point x, a minimiser or not, F(z) >= (2 P x + d)^T z - x^T P x. The master problem
+
+    min t,   t >= 0,   t >= (2 P x_s + d)^T z - x_s^T P x_s  for each point x_s,   z binary, budgets
+
+is a mixed-integer linear one that never exceeds the loss, and the *dual bound* of every master,
+finished or not, is a lower bound (its primal value is none). Duran and Grossmann, Mathematical
+Programming 36 (1986). HiGHS never calls its lazy-constraint callback, so each master has a tree of
+its own ("multi-tree"). The first point is the minimiser of F over the hull, which gives the root
+the bound of that relaxation; then each mask that a master comes across is one. A master is solved
+to a share of the gap that is left, since the tangents of its masks matter more than its optimum.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import scipy.sparse
+
+from instances.errors import InputError
+from instances.groups import Mask, Matrix, Vector
+from instances.problem import RowProblem
+from solvers import highs, shift
+from solvers.base import Answer, Limits, Stop
+from solvers.bounds import hull
+from solvers.native import NativeRun, Outcome, OutOfTime, round_to_mask
+
+TOLERANCE = 1e-7
+"""Absolute slack of the dual bound in units of the model."""
+
+MASTER_SHARE = 0.2
+"""Share of the gap left to which the next master is solved."""
+
+LARGEST_ROW = 2000
+"""Columns; the shift takes two eigenvalue decompositions of that size."""
+
+
+@dataclass(eq=False)
+class _Tangents:
+    """The tangents collected so far.
+
+    matrix, linear: P (n, n) and d (n,). slopes, offsets: t >= slope . z + offset. seen: masks that
+    have a tangent, as bytes.
+    """
+
+    matrix: Matrix
+    linear: Vector
+    slopes: list[Vector] = field(default_factory=list)
+    offsets: list[float] = field(default_factory=list)
+    seen: set[bytes] = field(default_factory=set)
+
+    def add(self, x: Vector) -> None:
+        """The tangent at a point x (n,)."""
+        product = self.matrix @ x
+        slope = 2.0 * product + self.linear
+        # HiGHS drops tiny entries, which would lift the tangent where they are negative
+        tiny = np.abs(slope) < highs.SMALLEST_ENTRY
+        self.offsets.append(float(np.minimum(slope[tiny], 0.0).sum()) - float(x @ product))
+        self.slopes.append(np.where(tiny, 0.0, slope))
+
+    def add_mask(self, mask: Mask) -> bool:
+        """The tangent at a mask, True = kept; False when it is there already."""
+        key = mask.tobytes()
+        if key in self.seen:
+            return False
+        self.seen.add(key)
+        self.add((~mask).astype(np.float64))
+        return True
+
+    def height(self, mask: Mask) -> float:
+        """The least t that the tangents allow at a mask."""
+        z = (~mask).astype(np.float64)
+        return max(0.0, *(float(a @ z) + b for a, b in zip(self.slopes, self.offsets, strict=True)))
+
+
+def build(run: NativeRun, kind: str) -> _Tangents:
+    """The convex function and its first tangents. Raises OutOfTime."""
+    d = shift.diagonal_shift(run.quad, kind)
+    run.check_time()
+    tangents = _Tangents(run.quad - np.diag(d), d)
+    tangents.add(hull.minimise(tangents.matrix, d, run.groups, run.limits.deadline).x)
+    run.check_time()
+    if run.start is not None:
+        tangents.add_mask(run.start)
+    return tangents
+
+
+def master(run: NativeRun, tangents: _Tangents) -> highs.LinearModel:
+    """The master problem: columns z, then t."""
+    n, count = run.groups.n, run.groups.count
+    cuts = np.column_stack([-np.stack(tangents.slopes), np.ones(len(tangents.slopes))])
+    budgets = np.column_stack([run.groups.indicator(), np.zeros(count)])
+    budget = np.full(count, float(run.groups.pruned))
+    return highs.LinearModel(
+        cost=np.append(np.zeros(n), 1.0),
+        lower=np.zeros(n + 1),
+        upper=np.append(np.ones(n), np.inf),
+        matrix=scipy.sparse.csr_matrix(np.vstack([budgets, cuts])),
+        row_lower=np.append(budget, tangents.offsets),
+        row_upper=np.append(budget, np.full(len(cuts), np.inf)),
+        integers=n,
+    )
+
+
+def solve_master(
+    run: NativeRun, tangents: _Tangents, gap: float, seed: int
+) -> tuple[Outcome, list[Mask]]:
+    """One master on a new Highs object, and the masks it came across."""
+    with run.limits.journal.phase("build"):
+        native = highs.load(master(run, tangents), run.limits, gap, seed)
+        if run.mask is not None:
+            height = tangents.height(run.mask)
+            highs.give_start(native, np.append((~run.mask).astype(np.float64), height))
+    masks: list[Mask] = []
+
+    def keep(x: Vector) -> None:
+        mask = round_to_mask(x[: run.groups.n], run.groups)
+        if mask is not None:
+            run.offer(mask)
+            masks.append(mask)
+
+    highs.optimise(native, run.limits, keep, run.offer_bound)
+    outcome = highs.read_back(native, run.groups.n)
+    if outcome.vector is not None:
+        keep(np.asarray(outcome.vector))
+    return outcome, masks
+
+
+def solve_masters(run: NativeRun, tangents: _Tangents, seed: int) -> tuple[Outcome, int]:
+    """Masters until the gap is closed or the deadline has passed; their number.
+
+    The outcome is that of all: its bound is the best dual bound of any master, its nodes their sum;
+    its vector is left out, as a master's objective is no mask's loss.
+    """
+    bound, nodes, number, gap_left, any_fresh = 0.0, 0, 0, 1.0, True
+    while True:
+        gap = max(run.native_gap, MASTER_SHARE * gap_left) if any_fresh else run.native_gap
+        outcome, masks = solve_master(run, tangents, gap, seed)
+        number += 1
+        nodes += outcome.nodes
+        bound = max(bound, outcome.bound if outcome.bound is not None else 0.0)
+        total = replace(outcome, bound=bound, nodes=nodes, vector=None, objective=None)
+        if outcome.stop not in (Stop.FINISHED, Stop.GAP):
+            return total, number
+        claimed = run.claim(bound)
+        if run.mask is not None and claimed is not None:
+            gap_left = (run.loss - max(0.0, claimed)) / run.loss if run.loss > 0 else 0.0
+        if gap_left <= run.limits.gap:
+            closed = gap_left <= highs.GAP_LEFT
+            return replace(total, stop=Stop.FINISHED if closed else Stop.GAP), number
+        any_fresh = sum(tangents.add_mask(mask) for mask in masks) > 0
+        if not any_fresh and gap <= run.native_gap:
+            return replace(total, stop=Stop.FINISHED), number  # the slack is all that is left
+        if run.limits.deadline.expired():
+            return replace(total, stop=run.limits.deadline.stop()), number
+
+
+@dataclass(frozen=True)
+class HighsOuterApproximation:
+    """HiGHS, multi-tree outer approximation.
+
+    shift: the diagonal shift, 'diag', 'eig' or 'none'. warm_start: a score name, or 'none'.
+    """
+
+    shift: str = "diag"
+    warm_start: str = "none"
+
+    def solve(self, problem: RowProblem, limits: Limits, seed: int) -> Answer:
+        """Mask, bound and nodes; notes the number of masters. Raises Refused or InputError."""
+        if self.shift not in shift.SHIFTS:
+            raise InputError(
+                f"highs-oa: shift is '{self.shift}', expected {', '.join(shift.SHIFTS)}"
+            )
+        run = NativeRun(problem, limits, self.warm_start, seed, TOLERANCE)
+        if run.settled is not None:
+            return run.settled
+        run.refuse_above(LARGEST_ROW, "its shift needs dense eigenvalue decompositions")
+        try:
+            with limits.journal.phase("build"):
+                tangents = build(run, self.shift)
+        except OutOfTime:
+            return run.unsolved()
+        outcome, masters = solve_masters(run, tangents, seed)
+        return run.answer(outcome, masters=float(masters), tangents=float(len(tangents.offsets)))
