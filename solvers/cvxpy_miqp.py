@@ -1,0 +1,135 @@
+"""The row as a cvxpy model solved by SCIP: what a modelling layer makes of the same problem.
+
+    minimise || F z ||^2 + d^T z,   F^T F = Q - Diag(d),   z boolean, sum of each group = k
+
+with a diagonal shift d (`solvers.shift`). F replaces quad_form(z, psd_wrap(Q)): that asserts that Q
+is semidefinite, this holds by construction. cvxpy turns the square into a second-order cone. The
+solver is named, since cvxpy would pick Gurobi by itself where that is installed.
+
+cvxpy has no field for a dual bound and maps an interrupt to a failure, so the raw result is read,
+as SCIP left it. It hands SCIP neither a start (its warm_start flag is ignored there) nor callbacks:
+a start is kept and never made worse, but SCIP does not see it, and the trace has no intermediate
+points. It starts SCIP's clock after writing the model, so the time for that is set aside.
+"""
+
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+
+from instances.errors import InputError
+from instances.problem import RowProblem
+from solvers import shift
+from solvers.base import Answer, Limits, Stop
+from solvers.native import NativeRun, Outcome, OutOfTime, finite, stop_of
+
+FEASIBILITY = 1e-7
+"""Feasibility tolerance of SCIP, and the slack of its bound, as in the direct adapter."""
+
+WRITING = 8.0
+"""Seconds that cvxpy takes to write a model into SCIP for each second of compiling it."""
+
+LARGEST_ROW = 600
+"""Columns; cvxpy writes n^2 coefficients one by one, which no deadline can stop."""
+
+STATUSES = {
+    "optimal": Stop.FINISHED,
+    "gaplimit": Stop.GAP,
+    "timelimit": Stop.TIME,
+    "memlimit": Stop.MEMORY,
+    "userinterrupt": Stop.INTERRUPTED,
+}
+"""SCIP's own words; cvxpy's would make an error of an interrupt."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Compiled:
+    """A cvxpy problem compiled for SCIP. seconds: that it took; columns: z among the variables."""
+
+    problem: Any
+    data: Any
+    chain: Any
+    columns: list[int]
+    seconds: float
+
+
+def build(run: NativeRun, kind: str) -> _Compiled:
+    """The compiled model. Raises OutOfTime."""
+    d = shift.diagonal_shift(run.quad, kind)
+    run.check_time()
+    rows = shift.factor(run.quad - np.diag(d))
+    run.check_time()
+    start = time.perf_counter()
+    z = cp.Variable(run.groups.n, boolean=True)
+    budgets = run.groups.indicator() @ z == run.groups.pruned
+    square = cp.sum_squares(rows @ z) if len(rows) else 0.0  # type: ignore[attr-defined]
+    problem = cp.Problem(cp.Minimize(square + d @ z), [budgets])
+    data, chain, _ = problem.get_problem_data(cp.SCIP, solver_opts={})
+    seconds = time.perf_counter() - start
+    run.check_time(needed=WRITING * seconds)
+    return _Compiled(problem, data, chain, sorted(data["bool_vars_idx"]), seconds)
+
+
+def solve(compiled: _Compiled, run: NativeRun, seed: int) -> dict[str, Any]:
+    """SCIP's raw result through cvxpy."""
+    parameters = {
+        "numerics/feastol": FEASIBILITY,
+        "numerics/dualfeastol": FEASIBILITY,
+        "limits/gap": run.native_gap,
+        "limits/absgap": 0.0,
+        "limits/time": max(0.0, run.limits.deadline.remaining() - WRITING * compiled.seconds),
+        "randomization/randomseedshift": seed % 2**31,
+    }
+    raw: dict[str, Any] = compiled.chain.solve_via_data(
+        compiled.problem, compiled.data, False, run.limits.log, {"scip_params": parameters}
+    )
+    return raw
+
+
+def read_back(raw: dict[str, Any], compiled: _Compiled) -> Outcome:
+    """What SCIP said; the objective's constant is 0, so its bound is the model's."""
+    model = raw["model"]
+    vector, objective = None, None
+    if "primal" in raw:
+        vector = np.asarray(raw["primal"], dtype=np.float64)[compiled.columns]
+        objective = float(model.getSolObjVal(model.getBestSol()))
+    return Outcome(
+        stop=stop_of(raw["scip_status"], STATUSES, "SCIP through cvxpy"),
+        status=raw["scip_status"],
+        version=f"cvxpy {version('cvxpy')}, SCIP {model.version()}.{model.getTechVersion()}",
+        vector=vector,
+        objective=objective,
+        bound=finite(model.getDualbound()),
+        nodes=int(model.getNTotalNodes()),
+    )
+
+
+@dataclass(frozen=True)
+class CvxpyMiqp:
+    """cvxpy and SCIP.
+
+    shift: the diagonal shift, 'diag', 'eig' or 'none'. warm_start: a score name, or 'none'.
+    """
+
+    shift: str = "diag"
+    warm_start: str = "none"
+
+    def solve(self, problem: RowProblem, limits: Limits, seed: int) -> Answer:
+        """Mask, bound and nodes. Raises Refused for a row wider than LARGEST_ROW, or InputError."""
+        if self.shift not in shift.SHIFTS:
+            raise InputError(
+                f"cvxpy-miqp: shift is '{self.shift}', expected {', '.join(shift.SHIFTS)}"
+            )
+        run = NativeRun(problem, limits, self.warm_start, seed, FEASIBILITY)
+        if run.settled is not None:
+            return run.settled
+        run.refuse_above(LARGEST_ROW, "cvxpy writes its n^2 coefficients one by one")
+        try:
+            with limits.journal.phase("build"):
+                compiled = build(run, self.shift)
+        except OutOfTime:
+            return run.unsolved()
+        return run.answer(read_back(solve(compiled, run, seed), compiled))
