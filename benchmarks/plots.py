@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LEAST_GAP = 1e-7
-"""Gaps below the tolerance of a verdict are drawn in the lane 'closed'."""
+LEAST_GAP = 1e-4
+"""Gaps below this share a lane of their own at the foot of the axis."""
 
 LEAST_SECONDS = 1e-4
 
@@ -47,7 +47,7 @@ def _spread(count: int) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
 
 def error_figure(groups: dict[str, list[Record]]) -> "Figure":
     """Error of each mask relative to Wanda's."""
-    figure, axes = new_figure(len(groups), 5.0)
+    figure, axes = new_figure(len(groups), 3.6)
     for axis, (name, records) in zip(axes, groups.items(), strict=True):
         chosen = representatives(records)
         wanda = {p: r.objective for (s, p), r in chosen.items() if s == "wanda"}
@@ -83,13 +83,13 @@ def error_figure(groups: dict[str, list[Record]]) -> "Figure":
         log_lanes(axis, [(zero_lane, "error 0"), (fail_lane, "no mask (hollow)")])
         _solver_ticks(axis, solvers)
         axis.set_title(name, fontsize=10)
-        axis.set_ylabel("error / error of Wanda's mask (lower is better)")
+        axis.set_ylabel("error / error of Wanda's mask\n(lower is better)")
     return figure
 
 
 def gap_figure(groups: dict[str, list[Record]]) -> "Figure":
     """Certified gap of each mask, and the gap its solver claims."""
-    figure, axes = new_figure(len(groups), 5.0)
+    figure, axes = new_figure(len(groups), 3.6)
     no_lane, closed_lane = 4.0, LEAST_GAP
     for axis, (name, records) in zip(axes, groups.items(), strict=True):
         chosen, bounds = representatives(records), best_bounds(records)
@@ -110,10 +110,10 @@ def gap_figure(groups: dict[str, list[Record]]) -> "Figure":
                     )  # fmt: skip
         axis.set_yscale("log")
         axis.set_ylim(closed_lane / 3, no_lane * 3)
-        log_lanes(axis, [(closed_lane, "closed (gap below 1e-7)"), (no_lane, "no mask (x)")])
+        log_lanes(axis, [(closed_lane, f"below {LEAST_GAP:.2%}"), (no_lane, "no mask (x)")])
         _solver_ticks(axis, solvers)
         axis.set_title(name, fontsize=10)
-        axis.set_ylabel("gap; filled: certified, hollow: claimed by the solver")
+        axis.set_ylabel("gap (filled: certified,\nhollow: claimed by solver)")
     return figure
 
 
@@ -124,7 +124,7 @@ def _solver_ticks(axis: "Axes", solvers: Sequence[str]) -> None:
 
 def profile_figure(groups: dict[str, list[Record]]) -> "Figure":
     """Share of rows closed or proved within t seconds."""
-    figure, axes = new_figure(len(groups), 4.2)
+    figure, axes = new_figure(len(groups), 3.2)
     for axis, (name, records) in zip(axes, groups.items(), strict=True):
         chosen = representatives(records)
         problems = {r.problem for r in records}
@@ -149,17 +149,18 @@ def profile_figure(groups: dict[str, list[Record]]) -> "Figure":
         if not drawn:
             _say(axis, "no proving solver in this group")
         axis.set_xscale("log")
+        axis.set_xlim(LEAST_SECONDS, 1.3 * limit)
         axis.set_ylim(-0.03, 1.05)
         axis.set_title(name, fontsize=10)
         axis.set_xlabel(f"seconds (build + solve), to the limit of {limit:g} s")
-        axis.set_ylabel(f"share of {len(problems)} rows closed or proved")
+        axis.set_ylabel(f"share of {len(problems)} rows\nclosed or proved")
     legend_beside(figure, axes)
     return figure
 
 
 def anytime_figure(groups: dict[str, list[Record]]) -> "Figure":
     """Mean gap of the best mask so far to the best known objective, over time."""
-    figure, axes = new_figure(len(groups), 4.2)
+    figure, axes = new_figure(len(groups), 3.2)
     for axis, (name, records) in zip(axes, groups.items(), strict=True):
         chosen, best = representatives(records), best_known(records)
         grid = np.geomspace(1e-3, max(1e-2, min(r.time_limit_s for r in records)), 80)
@@ -183,10 +184,10 @@ def anytime_figure(groups: dict[str, list[Record]]) -> "Figure":
         axis.set_xscale("log")
         axis.set_yscale("log")
         axis.set_ylim(LEAST_GAP / 2, 2.0)
-        log_lanes(axis, [(LEAST_GAP, "best known"), (1.0, "no mask yet")])
+        log_lanes(axis, [(LEAST_GAP, f"below {LEAST_GAP:.2%}"), (1.0, "no mask yet")])
         axis.set_title(name, fontsize=10)
         axis.set_xlabel("seconds since the start (building included)")
-        axis.set_ylabel("mean of (error - best known) / error")
+        axis.set_ylabel("mean of\n(error - best known) / error")
     legend_beside(figure, axes)
     return figure
 
@@ -205,7 +206,7 @@ def _excess_over_time(
 
 def growth_figure(groups: dict[str, list[Record]]) -> "Figure":
     """Time against n, all groups together; open marks at the limit are rows not solved."""
-    figure, (axis,) = new_figure(1, 4.6, 7.5)
+    figure, (axis,) = new_figure(1, 5.5)
     records = [r for group in groups.values() for r in group]
     chosen = representatives(records)
     for solver in in_order(r.solver for r in records):

@@ -28,14 +28,14 @@ def look(solver: str) -> dict[str, Any]:
     }
 
 
-def new_figure(panels: int, height: float, width: float = 6.2) -> "tuple[Figure, list[Axes]]":
-    """A figure of panels side by side, sharing nothing, without a display."""
+def new_figure(panels: int, height: float) -> "tuple[Figure, list[Axes]]":
+    """A figure of panels one above the other, each `height` inches, without a display."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width * panels, height), layout="constrained")
+    figure = Figure(figsize=(9.0, height * panels), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = [figure.add_subplot(1, panels, i + 1) for i in range(panels)]
+    axes = [figure.add_subplot(panels, 1, i + 1) for i in range(panels)]
     for axis in axes:
         axis.grid(True, which="major", color="#DDDDDD", linewidth=0.6)
         axis.set_axisbelow(True)
