@@ -135,6 +135,8 @@ def child_main(task: Task, connection: Connection) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (task.memory_bytes, task.memory_bytes))
     if task.log is not None:
         _redirect(task.log)
+    else:
+        os.dup2(2, 1)  # SCIP and Gurobi print on an interrupt, however quiet; results go to stdout
     spec = registry.spec_of(task.solver)
     row = None if spec.batched else next(iter(task.problem))
     last_bound_s = 0.0
