@@ -1,0 +1,526 @@
+"""Adapters of native solvers: truth by enumeration, and the ways in which such solvers mislead."""
+
+import json
+from importlib.util import find_spec
+
+import highspy
+import numpy as np
+import pytest
+import scipy.sparse
+
+from instances.errors import InputError, Refused
+from instances.files import read_layer
+from instances.groups import BudgetGroups
+from instances.layer import Layer
+from instances.patterns import parse_pattern
+from instances.problem import Problem
+from solvers import highs, highs_milp, highs_oa, registry, scores, shift
+from solvers.base import Deadline, Journal, Limits, Stop
+from solvers.native import NativeError, NativeRun, Outcome, OutOfTime, round_to_mask, stop_of
+from tests.conftest import KNOWN
+from tests.tiny import (
+    I1_GRAM,
+    I1_WEIGHT,
+    I2_GRAM,
+    I2_WEIGHT,
+    brute_force,
+    legal_pruned_sets,
+    random_layer,
+    row_problem,
+)
+
+needs_gurobi = pytest.mark.skipif(
+    find_spec("gurobipy") is None, reason="gurobipy is not installed: pip install gurobipy"
+)
+GUROBI = pytest.param("gurobi", marks=needs_gurobi)
+WATCHED = ["scip-miqp", "scip-factor", "highs-milp", "highs-oa", GUROBI]
+ADAPTERS = [*WATCHED, "cvxpy-miqp"]
+SHIFTED = ["scip-factor", "highs-oa", "cvxpy-miqp"]
+
+
+def solve(name, problem, limit=20.0, gap=1e-6, seed=0, threads=1, journal=None, **settings):
+    """A solver's answer in the units of `problem.quad`."""
+    limits = Limits(Deadline(limit), gap, threads, journal=journal or Journal())
+    return registry.build(name, settings).solve(problem, limits, seed)
+
+
+def optimum(problem):
+    """(least scaled loss, its mask) by plain loops."""
+    groups = problem.groups
+    _, pruned = brute_force(problem.weight, problem.layer.gram, groups.size, groups.pruned)
+    mask = np.ones(problem.n, dtype=bool)
+    mask[list(pruned)] = False
+    return problem.scaled_loss(mask), mask
+
+
+def with_start(problem, mask):
+    start = np.ones(problem.layer.weight.shape, dtype=bool)
+    start[problem.row] = mask
+    rows = range(problem.row, problem.row + 1)
+    pattern = parse_pattern(problem.pattern)
+    return Problem.of(problem.layer, pattern, rows, start).row(problem.row)
+
+
+# ---- truth
+
+
+@pytest.mark.parametrize("pattern", ["50%", "keep=3", "keep=9", "1:2", "2:5"])
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_finished_runs_agree_with_enumeration(name, pattern):
+    for seed in (1, 2):
+        layer = random_layer(seed, 10, rows=2, tokens=None if seed == 1 else 6)
+        problem = Problem.of(layer, parse_pattern(pattern)).row(1)
+        best, _ = optimum(problem)
+        answer = solve(name, problem)
+        assert answer.stop in (Stop.FINISHED, Stop.GAP)
+        assert problem.scaled_loss(answer.mask) == pytest.approx(best, rel=1e-9)
+        assert answer.claimed_objective == pytest.approx(best, rel=1e-6)
+        assert best * (1 - 1e-6) <= answer.claimed_bound <= best * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("kind", shift.SHIFTS)
+@pytest.mark.parametrize("name", SHIFTED)
+def test_every_shift_has_the_same_optimum(name, kind):
+    problem = row_problem(*_arrays(random_layer(5, 8, tokens=5)), "50%")
+    best, _ = optimum(problem)
+    answer = solve(name, problem, shift=kind)
+    assert answer.claimed_objective == pytest.approx(best, rel=1e-6)
+    assert answer.claimed_bound <= best * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("name", SHIFTED)
+def test_unknown_shifts_are_errors(name):
+    with pytest.raises(InputError, match="shift is 'half', expected none, eig, diag"):
+        solve(name, row_problem(I1_WEIGHT, I1_GRAM, "50%"), shift="half")
+
+
+def _arrays(layer):
+    return layer.weight, layer.gram
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-10, 1e-6, 1.0, 1e12, 1e18, 1e20])
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_scales_change_nothing(name, scale):
+    for weight, gram, value, kept in (
+        (I1_WEIGHT, I1_GRAM, 20.0, [2, 3]), (I2_WEIGHT, I2_GRAM, 34.0, [0, 1]),
+    ):  # fmt: skip
+        problem = row_problem(weight, gram * scale, "50%")
+        answer = solve(name, problem)
+        assert list(np.flatnonzero(answer.mask)) == kept
+        assert problem.rescale(answer.claimed_objective) == pytest.approx(value * scale, rel=1e-9)
+        assert problem.rescale(answer.claimed_bound) <= value * scale * (1 + 1e-9)
+        assert problem.rescale(answer.claimed_bound) >= value * scale * (1 - 1e-6)
+
+
+@pytest.mark.parametrize("share", [1e-3, 1e-6, 1e-9])
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_an_optimum_far_below_the_mean_diagonal_is_found_and_not_overstated(name, share):
+    # the scale of the Gram is right, the optimum is not near it: absolute tolerances still bite
+    rng = np.random.default_rng(3)
+    inputs = rng.normal(size=(8, 20)) + rng.normal(size=(1, 20))
+    inputs[:5] *= np.sqrt(share)
+    problem = row_problem(rng.normal(size=(1, 8)), inputs @ inputs.T, "keep=5")
+    best, mask = optimum(problem)
+    assert best < 10 * share
+    answer = solve(name, problem)
+    assert (answer.mask == mask).all()
+    assert answer.claimed_bound <= best * (1 + 1e-6)
+    if share >= 1e-6:
+        assert answer.claimed_bound >= best * (1 - 1e-6)
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_near_duplicates_do_not_raise_a_bound_above_the_truth(name):
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        inputs = rng.normal(size=(6, 3)) * np.exp(rng.normal(size=(6, 1)) * 3)
+        inputs[1] = inputs[0] * (1 + 1e-7)
+        weight = rng.normal(size=(1, 6))
+        weight[0, 1] = -weight[0, 0]
+        problem = row_problem(weight, inputs @ inputs.T, "keep=4")
+        best, _ = optimum(problem)
+        answer = solve(name, problem)
+        assert max(0.0, answer.claimed_bound) <= best * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_products_count_twice_and_squares_once(name):
+    # prune 2 of 3: loss 2 + 2 + 2 * 1 = 6; a triangle read as a whole matrix would give more
+    gram = np.array([[2.0, 1, 1], [1, 2, 1], [1, 1, 2]])
+    problem = row_problem(np.ones((1, 3)), gram, "keep=1")
+    answer = solve(name, problem)
+    assert problem.rescale(answer.claimed_objective) == pytest.approx(6.0, rel=1e-9)
+    assert problem.rescale(answer.claimed_bound) <= 6.0 * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_an_identity_gram_has_loss_one(name):
+    problem = row_problem(np.ones((1, 3)), np.eye(3), "keep=2")
+    answer = solve(name, problem)
+    assert problem.rescale(problem.scaled_loss(answer.mask)) == 1.0
+    assert problem.rescale(answer.claimed_bound) == pytest.approx(1.0, rel=1e-6)
+
+
+DEGENERATE = {
+    "prune none": (I1_WEIGHT, I1_GRAM, "0%", 0.0),
+    "prune all": (I1_WEIGHT, I1_GRAM, "100%", 181.0),
+    "one column": (np.ones((1, 1)), np.full((1, 1), 3.0), "keep=0", 3.0),
+    "zero gram": (I1_WEIGHT, np.zeros((4, 4)), "50%", 0.0),
+    "dead columns": (np.array([[9.0, 9, 1, 2]]), np.diag([0.0, 0, 4, 1]), "50%", 0.0),
+    "fewer dead columns": (np.array([[9.0, 2, 1, 2]]), np.diag([0.0, 4, 9, 4]), "50%", 9.0),
+    "rank one": (np.array([[1.0, -1, 2, 3]]), np.ones((4, 4)), "50%", 0.0),
+    "duplicates": (np.array([[1.0, 1, 3, 3]]), np.ones((4, 4)), "50%", 4.0),
+}
+
+
+@pytest.mark.parametrize("case", DEGENERATE)
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_degenerate_rows_are_solved(name, case):
+    weight, gram, pattern, value = DEGENERATE[case]
+    problem = row_problem(weight, gram, pattern)
+    answer = solve(name, problem)
+    assert answer.stop in (Stop.FINISHED, Stop.GAP)
+    assert problem.loss(answer.mask) == pytest.approx(value, rel=1e-12)
+    assert answer.claimed_objective == pytest.approx(problem.scaled_loss(answer.mask), rel=1e-6)
+    assert max(0.0, answer.claimed_bound) <= problem.scaled_loss(answer.mask) * (1 + 1e-9)
+
+
+# ---- limits, starts, interrupts
+
+
+@pytest.mark.parametrize("limit", [0.0, 0.01])
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_no_incumbent_is_no_solution(name, limit):
+    problem = row_problem(*_arrays(random_layer(2, 40)), "50%")
+    answer = solve(name, problem, limit)
+    assert answer.stop in (Stop.TIME, Stop.FINISHED, Stop.GAP)
+    if answer.mask is None:
+        assert answer.claimed_objective is None
+    else:
+        assert answer.claimed_objective == pytest.approx(problem.scaled_loss(answer.mask))
+    if limit == 0.0:
+        assert (answer.stop, answer.mask, answer.claimed_bound) == (Stop.TIME, None, None)
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_a_build_ends_at_the_deadline(name):
+    problem = row_problem(*_arrays(random_layer(3, 190)), "50%")
+    answer = solve(name, problem, 1e-4)
+    assert (answer.stop, answer.mask) == (Stop.TIME, None)
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_a_start_is_never_lost(name):
+    problem = row_problem(*_arrays(random_layer(9, 40)), "50%")
+    start = scores.starting_mask(problem, "obs", 0)
+    for limit in (0.0, 0.05):
+        answer = solve(name, problem, limit, warm_start="obs")
+        assert answer.mask is not None
+        assert problem.scaled_loss(answer.mask) <= problem.scaled_loss(start) * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_an_optimal_start_stays(name):
+    problem = row_problem(*_arrays(random_layer(12, 10)), "50%")
+    best, mask = optimum(problem)
+    answer = solve(name, with_start(problem, mask), 0.05)
+    assert (answer.mask == mask).all()
+    assert answer.claimed_objective == pytest.approx(best, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", WATCHED)
+def test_the_native_solver_takes_the_start(name):
+    """Given the optimum as its start, that is the first solution it reports, and the last."""
+    problem = row_problem(*_arrays(random_layer(12, 10)), "50%")
+    best, mask = optimum(problem)
+    seen = []
+
+    class Watched(NativeRun):
+        def offer(self, mask):
+            seen.append(self.problem.scaled_loss(mask))
+            super().offer(mask)
+
+    module = registry.spec_of(name).target.partition(":")[0]
+    patch = pytest.MonkeyPatch()
+    with patch.context() as context:
+        context.setattr(f"{module}.NativeRun", Watched)
+        solve(name, with_start(problem, mask))
+    adopted, *reported = seen
+    assert adopted == reported[0] == pytest.approx(best, rel=1e-12)
+    if name != "highs-oa":  # a mask of higher loss may lie lower under the tangents of a master
+        assert max(reported) == pytest.approx(best, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_a_run_leaves_nothing_to_the_next(name):
+    problem = row_problem(*_arrays(random_layer(21, 14)), "50%")
+    solve(name, problem, 0.02)
+    second, fresh = solve(name, problem), solve(name, problem)
+    assert second.stop is fresh.stop
+    assert second.claimed_objective == fresh.claimed_objective
+    assert second.claimed_bound == pytest.approx(fresh.claimed_bound, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", WATCHED)
+def test_an_interrupt_ends_the_run(name):
+    problem = row_problem(*_arrays(random_layer(4, 60)), "50%")
+    deadline = Deadline(60)
+    limits = Limits(deadline, journal=Journal(lambda mask, value: deadline.interrupt()))
+    answer = registry.build(name, {}).solve(problem, limits, 0)
+    assert answer.stop is Stop.INTERRUPTED
+
+
+@pytest.mark.parametrize("name", ["highs-milp", "highs-oa"])
+def test_the_number_of_threads_may_change_in_one_process(name):
+    problem = row_problem(*_arrays(random_layer(6, 10)), "50%")
+    values = [solve(name, problem, threads=threads).claimed_objective for threads in (1, 2, 1)]
+    assert values == [values[0]] * 3
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_a_gap_limit_does_not_lift_the_bound(name):
+    for seed in range(3):
+        problem = row_problem(*_arrays(random_layer(seed, 12, tokens=14)), "50%")
+        best, _ = optimum(problem)
+        answer = solve(name, problem, gap=0.5)
+        assert answer.stop in (Stop.GAP, Stop.FINISHED)
+        assert answer.claimed_bound <= best * (1 + 1e-9)
+        assert answer.claimed_bound >= 0.5 * answer.claimed_objective
+
+
+@pytest.mark.parametrize("name", WATCHED)
+def test_the_trace_stays_below_the_optimum_when_time_ends_the_run(name):
+    problem = row_problem(*_arrays(random_layer(8, 20, tokens=24)), "50%")
+    best = registry.build("exhaustive").solve(problem, Limits(Deadline(60)), 0).claimed_objective
+    journal = Journal()
+    solve(name, problem, 0.1, journal=journal)
+    bounds = [point.bound for point in journal.points if point.bound is not None]
+    objectives = [point.objective for point in journal.points if point.objective is not None]
+    assert all(bound <= best * (1 + 1e-9) for bound in bounds)
+    assert all(objective >= best * (1 - 1e-9) for objective in objectives)
+
+
+def test_no_adapter_contradicts_another():
+    problem = row_problem(*_arrays(random_layer(13, 16, tokens=20)), "4:8")
+    names = [
+        n for n in registry.SPECS if registry.SPECS[n].proves and not registry.SPECS[n].missing
+    ]
+    answers = {name: solve(name, problem, 3.0) for name in names}
+    losses = [problem.scaled_loss(a.mask) for a in answers.values() if a.mask is not None]
+    for name, answer in answers.items():
+        if answer.claimed_bound is not None:
+            assert answer.claimed_bound <= min(losses) * (1 + 1e-6), name
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_solvers_write_nothing(name, capfd):
+    solve(name, row_problem(I1_WEIGHT, I1_GRAM, "50%"))
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.skipif(not KNOWN.exists(), reason="../shared/known is absent")
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_claims_on_the_bank(name):
+    finished = 0
+    for entry in json.loads((KNOWN / "known.json").read_text()):
+        if entry["n"] > 32:
+            continue
+        layer = read_layer(KNOWN / entry["file"])
+        problem = Problem.of(layer, parse_pattern(entry["pattern"])).row(0)
+        answer = solve(name, problem, 0.6)
+        if answer.claimed_bound is not None:
+            assert problem.rescale(answer.claimed_bound) <= entry["optimum"] * (1 + 1e-9)
+        if answer.stop in (Stop.FINISHED, Stop.GAP):
+            finished += 1
+            for claim in (answer.claimed_objective, answer.claimed_bound):
+                assert problem.rescale(claim) == pytest.approx(entry["optimum"], rel=1e-6)
+    assert finished >= 3
+
+
+# ---- the parts
+
+
+def test_native_vectors_are_rounded_and_their_budgets_checked():
+    groups = BudgetGroups(4, 4, 2)
+    assert list(round_to_mask([0.9999999, 1e-9, 1.0000001, 0], groups)) == [False, True] * 2
+    assert round_to_mask([0.9, 0.2, 0.3, 0.0], groups) is None
+    assert round_to_mask([np.nan, 1.0, 1.0, 0.0], groups) is None
+    assert round_to_mask([1.0, 1.0, 0.0], groups) is None
+    assert round_to_mask([1.0, 1.0, 0.0, 0.0], BudgetGroups(4, 2, 1)) is None
+
+
+def test_unknown_statuses_are_errors():
+    assert stop_of("ok", {"ok": Stop.TIME}, "any") is Stop.TIME
+    with pytest.raises(NativeError, match="any ended with status 'unknown'"):
+        stop_of("unknown", {"ok": Stop.TIME}, "any")
+    assert set(highs.STATUSES) <= set(highspy.HighsModelStatus.__members__)
+
+
+def _run(problem, limit=10.0, warm_start="none"):
+    return NativeRun(problem, Limits(Deadline(limit)), warm_start, 0, 1e-7)
+
+
+def test_a_native_vector_beyond_the_budgets_is_no_mask():
+    run = _run(row_problem(I1_WEIGHT, I1_GRAM, "50%"))
+    answer = run.answer(Outcome(Stop.FINISHED, "fine", "fake 1", [1.0, 1, 1, 0], 0.0, 0.0))
+    assert (answer.mask, answer.claimed_objective) == (None, None)
+    assert "budgets" in answer.notes["rejected"]
+
+
+def test_an_objective_that_is_not_the_mask_s_is_passed_on_as_claimed():
+    problem = row_problem(I1_WEIGHT, I1_GRAM, "50%")
+    run = _run(problem)
+    loss = problem.scaled_loss(np.array([False, False, True, True]))
+    vector = [1.0, 1.0, 0.0, 0.0]
+    near = run.answer(Outcome(Stop.FINISHED, "", "", vector, loss / run.unit * (1 - 1e-10), 0.0))
+    assert near.claimed_objective == loss
+    run = _run(problem)
+    far = run.answer(Outcome(Stop.FINISHED, "", "", vector, 0.5 * loss / run.unit, 0.0))
+    assert far.claimed_objective == pytest.approx(0.5 * loss)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, 1e20, -1e20, 1e100, np.nan, None])
+def test_native_infinities_are_no_bounds(value):
+    run = _run(row_problem(I1_WEIGHT, I1_GRAM, "50%"))
+    assert run.answer(Outcome(Stop.TIME, "late", "fake 1", bound=value)).claimed_bound is None
+
+
+def test_units_are_powers_of_two_and_leave_the_bound_in_scaled_loss():
+    run = _run(row_problem(I1_WEIGHT, I1_GRAM * 1e-7, "50%"))
+    assert np.log2(run.unit) == round(np.log2(run.unit))
+    assert run.claim(10.0) == pytest.approx(10.0 * run.unit, rel=1e-7)
+    assert run.claim(10.0) < 10.0 * run.unit
+
+
+def test_out_of_time_is_raised_while_building():
+    run = _run(row_problem(I1_WEIGHT, I1_GRAM, "50%"))
+    run.check_time()
+    with pytest.raises(OutOfTime):
+        run.check_time(needed=100.0)
+    run.limits.deadline.interrupt()
+    with pytest.raises(OutOfTime):
+        run.check_time()
+    assert run.unsolved().stop is Stop.INTERRUPTED
+
+
+def test_rows_too_wide_are_refused_in_words():
+    n = highs_milp.LARGEST_ROW + 1
+    problem = row_problem(np.ones((1, n)), np.eye(n), "50%")
+    with pytest.raises(Refused, match=f"{n} columns, at most"):
+        solve("highs-milp", problem)
+
+
+@needs_gurobi
+def test_gurobi_refuses_what_its_licence_does_not_cover():
+    n = 2001  # beyond the size-limited licence whatever its form
+    problem = row_problem(np.ones((1, n)), np.eye(n), "50%")
+    try:
+        words = str(solve("gurobi", problem, 5.0).stop)
+    except Refused as refusal:
+        words = str(refusal)
+    # with a full licence it is simply solved
+    assert "licence" in words or words in (Stop.FINISHED, Stop.GAP, Stop.TIME)
+
+
+def test_highs_has_no_integer_quadratic_solver():
+    """What forces the linearisations: an error next to numbers that look like a perfect result."""
+    model = highs_milp.linearise(np.eye(3), BudgetGroups(3, 3, 1))
+    native = highs.load(model, Limits(Deadline(5)), 0.0, 0)
+    hessian = highspy.HighsHessian()
+    hessian.dim_ = len(model.cost)
+    hessian.format_ = highspy.HessianFormat.kTriangular
+    hessian.start_ = np.minimum(np.arange(hessian.dim_ + 1), 3).astype(np.int32)
+    hessian.index_ = np.arange(3, dtype=np.int32)
+    hessian.value_ = np.full(3, 2.0)
+    assert native.passHessian(hessian) == highspy.HighsStatus.kOk
+    with pytest.raises(NativeError, match="run returned kError"):
+        highs.optimise(native, Limits(Deadline(5)), lambda x: None, lambda bound: None)
+
+
+@pytest.mark.parametrize("size", [6, 3, 2])
+def test_the_linearisation_is_exact(size):
+    layer = random_layer(1, 6, tokens=4)
+    problem = row_problem(*_arrays(layer), f"1:{size}")
+    model = highs_milp.linearise(problem.quad, problem.groups)
+    for columns in legal_pruned_sets(6, size, size - 1):
+        mask = np.ones(6, dtype=bool)
+        mask[list(columns)] = False
+        x = highs_milp.complete(mask)
+        rows = model.matrix @ x
+        assert (rows >= model.row_lower).all()
+        assert (rows <= model.row_upper).all()
+        assert model.cost @ x == pytest.approx(problem.scaled_loss(mask), abs=1e-12)
+        # with z fixed, the rows leave the products no other value
+        for sense in (1.0, -1.0):
+            fixed = scipy.sparse.csr_matrix(model.matrix)
+            lp = highs.LinearModel(
+                cost=sense * np.where(np.arange(len(x)) < 6, 0.0, 1.0),
+                lower=np.where(np.arange(len(x)) < 6, x, 0.0),
+                upper=np.where(np.arange(len(x)) < 6, x, 1.0),
+                matrix=fixed, row_lower=model.row_lower, row_upper=model.row_upper, integers=6,
+            )  # fmt: skip
+            native = highs.load(lp, Limits(Deadline(5)), 0.0, 0)
+            highs.optimise(native, Limits(Deadline(5)), lambda x: None, lambda bound: None)
+            outcome = highs.read_back(native, len(x))
+            assert outcome.vector == pytest.approx(x, abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", shift.SHIFTS)
+def test_tangents_stay_below_the_loss_and_touch_their_masks(kind):
+    problem = row_problem(*_arrays(random_layer(2, 8, tokens=5)), "50%")
+    run = _run(problem)
+    tangents = highs_oa.build(run, kind)
+    masks = []
+    for columns in legal_pruned_sets(8, 8, 4):
+        masks.append(np.ones(8, dtype=bool))
+        masks[-1][list(columns)] = False
+    for mask in masks[::7]:
+        assert tangents.add_mask(mask)
+        assert not tangents.add_mask(mask)
+        height = tangents.height(mask) * run.unit
+        assert height == pytest.approx(problem.scaled_loss(mask), rel=1e-9, abs=1e-9)
+    for mask in masks:
+        assert tangents.height(mask) * run.unit <= problem.scaled_loss(mask) + 1e-9
+
+
+SHIFT_CASES = {
+    "definite": I1_GRAM,
+    "singular": np.ones((4, 4)),
+    "zero": np.zeros((4, 4)),
+    "dead column": np.diag([0.0, 1, 2, 3]),
+    "all equal": np.eye(4),
+    "spread": np.diag([1e-9, 1.0, 5.0, 9.0]) + 1e-10,
+    "indefinite by rounding": np.diag([0.0, 1, 1, 1]) + 1e-7 * np.eye(4)[::-1],
+}
+
+
+@pytest.mark.parametrize("kind", shift.SHIFTS)
+@pytest.mark.parametrize("case", SHIFT_CASES)
+def test_shifted_matrices_are_semidefinite_and_have_factors(case, kind):
+    quad = SHIFT_CASES[case]
+    d = shift.diagonal_shift(quad, kind)
+    rest = quad - np.diag(d)
+    assert shift.least_eigenvalue(rest) >= -1e-14 * max(1.0, np.abs(quad).max())
+    rows = shift.factor(rest)
+    assert rows.T @ rows == pytest.approx(rest, abs=1e-13 * max(1.0, np.abs(quad).max()))
+    if case in ("definite", "all equal", "spread") and kind != "none":
+        assert d.max() > 0
+
+
+def test_the_shifts_are_what_they_say():
+    assert shift.diagonal_shift(np.diag([1.0, 2, 4]), "eig") == pytest.approx([1.0, 1, 1])
+    assert shift.diagonal_shift(np.diag([0.0, 2, 4]), "diag") == pytest.approx([0.0, 2, 4])
+    assert shift.diagonal_shift(np.diag([0.0, 2, 4]), "eig") == pytest.approx([0.0, 0, 0])
+    pair = np.array([[4.0, 1], [1, 1]])  # S^-1 Q S^-1 = [[1, 1/2], [1/2, 1]], lambda_min 1/2
+    assert shift.diagonal_shift(pair, "diag") == pytest.approx([2.0, 0.5])
+    assert not shift.diagonal_shift(I1_GRAM, "none").any()
+
+
+def test_a_wide_gram_gives_a_problem_of_its_own_row():
+    layer = Layer.from_arrays(np.vstack([I1_WEIGHT, I2_WEIGHT]), I1_GRAM)
+    problem = Problem.of(layer, parse_pattern("50%"))
+    starts = [
+        NativeRun(problem.row(r), Limits(Deadline(5)), "wanda", 0, 1e-7).start for r in (0, 1)
+    ]
+    both = registry.build("wanda").solve_rows(problem, Limits(Deadline(5)), 0)
+    assert all((start == row.mask).all() for start, row in zip(starts, both, strict=True))
