@@ -1,18 +1,22 @@
 """Regenerate results/reference and what the README shows of it: `make reference`.
 
 The suites named here are run afresh, their tables and figures are written beside their records, the
-README's table is replaced, and the manifest of the shipped layers gets the best objectives known.
-It works on a checkout, not on an installed wheel.
+README's table is replaced, and better masks go into the manifest of the shipped layers. Directories
+of other runs may be named as arguments; then only their masks are taken into the manifest. It works
+on a checkout, not on an installed wheel.
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.certify import cross_check
+from benchmarks.certify import Verdict, cross_check
 from benchmarks.commands.run import run
 from benchmarks.plots import write_figures
-from benchmarks.record import load_run
+from benchmarks.record import Record, load_run
 from benchmarks.tables import readme_table, write_tables
+from instances import shipped
+from instances.best_known import Found, record_best
 from instances.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,8 +34,36 @@ def replace_block(text: str, block: str) -> str:
     return f"{before}{BEGIN}\n\n{block.strip()}\n\n{END}{after}"
 
 
-def main() -> int:
+def note_best(records: Sequence[Record], directory: Path) -> int:
+    """Take the masks of cross-checked records on shipped layers into the manifest of a folder.
+
+    Returns the number of entries that changed. Only a checked bound makes an entry proved.
+    """
+    names = set(shipped.names())
+    found = [
+        Found(
+            record.instance,
+            record.row,
+            record.pattern,
+            tuple(record.pruned),
+            record.solver,
+            record.solver if record.verdict == Verdict.PROVED else None,
+        )
+        for record in records
+        if record.pruned is not None
+        and record.instance in names
+        and record.verdict != Verdict.WRONG
+    ]
+    return record_best(directory, found)
+
+
+def main(directories: Sequence[str]) -> int:
     """0 when every suite ran without a crashed or wrong row."""
+    for other in directories:
+        changed = note_best(cross_check(load_run(Path(other))), shipped.folder())
+        print(f"{other}: {changed} entries of the manifest changed")
+    if directories:
+        return 0
     worst = 0
     for name in SUITES:
         directory = REFERENCE / name
@@ -40,6 +72,7 @@ def main() -> int:
             old.unlink()  # the history of this folder is kept by git
         write_tables(directory, "md")
         write_figures(directory, "png")
+        note_best(cross_check(load_run(directory)), shipped.folder())
     readme = ROOT / "README.md"
     records = cross_check(load_run(REFERENCE / SUITES[0]))
     readme.write_text(replace_block(readme.read_text(), readme_table(records)))
@@ -47,4 +80,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
