@@ -1,5 +1,6 @@
 """Adapters of native solvers: truth by enumeration, and the ways in which such solvers mislead."""
 
+import gc
 import json
 from importlib.util import find_spec
 
@@ -298,6 +299,17 @@ def test_the_trace_stays_below_the_optimum_when_time_ends_the_run(name):
     objectives = [point.objective for point in journal.points if point.objective is not None]
     assert all(bound <= best * (1 + 1e-9) for bound in bounds)
     assert all(objective >= best * (1 - 1e-9) for objective in objectives)
+
+
+@pytest.mark.parametrize("name", WATCHED)
+def test_freeing_a_stopped_solver_adds_nothing_to_the_trace(name):
+    problem = row_problem(*_arrays(random_layer(0, 60)), "50%")
+    journal = Journal()
+    answer = solve(name, problem, 0.6, journal=journal)
+    gc.collect()  # SCIP frees its tree here and then calls the incumbent a dual bound
+    bounds = [point.bound for point in journal.points if point.bound is not None]
+    assert answer.claimed_bound is not None
+    assert max(bounds) <= answer.claimed_bound
 
 
 def test_no_adapter_contradicts_another():
