@@ -1,7 +1,8 @@
 """Kernel timings by pytest-benchmark: `make micro`. Nothing here is asserted about time.
 
 The plain 1-swap step forms the whole (rows, n, n) tensor of pairs; it is kept as the reference that
-the tiled kernel is compared with, in one run on the same threads.
+the tiled kernel is compared with, in one run on the same threads. `pairs` in the extra information
+counts the feasible exchanges of a step; pairs divided by the time is the throughput.
 """
 
 import os
@@ -14,11 +15,10 @@ from instances.families import parse_family
 from instances.groups import BudgetGroups
 from instances.patterns import parse_pattern
 from instances.problem import Problem
-from solvers.base import Deadline
+from solvers.base import Deadline, Limits
 from solvers.bounds.semidefinite import solve_sdp
+from solvers.swap import CPU_TILE, Swap
 from solvers.swap_step import Rows
-
-TILE = 1 << 22
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ def _rows(count, n, pattern):
     problem = Problem.of(layer, parse_pattern(pattern))
     mask = problem.groups.prune_lowest(np.abs(layer.weight))
     tensors = (torch.from_numpy(a) for a in (layer.weight, layer.gram_unit[0], mask))
-    return Rows.of(*tensors, problem.groups.size), mask
+    return Rows.of(*tensors, problem.groups.size, CPU_TILE), mask, problem
 
 
 def plain_best_swaps(rows, mask, size):
@@ -56,16 +56,32 @@ def plain_best_swaps(rows, mask, size):
                                                      (8, 1024, "50%")])  # fmt: skip
 @pytest.mark.parametrize("kernel", ["tiled", "plain"])
 def test_best_swaps(benchmark, kernel, count, n, pattern):
-    rows, mask = _rows(count, n, pattern)
-    size = rows.pruned.shape[2] + rows.kept.shape[2]
-    expected, _, _ = plain_best_swaps(rows, mask, size)
-    pairs = rows.pruned[0].numel() * rows.kept.shape[2] * count
-    benchmark.extra_info["pairs"] = pairs
+    rows, mask, problem = _rows(count, n, pattern)
+    groups = problem.groups
+    expected = plain_best_swaps(rows, mask, groups.size)
+    benchmark.extra_info["pairs"] = count * groups.total_pruned * groups.kept
     if kernel == "tiled":
-        found = benchmark(rows.best_swaps, TILE)
+        found = benchmark(rows.best_swaps, CPU_TILE)
     else:
-        found = benchmark(plain_best_swaps, rows, mask, size)
-    torch.testing.assert_close(found[0], expected, rtol=1e-9, atol=1e-12)
+        found = benchmark(plain_best_swaps, rows, mask, groups.size)
+    torch.testing.assert_close(found[0], expected[0], rtol=1e-9, atol=1e-12)
+    assert torch.equal(found[1], expected[1])
+    assert torch.equal(found[2], expected[2])
+
+
+@pytest.mark.parametrize("threads", sorted({1, len(os.sched_getaffinity(0))}))
+@pytest.mark.parametrize("pattern", ["50%", "2:4"])
+def test_swap_search(benchmark, pattern, threads):
+    """A whole search from Wanda: 48 rows of 384 columns."""
+    problem = _rows(48, 384, pattern)[2]
+    benchmark.extra_info["torch_threads"] = threads
+    answers = benchmark.pedantic(
+        lambda: Swap().solve_rows(problem, Limits(Deadline(60), threads=threads), 0),
+        rounds=3,
+        warmup_rounds=1,
+    )
+    benchmark.extra_info["swaps"] = sum(a.counters["swaps"] for a in answers)
+    assert all(a.stop == "finished" for a in answers)
 
 
 @pytest.mark.parametrize(("n", "size"), [(384, 384), (384, 4), (4096, 4096), (4096, 4)])

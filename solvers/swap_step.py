@@ -3,18 +3,18 @@
 With z = 1 on pruned columns and c = G (w * z), exchanging a pruned p for a kept u of the same
 budget group changes the loss z^T diag(w) G diag(w) z by
 
-    delta(p, u) = a_p + b_u - 2 w_p w_u G_pu,
+    delta(p, u) = a_p + (b_u - 2 w_p w_u G_pu),
     a_p = -2 w_p c_p + w_p^2 G_pp,     b_u = 2 w_u c_u + w_u^2 G_uu,
     c <- c + w_u G[:, u] - w_p G[:, p].
 
-All rows of a batch have as many pruned and kept columns per group, so their indices form tensors
-(rows, groups, pruned) and (rows, groups, kept), in ascending order. Pairs are formed in tiles of at
-most `tile_elements` numbers; a rows x n x n tensor never exists. A step of one row looks at
-pruned * kept pairs per group and updates c in n products.
+Per pruned column the bracket is minimised over whole rows of G (b = infinity on pruned columns):
+streaming twice as many numbers is faster than gathering the kept ones. Then the best p is taken,
+and u is found in its row. A step of one row costs pruned * group size products and n for c.
 
-Everything is float64 and elementwise, sums included (c is summed column by column), so a row gives
-the same bits in any batch and on any number of threads, and TF32 has no product to touch. Ties go
-to the lowest pruned column, then to the lowest kept one.
+Pairs are formed in tiles of about `tile` numbers; a rows x n x n tensor never exists. All is
+float64 and elementwise, products and sums apart, so that no fused or blocked arithmetic makes a
+row's bits depend on the batch, the tile or the number of threads, and TF32 has nothing to touch.
+Ties go to the lowest pruned column, then to the lowest kept one.
 """
 
 from dataclasses import dataclass
@@ -30,116 +30,128 @@ IMPROVEMENT = 1e-12
 Below it, exact ties (duplicate columns) are decided by rounding and a search could go in circles.
 """
 
+SUMMED_TOGETHER = 32
+"""Columns added pairwise when c is summed; fixed, as the order of a sum decides its last bits."""
+
 
 @dataclass(eq=False)
 class Rows:
-    """Rows under search. weight: (rows, n); pruned, kept: column indices (rows, groups, count)."""
+    """Rows under search, all with the same budgets.
+
+    weight: (rows, n) float64. gram: (n, n) float64. blocks: (n, size), G between each column and
+    the columns of its group. mask: (rows, n) bool, True = kept. pruned: (rows, groups, count)
+    column indices; a swap may put them out of order within a group. correlation: (rows, n), c.
+    threshold: (rows,), the change, at most 0, that a swap must lie below.
+    """
 
     weight: torch.Tensor
     gram: torch.Tensor
+    blocks: torch.Tensor
+    mask: torch.Tensor
     pruned: torch.Tensor
-    kept: torch.Tensor
     correlation: torch.Tensor
     threshold: torch.Tensor
 
     @staticmethod
-    def of(weight: torch.Tensor, gram: torch.Tensor, mask: torch.Tensor, size: int) -> "Rows":
-        """weight: (rows, n) float64; gram: (n, n) float64; mask: (rows, n) bool, True = kept."""
+    def of(
+        weight: torch.Tensor, gram: torch.Tensor, mask: torch.Tensor, size: int, tile: int
+    ) -> "Rows":
+        """Start from a legal mask for groups of `size` consecutive columns."""
         count, n = weight.shape
-        grouped = mask.view(count, n // size, size)
-        # A stable sort of the flags lists pruned columns first, each part in ascending order.
-        order = torch.argsort(grouped.to(torch.int8), dim=2, stable=True)
-        order = order + torch.arange(0, n, size, device=order.device)[None, :, None]
-        pruned_per_group = size - int(grouped[0, 0].sum())
-        pruned, kept = order[:, :, :pruned_per_group], order[:, :, pruned_per_group:]
-        diagonal = weight**2 * gram.diagonal()
-        scale = torch.where(mask, 0.0, diagonal).sum(dim=1)
-        rows = Rows(weight, gram, pruned, kept, torch.zeros_like(weight), -IMPROVEMENT * scale)
-        rows.refresh()
+        groups = n // size
+        blocks = gram.view(groups, size, groups, size).diagonal(dim1=0, dim2=2)
+        rows = Rows(
+            weight,
+            gram,
+            blocks.permute(2, 0, 1).reshape(n, size),
+            mask.clone(),
+            (~mask).nonzero()[:, 1].view(count, groups, -1),
+            torch.zeros_like(weight),
+            torch.zeros_like(weight[:, 0]),
+        )
+        rows.refresh(tile)
         return rows
 
     def __len__(self) -> int:
         return len(self.weight)
 
-    def refresh(self) -> None:
-        """Sum c = G (w * z) afresh, column by column."""
-        columns = self.pruned.flatten(1)
-        self.correlation = torch.zeros_like(self.weight)
-        for j in range(columns.shape[1]):
-            column = columns[:, j]
-            factor = self.weight.gather(1, column[:, None])
-            self.correlation.addcmul_(factor, self.gram[column])
-
-    def losses(self) -> torch.Tensor:
-        """(rows,) losses as (w * z) . c."""
-        columns = self.pruned.flatten(1)
-        return (self.weight.gather(1, columns) * self.correlation.gather(1, columns)).sum(dim=1)
-
-    def masks(self) -> torch.Tensor:
-        """(rows, n) bool, True = kept."""
-        mask = torch.ones_like(self.weight, dtype=torch.bool)
-        return mask.scatter_(1, self.pruned.flatten(1), False)
-
     def take(self, index: torch.Tensor) -> "Rows":
-        """The rows of an index tensor, as rows of their own."""
+        """A copy of the rows of an index tensor, as rows of their own."""
         return Rows(
             self.weight[index],
             self.gram,
+            self.blocks,
+            self.mask[index],
             self.pruned[index],
-            self.kept[index],
             self.correlation[index],
             self.threshold[index],
         )
 
-    def _one_index(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """a, b and the weights of pruned and kept columns, in the shapes of their indices."""
-        diagonal = self.gram.diagonal()
-        square = self.weight**2 * diagonal
-        cross = 2.0 * self.weight * self.correlation
-        shape_p, shape_u = self.pruned.shape, self.kept.shape
-        p, u = self.pruned.flatten(1), self.kept.flatten(1)
-        return (
-            (square - cross).gather(1, p).view(shape_p),
-            (square + cross).gather(1, u).view(shape_u),
-            self.weight.gather(1, p).view(shape_p),
-            self.weight.gather(1, u).view(shape_u),
-        )
+    def refresh(self, tile: int) -> None:
+        """Sum c = G (w * z) afresh from the mask alone, and with it the threshold."""
+        columns = self.pruned.flatten(1).sort(dim=1).values
+        factors = self.weight.gather(1, columns)[:, :, None]
+        self.correlation.zero_()
+        height = max(1, tile // (SUMMED_TOGETHER * self.weight.shape[1]))
+        for top in range(0, len(self), height):
+            rows = slice(top, top + height)
+            for first in range(0, columns.shape[1], SUMMED_TOGETHER):
+                part = slice(first, first + SUMMED_TOGETHER)
+                terms = self.gram[columns[rows, part]].mul_(factors[rows, part])
+                left = terms.shape[1]
+                while left > 1:
+                    half = left // 2
+                    terms[:, :half].add_(terms[:, left - half : left])
+                    left -= half
+                self.correlation[rows].add_(terms[:, 0])
+        diagonal = self.weight**2 * self.gram.diagonal()
+        self.threshold = -IMPROVEMENT * diagonal.masked_fill(self.mask, 0.0).sum(dim=1)
 
-    def best_swaps(self, tile_elements: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(delta, position in pruned, position in kept) of the best pair of each row.
+    def losses(self) -> torch.Tensor:
+        """(rows,) losses as (w * z) . c, with the drift of c since it was last summed."""
+        return (self.weight * self.correlation).masked_fill(self.mask, 0.0).sum(dim=1)
 
-        Positions count through groups and places: group * count + place.
+    def best_swaps(self, tile: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(change of the loss, pruned column, kept column) of the best pair of each row.
+
+        Needs at least one pruned and one kept column a group.
         """
-        a, b, w_p, w_u = self._one_index()
         count, groups, pruned = self.pruned.shape
-        kept = self.kept.shape[2]
-        best = torch.full((count,), torch.inf, dtype=self.weight.dtype, device=self.weight.device)
-        at_p, at_u = (torch.zeros_like(best, dtype=torch.long) for _ in range(2))
-        height = max(1, min(pruned, tile_elements // max(1, count * groups * kept)))
-        for top in range(0, pruned, height):
-            part = slice(top, min(top + height, pruned))
-            delta = self.gram[self.pruned[:, :, part, None], self.kept[:, :, None, :]]
-            delta.mul_(-2.0 * w_p[:, :, part, None]).mul_(w_u[:, :, None, :])
-            delta.add_(a[:, :, part, None]).add_(b[:, :, None, :])
-            pairs = delta.flatten(1)
-            place = torch.argmin(pairs, dim=1)  # documented to be the first of ties
-            value = pairs.gather(1, place[:, None])[:, 0]
-            tall = part.stop - part.start
-            group, inside = place // (tall * kept), place % (tall * kept)
-            # tiles of one group come in order of p; across groups the lower pruned column wins
-            p = group * pruned + top + inside // kept
-            better = (value < best) | ((value == best) & (p < at_p))
-            best = torch.where(better, value, best)
-            at_p = torch.where(better, p, at_p)
-            at_u = torch.where(better, group * kept + inside % kept, at_u)
-        return best, at_p, at_u
+        n, size = self.blocks.shape
+        square = self.weight**2 * self.gram.diagonal()
+        cross = 2.0 * self.weight * self.correlation
+        b = (square + cross).masked_fill_(~self.mask, torch.inf).view(count, groups, 1, size)
+        w = self.weight.view(count, groups, 1, size)
+        columns = self.pruned.flatten(1)
+        shape = self.pruned.shape
+        change = (square - cross).gather(1, columns).view(shape)
+        w_p = self.weight.gather(1, columns).mul_(-2.0).view(*shape, 1)
+        height = min(count, max(1, tile // n))
+        width = min(pruned, max(1, tile // (height * n)))
+        buffer = self.gram.new_empty(height * groups * width, size)
+        for top in range(0, count, height):
+            rows = slice(top, top + height)
+            for first in range(0, pruned, width):
+                part = slice(first, first + width)
+                p = self.pruned[rows, :, part]
+                pairs = buffer[: p.numel()]
+                torch.index_select(self.blocks, 0, p.flatten(), out=pairs)
+                pairs = pairs.view(*p.shape, size)
+                pairs.mul_(w[rows]).mul_(w_p[rows, :, part]).add_(b[rows])
+                change[rows, :, part] += pairs.amin(dim=3)
+        change = change.flatten(1)
+        best = change.amin(dim=1)
+        # the list is not in order, so the lowest column among equals is asked for
+        p = columns.masked_fill(change > best[:, None], n).amin(dim=1)
+        row, group = torch.arange(count, device=p.device), p // size
+        pairs = self.blocks[p].mul_(w[row, group, 0]).mul_(-2.0 * self.weight[row, p][:, None])
+        inside = pairs.add_(b[row, group, 0]).argmin(dim=1)  # the first of equals
+        return best, p, group * size + inside
 
-    def swap(self, at_p: torch.Tensor, at_u: torch.Tensor) -> None:
-        """Exchange one pair in every row, given by positions as `best_swaps` returns them."""
-        flat_p, flat_u = self.pruned.flatten(1), self.kept.flatten(1)
-        p, u = flat_p.gather(1, at_p[:, None]), flat_u.gather(1, at_u[:, None])
-        self.correlation.addcmul_(self.weight.gather(1, u), self.gram[u[:, 0]])
-        self.correlation.addcmul_(self.weight.gather(1, p), self.gram[p[:, 0]], value=-1.0)
-        self.pruned = flat_p.scatter(1, at_p[:, None], u).view(self.pruned.shape)
-        self.kept = flat_u.scatter(1, at_u[:, None], p).view(self.kept.shape)
-        self.pruned, self.kept = self.pruned.sort(dim=2).values, self.kept.sort(dim=2).values
+    def swap(self, p: torch.Tensor, u: torch.Tensor) -> None:
+        """Keep column p and prune column u of every row."""
+        p, u = p[:, None], u[:, None]
+        self.correlation += self.weight.gather(1, u) * self.gram[u[:, 0]]
+        self.correlation -= self.weight.gather(1, p) * self.gram[p[:, 0]]
+        self.mask.scatter_(1, p, True).scatter_(1, u, False)
+        self.pruned = torch.where(self.pruned == p[:, :, None], u[:, :, None], self.pruned)

@@ -6,16 +6,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from instances.errors import InputError, Refused
 from instances.files import read_layer
 from instances.layer import Layer
 from instances.patterns import parse_pattern
 from instances.problem import Problem
+from solvers import swap as driver
+from solvers import swap_step
 from solvers.base import Deadline, Limits, Stop, solve_batch
 from solvers.swap import Swap
 from solvers.swap_step import Rows
 from tests.tiny import random_layer
+
+PATTERNS = ["50%", "60%", "2:4", "1:8"]
 
 
 def search(layer, pattern, solver=None, seed=0, start=None, rows=None, seconds=60.0, threads=1):
@@ -38,32 +44,51 @@ def improving_pairs(row, mask):
     return delta[legal] / scale if scale else np.zeros(0)
 
 
-def test_the_change_of_a_swap_is_what_recomputing_says():
-    layer = random_layer(3, 12, rows=2)
-    problem = Problem.of(layer, parse_pattern("2:4"))
-    mask = problem.groups.prune_lowest(np.abs(layer.weight))
-    rows = Rows.of(
-        torch.from_numpy(layer.weight), torch.from_numpy(layer.gram), torch.from_numpy(mask), 4
+def as_rows(problem, mask, tile=1 << 20):
+    weight, gram, start = (
+        torch.from_numpy(x) for x in (problem.weight, problem.layer.gram_unit[0], mask)
     )
-    for tile in (1 << 20, 1):
-        delta, at_p, at_u = rows.best_swaps(tile)
-        for r in range(2):
-            row = problem.row(r)
+    return Rows.of(weight, gram, start, problem.groups.size, tile)
+
+
+@pytest.mark.parametrize("tile", [1 << 20, 100, 1])
+@pytest.mark.parametrize("pattern", ["2:4", "1:3", "50%", "keep=1", "keep=11"])
+def test_the_best_pair_is_the_one_that_recomputing_finds(pattern, tile):
+    problem = Problem.of(random_layer(3, 12, rows=3), parse_pattern(pattern))
+    mask = problem.groups.prune_lowest(np.abs(problem.weight))
+    rows, size = as_rows(problem, mask, tile), problem.groups.size
+    for _ in range(3):  # the second and third from an updated c
+        scale = 2.0 ** problem.layer.gram_unit[1]
+        change, at_p, at_u = rows.best_swaps(tile)
+        for r, row in enumerate(problem):
             found = []
             for p in np.flatnonzero(~mask[r]):
                 for u in np.flatnonzero(mask[r]):
-                    if p // 4 == u // 4:
+                    if p // size == u // size:
                         other = mask[r].copy()
                         other[[p, u]] = True, False
                         found.append((row.loss(other) - row.loss(mask[r]), p, u))
             best = min(found)
-            assert float(delta[r]) == pytest.approx(best[0], rel=1e-10)
-            assert int(rows.pruned[r].flatten()[at_p[r]]) == best[1]
-            assert int(rows.kept[r].flatten()[at_u[r]]) == best[2]
+            assert (int(at_p[r]), int(at_u[r])) == best[1:]
+            assert float(change[r]) * scale == pytest.approx(best[0], rel=1e-10)
+            mask[r, [best[1], best[2]]] = True, False
+        rows.swap(at_p, at_u)
+        assert (rows.mask.numpy() == mask).all()
 
 
-@pytest.mark.parametrize("pattern", ["50%", "60%", "2:4"])
-@pytest.mark.parametrize("n", [24, 200, 512])
+def test_the_summed_correlation_and_loss_are_those_of_the_mask():
+    problem = Problem.of(random_layer(4, 200, rows=5), parse_pattern("60%"))
+    mask = problem.groups.prune_lowest(np.abs(problem.weight))
+    rows = as_rows(problem, mask)
+    gram, exponent = problem.layer.gram_unit
+    correlation = (problem.weight * ~mask) @ gram
+    np.testing.assert_allclose(rows.correlation.numpy(), correlation, atol=1e-12)
+    losses = [row.loss(m) for row, m in zip(problem, mask, strict=True)]
+    np.testing.assert_allclose(np.ldexp(rows.losses().numpy(), exponent), losses, rtol=1e-12)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("n", [40, 200, 512])
 def test_the_end_is_1_swap_optimal(n, pattern):
     problem, answers = search(random_layer(n, n, rows=3), pattern, Swap("random"))
     assert sum(answer.counters["swaps"] for answer in answers) > 0
@@ -86,26 +111,55 @@ def test_known_totals_from_wanda(known: Path, number, pattern):
         assert total <= entry[pattern]["swap_from_wanda"] * 1.001
 
 
-@pytest.mark.parametrize("pattern", ["50%", "2:4"])
-def test_any_batch_and_any_threads_give_the_same_masks(pattern):
-    layer = random_layer(8, 64, rows=7)
-    _, whole = search(layer, pattern)
-    _, threaded = search(layer, pattern, threads=2)
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_any_batch_tile_and_threads_give_the_same_bits(pattern, monkeypatch):
+    layer = random_layer(8, 72, rows=7)
+    _, whole = search(layer, pattern, Swap("random"))
+    _, threaded = search(layer, pattern, Swap("random"), threads=3)
+    monkeypatch.setattr(driver, "CPU_TILE", 500)
+    _, tiled = search(layer, pattern, Swap("random"))
+    monkeypatch.setattr(driver, "BATCH_ROWS", 2)
+    _, pairs = search(layer, pattern, Swap("random"))
     for row in range(7):
-        _, (alone,) = search(layer, pattern, rows=range(row, row + 1))
-        assert (alone.mask == whole[row].mask).all()
-        assert (threaded[row].mask == whole[row].mask).all()
-        assert alone.claimed_objective == whole[row].claimed_objective
+        _, (alone,) = search(layer, pattern, Swap("random"), rows=range(row, row + 1))
+        for other in (threaded[row], tiled[row], pairs[row], alone):
+            assert (other.mask == whole[row].mask).all()
+            assert other.claimed_objective == whole[row].claimed_objective
+            assert other.counters == whole[row].counters
 
 
-@pytest.mark.parametrize("exponent", [-12, -8, 8, 18])
+def test_the_number_of_torch_threads_is_put_back():
+    before = torch.get_num_threads()
+    search(random_layer(1, 8), "50%", threads=before + 1)
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("exponent", [-12, -8, -4, 4, 12, 18])
 def test_the_scale_of_gram_and_weights_changes_no_mask(exponent):
     layer = random_layer(5, 32, rows=2)
-    _, plain = search(layer, "50%")
-    scaled = Layer.from_arrays(layer.weight * 2.0**exponent, layer.gram * 4.0**exponent)
-    _, other = search(scaled, "50%")
-    for a, b in zip(plain, other, strict=True):
-        assert (a.mask == b.mask).all()
+    problem, plain = search(layer, "50%")
+    for weights, grams in ((1.0, 10.0**exponent), (2.0**exponent, 4.0**exponent)):
+        scaled = Layer.from_arrays(layer.weight * weights, layer.gram * grams)
+        _, other = search(scaled, "50%")
+        for row, a, b in zip(problem, plain, other, strict=True):
+            assert (a.mask == b.mask).all()
+            loss = row.loss(a.mask) * weights**2 * grams
+            assert b.claimed_objective == pytest.approx(loss, rel=1e-9)
+
+
+@given(st.integers(0, 10**6), st.sampled_from(["50%", "keep=3", "2:4"]))
+def test_permuted_columns_give_the_permuted_end(seed, pattern):
+    """Columns move among the groups and within them; continuous data have no ties."""
+    layer = random_layer(seed % 1000, 16)
+    rng = np.random.default_rng(seed)
+    size = 4 if ":" in pattern else 16
+    blocks = [size * g + rng.permutation(size) for g in rng.permutation(16 // size)]
+    order = np.concatenate(blocks)
+    _, (plain,) = search(layer, pattern)
+    moved = Layer.from_arrays(layer.weight[:, order], layer.gram[np.ix_(order, order)])
+    _, (other,) = search(moved, pattern)
+    assert other.claimed_objective == pytest.approx(plain.claimed_objective, rel=1e-9)
+    assert (other.mask == plain.mask[order]).all()
 
 
 @pytest.mark.parametrize("warm_start", ["magnitude", "wanda", "ria", "obs", "random"])
@@ -131,17 +185,53 @@ def test_max_swaps_is_kept_and_the_trace_falls():
         assert losses[-1] == b.claimed_objective
 
 
-def test_an_expired_deadline_keeps_the_start():
-    layer = random_layer(7, 32, rows=2)
-    problem, answers = search(layer, "50%", seconds=0.0)
-    for answer in answers:
-        assert answer.stop is Stop.TIME
+class Countdown(Deadline):
+    """Ends after a number of looks, by time or by an interrupt."""
+
+    def __init__(self, looks, interrupt):
+        super().__init__(3600.0)
+        self.looks, self.ends_by_interrupt = looks, interrupt
+
+    def expired(self):
+        self.looks -= 1
+        if self.looks < 0 and self.ends_by_interrupt:
+            self.interrupt()
+        return self.looks < 0
+
+
+@pytest.mark.parametrize("pattern", ["50%", "2:4"])
+@pytest.mark.parametrize(("interrupt", "stop"), [(False, Stop.TIME), (True, Stop.INTERRUPTED)])
+@pytest.mark.parametrize("looks", [0, 1, 6])
+def test_a_run_cut_short_keeps_what_it_has(looks, interrupt, stop, pattern):
+    problem = Problem.of(random_layer(7, 64, rows=2), parse_pattern(pattern))
+    begun = Swap("random", max_swaps=0).solve_rows(problem, Limits(Deadline(60)), 0)
+    answers = Swap("random").solve_rows(problem, Limits(Countdown(looks, interrupt)), 0)
+    for row, before, answer in zip(problem, begun, answers, strict=True):
+        assert answer.stop is stop
         assert problem.groups.is_legal(answer.mask)
+        assert answer.counters["swaps"] == max(0, looks - 1)
+        if looks == 0:  # its turn had not come
+            assert answer.claimed_objective is None
+            assert (answer.mask == before.mask).all()
+        else:
+            assert answer.claimed_objective == pytest.approx(row.loss(answer.mask), rel=1e-12)
+        if looks > 1:
+            assert row.loss(answer.mask) < row.loss(before.mask)
+
+
+def test_rows_whose_turn_has_not_come_keep_their_start(monkeypatch):
+    monkeypatch.setattr(driver, "BATCH_ROWS", 1)
+    problem = Problem.of(random_layer(7, 64, rows=3), parse_pattern("50%"))
+    first, *rest = Swap("random").solve_rows(problem, Limits(Countdown(4, False)), 0)
+    assert first.counters["swaps"] == 3
+    assert [a.counters["swaps"] for a in rest] == [0, 0]
+    assert all(problem.groups.is_legal(a.mask) and a.stop is Stop.TIME for a in rest)
 
 
 def _degenerate():
     x = np.random.default_rng(0).normal(size=(1, 8))
     equal = np.vstack([x, 3 * x, x + np.random.default_rng(1).normal(size=(1, 8))])
+    tokens = np.random.default_rng(2).normal(size=(16, 2))
     return {
         "zero weights": (np.zeros((1, 6)), np.eye(6), "50%"),
         "zero gram": (np.ones((1, 6)), np.zeros((6, 6)), "50%"),
@@ -151,6 +241,8 @@ def _degenerate():
         "ties": (np.ones((1, 16)), np.eye(16), "50%"),
         "rank one": (np.ones((1, 16)), np.ones((16, 16)), "2:4"),
         "dead columns": (np.ones((1, 4)), np.diag([0.0, 0, 1, 2]), "50%"),
+        "two tokens": (np.arange(1.0, 17)[None], tokens @ tokens.T, "50%"),
+        "zero weights among others": (np.array([[0.0, -0.0, 3, 4]]), np.eye(4), "keep=2"),
         "equal contributions": (np.array([[0.3, 0.1, 0.7]]), equal @ equal.T, "keep=2"),
         "equal contributions, two pruned": (np.array([[0.3, 0.1, 0.7]]), equal @ equal.T, "keep=1"),
     }
@@ -163,6 +255,65 @@ def test_degenerate_rows_end_at_once(case):
     assert answer.stop is Stop.FINISHED
     assert answer.counters["swaps"] < 10
     assert problem.groups.is_legal(answer.mask)
+    assert answer.claimed_objective == pytest.approx(problem.row(0).loss(answer.mask), abs=1e-12)
+
+
+@pytest.mark.parametrize("n", [8, 16, 17, 64, 1000])
+def test_ties_go_to_the_lowest_columns(n):
+    """Equal columns: the start prunes the lowest, and no exchange is one that improves."""
+    lowest = np.arange(n) >= 3
+    for gram in (np.eye(n), np.zeros((n, n)), np.ones((n, n))):
+        _, answers = search(Layer.from_arrays(np.ones((2, n)), gram), f"keep={n - 3}")
+        for answer in answers:
+            assert (answer.mask == lowest).all()
+            assert answer.counters["swaps"] == 0
+
+
+def test_among_equal_exchanges_the_lowest_columns_go_first():
+    """From the four dearest of eight in two equal quadruples: 0 and 4, then 1 and 5, ..."""
+    layer = Layer.from_arrays(np.array([[2.0] * 4 + [1.0] * 4]), np.eye(8))
+    start = np.array([[False] * 4 + [True] * 4])
+    for swaps in range(5):
+        _, (answer,) = search(layer, "50%", Swap(max_swaps=swaps), start=start)
+        kept = set(range(swaps)) | set(range(4 + swaps, 8))
+        assert set(np.flatnonzero(answer.mask)) == kept
+
+
+def test_a_dead_column_is_pruned_whatever_its_weight():
+    layer = Layer.from_arrays(np.array([[100.0, 1, 1]]), np.diag([0.0, 4, 9]))
+    _, (answer,) = search(layer, "keep=2", Swap("magnitude"))
+    assert (answer.mask == [False, True, True]).all()
+    assert answer.claimed_objective == 0.0
+
+
+def test_zero_weights_fill_the_budget():
+    layer = Layer.from_arrays(np.array([[3.0, 0.0, 4.0, -0.0]]), np.eye(4))
+    for keep, loss in ((2, 0.0), (3, 0.0), (1, 9.0)):
+        _, (answer,) = search(layer, f"keep={keep}", Swap("random"))
+        assert answer.mask.sum() == keep
+        assert answer.claimed_objective == loss
+
+
+def test_a_search_that_gets_no_better_ends(monkeypatch):
+    """Were every exchange taken for an improvement, the freshly summed loss would end the run."""
+    monkeypatch.setattr(swap_step, "IMPROVEMENT", -1e3)
+    problem, (answer,) = search(random_layer(3, 24), "50%", seconds=20.0)
+    assert answer.stop is Stop.FINISHED
+    assert 0 < answer.counters["swaps"] <= 4 * swap_step.REFRESH_SWAPS
+    assert problem.groups.is_legal(answer.mask)
+
+
+def test_a_start_with_an_outlier_pruned_still_ends_1_swap_optimal():
+    """The first losses are 1e12 times the last: what counts as better is measured anew."""
+    layer = random_layer(2, 48)
+    weight = layer.weight.copy()
+    weight[:, 5] *= 1e6
+    layer = Layer.from_arrays(weight, layer.gram)
+    problem = Problem.of(layer, parse_pattern("50%"))
+    start = problem.groups.prune_lowest(-np.abs(weight))
+    _, (answer,) = search(layer, "50%", start=start)
+    assert not start[0, 5]
+    assert improving_pairs(problem.row(0), answer.mask).min() > -1e-10
 
 
 def test_equal_columns_never_cycle():
@@ -196,6 +347,17 @@ def test_a_given_start_is_used_and_left_alone():
     assert (answer.mask == before[0]).all()
     search(layer, "50%", start=start)
     assert (start == before).all()
+
+
+def test_runs_leave_nothing_behind():
+    layer = random_layer(9, 24, rows=2)
+    weight, gram = layer.weight.copy(), layer.gram.copy()
+    _, first = search(layer, "50%", Swap("random"), seed=3)
+    search(layer, "25%", Swap("random"), seed=3)
+    _, again = search(layer, "50%", Swap("random"), seed=3)
+    assert all((a.mask == b.mask).all() for a, b in zip(first, again, strict=True))
+    assert (layer.weight == weight).all()
+    assert (layer.gram == gram).all()
 
 
 def test_a_device_that_is_not_there_is_refused():
