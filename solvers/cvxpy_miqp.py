@@ -20,11 +20,10 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 
-from instances.errors import InputError
 from instances.problem import RowProblem
 from solvers import shift
 from solvers.base import Answer, Limits, Stop
-from solvers.native import NativeRun, Outcome, OutOfTime, finite, stop_of
+from solvers.native import NativeRun, Outcome, finite, stop_of
 
 FEASIBILITY = 1e-7
 """Feasibility tolerance of SCIP, and the slack of its bound, as in the direct adapter."""
@@ -119,17 +118,11 @@ class CvxpyMiqp:
 
     def solve(self, problem: RowProblem, limits: Limits, seed: int) -> Answer:
         """Mask, bound and nodes. Raises Refused for a row wider than LARGEST_ROW, or InputError."""
-        if self.shift not in shift.SHIFTS:
-            raise InputError(
-                f"cvxpy-miqp: shift is '{self.shift}', expected {', '.join(shift.SHIFTS)}"
-            )
+        shift.expect("cvxpy-miqp", self.shift)
         run = NativeRun(problem, limits, self.warm_start, seed, FEASIBILITY)
-        if run.settled is not None:
-            return run.settled
-        run.refuse_above(LARGEST_ROW, "cvxpy writes its n^2 coefficients one by one")
-        try:
-            with limits.journal.phase("build"):
-                compiled = build(run, self.shift)
-        except OutOfTime:
-            return run.unsolved()
-        return run.answer(read_back(solve(compiled, run, seed), compiled))
+        return run.three_steps(
+            LARGEST_ROW,
+            "cvxpy writes its n^2 coefficients one by one",
+            lambda: build(run, self.shift),
+            lambda compiled: run.answer(read_back(solve(compiled, run, seed), compiled)),
+        )

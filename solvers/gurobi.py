@@ -18,7 +18,7 @@ from gurobipy import GRB
 from instances.errors import Refused
 from instances.problem import RowProblem
 from solvers.base import Answer, Limits, Stop
-from solvers.native import NativeRun, Outcome, OutOfTime, finite, stop_of
+from solvers.native import NativeRun, Outcome, finite, stop_of
 
 FEASIBILITY = 1e-9
 """Feasibility, optimality and integrality tolerance, the least that Gurobi takes."""
@@ -144,16 +144,12 @@ class Gurobi:
     def solve(self, problem: RowProblem, limits: Limits, seed: int) -> Answer:
         """Mask, bound and nodes. Raises Refused where the licence does not cover the row."""
         run = NativeRun(problem, limits, self.warm_start, seed, TOLERANCE)
-        if run.settled is not None:
-            return run.settled
-        run.refuse_above(LARGEST_ROW, "its matrix is dense")
-        try:
-            with limits.journal.phase("build"):
-                built = build(run, seed)
-        except OutOfTime:
-            return run.unsolved()
-        try:
-            optimise(built, run)
-            return run.answer(read_back(built))
-        finally:
-            built.close()
+
+        def finish(built: _Built) -> Answer:
+            try:
+                optimise(built, run)
+                return run.answer(read_back(built))
+            finally:
+                built.close()
+
+        return run.three_steps(LARGEST_ROW, "its matrix is dense", lambda: build(run, seed), finish)

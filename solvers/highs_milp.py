@@ -23,7 +23,7 @@ from instances.groups import BudgetGroups, Mask, Matrix, Vector
 from instances.problem import RowProblem
 from solvers import highs
 from solvers.base import Answer, Limits
-from solvers.native import NativeRun, OutOfTime
+from solvers.native import NativeRun
 
 TOLERANCE = 1e-7
 """Absolute slack of the dual bound in units of the model; its rows are met to 1e-9 each."""
@@ -117,14 +117,15 @@ class HighsMilp:
     def solve(self, problem: RowProblem, limits: Limits, seed: int) -> Answer:
         """Mask, bound and nodes. Raises Refused for a row wider than LARGEST_ROW."""
         run = NativeRun(problem, limits, self.warm_start, seed, TOLERANCE)
-        if run.settled is not None:
-            return run.settled
-        run.refuse_above(LARGEST_ROW, "the model has a variable for each of n^2 / 2 products")
-        try:
-            with limits.journal.phase("build"):
-                native = build(run, seed)
-        except OutOfTime:
-            return run.unsolved()
         n = problem.n
-        highs.optimise(native, limits, lambda x: run.offer_vector(x[:n]), run.offer_bound)
-        return run.answer(highs.read_back(native, n))
+
+        def finish(native: Any) -> Answer:
+            highs.optimise(native, limits, lambda x: run.offer_vector(x[:n]), run.offer_bound)
+            return run.answer(highs.read_back(native, n))
+
+        return run.three_steps(
+            LARGEST_ROW,
+            "the model has a variable for each of n^2 / 2 products",
+            lambda: build(run, seed),
+            finish,
+        )

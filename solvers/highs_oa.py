@@ -21,13 +21,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import scipy.sparse
 
-from instances.errors import InputError
 from instances.groups import Mask, Matrix, Vector
 from instances.problem import RowProblem
 from solvers import highs, shift
 from solvers.base import Answer, Limits, Stop
 from solvers.bounds import hull
-from solvers.native import NativeRun, Outcome, OutOfTime, round_to_mask
+from solvers.native import NativeRun, Outcome, round_to_mask
 
 TOLERANCE = 1e-7
 """Absolute slack of the dual bound in units of the model."""
@@ -171,18 +170,17 @@ class HighsOuterApproximation:
 
     def solve(self, problem: RowProblem, limits: Limits, seed: int) -> Answer:
         """Mask, bound and nodes; notes the number of masters. Raises Refused or InputError."""
-        if self.shift not in shift.SHIFTS:
-            raise InputError(
-                f"highs-oa: shift is '{self.shift}', expected {', '.join(shift.SHIFTS)}"
-            )
+        shift.expect("highs-oa", self.shift)
         run = NativeRun(problem, limits, self.warm_start, seed, TOLERANCE)
-        if run.settled is not None:
-            return run.settled
-        run.refuse_above(LARGEST_ROW, "its shift needs dense eigenvalue decompositions")
-        try:
-            with limits.journal.phase("build"):
-                tangents = build(run, self.shift)
-        except OutOfTime:
-            return run.unsolved()
-        outcome, masters = solve_masters(run, tangents, seed)
-        return run.answer(outcome, masters=float(masters), tangents=float(len(tangents.offsets)))
+
+        def finish(tangents: _Tangents) -> Answer:
+            outcome, masters = solve_masters(run, tangents, seed)
+            notes = {"masters": float(masters), "tangents": float(len(tangents.offsets))}
+            return run.answer(outcome, **notes)
+
+        return run.three_steps(
+            LARGEST_ROW,
+            "its shift needs dense eigenvalue decompositions",
+            lambda: build(run, self.shift),
+            finish,
+        )

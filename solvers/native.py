@@ -15,9 +15,10 @@ A native vector is rounded at 1/2 and is a mask only if every budget then holds 
 the solver does, a given start or a mask it once reported is never lost to a worse one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isfinite
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -28,6 +29,8 @@ from instances.layer import unit_exponent
 from instances.problem import RowProblem
 from solvers import scores
 from solvers.base import Answer, Limits, Stop
+
+Built = TypeVar("Built")
 
 STANDARD = 16.0
 """Size of the loss of the cheap mask in the units of a model."""
@@ -150,6 +153,24 @@ class NativeRun:
             raise Refused(
                 f"row {self.problem.row} has {self.problem.n} columns, at most {columns}: {why}"
             )
+
+    def three_steps(
+        self, widest: int, why: str, build: Callable[[], Built], finish: Callable[[Built], Answer]
+    ) -> Answer:
+        """Build on the clock of the phase 'build', then solve and read back with `finish`.
+
+        Raises Refused for a row wider than `widest` columns; `why` says what would be too large. A
+        build that runs out of time is the answer of what there is by then.
+        """
+        if self.settled is not None:
+            return self.settled
+        self.refuse_above(widest, why)
+        try:
+            with self.limits.journal.phase("build"):
+                built = build()
+        except OutOfTime:
+            return self.unsolved()
+        return finish(built)
 
     def check_time(self, needed: float = 0.0) -> None:
         """Raise OutOfTime when no more than `needed` seconds are left."""

@@ -22,12 +22,11 @@ import numpy as np
 from pyscipopt import Eventhdlr, Model, quicksum
 from pyscipopt.scip import PY_SCIP_EVENTTYPE, PY_SCIP_STAGE, Expr, Term
 
-from instances.errors import InputError
 from instances.groups import Mask, Vector
 from instances.problem import RowProblem
 from solvers import shift
 from solvers.base import Answer, Limits, Stop
-from solvers.native import NativeRun, Outcome, OutOfTime, finite, stop_of
+from solvers.native import NativeRun, Outcome, finite, stop_of
 
 FEASIBILITY = 1e-7
 """Feasibility and dual feasibility tolerance: t may lie below the loss by that, in the units of
@@ -209,6 +208,12 @@ def read_back(built: _Built) -> Outcome:
     )
 
 
+def finish(built: _Built, run: NativeRun) -> Answer:
+    """Solve a model and read it back."""
+    optimise(built, run)
+    return run.answer(read_back(built))
+
+
 @dataclass(frozen=True)
 class ScipMiqp:
     """SCIP, epigraph form.
@@ -223,16 +228,12 @@ class ScipMiqp:
     def solve(self, problem: RowProblem, limits: Limits, seed: int) -> Answer:
         """Mask, bound and nodes. Raises Refused for a row wider than LARGEST_ROW."""
         run = NativeRun(problem, limits, self.warm_start, seed, FEASIBILITY)
-        if run.settled is not None:
-            return run.settled
-        run.refuse_above(LARGEST_ROW, "SCIP's model has n^2 / 2 products")
-        try:
-            with limits.journal.phase("build"):
-                built = build_epigraph(run, seed, self.reform_products)
-        except OutOfTime:
-            return run.unsolved()
-        optimise(built, run)
-        return run.answer(read_back(built))
+        return run.three_steps(
+            LARGEST_ROW,
+            "SCIP's model has n^2 / 2 products",
+            lambda: build_epigraph(run, seed, self.reform_products),
+            lambda built: finish(built, run),
+        )
 
 
 @dataclass(frozen=True)
@@ -247,18 +248,11 @@ class ScipFactor:
 
     def solve(self, problem: RowProblem, limits: Limits, seed: int) -> Answer:
         """Mask, bound and nodes. Raises Refused for a row wider than LARGEST_ROW, or InputError."""
-        if self.shift not in shift.SHIFTS:
-            raise InputError(
-                f"scip-factor: shift is '{self.shift}', expected {', '.join(shift.SHIFTS)}"
-            )
+        shift.expect("scip-factor", self.shift)
         run = NativeRun(problem, limits, self.warm_start, seed, FEASIBILITY)
-        if run.settled is not None:
-            return run.settled
-        run.refuse_above(LARGEST_ROW, "its factor is dense")
-        try:
-            with limits.journal.phase("build"):
-                built = build_factor(run, seed, self.shift)
-        except OutOfTime:
-            return run.unsolved()
-        optimise(built, run)
-        return run.answer(read_back(built))
+        return run.three_steps(
+            LARGEST_ROW,
+            "its factor is dense",
+            lambda: build_factor(run, seed, self.shift),
+            lambda built: finish(built, run),
+        )

@@ -25,6 +25,12 @@ SHIFTS = ("none", "eig", "diag")
 _EPS = float(np.finfo(np.float64).eps)
 
 
+def expect(solver: str, kind: str) -> None:
+    """Raise InputError when a solver's setting `shift` is none of SHIFTS."""
+    if kind not in SHIFTS:
+        raise InputError(f"{solver}: shift is '{kind}', expected {', '.join(SHIFTS)}")
+
+
 def least_eigenvalue(matrix: Matrix) -> float:
     """lambda_min of a symmetric (n, n) float64 matrix."""
     return float(scipy.linalg.eigh(matrix, eigvals_only=True, subset_by_index=[0, 0])[0])
