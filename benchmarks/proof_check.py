@@ -130,22 +130,21 @@ def _least_leaf(problem: RowProblem, quad: Matrix, leaves: Leaves) -> tuple[floa
     functions: dict[int, Verified] = {}
     for number in np.unique(leaves.function[leaves.function >= 0]).tolist():
         functions[number] = verified(problem, quad, leaves.functions[number], number)
-    least, first, points = np.inf, 0, 0
+    least, first = np.inf, 0
     for states in _walk(problem, leaves.branch):
         numbers = leaves.function[first : first + len(states)]
         bounded = numbers >= 0
-        x = np.zeros((len(states), problem.n))
-        count = int(bounded.sum())
-        x[bounded] = leaves.points[points : points + count]
+        point = leaves.point[first : first + len(states)]
         for number, function in functions.items():
             chosen = numbers == number
             if chosen.any():
-                values = leaf_bounds(problem.groups, function, x[chosen], states[chosen])
+                x = leaves.points[point[chosen]].astype(np.float64)
+                values = leaf_bounds(problem.groups, function, x, states[chosen])
                 least = min(least, float(values.min()))
         if not bounded.all():
             values = _single_losses(problem, quad, states[~bounded])
             least = min(least, float(values.min(initial=np.inf)))
-        first, points = first + len(states), points + count
+        first += len(states)
     if not isfinite(least):
         raise ProofError(f"row {problem.row}: the leaves give no finite bound")
     return least, first
@@ -154,12 +153,12 @@ def _least_leaf(problem: RowProblem, quad: Matrix, leaves: Leaves) -> tuple[floa
 def _validate(problem: RowProblem, leaves: Leaves) -> None:
     n, count = problem.n, problem.groups.count
     branch, function, points = leaves.branch, leaves.function, leaves.points
-    bounded = int((function >= 0).sum())
+    point = leaves.point
     problems = (
         (branch.ndim != 1 or function.ndim != 1, "branch and function must be vectors"),
         (
-            branch.dtype.kind != "i" or function.dtype.kind != "i",
-            "branch and function must hold integers",
+            any(a.dtype.kind != "i" for a in (branch, function, point)),
+            "branch, function and point must hold integers",
         ),
         (
             function.size != int((branch == -1).sum()),
@@ -171,8 +170,13 @@ def _validate(problem: RowProblem, leaves: Leaves) -> None:
             "a function number is out of range",
         ),
         (
-            points.ndim != 2 or points.shape != (bounded, n),
-            f"points have shape {points.shape}, expected {(bounded, n)}",
+            points.ndim != 2 or points.shape[1] != n,
+            f"points have shape {points.shape}, expected (any, {n})",
+        ),
+        (
+            point.shape != function.shape
+            or bool(((point < 0) | (point >= len(points)))[function >= 0].any()),
+            "a leaf names a point that is not there",
         ),
         (
             points.dtype.kind != "f" or not bool((np.abs(points) <= LARGEST_MULTIPLIER).all()),

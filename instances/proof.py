@@ -9,8 +9,9 @@ budget k_g), on every legal binary z the scaled loss z^T Q z equals
                               q = u - sum_g k_g alpha_g.
 
 Leaves. The legal set is split by a binary tree, stored in preorder: `branch[t]` is the column split
-at node t (first child: kept, second child: pruned) or -1 at a leaf. A leaf stores one point x and
-the number of a function; when that F is convex, its bound is the least value of the linearisation
+at node t (first child: kept, second child: pruned) or -1 at a leaf. A leaf names one point x, which
+leaves may share, and a function; when that F is convex, its bound is the least value of the
+linearisation
 
     F(x) + min over legal v of the leaf of grad F(x) . (v - x).
 
@@ -58,12 +59,14 @@ class ConvexFunction:
 class Leaves:
     """A tree in preorder and its leaves in the same order.
 
-    branch: (nodes,) int32; function: (leaves,) int16; points: (leaves with a function, n) float32.
+    branch: (nodes,) int32. function: (leaves,) int16, -1 where one mask is left. point: (leaves,)
+    int32, the row of `points` (any number, n) float32 that the leaf uses, -1 where function is.
     """
 
     functions: tuple[ConvexFunction, ...]
     branch: NDArray[np.int32]
     function: NDArray[np.int16]
+    point: NDArray[np.int32]
     points: NDArray[np.float32]
 
 
@@ -90,6 +93,7 @@ def root_leaves(function: ConvexFunction, point: Vector) -> Leaves:
         functions=(function,),
         branch=np.array([-1], dtype=np.int32),
         function=np.array([0], dtype=np.int16),
+        point=np.array([0], dtype=np.int32),
         points=np.clip(point, 0.0, 1.0).astype(np.float32)[None, :],
     )
 
@@ -115,6 +119,7 @@ def write_proof(path: Path, rows: Sequence[RowProof]) -> None:
                 tensors[f"{key}.alpha{i}"] = function.alpha
             tensors[f"{key}.branch"] = proof.leaves.branch
             tensors[f"{key}.function"] = proof.leaves.function
+            tensors[f"{key}.point"] = proof.leaves.point
             tensors[f"{key}.points"] = proof.leaves.points
         heads.append(head)
     meta = {"format": PROOF_FORMAT, "rows": json.dumps(heads)}
@@ -155,6 +160,7 @@ def _row(head: Mapping[str, object], tensors: Mapping[str, NDArray[np.generic]])
             functions,
             tensors[f"{key}.branch"].astype(np.int32),
             tensors[f"{key}.function"].astype(np.int16),
+            tensors[f"{key}.point"].astype(np.int32),
             tensors[f"{key}.points"].astype(np.float32),
         )
     mask = tensors.get(f"{key}.mask")

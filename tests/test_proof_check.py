@@ -61,6 +61,12 @@ def near_minimiser(problem, function, rng):
     return np.clip(best + 0.02 * rng.normal(size=len(best)), 0.0, 1.0)
 
 
+def own_points(function):
+    """Each leaf with a function has the next point to itself."""
+    bounded = np.asarray(function) >= 0
+    return np.where(bounded, np.cumsum(bounded) - 1, -1).astype(np.int32)
+
+
 def random_tree(problem, rng, depth=4):
     """Leaves of a random tree; leaves with one mask left get no function half of the time."""
     groups = problem.groups
@@ -89,6 +95,7 @@ def random_tree(problem, rng, depth=4):
         functions,
         np.array(branch, dtype=np.int32),
         np.array(function, dtype=np.int16),
+        own_points(function),
         np.array(points, dtype=np.float32).reshape(-1, groups.n),
     )
 
@@ -182,6 +189,7 @@ def test_a_full_tree_of_single_masks_proves_the_optimum():
         (),
         np.array(branch, dtype=np.int32),
         np.array(single, dtype=np.int16),
+        own_points(single),
         np.zeros((0, 6), dtype=np.float32),
     )
     checked = check_row(problem, row_proof(problem, leaves))
@@ -200,6 +208,7 @@ def good_proof(seed=2, n=8, pattern="50%"):
         (function,),
         np.array([0, -1, 3, -1, -1], dtype=np.int32),
         np.zeros(3, dtype=np.int16),
+        own_points(np.zeros(3)),
         np.repeat(x[None, :], 3, axis=0).astype(np.float32),
     )
     proof = row_proof(problem, leaves)
@@ -295,6 +304,7 @@ def test_an_empty_tree_is_rejected():
         proof.leaves.functions,
         np.zeros(0, dtype=np.int32),
         np.zeros(0, dtype=np.int16),
+        np.zeros(0, dtype=np.int32),
         np.zeros((0, 8), dtype=np.float32),
     )
     rejected(problem, replace(proof, leaves=nothing, bound=0.0), "ends before")
@@ -304,12 +314,15 @@ def test_an_empty_tree_is_rejected():
 def test_a_deleted_or_duplicated_leaf_is_rejected():
     problem, proof, _ = good_proof()
     leaves = proof.leaves
-    shorter = Leaves(leaves.functions, leaves.branch[:-1], leaves.function[:-1], leaves.points[:-1])
+    shorter = replace(
+        leaves, branch=leaves.branch[:-1], function=leaves.function[:-1], point=leaves.point[:-1]
+    )
     rejected(problem, replace(proof, leaves=shorter), "ends before")
     longer = Leaves(
         leaves.functions,
         np.append(leaves.branch, np.int32(-1)),
         np.append(leaves.function, np.int16(0)),
+        np.append(leaves.point, np.int32(0)),
         np.concatenate([leaves.points, leaves.points[-1:]]),
     )
     rejected(problem, replace(proof, leaves=longer), "outside the tree")
@@ -317,9 +330,7 @@ def test_a_deleted_or_duplicated_leaf_is_rejected():
 
 def test_a_forged_single_mask_leaf_is_rejected():
     problem, proof, _ = good_proof()
-    forged = mutate_leaves(
-        proof, function=np.array([0, -1, 0], dtype=np.int16), points=proof.leaves.points[:2]
-    )
+    forged = mutate_leaves(proof, function=np.array([0, -1, 0], dtype=np.int16))
     rejected(problem, replace(forged, bound=0.0), "more than one mask")
 
 
@@ -329,7 +340,10 @@ def test_a_forged_single_mask_leaf_is_rejected():
         ({"function": np.array([0, 1, 0], dtype=np.int16)}, "out of range"),
         ({"function": np.array([0, -2, 0], dtype=np.int16)}, "out of range"),
         ({"function": np.zeros(3)}, "integers"),
-        ({"points": np.zeros((2, 8), dtype=np.float32)}, "points have shape"),
+        ({"points": np.zeros((2, 8), dtype=np.float32)}, "point that is not there"),
+        ({"point": np.array([0, -1, 2], dtype=np.int32)}, "point that is not there"),
+        ({"point": np.array([0, 1], dtype=np.int32)}, "point that is not there"),
+        ({"point": np.zeros(3)}, "integers"),
         ({"points": np.zeros((3, 7), dtype=np.float32)}, "points have shape"),
         ({"points": np.full((3, 8), np.nan, dtype=np.float32)}, "not finite"),
         ({"points": np.full((3, 8), np.inf, dtype=np.float32)}, "not finite"),
