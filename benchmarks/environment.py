@@ -15,6 +15,7 @@ _PACKAGES = (
     "numpy",
     "scipy",
     "torch",
+    "numba",
     "pyscipopt",
     "highspy",
     "cvxpy",

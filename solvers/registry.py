@@ -126,6 +126,13 @@ _ENTRIES = (
         requires=_CVXPY,
     ),
     Spec(
+        "fw-bnb",
+        "solvers.frank_wolfe.bnb:FwBnb",
+        "Frank-Wolfe branch and bound on a convex reformulation, with proof",
+        proves=True,
+        requires=(("numba", "numba"),),
+    ),
+    Spec(
         "gurobi",
         "solvers.gurobi:Gurobi",
         "Gurobi MIQP (optional, its licence limits size)",

@@ -1,0 +1,1 @@
+"""Frank-Wolfe branch and bound: node kernel, tree, and the registered solver."""

@@ -1,0 +1,157 @@
+"""The branch and bound: truth by enumeration, proofs that check, and valid bounds at any moment."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.certify import BoundKind, Verdict, certify_row
+from benchmarks.proof_check import check_row
+from instances.errors import InputError, ProofError
+from instances.files import read_layer
+from instances.patterns import parse_pattern
+from instances.problem import Problem
+from instances.proof import read_proof, write_proof
+from solvers.base import Deadline, Limits, Stop, solve_row
+from solvers.bounds import convexify
+from solvers.bounds.semidefinite import solve_sdp
+from solvers.frank_wolfe import kernel
+from solvers.frank_wolfe.bnb import FwBnb
+from tests.tiny import brute_force, random_layer
+
+
+def solved(problem, solver=None, seconds=60.0, gap=1e-6):
+    answer = solve_row(solver or FwBnb(), problem, Limits(Deadline(seconds), gap=gap), 0)
+    return answer, certify_row(
+        problem, answer.mask, answer.claimed_objective, answer.claimed_bound, answer.proof, gap
+    )
+
+
+def one_row(seed, n, pattern):
+    return Problem.of(random_layer(seed, n), parse_pattern(pattern)).row(0)
+
+
+@pytest.mark.parametrize("pattern", ["50%", "keep=3", "2:4", "1:4", "keep=11"])
+@pytest.mark.parametrize("seed", range(4))
+def test_optimum_is_found_and_proved(seed, pattern):
+    problem = one_row(seed, 12, pattern)
+    best, _ = brute_force(
+        problem.weight, problem.layer.gram, problem.groups.size, problem.groups.pruned
+    )
+    answer, certificate = solved(problem)
+    assert certificate.verdict is Verdict.PROVED, certificate
+    assert certificate.objective == pytest.approx(best, rel=1e-9)
+    assert certificate.bound <= best * (1 + 1e-9)
+    assert answer.stop is Stop.FINISHED
+
+
+def test_the_bank_is_proved(known: Path):
+    for entry in json.loads((known / "known.json").read_text()):
+        if entry["n"] > 128:
+            continue
+        layer = read_layer(known / entry["file"])
+        problem = Problem.of(layer, parse_pattern(entry["pattern"])).row(0)
+        _, certificate = solved(problem)
+        assert certificate.verdict is Verdict.PROVED, (entry["file"], certificate)
+        assert certificate.objective == pytest.approx(entry["optimum"], rel=1e-6)
+
+
+@pytest.mark.parametrize("max_nodes", [0, 1, 7, 60])
+def test_a_search_cut_short_has_a_mask_and_a_valid_proved_bound(max_nodes):
+    problem = one_row(5, 32, "50%")
+    full, _ = solved(problem)
+    answer, certificate = solved(problem, FwBnb(max_nodes=max_nodes))
+    assert certificate.verdict is not Verdict.WRONG
+    assert certificate.objective >= problem.rescale(0) + full.claimed_objective * (1 - 1e-9)
+    assert certificate.bound <= full.claimed_objective * (1 + 1e-9)
+    assert answer.stop in (Stop.NODES, Stop.FINISHED)
+    assert answer.counters["nodes"] <= max_nodes
+    if answer.counters["nodes"]:
+        assert certificate.bound_kind is BoundKind.CHECKED
+        assert certificate.bound > 0
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.02])
+def test_a_deadline_leaves_what_there_is(seconds):
+    problem = one_row(6, 96, "50%")
+    answer, certificate = solved(problem, seconds=seconds)
+    assert certificate.verdict in (Verdict.FEASIBLE, Verdict.PROVED)
+    assert problem.groups.is_legal(answer.mask)
+
+
+def test_a_wide_gap_stops_early_and_says_what_it_proved():
+    problem = one_row(7, 48, "50%")
+    exact, _ = solved(problem)
+    loose, certificate = solved(problem, gap=0.2)
+    assert certificate.verdict is Verdict.PROVED
+    assert certificate.gap <= 0.2
+    assert loose.counters["nodes"] <= exact.counters["nodes"]
+    assert certificate.bound <= exact.claimed_objective
+
+
+def test_the_proof_is_bound_to_its_problem_and_survives_a_file(tmp_path):
+    problem = one_row(8, 24, "50%")
+    answer, certificate = solved(problem)
+    path = tmp_path / "row0.proof.safetensors"
+    write_proof(path, [answer.proof])
+    (back,) = read_proof(path)
+    assert check_row(problem, back).bound == pytest.approx(certificate.bound)
+    with pytest.raises(ProofError, match="another problem"):
+        check_row(one_row(9, 24, "50%"), back)
+
+
+def test_node_bounds_hold_for_every_mask_of_the_node():
+    rng = np.random.default_rng(0)
+    problem = one_row(3, 10, "50%")
+    groups, quad = problem.groups, problem.quad
+    function = convexify.repair(quad, groups, solve_sdp(quad, groups, Deadline(60)).function)
+    matrix, linear = convexify.quadratic(quad, groups, function)
+    masks = np.concatenate(list(groups.enumerate_pruned()))
+    losses = np.einsum("ij,jk,ik->i", masks, quad, masks.astype(float))
+    for _ in range(60):
+        state = rng.choice([0, 1, 2], size=10, p=[0.6, 0.2, 0.2]).astype(np.int8)
+        fits = ((masks | (state != 1)) & (~masks | (state != 2))).all(axis=1)
+        x, gradient = np.full(10, 0.5), np.zeros(10)
+        kernel.gradient_of(matrix, linear, x, gradient)
+        begun = state.copy()
+        if kernel.is_settled(10, 5, begun) < 0:
+            assert not fits.any()
+            continue
+        assert kernel.restore(matrix, 10, 5, begun, x, gradient)
+        kernel.minimise(matrix, linear, 10, 5, begun, x, gradient, np.inf, np.zeros(10))
+        assert x.sum() == pytest.approx(5)
+        assert (x >= 0).all()
+        assert (x <= 1).all()
+        kernel.gradient_of(matrix, linear, x, gradient)
+        _, bound = kernel.value_and_bound(linear, 10, 5, begun, x, gradient, np.zeros(10))
+        assert bound <= losses[fits].min() * (1 + 1e-9) + 1e-12
+
+
+def test_descent_ends_1_swap_optimal():
+    problem = one_row(4, 20, "2:4")
+    z = (~problem.groups.prune_lowest(-problem.quad.diagonal())).astype(float)
+    loss = kernel.descend(problem.quad, 4, z)
+    assert problem.groups.is_legal(z == 0.0)
+    assert loss == pytest.approx(problem.scaled_loss(z == 0.0))
+    for p in np.flatnonzero(z):
+        for u in np.flatnonzero(z == 0):
+            if p // 4 == u // 4:
+                other = z.copy()
+                other[[p, u]] = 0, 1
+                assert problem.scaled_loss(other == 0.0) >= loss * (1 - 1e-9)
+
+
+def test_a_record_too_large_is_given_up_and_the_bound_stays_a_claim(monkeypatch):
+    monkeypatch.setattr("solvers.frank_wolfe.bnb.PROOF_BYTES", 1 << 15)
+    problem = one_row(5, 96, "50%")
+    answer, certificate = solved(problem)
+    assert answer.counters["nodes"] > 256
+    assert answer.proof is None
+    assert certificate.bound_kind is BoundKind.CLAIMED
+    assert certificate.verdict is Verdict.CLOSED
+
+
+def test_a_bad_setting_is_an_error():
+    with pytest.raises(InputError, match="max_nodes"):
+        FwBnb(max_nodes=-2).solve(one_row(1, 8, "50%"), Limits(Deadline(1)), 0)
