@@ -1,29 +1,39 @@
-"""Numbers that compare solvers on the same problems; failures count, and nothing is left out.
+"""Numbers that compare contenders on the same problems; failures count, nothing is left out.
 
-A group's problems are all those any of its solvers was given. Where a randomised solver has several
-seeds on a problem, the record of median objective stands for it. *Solved* means: closed or proved
-for a proving solver, a legal mask for a heuristic, a bound above 0 for a bound-only one. A problem
-not solved, or not run, counts at the time limit in
+    error ratio     objective / Wanda's objective on the same problem, aggregated by
+                    exp(mean(log ratio)). Both zero: 1. A zero on one side only: the ratio is held
+                    within [1e-3, 1e3], so one zero can neither vanish nor decide a table. Zero is
+                    what lies below 1e-12 of the row's energy (the error of pruning all of it).
+                    Only rows where both have a mask have a ratio: their number stands with it.
+    own gap         (objective - own bound) / objective, mean over all problems; without a mask or
+                    a bound it is 1. Of a bound-only solver: (least error known - bound) / least.
+    certified gap   (objective - best checked bound of the run) / objective, mean over all problems;
+                    1 without a mask or without a checked bound.
+    time            exp(mean(log(t + s))) - s, shift s = 0.1 s, t = build + solve; a problem not
+                    solved or not run counts at the time limit of a row.
+    correct rate    of the runs that claim the optimum (claimed bound within tolerance of claimed
+                    objective), those whose mask is within 1e-6 of the least error known and which
+                    are not wrong.
 
-    shifted geometric mean  exp(mean(log(t + s))) - s,   shift s = 0.1 s,   t = build + solve,
-
-so a solver that fails cannot look fast. Errors are compared by the geometric mean of
-objective / (Wanda's objective) over the problems where both are positive, with that number stated.
+Who competes, and which run stands for several seeds, is settled in `benchmarks.contest`.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import exp, log
-from statistics import fmean, median_low
+from statistics import fmean
 
-from benchmarks.certify import Verdict, best_bounds, gap_of
-from benchmarks.record import Record
-from solvers.registry import SPECS, spec_of
+from benchmarks.certify import Verdict, gap_of
+from benchmarks.contest import Contest, Entry, Fate
 
 SHIFT_S = 0.1
 SAME = 1e-6
 """Relative difference below which an objective counts as the best known."""
+
+ZERO = 1e-12
+"""Share of a row's energy below which an error counts as zero."""
+
+RATIO_LIMIT = 1e3
 
 
 def shifted_geometric_mean(seconds: Iterable[float], shift: float = SHIFT_S) -> float:
@@ -31,201 +41,160 @@ def shifted_geometric_mean(seconds: Iterable[float], shift: float = SHIFT_S) -> 
     return exp(fmean(log(t + shift) for t in seconds)) - shift
 
 
-def by_group(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """Records of each group, in the order of first appearance."""
-    groups: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        groups[record.group or record.suite].append(record)
-    return dict(groups)
+def error_ratio(value: float | None, reference: float | None, energy: float | None) -> float | None:
+    """Ratio held within [1e-3, 1e3], 1 when both are zero, None where one is absent.
+
+    energy: the row's, in the units of the other two, or None when the record lacks it.
+    """
+    if value is None or reference is None:
+        return None
+    least = ZERO * (energy or 0.0)
+    if value <= least:
+        return 1.0 if reference <= least else 1 / RATIO_LIMIT
+    if reference <= least:
+        return RATIO_LIMIT
+    return min(max(value / reference, 1 / RATIO_LIMIT), RATIO_LIMIT)
 
 
-def in_order(names: Iterable[str]) -> list[str]:
-    """Solver names once each, in the register's order, those outside it last."""
-    return sorted(set(names), key=lambda name: (name not in SPECS, [*SPECS, name].index(name)))
+def ratio_to_wanda(contest: Contest, entry: Entry | None, held_out: bool = False) -> float | None:
+    """Error ratio of an entry on calibration or held-out data, None where there is none."""
+    reference = None if entry is None else contest.reference.get(entry.record.problem)
+    if entry is None or entry.objective is None or reference is None:
+        return None
+    record = entry.record
+    if held_out:
+        return error_ratio(record.objective_eval, reference.objective_eval, record.energy_eval)
+    return error_ratio(record.objective, reference.objective, record.energy)
 
 
-def representatives(records: Iterable[Record]) -> dict[tuple[str, str], Record]:
-    """(solver, problem) -> its record, or the one of median objective where there are seeds."""
-    seeds: dict[tuple[str, str], list[Record]] = defaultdict(list)
-    for record in records:
-        seeds[record.solver, record.problem].append(record)
-    chosen = {}
-    for key, several in seeds.items():
-        valued = sorted((r for r in several if r.objective is not None), key=_objective)
-        chosen[key] = valued[median_low(range(len(valued)))] if valued else several[0]
-    return chosen
+def certified_gap(contest: Contest, entry: Entry | None) -> float | None:
+    """How far a mask can be from the best possible, by checked bounds alone; None without one."""
+    if entry is None:
+        return None
+    return gap_of(entry.objective, contest.checked(entry.record.problem))
 
 
-def _objective(record: Record) -> float:
-    return 0.0 if record.objective is None else record.objective
+def own_gap(contest: Contest, entry: Entry | None) -> float | None:
+    """Gap by the solver's own bound, of its mask or (bound-only) of the best mask known."""
+    if entry is None:
+        return None
+    known = contest.least(entry.record.problem) if entry.spec.bound_only else entry.objective
+    return gap_of(known, entry.bound)
 
 
-def best_known(records: Iterable[Record]) -> dict[str, Record]:
-    """Per problem, the record of least objective that is not wrong."""
-    best: dict[str, Record] = {}
-    for record in records:
-        if record.objective is not None and record.verdict != Verdict.WRONG:
-            held = best.get(record.problem)
-            if held is None or record.objective < _objective(held):
-                best[record.problem] = record
-    return best
-
-
-def seconds_of(record: Record) -> float:
-    """Time to the answer: building and solving, without warm-up and certification."""
-    return record.build_s + record.solve_s
-
-
-def has_bound(record: Record) -> bool:
-    """Whether somebody stands behind the record's bound and it says more than 0."""
-    return record.bound_kind in ("checked", "claimed") and bool(record.bound)
-
-
-def is_solved(record: Record) -> bool:
-    """Whether the run did what its solver is for."""
-    if record.verdict == Verdict.WRONG:
-        return False
-    spec = spec_of(record.solver)
-    if spec.bound_only:
-        return has_bound(record)
-    if spec.proves:
-        return record.verdict in (Verdict.PROVED, Verdict.CLOSED)
-    return record.objective is not None
-
-
-def claims_optimum(record: Record) -> bool:
+def claims_optimum(entry: Entry) -> bool:
     """Whether the solver itself says that its mask is the best there is."""
+    record = entry.record
     gap = gap_of(record.claimed_objective, record.claimed_bound)
-    return gap is not None and gap <= record.gap_tolerance and record.claimed_bound is not None
+    return record.claimed_bound is not None and gap is not None and gap <= record.gap_tolerance
+
+
+def is_right(contest: Contest, entry: Entry) -> bool:
+    """Whether no other mask is better than the entry's by more than 1e-6 of it."""
+    least = contest.least(entry.record.problem)
+    if entry.objective is None or least is None:
+        return False
+    return entry.objective <= least * (1 + SAME) + ZERO * (entry.record.energy or 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One solver on the problems of one group. None where there is nothing to say.
+    """One contender on the problems of its group. None where there is nothing to say.
 
-    error_*: geometric mean ratio to Wanda, calibration and held out, on `compared` problems.
-    certified_gap: mean gap of its masks against the best checked bound of anyone. bound_share: mean
-    of its own bound / best known objective, of kind `bound_kind`. right, claims: of its claims to
-    have the optimum, those not refuted by a better mask.
+    verdicts, fates: counts over the problems. compared, compared_eval: problems behind the error
+    ratios. own_kinds: who stands behind its bounds. seconds: shifted geometric mean.
     """
 
-    solver: str
+    contender: str
+    kind: str
     problems: int
     ran: int
     solved: int
     verdicts: dict[str, int]
-    refused: int
-    crashed: int
+    fates: dict[str, int]
     compared: int
     error_ratio: float | None
+    compared_eval: int
     error_ratio_eval: float | None
+    own_gap: float | None
+    own_kinds: tuple[str, ...]
     certified_gap: float | None
-    bound_share: float | None
-    bound_kind: str | None
     right: int
     claims: int
     seconds: float
     peak_memory_bytes: int | None
-    seeds: int
+    seeds: tuple[int, ...]
+    batched: bool
 
 
-def summarise(records: Sequence[Record]) -> list[Summary]:
-    """One summary a solver of a group, cross-checked records given, in the register's order."""
-    chosen = representatives(records)
-    problems = list(dict.fromkeys(r.problem for r in records))
-    batched = _batched(records)  # their limit is that of all rows together
-    limits = {r.problem: r.time_limit_s for r in records}
-    limits |= {r.problem: r.time_limit_s for r in records if r.solver not in batched}
-    best, bounds = best_known(records), best_bounds(records)
-    solvers = in_order(r.solver for r in records)
-    return [_summary(solver, problems, limits, chosen, best, bounds, records) for solver in solvers]
+def summarise(contest: Contest) -> list[Summary]:
+    """One summary a contender: masks first, then proofs, then bounds; within each the best first.
+
+    Better is more rows solved, then less error, time or gap.
+    """
+    return sorted((_summary(contest, name) for name in contest.contenders), key=_rank)
 
 
-def _batched(records: Iterable[Record]) -> set[str]:
-    """Solvers whose limit is that of a whole batch."""
-    return {r.solver for r in records if spec_of(r.solver).batched}
+def _rank(summary: Summary) -> tuple[int, int, float, str]:
+    order = ("mask", "proof", "bound").index(summary.kind)
+    least = (summary.error_ratio, summary.seconds, summary.own_gap)[order]
+    return (order, -summary.solved, float("inf") if least is None else least, summary.contender)
 
 
-def _summary(
-    solver: str,
-    problems: list[str],
-    limits: dict[str, float],
-    chosen: dict[tuple[str, str], Record],
-    best: dict[str, Record],
-    bounds: dict[str, Record],
-    records: Sequence[Record],
-) -> Summary:
-    mine = {p: chosen[solver, p] for p in problems if (solver, p) in chosen}
-    ratios: list[float] = []
-    ratios_eval: list[float] = []
-    gaps, shares, kinds, times = [], [], set(), []
-    right = claims = 0
-    for problem in problems:
-        record = mine.get(problem)
-        solved = record is not None and is_solved(record)
-        times.append(seconds_of(record) if record is not None and solved else limits[problem])
-        if record is None:
-            continue
-        top = best.get(problem)
-        wanda = chosen.get(("wanda", problem))
-        if record.objective is not None and record.verdict != Verdict.WRONG:
-            if wanda is not None:
-                _add_ratio(ratios, record.objective, wanda.objective)
-                _add_ratio(ratios_eval, record.objective_eval, wanda.objective_eval)
-            if problem in bounds:
-                gap = gap_of(record.objective, bounds[problem].bound)
-                gaps.append(0.0 if gap is None else gap)
-        if has_bound(record) and top is not None and _objective(top) > 0:
-            shares.append((record.bound or 0.0) / _objective(top))
-            kinds.add(str(record.bound_kind))
-        if claims_optimum(record):
-            claims += 1
-            truth = top is None or _objective(record) <= _objective(top) * (1 + SAME)
-            right += truth and record.objective is not None
-    verdicts = {v: sum(r.verdict == v for r in mine.values()) for v in Verdict}
-    memory = [r.peak_memory_bytes for r in mine.values() if r.peak_memory_bytes is not None]
+def _summary(contest: Contest, contender: str) -> Summary:
+    spec = contest.spec(contender)
+    runs = contest.of(contender)
+    entries = [entry for _, entry in runs if entry is not None]
+    ratios = [r for e in entries if (r := ratio_to_wanda(contest, e)) is not None]
+    held_out = [r for e in entries if (r := ratio_to_wanda(contest, e, True)) is not None]
+    fates = [_fate(entry) for _, entry in runs]
+    claims = [e for e in entries if claims_optimum(e)]
+    memory = [e.record.peak_memory_bytes for e in contest.entries if e.label == contender]
     return Summary(
-        solver=solver,
-        problems=len(problems),
-        ran=len(mine),
-        solved=sum(is_solved(r) for r in mine.values()),
-        verdicts={str(v): count for v, count in verdicts.items()},
-        refused=sum(r.stop == "refused" for r in mine.values()),
-        crashed=sum(r.failed for r in mine.values()),
+        contender=contender,
+        kind="bound" if spec.bound_only else "proof" if spec.proves else "mask",
+        problems=len(runs),
+        ran=len(entries),
+        solved=sum(e.solved for e in entries),
+        verdicts={str(v): sum(e.record.verdict == v for e in entries) for v in Verdict},
+        fates={str(fate): fates.count(fate) for fate in Fate},
         compared=len(ratios),
         error_ratio=_geometric(ratios),
-        error_ratio_eval=_geometric(ratios_eval),
-        certified_gap=fmean(gaps) if gaps else None,
-        bound_share=fmean(shares) if shares else None,
-        bound_kind=" and ".join(sorted(kinds)) or None,
-        right=int(right),
-        claims=claims,
-        seconds=shifted_geometric_mean(times),
-        peak_memory_bytes=max(memory, default=None),
-        seeds=len({r.seed for r in records if r.solver == solver}),
+        compared_eval=len(held_out),
+        error_ratio_eval=_geometric(held_out),
+        own_gap=_mean_gap([own_gap(contest, e) for _, e in runs])
+        if spec.proves or spec.bound_only or any(e.bound is not None for e in entries)
+        else None,
+        own_kinds=tuple(sorted({str(e.record.bound_kind) for e in entries if e.bound is not None})),
+        certified_gap=None
+        if spec.bound_only
+        else _mean_gap([certified_gap(contest, e) for _, e in runs]),
+        right=sum(is_right(contest, e) for e in claims),
+        claims=len(claims),
+        seconds=shifted_geometric_mean(
+            e.seconds if e is not None and e.solved else _limit(contest, problem, e)
+            for problem, e in runs
+        ),
+        peak_memory_bytes=max((m for m in memory if m is not None), default=None),
+        seeds=tuple(contest.seeds(contender)),
+        batched=spec.batched,
     )
 
 
-def _add_ratio(ratios: list[float], mine: float | None, reference: float | None) -> None:
-    if mine is not None and reference is not None and mine > 0 and reference > 0:
-        ratios.append(mine / reference)
+def _fate(entry: Entry | None) -> Fate | None:
+    """What went wrong; a crash counts even when the run left a mask behind."""
+    if entry is None:
+        return Fate.NOT_RUN
+    return Fate.CRASHED if entry.record.failed and not entry.wrong else entry.fate
+
+
+def _limit(contest: Contest, problem: str, entry: Entry | None) -> float:
+    return contest.limits[problem] if entry is None else entry.limit_s
+
+
+def _mean_gap(gaps: Iterable[float | None]) -> float:
+    return fmean(1.0 if gap is None else gap for gap in gaps)
 
 
 def _geometric(ratios: list[float]) -> float | None:
     return exp(fmean(log(r) for r in ratios)) if ratios else None
-
-
-def mixtures(records: Sequence[Record]) -> list[str]:
-    """What differs between the records of one table and makes its times incomparable."""
-    found = []
-    limits = {r.time_limit_s for r in records if r.solver not in _batched(records)}
-    for what, values in (
-        ("time limits (s)", limits),
-        ("threads", {r.threads for r in records}),
-        ("devices", {r.device for r in records}),
-        ("processors", {str(r.host.get("processor", "unknown")) for r in records}),
-        ("gap tolerances", {r.gap_tolerance for r in records}),
-    ):
-        if len(values) > 1:
-            found.append(f"{what}: {', '.join(sorted(map(str, values)))}")
-    return found

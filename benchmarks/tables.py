@@ -1,25 +1,20 @@
-"""Tables of a run: one row a solver for each group, and one row a problem.
+"""Tables of a run: for each group one row a contender, and one row a problem.
 
-The definitions are those of `benchmarks.statistics`; each table carries a legend. Frames have
-explicit types (nullable integers, strings), numbers have decimal points in any locale, and what is
-missing is empty, never 0.
+The definitions are those of `benchmarks.statistics`; each table carries its legend. Markdown and
+LaTeX are for people, CSV for programs: its types are explicit (nullable integers, strings), its
+numbers have decimal points in any locale, and what is missing is empty, never 0.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.certify import best_bounds, cross_check, gap_of
+from benchmarks.certify import Verdict, cross_check, gap_of
+from benchmarks.contest import Contest, Fate, contests, mixtures
 from benchmarks.record import Record, load_run
-from benchmarks.statistics import (
-    Summary,
-    best_known,
-    by_group,
-    mixtures,
-    summarise,
-)
+from benchmarks.statistics import Summary, summarise
+from benchmarks.typeset import latex, markdown, number, percent, seconds
 from instances.files import write_atomically
-from solvers.registry import spec_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,163 +22,184 @@ if TYPE_CHECKING:
 SUFFIX = {"md": "md", "csv": "csv", "latex": "tex"}
 
 LEGEND = (
-    "solved: optimum closed or proved (proving solvers), a mask (heuristics), a bound (bounds)",
-    "proved / closed: bound checked by the independent checker / claimed by the solver alone",
-    "error / wanda: geometric mean of error over Wanda's on the same row; held out: other text",
-    "certified gap: mean of (error - best checked bound of anyone) / error, at most",
-    "bound / best: mean of the solver's own bound over the least error known (c: claimed)",
-    "right claims: claims to hold the optimum that no other mask refutes",
-    "time: shifted geometric mean of build + solve, shift 0.1 s; unsolved counts at the limit",
+    "one line a solver: masks first, then proofs, then bounds; within each by rows solved, then "
+    "least error, time, gap",
+    "solved: a legal mask (masks), optimum proved or closed (proofs), a bound of its own (bounds)",
+    "proved / closed / feasible: optimum by a bound that the independent checker derived again / "
+    "by the solver's word alone / a legal mask, optimum or not",
+    "error / wanda: geometric mean of the mask's error over that of Wanda's mask on the same row "
+    "(below 1 is better); held out: the same on other text; (k): on k rows only, so not comparable",
+    "own gap: mean of (error - own bound) / error, c = the bound is only claimed; for bounds: "
+    "distance to the least error known; no mask or no bound counts as 100 %",
+    "certified gap: mean of (error - best checked bound of anyone) / error: no legal mask can be "
+    "better by more; no mask counts as 100 %",
+    "correct rate: of the runs that claim the optimum, those that no better mask refutes",
+    "time: shifted geometric mean (0.1 s) of build + solve per row, unsolved rows at the limit; "
+    "* all rows of a layer at once, their common time",
+    "peak: largest resident memory of a run's process",
 )
 
+PROBLEM_LEGEND = (
+    "error: squared norm of the output error of the row; least error: of all masks of the run",
+    "certified gap: (least error - checked bound) / least error",
+    "verdict: proved (checked bound meets the least error), closed (a solver claims it), feasible "
+    "(a mask), empty (none); wrong: runs whose bound or mask was refuted",
+)
 
-def summary_frame(records: Sequence[Record]) -> "pd.DataFrame":
-    """One row a solver of one group of cross-checked records."""
+_INTEGERS = ("problems", "run", "solved", *map(str, Verdict), "refused", "crashed", "no mask",
+             "not run", "compared", "compared held out", "claims correct", "claims")  # fmt: skip
+_FLOATS = ("error / wanda", "held out", "own gap", "certified gap", "time (s)", "peak (MiB)")
+
+
+def summary_frame(contest: Contest) -> "pd.DataFrame":
+    """One row a contender. Gaps and ratios are plain numbers; see `benchmarks.statistics`."""
     import pandas as pd
 
-    rows = [_row(summary) for summary in summarise(records)]
-    frame = pd.DataFrame(rows)
-    integers = ["solved", "problems", "proved", "closed", "feasible", "empty", "wrong", "refused",
-                "crashed", "compared", "right claims", "claims", "seeds"]  # fmt: skip
-    return frame.astype(
-        dict.fromkeys(integers, "Int64") | {"solver": "string", "bound kind": "string"}
-    )
-
-
-def _row(summary: Summary) -> dict[str, object]:
-    memory = summary.peak_memory_bytes
-    return {
-        "solver": summary.solver,
-        "solved": summary.solved,
-        "problems": summary.problems,
-        "proved": summary.verdicts["proved"],
-        "closed": summary.verdicts["closed"],
-        "feasible": summary.verdicts["feasible"],
-        "empty": summary.verdicts["empty"],
-        "wrong": summary.verdicts["wrong"],
-        "refused": summary.refused,
-        "crashed": summary.crashed,
-        "error / wanda": summary.error_ratio,
-        "held out": summary.error_ratio_eval,
-        "compared": summary.compared,
-        "certified gap": summary.certified_gap,
-        "bound / best": summary.bound_share,
-        "bound kind": summary.bound_kind,
-        "right claims": summary.right,
-        "claims": summary.claims,
-        "time (s)": summary.seconds,
-        "peak (MiB)": None if memory is None else memory / 2**20,
-        "seeds": summary.seeds,
-    }
-
-
-def problem_frame(records: Sequence[Record]) -> "pd.DataFrame":
-    """One row a problem of cross-checked records: best mask, best checked bound, gap."""
-    import pandas as pd
-
-    best, bounds = best_known(records), best_bounds(records)
-    wanda = {r.problem: r.objective for r in records if r.solver == "wanda"}
-    rows = []
-    for problem in dict.fromkeys(r.problem for r in records):
-        record = best.get(problem) or next(r for r in records if r.problem == problem)
-        bound = bounds.get(problem)
-        gap = gap_of(record.objective, None if bound is None else bound.bound)
-        rows.append(
-            {
-                "instance": record.instance,
-                "row": record.row,
-                "n": record.n,
-                "pattern": record.pattern,
-                "wanda": wanda.get(problem),
-                "least error": record.objective,
-                "found by": record.solver if record.objective is not None else None,
-                "checked bound": None if bound is None else bound.bound,
-                "bound by": None if bound is None else bound.solver,
-                "gap": gap,
-            }
-        )
-    types = dict.fromkeys(("instance", "pattern", "found by", "bound by"), "string")
+    rows = [_row(contest.name, summary) for summary in summarise(contest)]
+    types = dict.fromkeys(("group", "solver", "kind", "own bound", "seeds"), "string")
     return pd.DataFrame(rows).astype(
-        types | {"row": "Int64", "n": "Int64"} | dict.fromkeys(("wanda", "least error"), "Float64")
+        types | dict.fromkeys(_INTEGERS, "Int64") | dict.fromkeys(_FLOATS, "Float64")
     )
 
 
-def _shown_summary(records: Sequence[Record]) -> list[dict[str, str]]:
-    """The summary as people read it: counts as a of b, shares in percent."""
-    lines = []
-    for s in summarise(records):
-        kind = {"claimed": " c", "checked and claimed": " c"}.get(s.bound_kind or "", "")
-        lines.append(
-            {
-                "solver": s.solver + (f" ({s.seeds} seeds)" if s.seeds > 1 else ""),
-                "solved": f"{s.solved} of {s.problems}",
-                "proved": str(s.verdicts["proved"] or "-"),
-                "closed": str(s.verdicts["closed"] or "-"),
-                "failed": _failures(s),
-                "error / wanda": _number(s.error_ratio, 3),
-                "held out": _number(s.error_ratio_eval, 3),
-                "certified gap": _percent(s.certified_gap),
-                "bound / best": _percent(s.bound_share) + kind,
-                "right claims": f"{s.right} of {s.claims}" if s.claims else "-",
-                "time (s)": f"{s.seconds:.3f}",
-                "peak (MiB)": "-"
-                if s.peak_memory_bytes is None
-                else f"{s.peak_memory_bytes / 2**20:.0f}",
-            }
-        )
-    return lines
-
-
-def _failures(summary: Summary) -> str:
-    counts = {
-        "wrong": summary.verdicts["wrong"],
-        "crashed": summary.crashed,
-        "refused": summary.refused,
-        "not run": summary.problems - summary.ran,
+def _row(group: str, s: Summary) -> dict[str, object]:
+    memory = s.peak_memory_bytes
+    return {
+        "group": group,
+        "solver": s.contender,
+        "kind": s.kind,
+        "problems": s.problems,
+        "run": s.ran,
+        "solved": s.solved,
+        **s.verdicts,
+        **{str(f): s.fates[f] for f in (Fate.REFUSED, Fate.CRASHED, Fate.NO_MASK, Fate.NOT_RUN)},
+        "error / wanda": s.error_ratio,
+        "compared": s.compared,
+        "held out": s.error_ratio_eval,
+        "compared held out": s.compared_eval,
+        "own gap": s.own_gap,
+        "own bound": " and ".join(s.own_kinds) or None,
+        "certified gap": s.certified_gap,
+        "claims correct": s.right,
+        "claims": s.claims,
+        "time (s)": s.seconds,
+        "peak (MiB)": None if memory is None else memory / 2**20,
+        "seeds": " ".join(map(str, s.seeds)),
     }
-    if not spec_of(summary.solver).bound_only:
-        counts["no mask"] = summary.verdicts["empty"] - summary.crashed - summary.refused
+
+
+def problem_frame(contest: Contest) -> "pd.DataFrame":
+    """One row a problem: the best mask of the run, the best checked bound, gap, verdict."""
+    import pandas as pd
+
+    rows = [_problem(contest, problem) for problem in contest.problems]
+    strings = ("group", "instance", "pattern", "found by", "bound by", "verdict")
+    floats = ("wanda's error", "least error", "checked bound", "certified gap")
+    return pd.DataFrame(rows).astype(
+        dict.fromkeys(strings, "string")
+        | dict.fromkeys(("row", "n", "wrong"), "Int64")
+        | dict.fromkeys(floats, "Float64")
+    )
+
+
+def _problem(contest: Contest, problem: str) -> dict[str, object]:
+    mine = [e for e in contest.entries if e.record.problem == problem]
+    first, best = mine[0].record, contest.best.get(problem)
+    wanda, bound = contest.reference.get(problem), contest.bounds.get(problem)
+    gap = gap_of(contest.least(problem), contest.checked(problem))
+    if best is None:
+        verdict = Verdict.EMPTY
+    elif bound is not None and gap is not None and gap <= first.gap_tolerance:
+        verdict = Verdict.PROVED
+    elif any(e.record.verdict == Verdict.CLOSED for e in mine):
+        verdict = Verdict.CLOSED
+    else:
+        verdict = Verdict.FEASIBLE
+    return {
+        "group": contest.name,
+        "instance": first.instance,
+        "row": first.row,
+        "n": first.n,
+        "pattern": first.pattern,
+        "wanda's error": None if wanda is None else wanda.objective,
+        "least error": contest.least(problem),
+        "found by": None if best is None else best.solver,
+        "checked bound": contest.checked(problem),
+        "bound by": None if bound is None else bound.solver,
+        "certified gap": gap,
+        "verdict": str(verdict),
+        "wrong": sum(e.wrong for e in mine),
+    }
+
+
+def _shown_summary(contest: Contest) -> list[dict[str, str]]:
+    """The summary as people read it: counts as a of b, shares in percent."""
+    return [
+        {
+            "solver": s.contender + ("*" if s.batched else ""),
+            "solved": f"{s.solved} of {s.problems}",
+            "proved": str(s.verdicts["proved"] or "-"),
+            "closed": str(s.verdicts["closed"] or "-"),
+            "feasible": str(s.verdicts["feasible"] or "-"),
+            "failed": _failures(s),
+            "error / wanda": _on_rows(s.error_ratio, s.compared, s.problems),
+            "held out": _on_rows(s.error_ratio_eval, s.compared_eval, s.problems),
+            "own gap": percent(s.own_gap) + (" c" if "claimed" in s.own_kinds else ""),
+            "certified gap": percent(s.certified_gap),
+            "correct rate": f"{s.right} of {s.claims}" if s.claims else "-",
+            "time (s)": seconds(s.seconds),
+            "peak (MiB)": "-"
+            if s.peak_memory_bytes is None
+            else number(s.peak_memory_bytes / 2**20, 0),
+        }
+        for s in summarise(contest)
+    ]
+
+
+def _failures(s: Summary) -> str:
+    shown = [fate for fate in Fate if not (s.kind == "bound" and fate is Fate.NO_MASK)]
+    counts = {str(fate): s.fates[fate] for fate in shown}
+    if s.kind == "bound":
+        broken = sum(counts.values())
+        counts["no bound"] = s.problems - s.solved - broken
     return ", ".join(f"{count} {what}" for what, count in counts.items() if count > 0) or "-"
 
 
-def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+def _on_rows(ratio: float | None, compared: int, problems: int) -> str:
+    return number(ratio, 3) + (f" ({compared})" if 0 < compared < problems else "")
 
 
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f} %"
-
-
-def _markdown(lines: Sequence[dict[str, str]]) -> str:
-    """A table whose columns line up in plain text too."""
-    names = list(lines[0])
-    widths = {n: max(len(n), *(len(line[n]) for line in lines)) for n in names}
-
-    def row(cells: dict[str, str]) -> str:
-        padded = (
-            cells[n].ljust(widths[n]) if n == names[0] else cells[n].rjust(widths[n]) for n in names
-        )
-        return "| " + " | ".join(padded) + " |"
-
-    rule = (("-" * widths[n]) if n == names[0] else "-" * (widths[n] - 1) + ":" for n in names)
-    body = [row(line) for line in lines]
-    return "\n".join([row({n: n for n in names}), "| " + " | ".join(rule) + " |", *body])
-
-
-def group_table(name: str, records: Sequence[Record]) -> str:
-    """A group's table in Markdown with its heading and what makes it less comparable."""
-    first = records[0]
+def _heading(contest: Contest) -> str:
+    records = [e.record for e in contest.entries]
     columns = sorted({r.n for r in records})
     widths = f"n = {columns[0]}" + (f" to {columns[-1]}" if len(columns) > 1 else "")
-    problems = len({r.problem for r in records})
     patterns = ", ".join(dict.fromkeys(r.pattern for r in records))
-    limit = min(r.time_limit_s for r in records)
-    heading = (
-        f"**{name}**: {problems} rows, {widths}, patterns {patterns}; limit {limit:g} s a row, "
-        f"{first.threads} thread{'s' if first.threads > 1 else ''} a run"
+    limits = ", ".join(f"{limit:g}" for limit in sorted({e.limit_s for e in contest.entries}))
+    threads = ", ".join(map(str, sorted({r.threads for r in records})))
+    bounded = sum(problem in contest.bounds for problem in contest.problems)
+    return (
+        f"{len(contest.problems)} rows, {widths}, patterns {patterns}; limit {limits} s a row, "
+        f"{threads} thread{'' if threads == '1' else 's'} a run; checked bounds for {bounded} of "
+        f"{len(contest.problems)} rows"
     )
-    warnings = [f"Mixed in this table, so compare times with care: {m}" for m in mixtures(records)]
-    return "\n\n".join([heading, _markdown(_shown_summary(records)), *warnings])
+
+
+def notes(contest: Contest) -> list[str]:
+    """What a reader must know about a table: seeds, and what makes it less comparable."""
+    told = []
+    for contender in contest.contenders:
+        seeds = contest.seeds(contender)
+        if len(seeds) > 1:
+            listed = ", ".join(map(str, seeds))
+            told.append(f"{contender}: on each row the run of median error of the seeds {listed}.")
+    mixed = (f"Mixed in this table, so compare times with care: {m}." for m in mixtures(contest))
+    return [*told, *mixed]
+
+
+def group_table(contest: Contest) -> str:
+    """A group's table in Markdown with its heading and notes."""
+    heading = f"**{contest.name}**: {_heading(contest)}"
+    return "\n\n".join([heading, markdown(_shown_summary(contest)), *notes(contest)])
 
 
 def readme_table(records: Sequence[Record]) -> str:
@@ -195,61 +211,71 @@ def readme_table(records: Sequence[Record]) -> str:
         + ", ".join(f"{k} {v}" for k, v in first.packages.items() if k != "maskgap")
         + "."
     )
-    parts = [group_table(name, group) for name, group in by_group(records).items()]
-    return "\n\n".join([*parts, place])
+    legend = "\n".join(f"* {line}" for line in LEGEND)
+    return "\n\n".join([*map(group_table, contests(records)), legend, place])
 
 
 def render(records: Sequence[Record], fmt: str) -> str:
-    """All summaries as one text in md, csv or latex."""
-    if fmt == "md":
-        parts = [group_table(name, group) for name, group in by_group(records).items()]
-        return "\n\n".join([*parts, "\n".join(f"* {line}" for line in LEGEND)])
-    frames = {name: summary_frame(group) for name, group in by_group(records).items()}
-    return "\n".join(_formatted(name, frame, fmt) for name, frame in frames.items())
-
-
-def _formatted(name: str, frame: "pd.DataFrame", fmt: str) -> str:
+    """The summaries of cross-checked records as one text in md, csv or latex."""
+    groups = contests(records)
     if fmt == "csv":
-        frame = frame.copy()
-        frame.insert(0, "group", name)
-        return str(frame.to_csv(index=False))
-    return str(
-        frame.to_latex(index=False, escape=True, na_rep="--", float_format="%.4g", caption=name)
-    )
+        return _csv([summary_frame(contest) for contest in groups])
+    if fmt == "md":
+        return "\n\n".join([*map(group_table, groups), "\n".join(f"* {line}" for line in LEGEND)])
+    return "\n".join(
+        latex(
+            _shown_summary(contest), f"{contest.name}: {_heading(contest)}",
+            [*notes(contest), *LEGEND],
+        )
+        for contest in groups
+    )  # fmt: skip
 
 
-def problem_table(records: Sequence[Record]) -> str:
-    """The problems of a group in Markdown."""
-    frame = problem_frame(records)
-    lines = [
-        {
-            str(name): "-" if value is None or value != value else _cell(str(name), value)
-            for name, value in row.items()
-        }
-        for row in frame.astype(object).where(frame.notna(), None).to_dict("records")
+def render_problems(records: Sequence[Record], fmt: str) -> str:
+    """The problem tables of cross-checked records as one text in md, csv or latex."""
+    frames = {contest.name: problem_frame(contest) for contest in contests(records)}
+    if fmt == "csv":
+        return _csv(list(frames.values()))
+    shown = {name: _shown_problems(frame) for name, frame in frames.items()}
+    if fmt == "md":
+        parts = [f"**{name}**\n\n{markdown(lines)}" for name, lines in shown.items()]
+        return "\n\n".join([*parts, "\n".join(f"* {line}" for line in PROBLEM_LEGEND)])
+    return "\n".join(latex(lines, name, PROBLEM_LEGEND) for name, lines in shown.items())
+
+
+def _csv(frames: "Sequence[pd.DataFrame]") -> str:
+    """All groups under one header."""
+    import pandas as pd
+
+    return str(pd.concat(frames, ignore_index=True).to_csv(index=False, lineterminator="\n"))
+
+
+def _shown_problems(frame: "pd.DataFrame") -> list[dict[str, str]]:
+    rows = frame.drop(columns="group").astype(object)
+    return [
+        {str(k): _cell(str(k), v) for k, v in row.items()}
+        for row in rows.where(rows.notna(), None).to_dict("records")
     ]
-    return _markdown(lines)
 
 
 def _cell(name: str, value: object) -> str:
-    if name == "gap" and isinstance(value, float):
-        return _percent(value)
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return percent(value) if name == "certified gap" else f"{value:.6g}"
+    return str(value)
 
 
 def write_tables(directory: Path, fmt: str) -> list[Path]:
     """Write summary and problem tables into `directory`/tables; returns their paths."""
     records = cross_check(load_run(directory))
-    groups = by_group(records)
-    folder = directory / "tables"
-    summary, problems = render(records, fmt), ""
-    if fmt == "md":
-        problems = "\n\n".join(f"**{n}**\n\n{problem_table(g)}" for n, g in groups.items())
-    else:
-        problems = "\n".join(_formatted(n, problem_frame(g), fmt) for n, g in groups.items())
+    texts: Mapping[str, str] = {
+        "summary": render(records, fmt),
+        "problems": render_problems(records, fmt),
+    }
     written = []
-    for name, text in (("summary", summary), ("problems", problems)):
-        path = folder / f"{name}.{SUFFIX[fmt]}"
+    for name, text in texts.items():
+        path = directory / "tables" / f"{name}.{SUFFIX[fmt]}"
         write_atomically(path, (text.rstrip() + "\n").encode())
         written.append(path)
     return written

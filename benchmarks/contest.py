@@ -1,0 +1,273 @@
+"""Who competes, and on what: the one view of a group that its table and its figures share.
+
+The problems of a group are all those any of its solvers was given; every contender is judged on all
+of them, and a run that is missing is a failure that says so. A *contender* is a solver, or a solver
+with what tells its runs apart (settings, limit, threads, device, versions) where a group holds
+several of these: two settings are two rows, never two seeds. What seeds differ in is settled by
+their median: the run of median objective stands for them, a run without a mask counting as
+infinite, and of two middle ones the worse.
+
+Best masks and best checked bounds are taken over all records of the run, not those of the group.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from math import inf
+
+from benchmarks.certify import Verdict, best_bounds
+from benchmarks.record import Record
+from instances.errors import InputError
+from solvers.registry import SPECS, Spec, spec_of
+
+
+class Fate(StrEnum):
+    """Why a contender has no mask for a problem."""
+
+    WRONG = "wrong"
+    CRASHED = "crashed"
+    REFUSED = "refused"
+    NO_MASK = "no mask"
+    NOT_RUN = "not run"
+
+
+@cache
+def kind_of(solver: str) -> Spec:
+    """The register's entry; one without claims for a solver that this installation lacks."""
+    try:
+        return spec_of(solver)
+    except InputError:
+        return Spec(solver, "", "not known to this version")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry:
+    """A record in a contest. label: the contender's name. limit_s: seconds for one row."""
+
+    record: Record
+    label: str
+    limit_s: float
+
+    @property
+    def spec(self) -> Spec:
+        """What kind of solver ran."""
+        return kind_of(self.record.solver)
+
+    @property
+    def wrong(self) -> bool:
+        """Whether a claim or mask of the run was refuted: nothing it says counts then."""
+        return self.record.verdict == Verdict.WRONG
+
+    @property
+    def objective(self) -> float | None:
+        """Recomputed error of a legal mask, None without one or when the row is wrong."""
+        return None if self.wrong else self.record.objective
+
+    @property
+    def bound(self) -> float | None:
+        """A bound that somebody stands behind; None for the trivial one and when refuted."""
+        stated = self.record.bound_kind in ("checked", "claimed") and not self.wrong
+        return self.record.bound if stated else None
+
+    @property
+    def seconds(self) -> float:
+        """Building and solving, without warm-up and certification; a batch's is its own total."""
+        return self.record.build_s + self.record.solve_s
+
+    @property
+    def solved(self) -> bool:
+        """Whether the run did what its solver is for.
+
+        Proving solvers: closed or proved. Bound-only ones: a bound of their own. Others: a mask.
+        """
+        if self.wrong:
+            return False
+        if self.spec.bound_only:
+            return self.bound is not None
+        if self.spec.proves:
+            return self.record.verdict in (Verdict.PROVED, Verdict.CLOSED)
+        return self.record.objective is not None
+
+    @property
+    def fate(self) -> Fate | None:
+        """What happened instead of a mask; None where there is one."""
+        if self.wrong:
+            return Fate.WRONG
+        if self.record.objective is not None:
+            return None
+        return {"crashed": Fate.CRASHED, "refused": Fate.REFUSED}.get(
+            self.record.stop, Fate.NO_MASK
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Contest:
+    """One group. chosen: (contender, problem) to the entry that stands for it; absent: not run.
+
+    best, bounds: per problem the record of the best mask and of the best checked bound, of the
+    whole run. reference: Wanda's record per problem. limits: the longest limit of each problem.
+    """
+
+    name: str
+    entries: tuple[Entry, ...]
+    contenders: tuple[str, ...]
+    problems: tuple[str, ...]
+    chosen: Mapping[tuple[str, str], Entry]
+    best: Mapping[str, Record]
+    bounds: Mapping[str, Record]
+    reference: Mapping[str, Record]
+    limits: Mapping[str, float]
+
+    def spec(self, contender: str) -> Spec:
+        """The kind of solver behind a contender."""
+        return next(e.spec for e in self.entries if e.label == contender)
+
+    def of(self, contender: str) -> list[tuple[str, Entry | None]]:
+        """Every problem of the group with the contender's entry, None where it was not run."""
+        return [(p, self.chosen.get((contender, p))) for p in self.problems]
+
+    def seeds(self, contender: str) -> list[int]:
+        """The seeds it ran with, sorted."""
+        return sorted({e.record.seed for e in self.entries if e.label == contender})
+
+    def least(self, problem: str) -> float | None:
+        """The least error known of a problem."""
+        return self.best[problem].objective if problem in self.best else None
+
+    def checked(self, problem: str) -> float | None:
+        """The highest checked bound of a problem."""
+        return self.bounds[problem].bound if problem in self.bounds else None
+
+
+def contests(records: Sequence[Record]) -> list[Contest]:
+    """A contest for each group of cross-checked records, in the order of first appearance."""
+    groups: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        groups[record.group or record.suite or "all rows"].append(record)
+    best, bounds = best_known(records), best_bounds(records)
+    return [_contest(name, group, best, bounds) for name, group in groups.items()]
+
+
+def best_known(records: Iterable[Record]) -> dict[str, Record]:
+    """Per problem, the record of least objective that is not wrong; the first of equals."""
+    best: dict[str, Record] = {}
+    for record in records:
+        if record.objective is not None and record.verdict != Verdict.WRONG:
+            held = best.get(record.problem)
+            if held is None or record.objective < _objective(held):
+                best[record.problem] = record
+    return best
+
+
+def _objective(record: Record) -> float:
+    return inf if record.objective is None else record.objective
+
+
+def _contest(
+    name: str,
+    records: Sequence[Record],
+    best: Mapping[str, Record],
+    bounds: Mapping[str, Record],
+) -> Contest:
+    limits = _row_limits(records)
+    labels = _labels(records, limits)
+    entries = tuple(Entry(*parts) for parts in zip(records, labels, limits, strict=True))
+    seeds: dict[tuple[str, str], list[Entry]] = defaultdict(list)
+    for entry in entries:
+        seeds[entry.label, entry.record.problem].append(entry)
+    reference: dict[str, Record] = {}
+    for entry in entries:
+        if entry.record.solver == "wanda" and entry.objective is not None:
+            reference.setdefault(entry.record.problem, entry.record)
+    return Contest(
+        name=name,
+        entries=entries,
+        contenders=tuple(dict.fromkeys(e.label for e in sorted(entries, key=_place))),
+        problems=tuple(dict.fromkeys(r.problem for r in records)),
+        chosen={key: _median(several) for key, several in seeds.items()},
+        best=best,
+        bounds=bounds,
+        reference=reference,
+        limits={e.record.problem: e.limit_s for e in sorted(entries, key=lambda e: e.limit_s)},
+    )
+
+
+def _place(entry: Entry) -> tuple[int, str]:
+    """The register's order; solvers outside it last."""
+    names = list(SPECS)
+    solver = entry.record.solver
+    return (names.index(solver) if solver in SPECS else len(names), entry.label)
+
+
+def _median(several: Sequence[Entry]) -> Entry:
+    order = sorted(several, key=lambda e: inf if e.objective is None else e.objective)
+    return order[len(order) // 2]
+
+
+def _row_limits(records: Sequence[Record]) -> list[float]:
+    """Seconds per row: a batched solver's limit is that of its batch, rows x limit."""
+    batches = [
+        (r.solver, r.solver_version, r.instance, r.pattern, r.seed, r.time_limit_s, r.threads,
+         r.device, str(sorted(r.settings.items())))
+        for r in records
+    ]  # fmt: skip
+    sizes = Counter(batches)
+    return [
+        float(
+            f"{record.time_limit_s / (sizes[batch] if kind_of(record.solver).batched else 1):.9g}"
+        )
+        for record, batch in zip(records, batches, strict=True)
+    ]
+
+
+def _labels(records: Sequence[Record], limits: Sequence[float]) -> list[str]:
+    """The contender of each record: its solver, and in brackets what several of its runs differ in.
+
+    A setting or version that a record does not state is no difference.
+    """
+    aspects = [_aspects(record, limit) for record, limit in zip(records, limits, strict=True)]
+    values: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for record, own in zip(records, aspects, strict=True):
+        for aspect, text in own.items():
+            values[record.solver, aspect].add(text)
+    labels = []
+    for record, own in zip(records, aspects, strict=True):
+        differing = [text for a, text in own.items() if len(values[record.solver, a]) > 1]
+        labels.append(record.solver + (f" [{', '.join(differing)}]" if differing else ""))
+    return labels
+
+
+def _aspects(record: Record, limit: float) -> dict[str, str]:
+    own = {f"setting {k}": f"{k}={v}" for k, v in sorted(record.settings.items())}
+    own["limit"] = f"limit {limit:g} s"
+    own["threads"] = f"{record.threads} thread{'s' if record.threads > 1 else ''}"
+    own["device"] = record.device
+    for part in filter(None, record.solver_version.split("; ")):
+        own[f"version {part.partition(' ')[0]}"] = part
+    return own
+
+
+def mixtures(contest: Contest) -> list[str]:
+    """What differs between the runs of one contest and makes its times incomparable."""
+    entries = contest.entries
+    differing = {
+        "time limits (s a row)": {f"{e.limit_s:g}" for e in entries},
+        "threads": {str(e.record.threads) for e in entries},
+        "devices": {e.record.device for e in entries},
+        "gap tolerances": {f"{e.record.gap_tolerance:g}" for e in entries},
+        "hosts": {_host(e.record) for e in entries},
+    }
+    return [
+        f"{what}: {', '.join(sorted(values))}"
+        for what, values in differing.items()
+        if len(values) > 1
+    ]
+
+
+def _host(record: Record) -> str:
+    """Processor and cores, as far as the record has them."""
+    known = record.host
+    cores = f" ({known['cores']} cores)" if "cores" in known else ""
+    return f"{known.get('processor', 'unknown host')}{cores}"
