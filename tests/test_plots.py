@@ -124,6 +124,20 @@ def test_time_outs_are_open_marks_at_the_limit():
     assert [float(m.get_ydata()[0]) for m in open_marks] == [10.0]
 
 
+def test_growth_shows_failures_in_lanes_and_breaks_the_line_there():
+    axis, _ = growth_figure(of(full_run())).axes
+    lanes = {name: _lane(axis, name) for name in ("refused", "crashed", "wrong", "not run")}
+    crosses = [p for line in axis.lines if line.get_marker() == "x" for p in _data(line)]
+    assert {y for _, y in crosses} == set(lanes.values())
+    assert {round(x) for x, y in crosses if y == lanes["not run"]} <= set(range(90, 103))
+    broken = [line for line in axis.lines if any(y != y for _, y in _data(line))]
+    assert len(broken) == 4  # exhaustive, highs-milp, highs-oa and cvxpy-miqp
+
+
+def _data(line):
+    return [(float(x), float(y)) for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)]
+
+
 def test_profiles_end_at_the_share_solved():
     records = [closed("scip-miqp", f"p{i}", 5.0, solve_s=2.0) for i in range(2)]
     records.append(record("scip-miqp", "p2", 5.0, bound=4.96, bound_kind="claimed", stop="time",

@@ -1,14 +1,14 @@
 """Growth of time with the number of columns n, all groups of a run together.
 
 A point is the median over the rows of that n of build + solve, a row that was not solved counting
-at its limit. Open marks at the limit tell that some rows were not solved; rows without a result
-(refused, crashed, wrong) are crosses in lanes. Solvers are moved aside a little so that marks at
-one limit stay apart.
+at its limit. Open marks at the limit tell that some rows were not solved. Rows without a result
+(refused, crashed, wrong, not run) are crosses in lanes, and a line breaks where all rows are.
+Solvers are moved aside a little so that marks at one limit stay apart.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from math import nan
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -20,14 +20,32 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LEAST_SECONDS = 1e-4
-BROKEN = (Fate.REFUSED, Fate.CRASHED, Fate.WRONG)
+BROKEN = (Fate.REFUSED, Fate.CRASHED, Fate.WRONG, Fate.NOT_RUN)
 DODGE = 0.02
+
+
+class Run(NamedTuple):
+    """A contender on one row of n columns; no entry where it was not run."""
+
+    contender: str
+    n: int
+    entry: Entry | None
+
+    @property
+    def fate(self) -> Fate | None:
+        """What happened instead of a mask."""
+        return Fate.NOT_RUN if self.entry is None else self.entry.fate
+
+
+def _runs(contest: Contest) -> list[Run]:
+    widths = {e.record.problem: e.record.n for e in contest.entries}
+    return [Run(name, widths[p], e) for name in contest.contenders for p, e in contest.of(name)]
 
 
 def growth_figure(contests: Sequence[Contest]) -> "Figure":
     """Median seconds a row against n."""
     figure, axes = new_figure(2, 1, 3.9)
-    entries = [e for contest in contests for e in contest.chosen.values()]
+    runs = [run for contest in contests for run in _runs(contest)]
     names = list(dict.fromkeys(c for contest in contests for c in contest.contenders))
     proving = {name for contest in contests for name in contest.contenders
                if contest.spec(name).proves}  # fmt: skip
@@ -37,34 +55,35 @@ def growth_figure(contests: Sequence[Contest]) -> "Figure":
         (axes[1][0], "time to a mask or a bound", [n for n in names if n not in proving]),
     )
     for axis, text, mine in panels:
-        _panel(axis, mine, entries)
+        _panel(axis, mine, [run for run in runs if run.contender in mine])
         title(axis, text, warnings)
     axes[1][0].set_xlabel("columns n of the row")
     return figure
 
 
-def _panel(axis: "Axes", names: Sequence[str], entries: Sequence[Entry]) -> None:
+def _panel(axis: "Axes", names: Sequence[str], runs: Sequence[Run]) -> None:
     from matplotlib.ticker import NullLocator
 
-    mine = [e for e in entries if e.label in names]
-    if not mine:
+    if not runs:
         say(axis, "no such solver in this run")
         return
-    times = [max(_counted(e), LEAST_SECONDS) for e in mine]
-    broken = [f for f in BROKEN if any(e.fate is f for e in mine)]
+    entries = [run.entry for run in runs if run.entry is not None]
+    times = [max(_counted(e), LEAST_SECONDS) for e in entries]
+    broken = [fate for fate in BROKEN if any(run.fate is fate for run in runs)]
     lanes = Lanes(min(times), max(times), map(str, broken))
     lanes.draw(axis, as_number)
     axis.set_xscale("log")
+    batched = {e.label for e in entries if e.spec.batched}
     shown = {}
     for place, (name, style) in enumerate(looks(names).items()):
-        own = [e for e in mine if e.label == name]
-        shown[name + ("*" if own[0].spec.batched else "")] = style
+        own = [run for run in runs if run.contender == name]
+        shown[name + "*" * (name in batched)] = style
         _curve(axis, style, own, lanes, 1.0 + DODGE * (place - len(names) / 2))
-    ticks = sorted({e.record.n for e in mine})
+    ticks = sorted({run.n for run in runs})
     axis.set_xticks(ticks, [str(n) for n in ticks])
     axis.xaxis.set_minor_locator(NullLocator())
-    batched = any(e.spec.batched for e in mine)
-    axis.set_ylabel("median seconds a row" + ("\n(* all rows of a layer at once)" * batched))
+    star = "\n(* all rows of a layer at once)" if batched else ""
+    axis.set_ylabel("median seconds a row" + star)
     legend_right(axis, "hollow: not all solved", shown)
 
 
@@ -74,25 +93,26 @@ def _counted(entry: Entry) -> float:
 
 
 def _curve(
-    axis: "Axes", style: dict[str, Any], own: Sequence[Entry], lanes: Lanes, dodge: float
+    axis: "Axes", style: dict[str, Any], own: Sequence[Run], lanes: Lanes, dodge: float
 ) -> None:
-    by_width: dict[int, list[Entry]] = defaultdict(list)
-    for entry in own:
-        if entry.fate in BROKEN:
-            axis.plot(entry.record.n * dodge, lanes[str(entry.fate)], marker="x", markersize=4.5,
+    by_width: dict[int, list[Entry]] = {n: [] for n in sorted({run.n for run in own})}
+    for run in own:
+        if run.entry is None or run.fate in BROKEN:
+            axis.plot(run.n * dodge, lanes[str(run.fate)], marker="x", markersize=4.5,
                       color=style["color"], linestyle="none")  # fmt: skip
         else:
-            by_width[entry.record.n].append(entry)
-    widths = sorted(by_width)
+            by_width[run.n].append(run.entry)
+    widths = list(by_width)
     medians = [
-        max(float(np.median([_counted(e) for e in by_width[n]])), LEAST_SECONDS) for n in widths
+        max(float(np.median([_counted(e) for e in mine])), LEAST_SECONDS) if mine else nan
+        for mine in by_width.values()
     ]
     x = [n * dodge for n in widths]
     axis.plot(x, medians, linewidth=1.2, **{**style, "marker": "none"})
     mark = {"marker": style["marker"], "color": style["color"], "linestyle": "none"}
     for n, median in zip(widths, medians, strict=True):
         open_limits = {e.limit_s for e in by_width[n] if not e.solved}
-        if median not in open_limits:  # a filled mark would hide the open one
+        if by_width[n] and median not in open_limits:  # a filled mark would hide the open one
             axis.plot(n * dodge, median, markersize=4.2, **mark)
         if open_limits:
             axis.plot(

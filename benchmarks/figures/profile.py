@@ -46,8 +46,8 @@ def profile_figure(contests: Sequence[Contest]) -> "Figure":
                 end = max([limit, *times[name]])
                 axis.plot(
                     [start, *times[name], end], [*share, share[-1]],
-                    drawstyle="steps-post", markevery=[-1], markersize=4.5, linewidth=1.3,
-                    label=name, **styles[name],
+                    drawstyle="steps-post", markevery=_marked(len(times[name]) + 2),
+                    markersize=4, linewidth=1.3, label=name, **styles[name],
                 )  # fmt: skip
             axis.axvline(limit, color="#888888", linewidth=0.8, linestyle=":")
             axis.set_xscale("log")
@@ -60,6 +60,11 @@ def profile_figure(contests: Sequence[Contest]) -> "Figure":
         counts = {n: f"{n}: {len(exact[n])}, {len(near[n])}" for n in names}
         legend_right(right, "solver: rows left, right", {counts[n]: styles[n] for n in names})
     return figure
+
+
+def _marked(points: int) -> list[int]:
+    """Places of marks on a curve: some on its way, so that a print in grey shows whose it is."""
+    return sorted({*range(1, points, max(1, points // 6)), points - 1})
 
 
 def _times(contest: Contest, contender: str, gap: float | None) -> list[float]:
