@@ -16,7 +16,8 @@ from instances.proof import read_proof, write_proof
 from solvers.base import Deadline, Limits, Stop, solve_row
 from solvers.bounds import convexify
 from solvers.bounds.semidefinite import solve_sdp
-from solvers.frank_wolfe import kernel
+from solvers.frank_wolfe import masks as legal
+from solvers.frank_wolfe import node
 from solvers.frank_wolfe.bnb import FwBnb
 from tests.tiny import brute_force, random_layer
 
@@ -113,25 +114,25 @@ def test_node_bounds_hold_for_every_mask_of_the_node():
         state = rng.choice([0, 1, 2], size=10, p=[0.6, 0.2, 0.2]).astype(np.int8)
         fits = ((masks | (state != 1)) & (~masks | (state != 2))).all(axis=1)
         x, gradient = np.full(10, 0.5), np.zeros(10)
-        kernel.gradient_of(matrix, linear, x, gradient)
+        node.gradient_of(matrix, linear, x, gradient)
         begun = state.copy()
-        if kernel.is_settled(10, 5, begun) < 0:
+        if node.is_settled(10, 5, begun) < 0:
             assert not fits.any()
             continue
-        assert kernel.restore(matrix, 10, 5, begun, x, gradient)
-        kernel.minimise(matrix, linear, 10, 5, begun, x, gradient, np.inf, np.zeros(10))
+        assert node.restore(matrix, 10, 5, begun, x, gradient)
+        node.minimise(matrix, linear, 10, 5, begun, x, gradient, np.inf, np.zeros(10))
         assert x.sum() == pytest.approx(5)
         assert (x >= 0).all()
         assert (x <= 1).all()
-        kernel.gradient_of(matrix, linear, x, gradient)
-        _, bound = kernel.value_and_bound(linear, 10, 5, begun, x, gradient, np.zeros(10))
+        node.gradient_of(matrix, linear, x, gradient)
+        _, bound = node.value_and_bound(linear, 10, 5, begun, x, gradient, np.zeros(10))
         assert bound <= losses[fits].min() * (1 + 1e-9) + 1e-12
 
 
 def test_descent_ends_1_swap_optimal():
     problem = one_row(4, 20, "2:4")
     z = (~problem.groups.prune_lowest(-problem.quad.diagonal())).astype(float)
-    loss = kernel.descend(problem.quad, 4, z)
+    loss = legal.descend(problem.quad, 4, z)
     assert problem.groups.is_legal(z == 0.0)
     assert loss == pytest.approx(problem.scaled_loss(z == 0.0))
     for p in np.flatnonzero(z):

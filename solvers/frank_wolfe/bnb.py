@@ -5,10 +5,13 @@ hull is the bound of the semidefinite relaxation (`bounds.semidefinite`, `bounds
 node minimises F over the hull of its legal masks by pairwise Frank-Wolfe steps; its bound is
 F(x) minus the Frank-Wolfe gap, its rounded x an incumbent. The tree is searched depth first, the
 branching column is the one of largest min(x_j, 1 - x_j) P_jj, and gradients fix columns
-(`frank_wolfe.kernel`). The answer carries a proof: the tree, and one x for each leaf.
+(`frank_wolfe.search`). The answer carries a proof: the tree, and one x for each leaf.
 
 Nodes grow exponentially with n; their cost is that of a few n^2 operations. The search is one
 thread. When it is interrupted, the bound is the least over open nodes and closed leaves.
+
+Importing this module compiles the kernels (a quarter of a minute once, then they are cached on
+disk), so that no run and no deadline ever pays for it: a run's process is forked after the import.
 """
 
 from dataclasses import dataclass, field
@@ -23,7 +26,8 @@ from instances.proof import ConvexFunction, Leaves, ProofKind, RowProof
 from solvers.base import Answer, Limits, Stop
 from solvers.bounds import convexify
 from solvers.bounds.semidefinite import solve_sdp
-from solvers.frank_wolfe import kernel
+from solvers.frank_wolfe.masks import descend
+from solvers.frank_wolfe.search import preorder, search
 from solvers.scores import starting_mask
 
 GAP_SHARE = 0.5
@@ -38,7 +42,7 @@ SLICE_S = 0.05
 
 @dataclass(eq=False)
 class _Tree:
-    """The table of the search (see `frank_wolfe.kernel`), grown by doubling."""
+    """The table of the search (see `frank_wolfe.search`), grown by doubling."""
 
     n: int
     recording: bool = True
@@ -67,9 +71,7 @@ class _Tree:
 
     def leaves(self, function: ConvexFunction) -> Leaves:
         """The tree in preorder with the points that leaves refer to."""
-        branch, point = kernel.preorder(
-            self.column, self.kept, self.pruned, self.point, int(self.used[0])
-        )
+        branch, point = preorder(self.column, self.kept, self.pruned, self.point, int(self.used[0]))
         needed, compact = np.unique(point, return_inverse=True)
         offset = int(np.searchsorted(needed, 0))
         return Leaves(
@@ -92,8 +94,6 @@ class FwBnb:
         """Mask, bound with proof, nodes and steps. Raises InputError for a bad setting."""
         if self.max_nodes < -1:
             raise InputError(f"fw-bnb: max_nodes is {self.max_nodes}, expected -1 or more")
-        with limits.journal.phase("warmup"):
-            warm_up()
         start = starting_mask(problem, self.warm_start, seed)
         groups, quad = problem.groups, problem.quad
         if limits.deadline.expired():
@@ -108,11 +108,11 @@ class FwBnb:
             matrix, linear = convexify.quadratic(quad, groups, function)
             best = groups.prune_lowest(-relaxation.point)
             candidates = [best] if start is None else [best, start]
-        search = _Search(problem, limits, function, matrix, linear)
+        tree_search = _Search(problem, limits, function, matrix, linear)
         for mask in candidates:
-            search.offer(mask)
-        search.run(self.max_nodes)
-        return search.answer()
+            tree_search.offer(mask)
+        tree_search.run(self.max_nodes)
+        return tree_search.answer()
 
 
 class _Search:
@@ -146,7 +146,7 @@ class _Search:
     def offer(self, mask: Mask) -> None:
         """Take a legal mask as a start, improved by a 1-swap descent."""
         z = (~mask).astype(np.float64)
-        loss = kernel.descend(self.problem.quad, self.problem.groups.size, z)
+        loss = descend(self.problem.quad, self.problem.groups.size, z)
         if loss < self.loss:
             self.best, self.loss = z, loss
             self.limits.journal.incumbent(z == 0.0, loss)
@@ -165,7 +165,7 @@ class _Search:
             most = slice_nodes if max_nodes < 0 else min(slice_nodes, max_nodes - self.nodes)
             before, left = self.loss, deadline.remaining()
             tree = self.tree
-            self.top, self.loss, self.least_leaf, nodes, steps, _full = kernel.search(
+            self.top, self.loss, self.least_leaf, nodes, steps, _full = search(
                 self.matrix, self.linear, self.problem.quad, groups.size, groups.pruned,
                 GAP_SHARE * self.limits.gap, self.state, self.x, self.bounds, self.numbers,
                 self.top, self.best, self.loss, self.least_leaf, tree.column, tree.kept,
@@ -212,15 +212,18 @@ class _Search:
         )
 
 
-def warm_up() -> None:
+def _compile() -> None:
     """Compile the kernels, or load them from their cache, on a row of two columns."""
     problem = np.eye(2)
     tree = _Tree(2)
     z = np.array([1.0, 0.0])
-    kernel.descend(problem, 2, z)
-    kernel.search(
+    descend(problem, 2, z)
+    search(
         problem, np.zeros(2), problem, 2, 1, 1e-6, np.zeros((8, 2), np.int8), np.full((8, 2), 0.5),
         np.full(8, -np.inf), np.zeros(8, np.int32), 1, z, 1.0, np.inf, tree.column, tree.kept,
         tree.pruned, tree.point, tree.points, tree.used, True, 4,
     )  # fmt: skip
-    kernel.preorder(tree.column, tree.kept, tree.pruned, tree.point, int(tree.used[0]))
+    preorder(tree.column, tree.kept, tree.pruned, tree.point, int(tree.used[0]))
+
+
+_compile()
