@@ -181,6 +181,16 @@ def test_a_wrong_row_is_never_right_and_its_mask_never_counts():
     assert found.fates["wrong"] == 1
 
 
+def test_a_refuted_bound_is_worth_nothing():
+    """Three rows of one solver: its true bound counts, its two false ones are a gap of 100 %."""
+    records = [record("sdp-bound", "p0", None, bound=9.0, bound_kind="checked")]
+    records += [record("sdp-bound", f"p{i}", None, bound=11.0) for i in (1, 2)]
+    records += [record("wanda", f"p{i}", 10.0) for i in range(3)]
+    found = by_name(records)["sdp-bound"]
+    assert found.own_gap == pytest.approx((0.1 + 1.0 + 1.0) / 3)
+    assert (found.solved, found.fates["wrong"], found.own_kinds) == (1, 2, ("checked",))
+
+
 # Who competes.
 
 
@@ -330,6 +340,14 @@ def test_problem_table_tells_proved_empty_and_wrong():
     frame = problem_frame(only(records))
     assert list(frame["verdict"]) == ["proved", "empty", "empty"]
     assert list(frame["wrong"]) == [0, 0, 1]
+
+
+def test_only_a_checked_bound_makes_a_problem_proved():
+    """An error of 0 has gap 0 by definition; without a checked bound that is no proof."""
+    records = [record("wanda", "p0", 0.0, gap=0.0)]
+    assert list(problem_frame(only(records))["verdict"]) == ["feasible"]
+    records.append(record("qp-bound", "p0", None, bound=0.0, bound_kind="checked"))
+    assert list(problem_frame(only(records))["verdict"]) == ["proved"]
 
 
 def test_the_readme_block_is_replaced_and_nothing_else():
