@@ -11,6 +11,7 @@ Each run has a process of its own, so a native crash or an overrun costs one ans
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from benchmarks.certify import Certificate, certify_row
@@ -59,19 +60,13 @@ def certify(
 ) -> list[Certificate]:
     """Judge a mask (d_out, d_in), True = kept, with one claimed lower bound a row, or none."""
     problem = Problem.of(Layer.from_arrays(weight, gram), parse_pattern(pattern), None, mask)
-    claims = [None] * len(problem) if bounds is None else [float(b) for b in _vector(bounds)]
+    claims = [None] * len(problem) if bounds is None else np.ravel(bounds).astype(float).tolist()
     if len(claims) != len(problem):
         raise InputError(f"{len(claims)} bounds for {len(problem)} rows; give one a row")
     return [
         certify_row(row, row.start, claimed_bound=claim, tolerance=tolerance)
         for row, claim in zip(problem, claims, strict=True)
     ]
-
-
-def _vector(values: ArrayLike) -> list[float]:
-    import numpy as np
-
-    return [float(value) for value in np.asarray(values, dtype=float).ravel()]
 
 
 class Runs:

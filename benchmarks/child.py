@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 import traceback
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import cast
@@ -77,11 +77,8 @@ class Outcome:
     traceback: str | None = None
 
 
-@dataclass(eq=False)
 class Started:
     """Sent when imports are done and the clock starts."""
-
-    pid: int = field(default_factory=os.getpid)
 
 
 def failed(task: Task, stop: Stop, exception: str, trace: str | None = None) -> Outcome:

@@ -40,16 +40,20 @@ SLICE_S = 0.05
 """Seconds between two looks at the deadline, roughly."""
 
 
+def _empty_table(rows: int = 1 << 12) -> NDArray[np.int32]:
+    return np.full(rows, -1, np.int32)
+
+
 @dataclass(eq=False)
 class _Tree:
     """The table of the search (see `frank_wolfe.search`), grown by doubling."""
 
     n: int
     recording: bool = True
-    column: NDArray[np.int32] = field(default_factory=lambda: np.full(1 << 12, -1, np.int32))
-    kept: NDArray[np.int32] = field(default_factory=lambda: np.full(1 << 12, -1, np.int32))
-    pruned: NDArray[np.int32] = field(default_factory=lambda: np.full(1 << 12, -1, np.int32))
-    point: NDArray[np.int32] = field(default_factory=lambda: np.full(1 << 12, -1, np.int32))
+    column: NDArray[np.int32] = field(default_factory=_empty_table)
+    kept: NDArray[np.int32] = field(default_factory=_empty_table)
+    pruned: NDArray[np.int32] = field(default_factory=_empty_table)
+    point: NDArray[np.int32] = field(default_factory=_empty_table)
     used: NDArray[np.int64] = field(default_factory=lambda: np.array([1, 0], np.int64))
     points: NDArray[np.float32] = field(init=False)
 
@@ -59,7 +63,7 @@ class _Tree:
     def grow(self) -> None:
         """Double what is nearly full; give the record up when it would be too large."""
         if self.used[0] + 3 * self.n + 8 > len(self.column):
-            more = np.full(max(len(self.column), 4 * self.n), -1, np.int32)
+            more = _empty_table(max(len(self.column), 4 * self.n))
             for name in ("column", "kept", "pruned", "point"):
                 setattr(self, name, np.concatenate([getattr(self, name), more]))
         if self.used[1] + 1 > len(self.points):
@@ -165,7 +169,7 @@ class _Search:
             most = slice_nodes if max_nodes < 0 else min(slice_nodes, max_nodes - self.nodes)
             before, left = self.loss, deadline.remaining()
             tree = self.tree
-            self.top, self.loss, self.least_leaf, nodes, steps, _full = search(
+            self.top, self.loss, self.least_leaf, nodes, steps = search(
                 self.matrix, self.linear, self.problem.quad, groups.size, groups.pruned,
                 GAP_SHARE * self.limits.gap, self.state, self.x, self.bounds, self.numbers,
                 self.top, self.best, self.loss, self.least_leaf, tree.column, tree.kept,

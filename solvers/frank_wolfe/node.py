@@ -154,16 +154,23 @@ def restore(matrix, size, budget, state, x, gradient):  # type: ignore[no-untype
 
 
 @strict
+def still_open(budget, state, first, last):  # type: ignore[no-untyped-def]
+    """(columns still to prune, free columns) of the group of columns first to last - 1."""
+    left, free = budget, 0
+    for t in range(first, last):
+        if state[t] == 1:
+            left -= 1
+        elif state[t] == 0:
+            free += 1
+    return left, free
+
+
+@strict
 def is_settled(size, budget, state):  # type: ignore[no-untyped-def]
     """0: several masks left; 1: one; -1: none. Implied columns are written into `state`."""
     settled = 1
     for group in range(0, len(state), size):
-        left, free = budget, 0
-        for t in range(group, group + size):
-            if state[t] == 1:
-                left -= 1
-            elif state[t] == 0:
-                free += 1
+        left, free = still_open(budget, state, group, group + size)
         if left < 0 or left > free:
             return -1
         if 0 < left < free:

@@ -20,6 +20,7 @@ from solvers.frank_wolfe.node import (
     is_settled,
     minimise,
     restore,
+    still_open,
     strict,
     value_and_bound,
 )
@@ -34,7 +35,7 @@ def search(  # type: ignore[no-untyped-def]
 
     The stack holds the open nodes: state (0 free, 1 pruned, 2 kept), x, bound, number in the tree.
     best (n,): the incumbent z, improved in place. used: [rows of the tree, points] filled so far.
-    Returns (top, loss, least bound of a closed leaf, nodes, steps, whether it stopped for space).
+    Returns (top, loss, least bound of a closed leaf, nodes, steps).
     """
     n = len(linear)
     state = np.empty(n, np.int8)
@@ -42,7 +43,7 @@ def search(  # type: ignore[no-untyped-def]
     nodes = steps = 0
     while top > 0 and nodes < most_nodes:
         if recording and (used[0] + 3 * n + 8 > len(column) or used[1] + 1 > len(points)):
-            return top, loss, least_leaf, nodes, steps, True
+            break
         top -= 1
         cut = loss * (1.0 - gap)
         node = stack_node[top]
@@ -85,12 +86,7 @@ def search(  # type: ignore[no-untyped-def]
 
         if fixable:
             for group in range(0, n, size):
-                left, free = budget, 0
-                for t in range(group, group + size):
-                    if state[t] == 1:
-                        left -= 1
-                    elif state[t] == 0:
-                        free += 1
+                left, free = still_open(budget, state, group, group + size)
                 if not 0 < left < free:
                     continue
                 at_k, after_k = lowest[group + left - 1], lowest[group + left]
@@ -153,7 +149,7 @@ def search(  # type: ignore[no-untyped-def]
             stack_bound[top] = bound
             stack_node[top] = up if value_of_j == 1 else down
             top += 1
-    return top, loss, least_leaf, nodes, steps, False
+    return top, loss, least_leaf, nodes, steps
 
 
 @strict
