@@ -8,6 +8,9 @@ budget k_g), on every legal binary z the scaled loss z^T Q z equals
     F(z) = z^T P z + q^T z,   P = Q - Diag(u) + sum_g (alpha_g e_g^T + e_g alpha_g^T) / 2,
                               q = u - sum_g k_g alpha_g.
 
+A function may also carry triangle inequalities with weights (`instances.triangles`), taken off F: it
+then is at most the loss on legal binaries, and has a constant term.
+
 Leaves. The legal set is split by a binary tree, stored in preorder: `branch[t]` is the column split
 at node t (first child: kept, second child: pruned) or -1 at a leaf. A leaf names one point x, which
 leaves may share, and a function; when that F is convex, its bound is the least value of the
@@ -26,7 +29,7 @@ it, so that a damaged file is told from a false one.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -36,6 +39,7 @@ from numpy.typing import NDArray
 from instances.errors import InputError, ProofError
 from instances.files import read_tensors, write_tensors
 from instances.groups import Mask, Matrix, Vector
+from instances.triangles import Triangles, no_triangles
 
 PROOF_FORMAT = "maskgap-proof/1"
 
@@ -49,10 +53,11 @@ class ProofKind(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class ConvexFunction:
-    """Multipliers of one convex function. u: (n,) float64; alpha: (groups, n) float64."""
+    """Multipliers of one function. u: (n,) float64; alpha: (groups, n) float64; triangles."""
 
     u: Vector
     alpha: Matrix
+    triangles: Triangles = field(default_factory=no_triangles)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +122,9 @@ def write_proof(path: Path, rows: Sequence[RowProof]) -> None:
             for i, function in enumerate(proof.leaves.functions):
                 tensors[f"{key}.u{i}"] = function.u
                 tensors[f"{key}.alpha{i}"] = function.alpha
+                tensors[f"{key}.triangles{i}"] = function.triangles.columns
+                tensors[f"{key}.apex{i}"] = function.triangles.apex
+                tensors[f"{key}.weight{i}"] = function.triangles.weight
             tensors[f"{key}.branch"] = proof.leaves.branch
             tensors[f"{key}.function"] = proof.leaves.function
             tensors[f"{key}.point"] = proof.leaves.point
@@ -153,6 +161,11 @@ def _row(head: Mapping[str, object], tensors: Mapping[str, NDArray[np.generic]])
             ConvexFunction(
                 tensors[f"{key}.u{i}"].astype(np.float64),
                 tensors[f"{key}.alpha{i}"].astype(np.float64),
+                Triangles(
+                    tensors[f"{key}.triangles{i}"].astype(np.int32),
+                    tensors[f"{key}.apex{i}"].astype(np.int16),
+                    tensors[f"{key}.weight{i}"].astype(np.float64),
+                ),
             )
             for i in range(int(str(head["functions"])))
         )

@@ -38,7 +38,7 @@ class _Bound:
 def _bound(problem: RowProblem, function: ConvexFunction, limits: Limits) -> _Bound:
     groups = problem.groups
     repaired = convexify.repair(problem.quad, groups, function)
-    matrix, linear = convexify.quadratic(problem.quad, groups, repaired)
+    matrix, linear, _ = convexify.quadratic(problem.quad, groups, repaired)
     point = hull.minimise(matrix, linear, groups, limits.deadline)
     if (
         point.gap > INTERIOR_POINT_GAP

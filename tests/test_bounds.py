@@ -118,7 +118,7 @@ def test_convex_function_equals_the_loss_on_legal_masks(row, seed):
     function = ConvexFunction(rng.normal(size=groups.n), rng.normal(size=(groups.count, groups.n)))
     repaired = convexify.repair(problem.quad, groups, function)
     for used in (function, repaired):
-        matrix, linear = convexify.quadratic(problem.quad, groups, used)
+        matrix, linear, _ = convexify.quadratic(problem.quad, groups, used)
         z = groups.oracle(rng.normal(size=groups.n)).astype(float)
         assert z @ matrix @ z + linear @ z == pytest.approx(z @ problem.quad @ z, abs=1e-11)
     assert np.linalg.eigvalsh(matrix)[0] >= 0.0 or not problem.quad.any()
@@ -196,7 +196,7 @@ def test_multipliers_have_the_signs_of_the_lagrangian():
     problem = row_problem(I2_WEIGHT, I2_GRAM, "keep=2")
     for solver in conic.TIME_OPTION:
         dual = conic.sdp_dual(problem.quad, problem.groups, solver, Deadline(30.0), Journal())
-        matrix, _ = convexify.quadratic(problem.quad, problem.groups, dual.function)
+        matrix, _, _ = convexify.quadratic(problem.quad, problem.groups, dual.function)
         assert np.linalg.eigvalsh(matrix)[0] > -1e-3
 
 

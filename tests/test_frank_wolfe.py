@@ -107,7 +107,7 @@ def test_node_bounds_hold_for_every_mask_of_the_node():
     problem = one_row(3, 10, "50%")
     groups, quad = problem.groups, problem.quad
     function = convexify.repair(quad, groups, solve_sdp(quad, groups, Deadline(60)).function)
-    matrix, linear = convexify.quadratic(quad, groups, function)
+    matrix, linear, _ = convexify.quadratic(quad, groups, function)
     masks = np.concatenate(list(groups.enumerate_pruned()))
     losses = np.einsum("ij,jk,ik->i", masks, quad, masks.astype(float))
     for _ in range(60):

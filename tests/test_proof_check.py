@@ -56,7 +56,7 @@ def random_functions(problem, rng, count=2):
 
 def near_minimiser(problem, function, rng):
     """A point whose bound is mostly positive; random ones bound nothing."""
-    matrix, linear = convexify.quadratic(problem.quad, problem.groups, function)
+    matrix, linear, _ = convexify.quadratic(problem.quad, problem.groups, function)
     best = hull.minimise(matrix, linear, problem.groups, Deadline(9.0), iterations=50).x
     return np.clip(best + 0.02 * rng.normal(size=len(best)), 0.0, 1.0)
 
@@ -202,7 +202,7 @@ def good_proof(seed=2, n=8, pattern="50%"):
     """A problem, a three-leaf proof with its largest supportable bound, and the optimum."""
     problem = make_problem(seed, n, pattern)
     (function,) = random_functions(problem, np.random.default_rng(seed), 1)
-    matrix, linear = convexify.quadratic(problem.quad, problem.groups, function)
+    matrix, linear, _ = convexify.quadratic(problem.quad, problem.groups, function)
     x = hull.minimise(matrix, linear, problem.groups, Deadline(9.0)).x
     leaves = Leaves(
         (function,),
@@ -253,7 +253,7 @@ def test_altered_numbers_are_rejected_or_the_bound_still_follows(data):
 def test_a_function_that_is_not_convex_is_rejected(raise_by):
     problem, proof, _ = good_proof()
     function = proof.leaves.functions[0]
-    matrix, _ = convexify.quadratic(problem.quad, problem.groups, function)
+    matrix, _, _ = convexify.quadratic(problem.quad, problem.groups, function)
     least = np.linalg.eigvalsh(matrix)[0]
     bent = ConvexFunction(function.u + least + raise_by, function.alpha)
     rejected(problem, mutate_leaves(proof, functions=(bent,)), "not positive semidefinite")
@@ -262,7 +262,7 @@ def test_a_function_that_is_not_convex_is_rejected(raise_by):
 def test_a_nearly_semidefinite_function_is_lowered_not_trusted():
     problem, proof, optimum = good_proof()
     function = proof.leaves.functions[0]
-    matrix, _ = convexify.quadratic(problem.quad, problem.groups, function)
+    matrix, _, _ = convexify.quadratic(problem.quad, problem.groups, function)
     least = np.linalg.eigvalsh(matrix)[0]
     edge = ConvexFunction(function.u + least + 1e-15, function.alpha)
     checked = check_row(problem, replace(mutate_leaves(proof, functions=(edge,)), bound=0.0))

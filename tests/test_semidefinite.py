@@ -18,7 +18,7 @@ from tests.tiny import brute_force, random_layer, row_problem
 
 def _root_bound(problem, function):
     repaired = convexify.repair(problem.quad, problem.groups, function)
-    matrix, linear = convexify.quadratic(problem.quad, problem.groups, repaired)
+    matrix, linear, _ = convexify.quadratic(problem.quad, problem.groups, repaired)
     return hull.minimise(matrix, linear, problem.groups, Deadline(60)).bound
 
 
@@ -42,7 +42,7 @@ def test_the_function_equals_the_loss_on_legal_masks_and_is_convex():
     problem = Problem.of(random_layer(8, 8), parse_pattern("2:4")).row(0)
     function = solve_sdp(problem.quad, problem.groups, Deadline(60)).function
     repaired = convexify.repair(problem.quad, problem.groups, function)
-    matrix, linear = convexify.quadratic(problem.quad, problem.groups, repaired)
+    matrix, linear, _ = convexify.quadratic(problem.quad, problem.groups, repaired)
     assert np.linalg.eigvalsh(matrix)[0] >= 0
     for pruned in problem.groups.enumerate_pruned():
         z = pruned.astype(float)

@@ -129,7 +129,7 @@ def stated_bound(quad: Matrix, groups: BudgetGroups, function: ConvexFunction, x
     x is rounded to float32 first, as in the proof. The rounding margin is taken off, and a negative
     bound becomes 0, which holds of every loss.
     """
-    matrix, linear = convexify.quadratic(quad, groups, function)
+    matrix, linear, constant = convexify.quadratic(quad, groups, function)
     stored = np.clip(x, 0.0, 1.0).astype(np.float32).astype(np.float64)
-    bound = linearise(matrix, linear, groups, stored).bound
+    bound = linearise(matrix, linear, groups, stored).bound + constant
     return max(0.0, bound - convexify.rounding_margin(quad, groups, function))

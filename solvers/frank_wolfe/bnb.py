@@ -109,7 +109,7 @@ class FwBnb:
         with limits.journal.phase("build"):
             relaxation = solve_sdp(quad, groups, limits.deadline)
             function = convexify.repair(quad, groups, relaxation.function)
-            matrix, linear = convexify.quadratic(quad, groups, function)
+            matrix, linear, _ = convexify.quadratic(quad, groups, function)
             best = groups.prune_lowest(-relaxation.point)
             candidates = [best] if start is None else [best, start]
         tree_search = _Search(problem, limits, function, matrix, linear)
