@@ -8,8 +8,8 @@ budget k_g), on every legal binary z the scaled loss z^T Q z equals
     F(z) = z^T P z + q^T z,   P = Q - Diag(u) + sum_g (alpha_g e_g^T + e_g alpha_g^T) / 2,
                               q = u - sum_g k_g alpha_g.
 
-A function may also carry triangle inequalities with weights (`instances.triangles`), taken off F: it
-then is at most the loss on legal binaries, and has a constant term.
+A function may also carry triangle inequalities with weights (`instances.triangles`), taken off F:
+it then is at most the loss on legal binaries, and has a constant term.
 
 Leaves. The legal set is split by a binary tree, stored in preorder: `branch[t]` is the column split
 at node t (first child: kept, second child: pruned) or -1 at a leaf. A leaf names one point x, which

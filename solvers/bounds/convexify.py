@@ -11,8 +11,8 @@ g(i), so entry (i, j) of the sum is (alpha_{g(j)} i + alpha_{g(i)} j) / 2. Any u
 used once P is positive semidefinite: lowering all of u by c adds c to every eigenvalue of P and
 changes nothing on binaries, which is how unconverged multipliers become valid ones.
 
-Triangle inequalities with weights t >= 0 (`instances.triangles`) are taken off F: it is then at most
-the loss on legal binaries, with a constant term, and its minimum over the hull can be higher.
+Triangle inequalities with weights t >= 0 (`instances.triangles`) are taken off F: it is then at
+most the loss on legal binaries, with a constant term, and its minimum over the hull can be higher.
 
 Where u and alpha come from is not decided here. All values are in units of `RowProblem.quad`.
 """
@@ -37,7 +37,7 @@ def plain(groups: BudgetGroups) -> ConvexFunction:
 def quadratic(
     quad: Matrix, groups: BudgetGroups, function: ConvexFunction
 ) -> tuple[Matrix, Vector, float]:
-    """P (n, n), q (n,), constant of a function; quad: (n, n) float64. P need not be semidefinite."""
+    """P (n, n), q (n,), constant of a function; quad: (n, n). P need not be semidefinite."""
     spread = function.alpha[np.arange(groups.n) // groups.size]
     matrix = quad + 0.5 * (spread + spread.T)
     matrix[np.diag_indices(groups.n)] -= function.u
