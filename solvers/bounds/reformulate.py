@@ -1,0 +1,102 @@
+"""The convex functions that stand for the loss of a row, by how much is spent on them.
+
+Each method chooses multipliers (u, alpha) of `convexify`, strongest last:
+
+    none   u = 0: F(z) = z^T Q z
+    eig    u = lambda_min(Q) e
+    diag   u = lambda_min(S^-1 Q S^-1) diag(Q), S = diag(Q)^(1/2); a column with Q_ii = 0 has a
+           zero row in a semidefinite Q, and stays out with u_i = 0
+    sdp    u from the dual of the semidefinite relaxation (`bounds.semidefinite`)
+
+The first three cost one eigenvalue at most; they are for rows too wide for the interior-point
+method. (eig: Hammer and Rubin, RAIRO 4, 1970; sdp: Billionnet, Elloumi, Plateau, Discrete Applied
+Mathematics 157, 2009.)
+
+Every function is repaired until its P is verifiably semidefinite. No bound is proved here.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+
+from instances.errors import InputError
+from instances.groups import BudgetGroups, Matrix, Vector
+from instances.proof import ConvexFunction
+from solvers.base import Deadline
+from solvers.bounds import convexify, hull
+from solvers.bounds.semidefinite import solve_sdp
+
+METHODS = ("none", "eig", "diag", "sdp")
+
+
+@dataclass(frozen=True, eq=False)
+class Reformulation:
+    """Functions to bound with, and what is known of them.
+
+    functions: repaired, strongest at the root last. point: (n,) in [0, 1], a relaxed z of the last,
+    to round. bound: least value of the last over the hull or a lower estimate of it, in units of
+    `quad`, not rounded down; may be negative. iterations: of whatever method ended with the last.
+    converged: whether it ended by itself and not by the deadline.
+    """
+
+    functions: tuple[ConvexFunction, ...]
+    point: Vector
+    bound: float
+    iterations: int
+    converged: bool
+
+
+def reformulate(
+    quad: Matrix, groups: BudgetGroups, method: str, deadline: Deadline
+) -> Reformulation:
+    """The functions of one method; quad: (n, n) float64, mean diagonal near 1.
+
+    An expired deadline leaves `none`, and so does a row whose hull says everything (one legal mask,
+    or Q = 0). Raises InputError for an unknown method.
+    """
+    if method not in METHODS:
+        raise InputError(f"reformulation is '{method}', expected one of {', '.join(METHODS)}")
+    if deadline.expired() or groups.masks == 1 or not quad.any():
+        return _on_hull(quad, groups, np.zeros(groups.n), deadline)
+    if method == "sdp":
+        return _semidefinite(quad, groups, deadline)
+    return _on_hull(quad, groups, _diagonal(quad, method), deadline)
+
+
+def _semidefinite(quad: Matrix, groups: BudgetGroups, deadline: Deadline) -> Reformulation:
+    """The relaxation's function, or `none` when the method was stopped before it paid."""
+    solution = solve_sdp(quad, groups, deadline)
+    if not solution.converged:
+        plain = _on_hull(quad, groups, np.zeros(groups.n), deadline)
+        if plain.bound > solution.bound:
+            return plain
+    function = convexify.repair(quad, groups, solution.function)
+    return Reformulation(
+        (function,), solution.point, solution.bound, solution.iterations, solution.converged
+    )
+
+
+def _diagonal(quad: Matrix, method: str) -> Vector:
+    """The u (n,) of `none`, `eig` or `diag`; not below 0, as any u is valid after the repair."""
+    n = len(quad)
+    if method == "none":
+        return np.zeros(n)
+    scale = np.ones(n)
+    if method == "diag":
+        scale = np.sqrt(np.maximum(quad.diagonal(), 0.0))
+    used = scale > 0.0
+    inner = quad[np.ix_(used, used)] / np.outer(scale[used], scale[used])
+    least = float(scipy.linalg.eigh(inner, eigvals_only=True, subset_by_index=[0, 0])[0])
+    return max(0.0, least) * scale * scale
+
+
+def _on_hull(quad: Matrix, groups: BudgetGroups, u: Vector, deadline: Deadline) -> Reformulation:
+    """The repaired function of u, minimised over the hull."""
+    function = ConvexFunction(u, np.zeros((groups.count, groups.n)))
+    function = convexify.repair(quad, groups, function)
+    matrix, linear, constant = convexify.quadratic(quad, groups, function)
+    lowest = hull.minimise(matrix, linear, groups, deadline)
+    return Reformulation(
+        (function,), lowest.x, lowest.bound + constant, lowest.iterations, not deadline.expired()
+    )
