@@ -1,0 +1,62 @@
+"""The oracle by HiGHS: one model, whose costs and bounds change from call to call.
+
+Presolve, symmetry detection and heuristics are off: on these sets the first relaxation is integral,
+and each of them costs more than it does. For a mixed-integer model `time_limit` counts from the
+start of the run, not from the object's first. An interrupt is seen between calls only.
+"""
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+from highspy import HighsStatus
+
+from instances.groups import BudgetGroups, Vector
+from solvers import highs
+from solvers.base import Deadline, Limits
+from solvers.frank_wolfe.oracles.mixed_integer import Found, MixedIntegerOracle
+from solvers.native import NativeError
+
+OPTIONS = {
+    "presolve": "off",
+    "mip_detect_symmetry": False,
+    "mip_heuristic_effort": 0.0,
+    "mip_heuristic_run_feasibility_jump": False,
+}
+
+
+class HighsOracle(MixedIntegerOracle):
+    """Minimum over the legal masks of a node by HiGHS.
+
+    Every HiGHS object that a process uses at the same time must have the same `threads`.
+    """
+
+    name = "HiGHS"
+    tolerance = highs.FEASIBILITY
+
+    def __init__(self, groups: BudgetGroups, deadline: Deadline, threads: int = 1) -> None:
+        super().__init__(groups, deadline)
+        budgets = np.full(groups.count, float(groups.pruned))
+        rows = scipy.sparse.csr_matrix(groups.indicator())
+        free = np.zeros(groups.n), np.zeros(groups.n), np.ones(groups.n)
+        model = highs.LinearModel(*free, rows, budgets, budgets, groups.n)
+        self._highs: Any = highs.load(model, Limits(deadline, threads=threads), gap=0.0, seed=0)
+        self._columns = np.arange(groups.n, dtype=np.int32)
+        for option, value in OPTIONS.items():
+            self._accept(self._highs.setOptionValue(option, value), option)
+
+    def solve(self, cost: Vector, lower: Vector, upper: Vector, seconds: float) -> Found:
+        """As `MixedIntegerOracle.solve`."""
+        model, n = self._highs, len(cost)
+        self._accept(model.changeColsCost(n, self._columns, cost), "changeColsCost")
+        self._accept(model.changeColsBounds(n, self._columns, lower, upper), "changeColsBounds")
+        self._accept(model.setOptionValue("time_limit", seconds), "time_limit")
+        if model.run() == HighsStatus.kError:
+            raise NativeError(f"HiGHS: run failed: {model.getModelStatus().name}")
+        outcome = highs.read_back(model, n)
+        return Found(outcome.stop, outcome.vector, outcome.bound)
+
+    @staticmethod
+    def _accept(status: HighsStatus, what: str) -> None:
+        if status != HighsStatus.kOk:
+            raise NativeError(f"HiGHS: {what} returned {status.name}")
