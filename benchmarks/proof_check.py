@@ -3,7 +3,9 @@
 The legal set is split into leaves by a binary tree in preorder (`instances.proof`); each leaf has
 a lower bound b(x) on its losses, and the least over the leaves bounds the row:
 
-    bound = min over leaves of  -x^T P x + min over legal v in the leaf of (2 P x + q) . v.
+    bound = min over leaves of  c - x^T P x + min over legal v in the leaf of (2 P x + q) . v,
+
+where z^T P z + q^T z + c is a convex function that is at most the loss on the legal binaries z.
 
 This file holds what is combinatorial: that the proof belongs to the problem and is well formed,
 that its leaves partition the legal set (the tree is walked, each split on a column not yet split),
@@ -37,6 +39,7 @@ from instances.errors import InputError, ProofError
 from instances.groups import Mask, Matrix, Vector
 from instances.problem import RowProblem
 from instances.proof import Leaves, ProofKind, RowProof
+from instances.triangles import CONSTANT, Triangles
 
 ENUMERATED = 5_000_000
 """Most legal masks that an enumeration proof may ask the checker to list."""
@@ -138,8 +141,9 @@ def _least_leaf(problem: RowProblem, quad: Matrix, leaves: Leaves) -> tuple[floa
         for number, function in functions.items():
             chosen = numbers == number
             if chosen.any():
-                x = leaves.points[point[chosen]].astype(np.float64)
-                values = leaf_bounds(problem.groups, function, x, states[chosen])
+                distinct, of_leaf = np.unique(point[chosen], return_inverse=True)
+                x = leaves.points[distinct].astype(np.float64)
+                values = leaf_bounds(problem.groups, function, x, of_leaf, states[chosen])
                 least = min(least, float(values.min()))
         if not bounded.all():
             values = _single_losses(problem, quad, states[~bounded])
@@ -198,6 +202,28 @@ def _validate(problem: RowProblem, leaves: Leaves) -> None:
                     f"row {problem.row}: function {number} has multipliers that are not float64 "
                     f"of size at most {LARGEST_MULTIPLIER:g}"
                 )
+        reason = _wrong_triangles(n, used.triangles)
+        if reason:
+            raise ProofError(f"row {problem.row}: function {number} has {reason}")
+
+
+def _wrong_triangles(n: int, triangles: Triangles) -> str:
+    """What is wrong with the triangles of a function of n columns, or nothing."""
+    columns, apex, weight = triangles.columns, triangles.apex, triangles.weight
+    typed = (columns, np.int32), (apex, np.int16), (weight, np.float64)
+    if any(values.dtype != dtype for values, dtype in typed):
+        return f"triangles of types {columns.dtype}, {apex.dtype}, {weight.dtype}"
+    if weight.ndim != 1 or apex.shape != weight.shape or columns.shape != (len(weight), 3):
+        return f"triangles of shapes {columns.shape}, {apex.shape}, {weight.shape}"
+    if not bool(((columns[:, 0] >= CONSTANT) & (columns[:, 2] < n)).all()):
+        return f"a triangle with a column that is not in {CONSTANT} to {n - 1}"
+    if not bool((columns[:, :2] < columns[:, 1:]).all()):
+        return "a triangle whose columns do not increase"
+    if not bool(((apex >= -1) & (apex <= 2)).all()):
+        return "a triangle with an apex that is not in -1 to 2"
+    if not bool(((weight >= 0.0) & (weight <= LARGEST_MULTIPLIER)).all()):
+        return f"a triangle whose weight is not in 0 to {LARGEST_MULTIPLIER:g}"
+    return ""
 
 
 def _walk(problem: RowProblem, branch: NDArray[np.integer]) -> Iterator[States]:

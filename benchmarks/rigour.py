@@ -1,13 +1,20 @@
 """Lower bounds in float64 that hold for the real numbers behind them: what `proof_check` rests on.
 
 Units: Q = diag(w) G diag(w) / 2^exponent as in `RowProblem`; bounds are multiplied back at the end.
-For multipliers u and alpha (see `instances.proof`) the loss is z^T P z + q^T z on legal binaries,
+For multipliers u, alpha and triangle weights t >= 0 (see `instances.proof`) let
 
-    P = Q - Diag(u) + sum_g (alpha_g e_g^T + e_g alpha_g^T) / 2,     q = u - sum_g k_g alpha_g,
+    F(z) = z^T P z + q^T z + c = z^T Q z + (terms that are 0 on legal binaries)
+                                 - sum over triangles of t (z^T A z + b^T z + d),
 
-and, if P is positive semidefinite, then for every x and every leaf (columns forced kept or pruned)
+where each triangle's last factor is 0 or 1 on binaries (`instances.triangles`), A has +-1/2 at both
+places of each of its pairs of columns, b has +-1 and d is 0 or 1. So F is at most the loss there:
 
-    b(x) = -x^T P x + min over legal v in the leaf of (2 P x + q) . v   <=   every loss in the leaf.
+    P = Q - Diag(u) + sum_g (alpha_g e_g^T + e_g alpha_g^T) / 2 - sum t A,
+    q = u - sum_g k_g alpha_g - sum t b,     c = - sum t d,
+
+and, if P is positive semidefinite, no loss in a leaf (columns forced kept or pruned) is less than
+
+    b(x) = c - x^T P x + min over legal v in the leaf of (2 P x + q) . v,     for every x.
 
 All is evaluated in float64 with unit roundoff r = 2^-53; gamma_m = m r / (1 - m r) bounds the
 relative rounding of m operations in any order (Higham, Accuracy and Stability of Numerical
@@ -15,29 +22,32 @@ Algorithms, section 3.1). Four allowances make it rigorous; each is taken 1 % la
 for the rounding of the allowance itself, and TINY covers underflow.
 
 Entries. Q is formed from the mantissas of w and G, two roundings an entry; the multiplier terms
-    and u add at most four. With T the matrix of sums of the absolute terms of each entry, the
-    stored P differs from the exact one by at most E_ij = gamma_8 T_ij, so by gamma_8 ||T||_inf in
-    the spectral norm.
+    and u add at most four, and the triangles at most m, the most that have one column in common: no
+    more than that meet in one entry of P, and two sums of no more than that in one entry of q. The
+    halves are exact. With T the matrix of sums of the absolute terms of each entry, the stored P
+    differs from the exact one by at most E_ij = gamma_{m+8} T_ij, so by gamma_{m+8} ||T||_inf in
+    the spectral norm. The sum in c is rounded once (`fsum`).
 Positive semidefinite (Rump, Verification of positive definiteness, BIT 46, 2006). If a
     floating-point Cholesky factorisation of A ends, then R^T R = A + D with
     |D| <= gamma |R|^T |R| and gamma = gamma_{n+1} (Higham, theorem 10.3). The columns r_i of R meet
     |r_i|^2 <= a_ii / (1 - gamma), so |D_ij| <= gamma / (1 - gamma) sqrt(a_ii a_jj), and the
     spectral norm of D is at most gamma / (1 - gamma) trace(A). So if A = stored P minus s I
-    factorises, the exact P is semidefinite, for s = gamma_8 ||T||_inf + gamma / (1 - gamma) trace
-    + 2 r max diagonal (the last for rounding the shifted diagonal). gamma_{2n+8} is used, twice
-    what is needed, so that blocked code which multiplies by reciprocals is covered as well.
+    factorises, the exact P is semidefinite, for s = gamma_{m+8} ||T||_inf + gamma / (1 - gamma)
+    trace + 2 r max diagonal (the last for rounding the shifted diagonal). gamma_{2n+8} is used,
+    twice what is needed, so that blocked code which multiplies by reciprocals is covered as well.
 Lowering u. The best P is singular and cannot pass. Replacing u by u - delta, again stored numbers,
     adds delta I to P and leaves the loss on binaries alone: the smallest delta of LADDER times s
     that passes is used, and no further allowance is due for it.
-Evaluation. P x, x^T P x, q and their sums over v take fewer than 4 n + groups + 32 roundings on
-    any path from data to result; with t = T |x| and a = |u| + sum_g k_g |alpha_g| the error of
-    b(x) is at most gamma_{4n+groups+32} (|x|^T t + sum_i (2 t_i + a_i)). A loss z^T Q z takes
-    fewer than 2 n + 8, of terms that sum to z^T |Q| z in absolute value.
+Evaluation. P x, x^T P x, q, c and their sums over v take fewer than 4 n + groups + m + 32
+    roundings on any path from data to result. With t = T |x| and a the sums of the absolute terms
+    of q, the error of b(x) is at most that gamma times |x|^T t + sum_i (2 t_i + a_i) + |c|. No
+    product with T is due for it: |x|^T t <= max|x| sum_i t_i, and sum_i t_i = (T e) . |x|. A loss
+    z^T Q z takes fewer than 2 n + 8, of terms that sum to z^T |Q| z in absolute value.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import ldexp, nextafter
+from math import fsum, ldexp, nextafter
 from operator import mul
 
 import numpy as np
@@ -48,6 +58,7 @@ from instances.errors import ProofError
 from instances.groups import BudgetGroups, Mask, Matrix, Vector
 from instances.problem import RowProblem
 from instances.proof import ConvexFunction
+from instances.triangles import CONSTANT, Triangles
 
 LADDER = (0.0, 2.0, 8.0, 32.0, 128.0)
 """How far u may be lowered, in units of the rounding s that the semidefinite check covers."""
@@ -58,6 +69,12 @@ TINY = 2.0**-900
 FREE, KEPT, PRUNED = 0, 1, 2
 """States of a column in a leaf."""
 
+PAIR_SIGNS = np.array([[-1, -1, 1], [-1, 1, -1], [1, -1, -1], [1, 1, 1]])
+"""Signs of z_a z_b, z_a z_c, z_b z_c in a triangle's term; a row for apex 0, 1, 2 and -1."""
+
+SINGLE_SIGNS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, -1, -1]])
+"""Signs of z_a, z_b, z_c in a triangle's term; rows as above."""
+
 States = NDArray[np.int8]
 
 
@@ -65,13 +82,16 @@ States = NDArray[np.int8]
 class Verified:
     """A function whose exact P is semidefinite.
 
-    matrix, linear: P (n, n) and q (n,) as stored. size: the matrix T; linear_size: the vector a.
+    matrix, linear, constant: P (n, n), q (n,), c as stored. size: T e, (n,). rest: sum of a, and
+    |c|. meeting: m.
     """
 
     matrix: Matrix
     linear: Vector
-    size: Matrix
-    linear_size: Vector
+    constant: float
+    size: Vector
+    rest: float
+    meeting: int
 
 
 def gamma(operations: int) -> float:
@@ -130,9 +150,10 @@ def losses(quad: Matrix, pruned: Mask) -> Vector:
 
 def verified(problem: RowProblem, quad: Matrix, function: ConvexFunction, number: int) -> Verified:
     """The function with u lowered until its exact P is verified. Raises ProofError."""
-    unit = _shift(_build(problem.groups, quad, function.u, function.alpha))
+    unit = _shift(_build(problem.groups, quad, function))
     for step in LADDER:
-        built = _build(problem.groups, quad, function.u - step * unit, function.alpha)
+        lowered = replace(function, u=function.u - step * unit)
+        built = _build(problem.groups, quad, lowered)
         shifted = built.matrix - _shift(built) * np.eye(problem.n)
         try:
             scipy.linalg.cholesky(shifted, lower=True, overwrite_a=True, check_finite=True)
@@ -144,20 +165,54 @@ def verified(problem: RowProblem, quad: Matrix, function: ConvexFunction, number
     )
 
 
-def _build(groups: BudgetGroups, quad: Matrix, u: Vector, alpha: Matrix) -> Verified:
+def _build(groups: BudgetGroups, quad: Matrix, function: ConvexFunction) -> Verified:
+    u, alpha = function.u, function.alpha
     of_column = np.arange(groups.n) // groups.size
     spread, spread_size = alpha[of_column], np.abs(alpha)[of_column]
     matrix = quad + 0.5 * (spread + spread.T) - np.diag(u)
     size = np.abs(quad) + 0.5 * (spread_size + spread_size.T) + np.diag(np.abs(u))
     linear = u - groups.pruned * alpha.sum(axis=0)
-    return Verified(matrix, linear, size, np.abs(u) + groups.pruned * np.abs(alpha).sum(axis=0))
+    linear_size = np.abs(u) + groups.pruned * np.abs(alpha).sum(axis=0)
+
+    triangles = function.triangles
+    signs = triangles.weight[:, None] * PAIR_SIGNS[triangles.apex]
+    single = triangles.weight[:, None] * SINGLE_SIGNS[triangles.apex]
+    pairs, pairs_size = (_pair_sums(groups.n, triangles, v) for v in (signs, np.abs(signs)))
+    matrix -= 0.5 * pairs[1:, 1:]
+    size += 0.5 * pairs_size[1:, 1:]
+    linear -= pairs[0, 1:] + _column_sums(groups.n, triangles, single)
+    linear_size += pairs_size[0, 1:] + _column_sums(groups.n, triangles, np.abs(single))
+    of_constant = triangles.columns[:, 0] == CONSTANT
+    constant = -fsum(triangles.weight[triangles.apex == np.where(of_constant, 0, -1)])
+    meeting = _column_sums(groups.n, triangles, np.ones_like(single)).max()
+    rest = float(linear_size.sum()) - constant
+    return Verified(matrix, linear, constant, size.sum(axis=1), rest, int(meeting))
+
+
+def _pair_sums(n: int, triangles: Triangles, values: Matrix) -> Matrix:
+    """Sums of values (t, 3) over what falls on each pair of columns, symmetric (n + 1, n + 1).
+
+    Row and column 0 stand for the constant z_0 = 1: a product with it is linear.
+    """
+    columns = triangles.columns.astype(np.intp) + 1
+    cells = columns[:, [0, 0, 1]] * (n + 1) + columns[:, [1, 2, 2]]
+    flat = np.bincount(cells.ravel(), values.ravel(), minlength=(n + 1) ** 2)
+    upper = flat.reshape(n + 1, n + 1)  # columns increase along a row: nothing lies elsewhere
+    return np.asarray(upper + upper.T, dtype=np.float64)
+
+
+def _column_sums(n: int, triangles: Triangles, values: Matrix) -> Vector:
+    """Sums of values (t, 3) over what falls on each column, (n,); the constant's are left out."""
+    columns = triangles.columns.astype(np.intp) + 1
+    sums = np.bincount(columns.ravel(), values.ravel(), minlength=n + 1)
+    return np.asarray(sums[1:], dtype=np.float64)
 
 
 def _shift(function: Verified) -> float:
     """The s of the module's docstring."""
     diagonal = np.maximum(function.matrix.diagonal(), 0.0)
     relative = gamma(2 * len(diagonal) + 8)
-    entries = gamma(8) * float(function.size.sum(axis=1).max())
+    entries = gamma(function.meeting + 8) * float(function.size.max())
     factor = relative / (1.0 - relative) * float(diagonal.sum())
     tiny = len(diagonal) * (len(diagonal) + float(diagonal.max())) * TINY
     return 1.01 * (entries + factor + 2.0**-52 * float(diagonal.max())) + tiny
@@ -170,14 +225,22 @@ def still_open(groups: BudgetGroups, states: States) -> tuple[NDArray[np.intp], 
     return groups.pruned - (grouped == PRUNED).sum(axis=2), free
 
 
-def leaf_bounds(groups: BudgetGroups, function: Verified, x: Matrix, states: States) -> Vector:
-    """b(x) less its allowance for leaves with points x (leaves, n); +inf where no mask is left."""
-    product = x @ function.matrix
-    gradient = 2.0 * product + function.linear
-    weighted = np.abs(x) @ function.size
-    size = np.einsum("ij,ij->i", np.abs(x), weighted)
-    size += (2.0 * weighted + function.linear_size).sum(axis=1)
-    allowance = gamma(4 * groups.n + groups.count + 32) * size + TINY
+def leaf_bounds(
+    groups: BudgetGroups,
+    function: Verified,
+    x: Matrix,
+    point: NDArray[np.integer],
+    states: States,
+) -> Vector:
+    """b(x) less its allowance for each leaf; +inf where no mask is left.
+
+    x: (any number, n) points; point: (leaves,), the row of x that a leaf uses; states: (leaves, n).
+    """
+    product, width = x @ function.matrix, np.abs(x)
+    size = (2.0 + width.max(axis=1)) * (width @ function.size) + function.rest
+    allowance = gamma(4 * groups.n + groups.count + function.meeting + 32) * size + TINY
+    base = function.constant - np.einsum("ij,ij->i", x, product) - allowance
+    gradient = (2.0 * product + function.linear)[point]
 
     left, free = still_open(groups, states)
     shape = (len(states), groups.count, groups.size)
@@ -185,7 +248,7 @@ def leaf_bounds(groups: BudgetGroups, function: Verified, x: Matrix, states: Sta
     keys.sort(axis=2)
     taken = np.where(np.arange(groups.size) < left[:, :, None], keys, 0.0).sum(axis=(1, 2))
     forced = np.where(states == PRUNED, gradient, 0.0).sum(axis=1)
-    bounds = forced + taken - np.einsum("ij,ij->i", x, product) - allowance
+    bounds = forced + taken + base[point]
     if np.isnan(bounds).any():
         raise ProofError("a leaf's bound is not a number")
     empty = ((left < 0) | (left > free)).any(axis=1)

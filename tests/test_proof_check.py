@@ -13,8 +13,6 @@ from benchmarks import proof_check
 from benchmarks.proof_check import check_row
 from benchmarks.rigour import exact_loss, leaf_bounds, losses, scaled_quad, verified
 from instances.errors import ProofError
-from instances.patterns import parse_pattern
-from instances.problem import Problem
 from instances.proof import (
     ConvexFunction,
     Leaves,
@@ -25,114 +23,25 @@ from instances.proof import (
     write_proof,
 )
 from solvers.base import Deadline, Limits, solve_row
-from solvers.bounds import convexify, hull
+from solvers.bounds import convexify
 from solvers.registry import build
-from tests.tiny import brute_force, random_layer, row_problem
-
-FREE, KEPT, PRUNED = 0, 1, 2
-
-
-def make_problem(seed, n=8, pattern="50%", tokens=None):
-    return Problem.of(random_layer(seed, n, tokens=tokens), parse_pattern(pattern)).row(0)
-
-
-def optimum_of(problem):
-    groups = problem.groups
-    return brute_force(problem.weight, problem.layer.gram, groups.size, groups.pruned)[0]
-
-
-def row_proof(problem, leaves, bound=0.0, mask=None):
-    return RowProof(problem.row, problem.digest, bound, mask, ProofKind.LEAVES, leaves)
-
-
-def random_functions(problem, rng, count=2):
-    groups = problem.groups
-    for size in (0.0, 0.01, 0.05)[:count]:
-        wild = ConvexFunction(
-            size * rng.normal(size=groups.n), size * rng.normal(size=(groups.count, groups.n))
-        )
-        yield convexify.repair(problem.quad, groups, wild)
-
-
-def near_minimiser(problem, function, rng):
-    """A point whose bound is mostly positive; random ones bound nothing."""
-    matrix, linear, _ = convexify.quadratic(problem.quad, problem.groups, function)
-    best = hull.minimise(matrix, linear, problem.groups, Deadline(9.0), iterations=50).x
-    return np.clip(best + 0.02 * rng.normal(size=len(best)), 0.0, 1.0)
-
-
-def own_points(function):
-    """Each leaf with a function has the next point to itself."""
-    bounded = np.asarray(function) >= 0
-    return np.where(bounded, np.cumsum(bounded) - 1, -1).astype(np.int32)
-
-
-def random_tree(problem, rng, depth=4):
-    """Leaves of a random tree; leaves with one mask left get no function half of the time."""
-    groups = problem.groups
-    functions = tuple(random_functions(problem, rng, 3))
-    branch, function, points = [], [], []
-
-    def grow(state, level):
-        free = np.flatnonzero(state == FREE)
-        if level and len(free) and rng.random() < 0.85:
-            column = int(rng.choice(free))
-            branch.append(column)
-            for side in (KEPT, PRUNED):
-                child = state.copy()
-                child[column] = side
-                grow(child, level - 1)
-            return
-        branch.append(-1)
-        if masks_left(groups, state) <= 1 and rng.random() < 0.5:
-            function.append(-1)
-            return
-        function.append(int(rng.integers(len(functions))))
-        points.append(near_minimiser(problem, functions[function[-1]], rng))
-
-    grow(np.zeros(groups.n, dtype=int), depth)
-    return Leaves(
-        functions,
-        np.array(branch, dtype=np.int32),
-        np.array(function, dtype=np.int16),
-        own_points(function),
-        np.array(points, dtype=np.float32).reshape(-1, groups.n),
-    )
-
-
-def masks_left(groups, state):
-    sets = np.concatenate(list(groups.enumerate_pruned()))
-    fits = (sets | (state != PRUNED)) & (~sets | (state != KEPT))
-    return int(fits.all(axis=1).sum())
-
-
-def exact_root_bound(problem, function, point):
-    """b(x) of the root in exact arithmetic, from weights, Gram and multipliers as stored."""
-    n, groups = problem.n, problem.groups
-    scale = Fraction(2) ** -problem.exponent
-    w = [Fraction(v) for v in problem.weight.tolist()]
-    gram = [[Fraction(v) for v in line] for line in problem.layer.gram.tolist()]
-    u = [Fraction(v) for v in function.u.tolist()]
-    alpha = [[Fraction(v) for v in line] for line in function.alpha.tolist()]
-    x = [Fraction(float(v)) for v in point]
-    of = [j // groups.size for j in range(n)]
-    matrix = [
-        [
-            w[i] * w[j] * gram[i][j] * scale
-            + (alpha[of[j]][i] + alpha[of[i]][j]) / 2
-            - (u[i] if i == j else 0)
-            for j in range(n)
-        ]
-        for i in range(n)
-    ]
-    px = [sum(matrix[i][j] * x[j] for j in range(n)) for i in range(n)]
-    q = [u[i] - groups.pruned * sum(line[i] for line in alpha) for i in range(n)]
-    slope = [2 * px[i] + q[i] for i in range(n)]
-    lowest = sum(
-        sum(sorted(slope[g * groups.size : (g + 1) * groups.size])[: groups.pruned])
-        for g in range(groups.count)
-    )
-    return lowest - sum(x[i] * px[i] for i in range(n))
+from tests.proofs import (
+    FREE,
+    KEPT,
+    PRUNED,
+    exact_root_bound,
+    good_proof,
+    make_problem,
+    mutate_leaves,
+    near_minimiser,
+    optimum_of,
+    own_points,
+    random_functions,
+    random_tree,
+    rejected,
+    row_proof,
+)
+from tests.tiny import brute_force, row_problem
 
 
 @pytest.mark.parametrize(
@@ -154,7 +63,8 @@ def test_root_bound_lies_just_below_exact_arithmetic(n, pattern, seed):
         quad = scaled_quad(problem)
         used = verified(problem, quad, function, 0)
         x = rng.random((20, n)).astype(np.float32)
-        bounds = leaf_bounds(problem.groups, used, x.astype(np.float64), np.zeros((20, n), np.int8))
+        root = np.zeros((20, n), np.int8)
+        bounds = leaf_bounds(problem.groups, used, x.astype(np.float64), np.arange(20), root)
         for point, bound in zip(x, bounds.tolist(), strict=True):
             exact = exact_root_bound(problem, function, point)
             assert Fraction(bound) <= exact
@@ -164,7 +74,8 @@ def test_root_bound_lies_just_below_exact_arithmetic(n, pattern, seed):
 @given(seed=st.integers(0, 10**6), shape=st.sampled_from([(7, "keep=4"), (8, "2:4"), (6, "1:3")]))
 def test_trees_are_accepted_and_stay_below_brute_force(seed, shape):
     problem = make_problem(seed % 50, *shape)
-    leaves = random_tree(problem, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    leaves = random_tree(problem, rng, tuple(random_functions(problem, rng, 3)))
     checked = check_row(problem, row_proof(problem, leaves))
     assert checked.leaves == len(leaves.function)
     assert 0.0 <= checked.bound <= optimum_of(problem) * (1 + 1e-14)
@@ -196,32 +107,6 @@ def test_a_full_tree_of_single_masks_proves_the_optimum():
     optimum = optimum_of(problem)
     assert checked.leaves == 64
     assert optimum * (1 - 1e-12) < checked.bound <= optimum * (1 + 1e-15)
-
-
-def good_proof(seed=2, n=8, pattern="50%"):
-    """A problem, a three-leaf proof with its largest supportable bound, and the optimum."""
-    problem = make_problem(seed, n, pattern)
-    (function,) = random_functions(problem, np.random.default_rng(seed), 1)
-    matrix, linear, _ = convexify.quadratic(problem.quad, problem.groups, function)
-    x = hull.minimise(matrix, linear, problem.groups, Deadline(9.0)).x
-    leaves = Leaves(
-        (function,),
-        np.array([0, -1, 3, -1, -1], dtype=np.int32),
-        np.zeros(3, dtype=np.int16),
-        own_points(np.zeros(3)),
-        np.repeat(x[None, :], 3, axis=0).astype(np.float32),
-    )
-    proof = row_proof(problem, leaves)
-    return problem, replace(proof, bound=check_row(problem, proof).bound), optimum_of(problem)
-
-
-def mutate_leaves(proof, **changes):
-    return replace(proof, leaves=replace(proof.leaves, **changes))
-
-
-def rejected(problem, proof, reason):
-    with pytest.raises(ProofError, match=reason):
-        check_row(problem, proof)
 
 
 def test_a_raised_bound_is_rejected():
@@ -464,7 +349,8 @@ def test_files_round_trip_and_damage_is_noticed(tmp_path):
 
 def test_thousands_of_leaves_across_blocks_are_matched_to_their_points(monkeypatch):
     problem = make_problem(1, 12, "50%")
-    leaves = random_tree(problem, np.random.default_rng(5), depth=7)
+    rng = np.random.default_rng(5)
+    leaves = random_tree(problem, rng, tuple(random_functions(problem, rng, 3)), depth=7)
     whole = check_row(problem, row_proof(problem, leaves)).bound
     monkeypatch.setattr(proof_check, "BLOCK", 5)
     assert len(leaves.function) > 25
@@ -479,7 +365,7 @@ def test_leaf_bounds_use_the_oracle_with_forced_columns(n, pattern):
     used = verified(problem, quad, tuple(random_functions(problem, rng))[1], 0)
     states = rng.choice([FREE, KEPT, PRUNED], size=(200, n), p=[0.6, 0.2, 0.2]).astype(np.int8)
     x = rng.random((200, n))
-    bounds = leaf_bounds(groups, used, x, states)
+    bounds = leaf_bounds(groups, used, x, np.arange(200), states)
     assert np.isinf(bounds).any()
     assert np.isfinite(bounds).sum() > 20
     for bound, point, state in zip(bounds, x, states, strict=True):
