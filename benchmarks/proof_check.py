@@ -47,7 +47,7 @@ ENUMERATED = 5_000_000
 LARGEST_MULTIPLIER = 1e30
 """Multipliers and points beyond this are refused: products of them could overflow."""
 
-BLOCK = 4096
+BLOCK = 1024
 """Leaves evaluated at once."""
 
 
@@ -183,7 +183,9 @@ def _validate(problem: RowProblem, leaves: Leaves) -> None:
             "a leaf names a point that is not there",
         ),
         (
-            points.dtype.kind != "f" or not bool((np.abs(points) <= LARGEST_MULTIPLIER).all()),
+            points.dtype.kind != "f"
+            or not points.min(initial=0.0) >= -LARGEST_MULTIPLIER
+            or not points.max(initial=0.0) <= LARGEST_MULTIPLIER,
             "a point is not finite",
         ),
     )
@@ -229,38 +231,69 @@ def _wrong_triangles(n: int, triangles: Triangles) -> str:
 def _walk(problem: RowProblem, branch: NDArray[np.integer]) -> Iterator[States]:
     """Leaves in preorder as blocks (<= BLOCK, n) of states. Raises ProofError when malformed.
 
-    A leaf ends a path; the walk then returns to the deepest column whose kept side it has just
-    left and enters its pruned side. The tree is complete when no such column is left, which must
-    happen at the last node and not before.
+    A split changes its column's state at three places of the list of leaves: at the first leaf of
+    its kept side, at the first of its pruned side, and past its last; states are running sums.
     """
-    state = np.zeros(problem.n, dtype=np.int8)
-    path: list[int] = []
-    block: list[States] = []
-    complete = False
-    for node, column in enumerate(branch.tolist()):
-        if complete:
-            raise ProofError(f"row {problem.row}: node {node} lies outside the tree")
-        if column == -1:
-            block.append(state.copy())
-            while path and state[path[-1]] == PRUNED:
-                state[path.pop()] = FREE
-            complete = not path
-            if path:
-                state[path[-1]] = PRUNED
-        elif not 0 <= column < problem.n:
-            raise ProofError(f"row {problem.row}: node {node} splits column {column}")
-        elif state[column] != FREE:
-            raise ProofError(f"row {problem.row}: node {node} splits column {column} again")
-        else:
-            state[column] = KEPT
-            path.append(column)
-        if len(block) == BLOCK:
-            yield np.array(block)
-            block = []
-    if not complete:
+    nodes, (first, middle, last) = _splits(problem, branch)
+    place = np.concatenate([first, middle, last])
+    order = np.argsort(place, kind="stable")
+    place, column = place[order], np.tile(branch[nodes], 3)[order]
+    steps = np.array([KEPT - FREE, PRUNED - KEPT, FREE - PRUNED], dtype=np.int8)
+    change = np.repeat(steps, len(nodes))[order]
+    leaves, state = len(nodes) + 1, np.full(problem.n, FREE, dtype=np.int8)
+    for start in range(0, leaves, BLOCK):
+        stop = min(start + BLOCK, leaves)
+        here = slice(*np.searchsorted(place, [start, stop]).tolist())
+        states = np.zeros((stop - start, problem.n), dtype=np.int8)
+        states[0] = state
+        np.add.at(states, (place[here] - start, column[here]), change[here])
+        reach = 1
+        while reach < len(states):  # running sums over twice as many rows each time
+            states[reach:] += states[:-reach].copy()
+            reach *= 2
+        state = states[-1]
+        yield states
+
+
+def _splits(
+    problem: RowProblem, branch: NDArray[np.integer]
+) -> tuple[NDArray[np.intp], tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]]:
+    """Nodes that split, and for each the numbers (first, middle, last) of leaves.
+
+    Its kept side has leaves first to middle - 1, its pruned side middle to last - 1. With level the
+    running sum of +1 at a split and -1 at a leaf, a subtree whose level is h before it ends at its
+    first node of level h - 1, so a tree at its first node of level -1. Raises ProofError when the
+    tree does not end at its last node, or splits a column that is out of range or split already.
+    """
+    size, n = len(branch), problem.n
+    outside = np.flatnonzero((branch < -1) | (branch >= n))
+    if len(outside):
+        node = int(outside[0])
+        raise ProofError(f"row {problem.row}: node {node} splits column {branch[node]}")
+    is_leaf = branch == -1
+    level = np.cumsum(np.where(is_leaf, -1, 1))
+    ends = np.flatnonzero(level < 0)
+    if not len(ends):
         raise ProofError(f"row {problem.row}: the tree ends before all its leaves")
-    if block:
-        yield np.array(block)
+    if ends[0] + 1 < size:
+        raise ProofError(f"row {problem.row}: node {ends[0] + 1} lies outside the tree")
+
+    nodes, leaf_nodes = np.flatnonzero(~is_leaf), np.flatnonzero(is_leaf)
+    key = level[leaf_nodes] * size + leaf_nodes
+    order = np.argsort(key)
+    key = key[order]
+    before = level[nodes] - 1
+    first = nodes - np.arange(len(nodes))  # nodes before it that are no splits
+    middle = order[np.searchsorted(key, before * size + nodes)] + 1
+    last = order[np.searchsorted(key, (before - 1) * size + nodes)] + 1
+
+    by_column = np.argsort(branch[nodes], kind="stable")  # in preorder within a column
+    column = branch[nodes][by_column]
+    again = (column[1:] == column[:-1]) & (first[by_column][1:] < last[by_column][:-1])
+    if again.any():
+        node = int(nodes[by_column[1:][again]].min())
+        raise ProofError(f"row {problem.row}: node {node} splits column {branch[node]} again")
+    return nodes, (first, middle, last)
 
 
 def _single_losses(problem: RowProblem, quad: Matrix, states: States) -> Vector:
