@@ -26,6 +26,7 @@ def problems():
 
 
 PROBLEMS = list(problems())
+NAMES = ["50%", "keep=1", "keep=7", "2:4", "1:4", "3:4", "singular", "duplicate", "dead"]
 
 
 def optimum(problem):
@@ -42,7 +43,7 @@ def least_on_hull(problem, function):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("problem", PROBLEMS, ids=str)
+@pytest.mark.parametrize("problem", PROBLEMS, ids=NAMES)
 def test_functions_are_convex_and_at_most_the_loss(problem, method):
     found = reformulate(problem.quad, problem.groups, method, Deadline(60))
     z = np.concatenate(list(problem.groups.enumerate_pruned())).astype(float)
@@ -57,7 +58,7 @@ def test_functions_are_convex_and_at_most_the_loss(problem, method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("problem", PROBLEMS, ids=str)
+@pytest.mark.parametrize("problem", PROBLEMS, ids=NAMES)
 def test_the_bound_is_that_of_the_last_function_and_below_the_optimum(problem, method):
     found = reformulate(problem.quad, problem.groups, method, Deadline(60))
     best = optimum(problem)

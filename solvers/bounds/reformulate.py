@@ -7,6 +7,7 @@ Each method chooses multipliers (u, alpha) of `convexify`, strongest last:
     diag   u = lambda_min(S^-1 Q S^-1) diag(Q), S = diag(Q)^(1/2); a column with Q_ii = 0 has a
            zero row in a semidefinite Q, and stays out with u_i = 0
     sdp    u from the dual of the semidefinite relaxation (`bounds.semidefinite`)
+    sdp-triangles   that one and a second function, with triangle inequalities
 
 The first three cost one eigenvalue at most; they are for rows too wide for the interior-point
 method. (eig: Hammer and Rubin, RAIRO 4, 1970; sdp: Billionnet, Elloumi, Plateau, Discrete Applied
@@ -15,6 +16,7 @@ Mathematics 157, 2009.)
 Every function is repaired until its P is verifiably semidefinite. No bound is proved here.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,19 +27,20 @@ from instances.groups import BudgetGroups, Matrix, Vector
 from instances.proof import ConvexFunction
 from solvers.base import Deadline
 from solvers.bounds import convexify, hull
-from solvers.bounds.semidefinite import solve_sdp
+from solvers.bounds.semidefinite import Effort, SdpSolution, solve_sdp, solve_with_triangles
 
-METHODS = ("none", "eig", "diag", "sdp")
+METHODS = ("none", "eig", "diag", "sdp", "sdp-triangles")
 
 
 @dataclass(frozen=True, eq=False)
 class Reformulation:
     """Functions to bound with, and what is known of them.
 
-    functions: repaired, strongest at the root last. point: (n,) in [0, 1], a relaxed z of the last,
-    to round. bound: least value of the last over the hull or a lower estimate of it, in units of
-    `quad`, not rounded down; may be negative. iterations: of whatever method ended with the last.
-    converged: whether it ended by itself and not by the deadline.
+    functions: repaired, strongest at the root last; two where triangle inequalities help. point:
+    (n,) in [0, 1], a relaxed z of the last, to round. bound: least value of the last over the hull
+    or a lower estimate of it, in units of `quad`, not rounded down; may be negative. iterations: of
+    whatever method ended with the last. converged: whether it ended by itself and not by the
+    deadline.
     """
 
     functions: tuple[ConvexFunction, ...]
@@ -48,10 +51,15 @@ class Reformulation:
 
 
 def reformulate(
-    quad: Matrix, groups: BudgetGroups, method: str, deadline: Deadline
+    quad: Matrix,
+    groups: BudgetGroups,
+    method: str,
+    deadline: Deadline,
+    effort: Effort | None = None,
 ) -> Reformulation:
     """The functions of one method; quad: (n, n) float64, mean diagonal near 1.
 
+    effort: what `sdp-triangles` spends; None: the defaults of `Effort`, which suit n up to 400.
     An expired deadline leaves `none`, and so does a row whose hull says everything (one legal mask,
     or Q = 0). Raises InputError for an unknown method.
     """
@@ -60,21 +68,24 @@ def reformulate(
     if deadline.expired() or groups.masks == 1 or not quad.any():
         return _on_hull(quad, groups, np.zeros(groups.n), deadline)
     if method == "sdp":
-        return _semidefinite(quad, groups, deadline)
+        return _semidefinite(quad, groups, [solve_sdp(quad, groups, deadline)], deadline)
+    if method == "sdp-triangles":
+        both = solve_with_triangles(quad, groups, deadline, Effort() if effort is None else effort)
+        return _semidefinite(quad, groups, both, deadline)
     return _on_hull(quad, groups, _diagonal(quad, method), deadline)
 
 
-def _semidefinite(quad: Matrix, groups: BudgetGroups, deadline: Deadline) -> Reformulation:
-    """The relaxation's function, or `none` when the method was stopped before it paid."""
-    solution = solve_sdp(quad, groups, deadline)
-    if not solution.converged:
+def _semidefinite(
+    quad: Matrix, groups: BudgetGroups, found: Sequence[SdpSolution], deadline: Deadline
+) -> Reformulation:
+    """The functions of relaxations, or `none` when the method was stopped before it paid."""
+    best = found[-1]
+    if not best.converged:
         plain = _on_hull(quad, groups, np.zeros(groups.n), deadline)
-        if plain.bound > solution.bound:
+        if plain.bound > best.bound:
             return plain
-    function = convexify.repair(quad, groups, solution.function)
-    return Reformulation(
-        (function,), solution.point, solution.bound, solution.iterations, solution.converged
-    )
+    functions = tuple(convexify.repair(quad, groups, solution.function) for solution in found)
+    return Reformulation(functions, best.point, best.bound, best.iterations, best.converged)
 
 
 def _diagonal(quad: Matrix, method: str) -> Vector:

@@ -1,47 +1,79 @@
-"""The semidefinite relaxation of a row by an interior-point method of its own size.
+"""The semidefinite relaxation of a row, without and with triangle inequalities.
 
 With s = 2 z - 1 and Y = (1, s)(1, s)^T, the loss is <C, Y> with 4 C = [e^T Q e, e^T Q; Q e, Q], and
 
     minimise <C, Y>   subject to   diag(Y) = 1,   Y a_g = 0 for each budget group,   Y >= 0,
 
 where a_g . (1, s) = sum of z over the group - k. This is the relaxation with diag(Z) = z and
-Z e_g = k z (Helmberg, Rendl, Weismantel, Journal of Combinatorial Optimization 4, 2000).
+Z e_g = k z (Helmberg, Rendl, Weismantel, Journal of Combinatorial Optimization 4, 2000). On its
+face (`bounds.face`) it is smaller, has interior points, and n + 1 constraints of rank one. About
+fifteen steps (`bounds.interior`) of a few n^3 operations are needed at any n.
 
-Because Y a_g = 0, Y = B R B^T with the columns of B an orthonormal basis of the space orthogonal to
-every a_g. What is left is smaller, has interior points, and n + 1 constraints of rank one,
-b_i^T R b_i = 1 with b_i the rows of B:
+Triangle inequalities (`bounds.triangles`) are found and added while the method runs: not at the
+optimum of each set of them but wherever the iterate is roughly centred, so that the whole sequence
+of relaxations costs about as many steps as two of them (Mitchell, SIAM Review 42, 2000, surveys
+such methods). A new inequality is violated, so its x starts at a positive number that misses the
+primal constraint, and its w at a share of mu / x; y is lowered at its indices to make room in S.
 
-    dual:  maximise sum of y   subject to   S = B^T (C - Diag(y)) B >= 0.
+Every iterate is strictly dual feasible, so stopping early weakens the bound and never breaks it.
 
-The method is primal-dual predictor-corrector with the HKM direction (Helmberg, Rendl, Vanderbei,
-Wolkowicz, SIAM Journal on Optimization 6, 1996), whose system is the elementwise product
-
-    [ (B S^-1 B^T) * (B R B^T) ] dy = r,
-
-one Cholesky factorisation of order n + 1. An iteration costs a few n^3 products, about fifteen are
-needed at any n. Every dual iterate is strictly feasible, so stopping early weakens the bound and
-never breaks it.
-
-As a convex function (see `convexify`): u_i = 4 y_i. The multipliers alpha_g do not change F on the
-hull; they are chosen to make P semidefinite on the whole space, by cancelling what couples the
-directions e_g to the rest and putting the mean diagonal there.
+As a convex function (see `convexify`): the weight of a term is 8 w_t, and u_i = 4 (y_i + the sum
+of w_t over the inequalities at i), as c_t^T Y c_t has squares on its diagonal. The multipliers
+alpha_g do not change F on the hull; they are chosen to make P semidefinite on the whole space, by
+cancelling what couples the directions e_g to the rest and putting the mean diagonal there.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import scipy.linalg
 
 from instances.groups import BudgetGroups, Matrix, Vector
 from instances.proof import ConvexFunction
+from instances.triangles import Triangles, no_triangles
 from solvers.base import Deadline
 from solvers.bounds import convexify
+from solvers.bounds.face import Face
+from solvers.bounds.interior import Iterate, advance, centre, cholesky, to_boundary
+from solvers.bounds.triangles import separate
 
 TOLERANCE = 1e-6
 """Relative gap of primal and dual value at which the method stops."""
 
-STEP_TO_BOUNDARY = 0.95
-MOST_ITERATIONS = 60
+MISSED = 1e-4
+"""By how much the primal constraints may be missed then."""
+
+LEAST_SCALE = 1e-2
+MOST_STEPS = 60
+STEPS_PER_ROUND = 10
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is spent on triangle inequalities.
+
+    rounds: times that some are added. batch: added in a round, at most. most: held at a time.
+    least: c^T Y c below 1 - least counts as violated. tolerance: relative gap at the end.
+    """
+
+    rounds: int = 8
+    batch: int = 250
+    most: int = 1500
+    least: float = 0.1
+    tolerance: float = 3e-4
+
+
+ADD_GAP = 0.3
+ADD_MISSED = 0.6
+"""Relative gap, and what the primal constraints miss, below which inequalities are added."""
+
+FIRST_EXCESS = 0.2
+FIRST_ROOM = 0.9
+FIRST_SHARE = 0.8
+"""A new inequality's x; what y yields per unit of its w; its share of the way to a singular S."""
+
+INACTIVE = 1e-3
+INACTIVE_EXCESS = 0.3
+"""An inequality is dropped when its weight is this share of its excess: both are of order one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,81 +98,65 @@ def solve_sdp(
 
     A row with one legal mask, or with Q = 0, has all multipliers zero: its hull says everything.
     """
-    n = groups.n
-    share = groups.pruned / groups.size
     if groups.masks == 1 or not quad.any():
-        return SdpSolution(convexify.plain(groups), np.full(n, share), 0.0, 0, True)
-    basis = _basis(groups)
-    cost = _lifted(quad)
-    inner = basis.T @ cost @ basis
-    order = basis.shape[1]
-    # B^T B = I, so y constant gives S = inner - y I: start below the least eigenvalue.
-    margin = 0.1 * max(float(inner.trace()), float(np.abs(inner).max())) / order
-    y = np.full(n + 1, float(scipy.linalg.eigvalsh(inner, subset_by_index=[0, 0])[0]) - margin)
-    slack = inner - y[0] * np.eye(order)
-    primal = np.eye(order) * ((n + 1) / order)
-    converged, iterations = False, 0
-    while iterations < MOST_ITERATIONS:
-        iterations += 1
-        lower = _cholesky(slack)
-        upper = _cholesky(primal)
-        if lower is None or upper is None or deadline.expired():
-            break
-        inverse = _inverse(lower)
-        lifted = basis @ primal @ basis.T
-        residual = 1.0 - lifted.diagonal()
-        gap = float((primal * slack).sum())
-        if gap <= tolerance * (1.0 + abs(y.sum())) and np.abs(residual).max() <= 1e-4:
-            converged = True
-            break
-        spread = basis @ inverse @ basis.T
-        system = spread * lifted
-        system[np.diag_indices(n + 1)] *= 1.0 + 1e-13
-        factor = _cholesky(system)
-        if factor is None:
-            break
-        newton = _Newton(basis, factor, inverse, primal, residual, lifted, spread)
-        mu = gap / order
-        _, slack_step, primal_step = newton.direction(0.0, None)
-        alpha = _step(upper, primal_step), _step(lower, slack_step)
-        ahead = (primal + alpha[0] * primal_step) * (slack + alpha[1] * slack_step)
-        centring = min(1.0, max(0.0, float(ahead.sum()) / gap)) ** 2
-        bent = inverse @ slack_step @ primal_step
-        y_step, slack_step, primal_step = newton.direction(centring * mu, 0.5 * (bent + bent.T))
-        primal = primal + _step(upper, primal_step) * primal_step
-        primal = 0.5 * (primal + primal.T)
-        taken = _step(lower, slack_step)
-        y, slack = y + taken * y_step, slack + taken * slack_step
-    point = np.clip(0.5 * (1.0 + (basis @ primal @ basis.T)[0, 1:]), 0.0, 1.0)
-    function = whole_space(quad, groups, 4.0 * y[1:])
-    return SdpSolution(function, point, float(y.sum()), iterations, converged)
+        return _trivial(groups)
+    at, _, iterations = _relax(quad, groups, deadline, tolerance)
+    return _solution(quad, at, iterations, _closed(at, tolerance))
 
 
-def whole_space(quad: Matrix, groups: BudgetGroups, u: Vector) -> ConvexFunction:
-    """The function of u with the alpha that makes P as convex everywhere as on the budgets.
+def solve_with_triangles(
+    quad: Matrix, groups: BudgetGroups, deadline: Deadline, effort: Effort
+) -> list[SdpSolution]:
+    """The relaxation without triangle inequalities, as `solve_sdp` has it, and with them.
 
-    With E the normalised indicators and M = Q - Diag(u), P keeps M on the space orthogonal to E,
-    has the mean diagonal of M on E, and nothing in between.
+    The second is the stronger; it is left out where no inequality helps, or the deadline came
+    before one did.
     """
-    normal = groups.indicator().T / np.sqrt(groups.size)
-    shifted = quad - np.diag(u)
-    image = shifted @ normal
-    within = normal.T @ image
-    mean = float(np.abs(shifted.diagonal()).mean())
-    alpha = -2.0 * (image - normal @ within) - normal @ (within - mean * np.eye(groups.count))
-    return ConvexFunction(u, alpha.T / np.sqrt(groups.size))
+    if groups.masks == 1 or not quad.any():
+        return [_trivial(groups)]
+    at, fork, iterations = _relax(quad, groups, deadline, TOLERANCE)
+    plain = _solution(quad, at, iterations, _closed(at, TOLERANCE))
+    best, iterations = _lift(at if fork is None else fork, deadline, effort)
+    if best.value <= plain.bound:
+        return [plain]
+    return [plain, _solution(quad, best, iterations, _closed(best, effort.tolerance))]
 
 
-def _basis(groups: BudgetGroups) -> Matrix:
-    """(n + 1, n + 1 - groups) orthonormal columns, orthogonal to every a_g."""
-    budgets = np.zeros((groups.n + 1, groups.count))
-    budgets[0] = 0.5 * groups.size - groups.pruned
-    budgets[1:] = 0.5 * groups.indicator().T
-    full, _ = np.linalg.qr(budgets, mode="complete")
-    return np.asarray(full[:, groups.count :])
+def _relax(
+    quad: Matrix, groups: BudgetGroups, deadline: Deadline, tolerance: float
+) -> tuple[Iterate, Iterate | None, int]:
+    """The last iterate without triangle inequalities, the first that is ready for them, steps."""
+    at = centre(Face(groups), lifted_cost(quad))
+    ready = None
+    for steps in range(MOST_STEPS):
+        ready = at if ready is None and _ready(at) else ready
+        following = None if _closed(at, tolerance) or deadline.expired() else advance(at)
+        if following is None:
+            return at, ready, steps
+        at = following
+    return at, ready, MOST_STEPS
 
 
-def _lifted(quad: Matrix) -> Matrix:
+def _lift(at: Iterate, deadline: Deadline, effort: Effort) -> tuple[Iterate, int]:
+    """The iterate of largest value on the way on with triangle inequalities, and steps."""
+    best, rounds = at, 0
+    most = MOST_STEPS + STEPS_PER_ROUND * effort.rounds
+    for steps in range(most):
+        at = _active(at)
+        fuller = _with_violated(at, effort) if rounds < effort.rounds and _ready(at) else None
+        if fuller is not None:
+            at, rounds = fuller, rounds + 1
+        elif _closed(at, effort.tolerance):
+            return at, steps
+        following = None if deadline.expired() else advance(at)
+        if following is None:
+            return best, steps
+        at = following
+        best = at if at.value > best.value else best
+    return best, most
+
+
+def lifted_cost(quad: Matrix) -> Matrix:
     """C (n + 1, n + 1), so that <C, (1, s)(1, s)^T> is the loss."""
     n = len(quad)
     cost = np.empty((n + 1, n + 1))
@@ -150,52 +166,83 @@ def _lifted(quad: Matrix) -> Matrix:
     return 0.25 * cost
 
 
-class _Newton:
-    """The HKM system at one iterate, solved for any centring and second-order term."""
+def whole_space(
+    quad: Matrix, groups: BudgetGroups, u: Vector, triangles: Triangles | None = None
+) -> ConvexFunction:
+    """The function of u with the alpha that makes P as convex everywhere as on the budgets.
 
-    def __init__(
-        self,
-        basis: Matrix,
-        factor: Matrix,
-        inverse: Matrix,
-        primal: Matrix,
-        residual: Vector,
-        lifted: Matrix,
-        spread: Matrix,
-    ) -> None:
-        self.basis, self.factor, self.inverse, self.primal = basis, factor, inverse, primal
-        self.target = residual + lifted.diagonal()
-        self.pull = spread.diagonal()
-
-    def direction(self, centre: float, bent: Matrix | None) -> tuple[Vector, Matrix, Matrix]:
-        """Steps of y, S and R that aim at R S = centre I."""
-        right = self.target - centre * self.pull
-        if bent is not None:
-            right = right + ((self.basis @ bent) * self.basis).sum(axis=1)
-        y = np.asarray(scipy.linalg.cho_solve((self.factor, True), right, check_finite=False))
-        slack = -(self.basis.T @ (y[:, None] * self.basis))
-        image = self.inverse @ slack @ self.primal
-        primal = centre * self.inverse - self.primal - 0.5 * (image + image.T)
-        return y, slack, primal if bent is None else primal - bent
+    With E the normalised indicators and M = Q - Diag(u), less the products in triangle terms, P
+    keeps M on the space orthogonal to E, has the mean diagonal of M on E, and nothing in between.
+    """
+    used = no_triangles() if triangles is None else triangles
+    normal = groups.indicator().T / np.sqrt(groups.size)
+    shifted = quad - np.diag(u) - convexify.triangle_terms(groups.n, used)[0]
+    image = shifted @ normal
+    within = normal.T @ image
+    mean = float(np.abs(shifted.diagonal()).mean())
+    alpha = -2.0 * (image - normal @ within) - normal @ (within - mean * np.eye(groups.count))
+    return ConvexFunction(u, alpha.T / np.sqrt(groups.size), used)
 
 
-def _cholesky(matrix: Matrix) -> Matrix | None:
-    try:
-        return np.asarray(np.linalg.cholesky(matrix))
-    except np.linalg.LinAlgError:
+def _trivial(groups: BudgetGroups) -> SdpSolution:
+    share = np.full(groups.n, groups.pruned / groups.size)
+    return SdpSolution(convexify.plain(groups), share, 0.0, 0, True)
+
+
+def _solution(quad: Matrix, at: Iterate, iterations: int, converged: bool) -> SdpSolution:
+    """What an iterate says, converged or not."""
+    point = np.clip(0.5 * (1.0 + at.lifted[0, 1:]), 0.0, 1.0)
+    u = 4.0 * (at.y + at.cuts.touching(at.weight, len(at.y)))[1:]
+    function = whole_space(quad, at.face.groups, u, at.cuts.triangles(at.weight))
+    return SdpSolution(function, point, at.value, iterations, converged)
+
+
+def _scale(at: Iterate) -> float:
+    """What gaps are relative to; not nothing, as triangle inequalities may lift a value of 0."""
+    return max(abs(at.value), LEAST_SCALE)
+
+
+def _closed(at: Iterate, tolerance: float) -> bool:
+    return at.gap <= tolerance * _scale(at) and at.missed <= MISSED
+
+
+def _ready(at: Iterate) -> bool:
+    """Whether the iterate is near enough to say which inequalities matter."""
+    return at.gap <= ADD_GAP * _scale(at) and at.missed <= ADD_MISSED
+
+
+def _active(at: Iterate) -> Iterate:
+    """Without the inequalities of no effect; what they took from S is given back."""
+    keep = (at.weight > INACTIVE * at.excess) | (at.excess < INACTIVE_EXCESS)
+    if keep.all():
+        return at
+    gone = at.cuts.where(~keep).weighted(at.weight[~keep], len(at.y))
+    return replace(
+        at,
+        cuts=at.cuts.where(keep),
+        weight=at.weight[keep],
+        slack=at.slack + at.face.project(gone),
+        excess=at.excess[keep],
+    )
+
+
+def _with_violated(at: Iterate, effort: Effort) -> Iterate | None:
+    """With the inequalities that Y violates most; None where there are none, or no room."""
+    new = separate(at.lifted, at.cuts, min(effort.batch, effort.most - len(at.cuts)), effort.least)
+    lower = cholesky(at.slack)
+    if not len(new) or lower is None:
         return None
-
-
-def _inverse(lower: Matrix) -> Matrix:
-    """The inverse of L L^T."""
-    half, _ = scipy.linalg.lapack.dpotri(lower, lower=1)
-    half = np.tril(half)
-    return np.asarray(half + np.tril(half, -1).T)
-
-
-def _step(lower: Matrix, direction: Matrix) -> float:
-    """How far L L^T + t * direction stays positive definite, at most 1, with a margin."""
-    half = scipy.linalg.solve_triangular(lower, direction, lower=True, check_finite=False)
-    scaled = scipy.linalg.solve_triangular(lower, half.T, lower=True, check_finite=False)
-    least = float(scipy.linalg.eigvalsh(scaled, subset_by_index=[0, 0], check_finite=False)[0])
-    return 1.0 if least > -STEP_TO_BOUNDARY else -STEP_TO_BOUNDARY / least
+    n = len(at.y)
+    excess = np.full(len(new), FIRST_EXCESS)
+    weight = at.mu / excess
+    y = -FIRST_ROOM * new.touching(weight, n)
+    move = -at.face.project(new.weighted(weight, n) + np.diag(y))
+    share = to_boundary(lower, move, FIRST_SHARE)
+    return replace(
+        at,
+        cuts=at.cuts.joined(new),
+        y=at.y + share * y,
+        weight=np.concatenate([at.weight, share * weight]),
+        slack=at.slack + share * move,
+        excess=np.concatenate([at.excess, excess]),
+    )
