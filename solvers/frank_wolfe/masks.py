@@ -5,17 +5,19 @@ z is (n,) float64, 1 on pruned columns; losses are z^T Q z in the units of Q.
 
 import numpy as np
 
-from solvers.frank_wolfe.node import strict
+from solvers.frank_wolfe.node import fast, strict
 
 
-@strict
+@fast
 def loss_of(quad, z):  # type: ignore[no-untyped-def]
     """z^T Q z."""
     total = 0.0
     for i in range(len(z)):
         if z[i] > 0.0:
+            along = 0.0
             for t in range(len(z)):
-                total += quad[i, t] * z[t]
+                along += quad[i, t] * z[t]
+            total += along
     return total
 
 
@@ -53,6 +55,17 @@ def descend(quad, size, z):  # type: ignore[no-untyped-def]
 def round_to_legal(size, budget, x, z):  # type: ignore[no-untyped-def]
     """Prune the columns of largest x in each group; ties to the lower column."""
     for group in range(0, len(x), size):
-        order = np.argsort(-x[group : group + size], kind="mergesort")
-        for t in range(size):
-            z[group + order[t]] = 1.0 if t < budget else 0.0
+        for t in range(group, group + size):
+            z[t] = 0.0
+        if budget == 0:
+            continue
+        last = np.partition(-x[group : group + size], budget - 1)[budget - 1]
+        left = budget
+        for t in range(group, group + size):
+            if -x[t] < last:
+                z[t] = 1.0
+                left -= 1
+        for t in range(group, group + size):
+            if left > 0 and -x[t] == last:
+                z[t] = 1.0
+                left -= 1

@@ -1,90 +1,199 @@
-"""A slice of the depth-first search, compiled, and the tree that it leaves.
+"""A slice of the search of one worker: nodes taken from its frontier, bounded, fixed and split.
 
-A node is minimised and bounded by `frank_wolfe.node`. x is rounded to float32 before its bound is
-taken, so that what is stored in a proof is what was bounded.
+x is rounded to float32 before its bound is taken, so that what is stored in a proof is what was
+bounded. With several functions the largest bound counts, and the children go on with its function.
 
 Fixing. With g_(k) and g_(k+1) the k-th and next smallest gradient among the m free columns of a
 group that has k still to prune, 0 < k < m, every mask with column j pruned has a loss of at least
 b + max(0, g_j - g_(k)), and with j kept at least b + max(0, g_(k+1) - g_j). A side whose bound
 reaches the incumbent is cut off; it is a leaf of its own with the same x.
 
-The tree is a table: `column` (split, or -1), `kept` and `pruned` (children), `point` (of a leaf:
-the index of its x, or -1 where at most one mask is left).
+`search` is compiled for the closed-form oracle (`oracle` None: the compiler drops the other
+branches) and run as Python (`search.py_func`) with any other, whose calls cost far more.
 """
 
 import numpy as np
 
+from solvers.frank_wolfe.active_set import minimise_on_vertices
+from solvers.frank_wolfe.branching import choose, learn
+from solvers.frank_wolfe.frontier import FREE, OPEN, put, take, take_slot
 from solvers.frank_wolfe.masks import descend, loss_of, round_to_legal
 from solvers.frank_wolfe.node import (
+    STEPS,
     gradient_of,
     is_settled,
-    minimise,
+    least_along,
+    minimise_along_edges,
     restore,
     still_open,
     strict,
-    value_and_bound,
+    value_of,
+    vertex_along,
 )
+from solvers.frank_wolfe.record import POINT, POINT_END, ROW, ROW_END
+from solvers.frank_wolfe.rules import BEST_FIRST, DEPTH_FIRST, EDGES
+
+PROMISING = 1.05
+"""A mask whose loss is this many times the incumbent's is improved by swaps."""
+
+
+@strict
+def improve(quad, size, z, best, loss, seen):  # type: ignore[no-untyped-def]
+    """The incumbent's loss after a legal z, improved in place when promising, was looked at.
+
+    seen: losses lately met, oldest first: a dive rounds to the same few masks again and again.
+    """
+    value = loss_of(quad, z)
+    if value >= loss * PROMISING or np.any(seen == value):
+        return loss
+    seen[:-1] = seen[1:]
+    seen[-1] = value
+    value = descend(quad, size, z)
+    if value < loss:
+        best[:] = z
+        return value
+    return loss
+
+
+@strict
+def add_leaf(table, block, node, column, cut_pruned, here, k):  # type: ignore[no-untyped-def]
+    """Split a node on a column of which one side is closed by its x; returns the other side."""
+    leaf, rest = block[ROW], block[ROW] + 1
+    block[ROW] += 2
+    table.column[node] = column
+    table.pruned[node], table.kept[node] = (leaf, rest) if cut_pruned else (rest, leaf)
+    table.point[leaf] = table.point[rest] = here
+    table.source[leaf] = table.source[rest] = k
+    return rest
+
+
+@strict
+def open_node(  # type: ignore[no-untyped-def]
+    frontier, rules, state, x, bound, node, via, share, k, atoms, weights, counts
+):
+    """Put a node on the frontier."""
+    slot = take_slot(frontier)
+    frontier.state[slot], frontier.x[slot] = state, x.astype(np.float32)
+    frontier.bound[slot], frontier.node[slot] = bound, node
+    frontier.via[slot], frontier.share[slot], frontier.function[slot] = via, share, k
+    stored = counts[1]
+    frontier.atoms[slot, :stored] = atoms[:stored].astype(np.int8)
+    frontier.weights[slot, :stored] = weights[:stored]
+    frontier.atom_count[slot] = counts
+    put(frontier, slot, rules.traversal != DEPTH_FIRST)
 
 
 @strict
 def search(  # type: ignore[no-untyped-def]
-    matrix, linear, quad, size, budget, gap, stack_state, stack_x, stack_bound, stack_node, top,
-    best, loss, least_leaf, column, kept, pruned, point, points, used, recording, most_nodes,
-):  # fmt: skip
-    """Depth-first search for at most `most_nodes` nodes, or until a table is nearly full.
+    functions, quad, rules, frontier, table, block, pseudo, best, loss, most_nodes, oracle
+):
+    """Search at most `most_nodes` nodes, or until the frontier or the record is nearly full.
 
-    The stack holds the open nodes: state (0 free, 1 pruned, 2 kept), x, bound, number in the tree.
-    best (n,): the incumbent z, improved in place. used: [rows of the tree, points] filled so far.
-    Returns (top, loss, least bound of a closed leaf, nodes, steps).
+    best (n,): the incumbent z, improved in place; loss: its loss. pseudo: see `branching.learn`.
+    Returns (loss, least bound of a closed leaf, nodes, steps, oracle calls).
     """
-    n = len(linear)
+    n = len(best)
+    size, budget = rules.size, rules.budget
+    room = frontier.atoms.shape[1]
     state = np.empty(n, np.int8)
     x, gradient, lowest, z = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
-    nodes = steps = 0
-    while top > 0 and nodes < most_nodes:
-        if recording and (used[0] + 3 * n + 8 > len(column) or used[1] + 1 > len(points)):
+    other, seen = np.empty(n), np.zeros(16)
+    atoms, weights, counts = np.zeros((room, n)), np.zeros(room), np.zeros(2, np.int32)
+    least_leaf, cut = np.inf, loss * (1.0 - rules.gap)
+    nodes = steps = calls = 0
+    carried = False
+    node, via, k, share, bound = -1, 0, 0, 0.0, -np.inf
+    while nodes < most_nodes:
+        if frontier.count[FREE] < 2:
             break
-        top -= 1
-        cut = loss * (1.0 - gap)
-        node = stack_node[top]
-        if stack_bound[top] >= cut:  # the incumbent has improved since; its parent's x closes it
-            least_leaf = min(least_leaf, stack_bound[top])
-            continue
+        if rules.recording and (
+            block[ROW] + 2 * n + 4 > block[ROW_END] or block[POINT] >= block[POINT_END]
+        ):
+            break
+        if not carried:
+            if frontier.count[OPEN] == 0:
+                break
+            slot = take(frontier)
+            bound, node = frontier.bound[slot], frontier.node[slot]
+            if bound >= cut:  # the incumbent has improved since; its parent's x closes it
+                least_leaf = min(least_leaf, bound)
+                continue
+            via, share, k = frontier.via[slot], frontier.share[slot], frontier.function[slot]
+            state[:] = frontier.state[slot]
+            x[:] = frontier.x[slot]
+            counts[:] = frontier.atom_count[slot]
+            atoms[: counts[1]] = frontier.atoms[slot, : counts[1]]
+            weights[: counts[1]] = frontier.weights[slot, : counts[1]]
+            gradient_of(functions.matrix[k], functions.linear[k], x, gradient)
+        carried = False
         nodes += 1
-        state[:] = stack_state[top]
-        x[:] = stack_x[top]
-        inherited = stack_bound[top]
-        gradient_of(matrix, linear, x, gradient)
-        steps += minimise(matrix, linear, size, budget, state, x, gradient, cut, lowest)
+        inherited = bound
+        matrix, linear, constant = functions.matrix[k], functions.linear[k], functions.constant[k]
+        restore(matrix, size, budget, state, x, gradient)
+        value = value_of(linear, constant, x, gradient)
+        if rules.variant == EDGES:
+            made, asked = minimise_along_edges(
+                matrix, size, budget, state, x, gradient, value, cut, rules.node_tolerance, STEPS
+            )
+        else:
+            if not rules.inherit:
+                counts[:] = 0
+            if oracle is None:
+                made, asked = minimise_on_vertices(
+                    matrix, linear, constant, rules, state, x, gradient, cut, atoms, weights,
+                    counts, None,
+                )  # fmt: skip
+            else:
+                made, asked = minimise_on_vertices.py_func(
+                    matrix, linear, constant, rules, state, x, gradient, cut, atoms, weights,
+                    counts, oracle,
+                )  # fmt: skip
+        steps, calls = steps + made, calls + asked
         for t in range(n):
             x[t] = np.float64(np.float32(x[t]))
         gradient_of(matrix, linear, x, gradient)
-        _, bound = value_and_bound(linear, size, budget, state, x, gradient, lowest)
-        here = -1
-        if recording and bound >= inherited:
-            here = used[1]
-            used[1] += 1
-            for t in range(n):
-                points[here, t] = x[t]
-            point[node] = here
-        elif recording:
-            here = point[node]  # its parent's x bounds it better
+        least = least_along(size, budget, state, gradient, lowest)
+        if oracle is not None:
+            least = oracle.minimise(gradient, state, z)
+        calls += 1
+        bound = value_of(linear, constant, x, gradient) - np.dot(gradient, x) + least
+        learn(rules, pseudo, via, share, bound - inherited)
+        for f in range(len(functions.constant)):
+            if f != k and bound < cut:
+                gradient_of(functions.matrix[f], functions.linear[f], x, other)
+                along = np.dot(other, x)
+                trial = value_of(functions.linear[f], functions.constant[f], x, other) - along
+                trial += least_along(size, budget, state, other, lowest)
+                if trial > bound:
+                    bound, k = trial, f
+                    gradient[:] = other
+        if len(functions.constant) > 1:
+            least_along(size, budget, state, gradient, lowest)
         fixable = bound >= inherited
+        here = -1
+        if rules.recording and fixable:
+            here = block[POINT]
+            block[POINT] += 1
+            table.points[here] = x.astype(np.float32)
+            table.point[node], table.source[node] = here, k
+        elif rules.recording:
+            here = table.point[node]  # its parent's x bounds it better
+        source = table.source[node] if rules.recording else k
         bound = max(bound, inherited)
 
-        round_to_legal(size, budget, x, z)
-        value = loss_of(quad, z)
-        if value < loss * 1.05:
-            value = descend(quad, size, z)
-        if value < loss:
-            loss = value
-            best[:] = z
-            cut = loss * (1.0 - gap)
+        if rules.vertices:
+            if oracle is None:
+                vertex_along(size, budget, state, gradient, z)
+            loss = improve(quad, size, z, best, loss, seen)
+        if rules.rounding:
+            round_to_legal(size, budget, x, z)
+            loss = improve(quad, size, z, best, loss, seen)
+        cut = loss * (1.0 - rules.gap)
         if bound >= cut:
             least_leaf = min(least_leaf, bound)
             continue
 
-        if fixable:
+        if rules.fixing and fixable:
             for group in range(0, n, size):
                 left, free = still_open(budget, state, group, group + size)
                 if not 0 < left < free:
@@ -100,76 +209,40 @@ def search(  # type: ignore[no-untyped-def]
                     cut_pruned = if_pruned >= cut
                     state[t] = 2 if cut_pruned else 1
                     least_leaf = min(least_leaf, if_pruned if cut_pruned else if_kept)
-                    if recording:
-                        leaf, rest = used[0], used[0] + 1
-                        used[0] += 2
-                        column[node] = t
-                        pruned[node], kept[node] = (leaf, rest) if cut_pruned else (rest, leaf)
-                        point[leaf] = point[rest] = here
-                        node = rest
+                    if rules.recording:
+                        node = add_leaf(table, block, node, t, cut_pruned, here, source)
         settled = is_settled(size, budget, state)
         if settled != 0:
             if settled == 1:
                 for t in range(n):
                     z[t] = 1.0 if state[t] == 1 else 0.0
-                value = loss_of(quad, z)
-                least_leaf = min(least_leaf, value)
-                if value < loss:
-                    loss = value
-                    best[:] = z
-            if recording:
-                point[node] = -1
+                least_leaf = min(least_leaf, loss_of(quad, z))
+                loss = improve(quad, size, z, best, loss, seen)
+                cut = loss * (1.0 - rules.gap)
+            if rules.recording:
+                table.point[node] = -1
             continue
 
-        j, score = -1, -1.0
-        for t in range(n):
-            if state[t] == 0:
-                worth = (min(x[t], 1.0 - x[t]) + 1e-9) * matrix[t, t]
-                if worth > score:
-                    j, score = t, worth
-        down, up = -1, -1
-        if recording:
-            down, up = used[0], used[0] + 1
-            used[0] += 2
-            column[node], kept[node], pruned[node] = j, down, up
-            point[down] = point[up] = here
+        j = choose(functions, k, rules, state, x, gradient, bound, cut, pseudo)
+        kept, pruned = -1, -1
+        if rules.recording:
+            kept, pruned = block[ROW], block[ROW] + 1
+            block[ROW] += 2
+            table.column[node], table.kept[node], table.pruned[node] = j, kept, pruned
+            table.point[kept] = table.point[pruned] = here
+            table.source[kept] = table.source[pruned] = source
         first = 1 if x[j] >= 0.5 else 2
-        for value_of_j in (3 - first, first):  # the side explored first is pushed last
-            child_state, child_x = stack_state[top], stack_x[top]
-            child_state[:] = state
-            child_state[j] = value_of_j
-            child_x[:] = x
-            if is_settled(size, budget, child_state) < 0:
-                if recording:
-                    point[up if value_of_j == 1 else down] = -1
-                continue
-            z[:] = gradient
-            if not restore(matrix, size, budget, child_state, child_x, z):
-                continue
-            stack_bound[top] = bound
-            stack_node[top] = up if value_of_j == 1 else down
-            top += 1
-    return top, loss, least_leaf, nodes, steps
-
-
-@strict
-def preorder(column, kept, pruned, point, used):  # type: ignore[no-untyped-def]
-    """The tree from its root as (branch, point of each leaf), kept side first."""
-    branch = np.empty(used, np.int32)
-    leaf = np.empty(used, np.int32)
-    stack = np.empty(used + 1, np.int32)
-    stack[0] = 0
-    top, nodes, leaves = 1, 0, 0
-    while top > 0:
-        top -= 1
-        node = stack[top]
-        branch[nodes] = column[node]
-        nodes += 1
-        if column[node] < 0:
-            leaf[leaves] = point[node]
-            leaves += 1
-        else:
-            stack[top] = pruned[node]
-            stack[top + 1] = kept[node]
-            top += 2
-    return branch[:nodes].copy(), leaf[:leaves].copy()
+        share = x[j]
+        for side in (3 - first, first):  # the side explored first comes last
+            state[j] = side
+            via = j if side == 1 else -1 - j
+            node = pruned if side == 1 else kept
+            if side != first or rules.traversal == BEST_FIRST:
+                open_node(
+                    frontier, rules, state, x, bound, node, via, share, k, atoms, weights, counts
+                )
+            else:
+                carried = True
+    if carried:
+        open_node(frontier, rules, state, x, bound, node, via, share, k, atoms, weights, counts)
+    return loss, least_leaf, nodes, steps, calls
