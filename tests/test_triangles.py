@@ -21,7 +21,7 @@ from solvers.bounds.triangles import Cuts, no_cuts, products, separate
 from tests.test_reformulate import NAMES, PROBLEMS, least_on_hull, optimum
 from tests.tiny import random_layer
 
-EVERY = Effort(rounds=60, batch=1000, most=10_000, least=1e-7, tolerance=1e-8)
+EVERY = Effort(rounds=60, batch=1000, most=10_000, least=1e-7, tolerance=1e-8, share=1.0)
 """All triangle inequalities of a small row."""
 
 
@@ -221,6 +221,30 @@ def test_a_stop_at_any_moment_leaves_valid_functions(looks):
         assert solution.bound - 1e-7 <= point.bound + constant <= best + 1e-9
     bounds = [solution.bound for solution in found]
     assert bounds == sorted(bounds)
+
+
+class Ticking(Deadline):
+    """A deadline of so many looks, each of which takes a second."""
+
+    def __init__(self, looks):
+        super().__init__(1e9)
+        self.left = float(looks)
+
+    def remaining(self):
+        self.left = max(0.0, self.left - 1.0)
+        return self.left
+
+
+def test_the_share_of_the_time_ends_the_rounds_before_the_steps():
+    problem = Problem.of(random_layer(7, 32), parse_pattern("50%")).row(0)
+    weights, bounds = [], []
+    for share in (0.001, 0.2, 1.0):
+        effort = Effort(least=0.01, rounds=30, batch=20, share=share)
+        found = solve_with_triangles(problem.quad, problem.groups, Ticking(160), effort)
+        weights.append(len(found[-1].function.triangles))
+        bounds.append(found[-1].bound)
+    assert weights == sorted(set(weights))
+    assert bounds == sorted(set(bounds))
 
 
 def test_bounds_of_the_bank(known: Path):
