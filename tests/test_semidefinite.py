@@ -84,6 +84,19 @@ def test_degenerate_rows(gram, pattern):
     assert bound == pytest.approx(best, rel=1e-4, abs=1e-4)
 
 
+@pytest.mark.parametrize("kept", [1, 2, 3, 22, 23])
+def test_unbalanced_budgets(kept):
+    """Few kept or few pruned: the method converges, and lies below the optimum."""
+    problem = Problem.of(random_layer(3, 24), parse_pattern(f"keep={kept}")).row(0)
+    solution = solve_sdp(problem.quad, problem.groups, Deadline(60))
+    assert solution.converged
+    assert solution.iterations < 20
+    best, _ = brute_force(problem.weight, problem.layer.gram, 24, 24 - kept)
+    bound = _root_bound(problem, solution.function)
+    assert solution.bound == pytest.approx(bound, rel=1e-4, abs=1e-5)
+    assert 0.1 * best < problem.rescale(bound) <= best * (1 + 1e-9)
+
+
 def test_root_bounds_of_the_bank(known: Path):
     """At least 0.85 of each proven optimum at the root, and never more than all of it."""
     for entry in json.loads((known / "known.json").read_text()):

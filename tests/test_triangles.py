@@ -64,6 +64,18 @@ def test_the_face_is_what_the_budgets_leave(groups):
     np.testing.assert_allclose(face.project(face.lift(inner)), inner, atol=1e-13)
 
 
+@pytest.mark.parametrize("groups", [BudgetGroups(8, 4, 1), BudgetGroups(6, 6, 5)])
+def test_the_first_iterate_is_the_mean_of_the_legal_masks(groups):
+    z = np.concatenate(list(groups.enumerate_pruned())).astype(float)
+    lifted = np.hstack([np.ones((len(z), 1)), 2.0 * z - 1.0])
+    cost = random_symmetric(4, groups.n + 1)
+    at = centre(Face(groups), cost)
+    np.testing.assert_allclose(at.lifted, lifted.T @ lifted / len(z), atol=1e-13)
+    assert at.missed < 1e-13
+    np.testing.assert_allclose(at.slack, at.face.project(cost - np.diag(at.y)), atol=1e-12)
+    assert np.linalg.eigvalsh(at.slack)[0] > 0.0
+
+
 def test_products_forms_and_sums_are_those_of_the_vectors():
     size = 6
     cuts = every_cut(size)

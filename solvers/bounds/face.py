@@ -75,3 +75,16 @@ class Face:
     def lift(self, R: Matrix) -> Matrix:
         """B R B^T (n + 1, n + 1) of a symmetric R (order, order)."""
         return self._up(np.ascontiguousarray(self._up(R).T))
+
+    def mean_of_masks(self) -> tuple[Vector, Vector]:
+        """The diagonal d of R for the mean of (1, s)(1, s)^T over all legal masks; a y to match.
+
+        That R is diagonal: (order,). y (n + 1,) is such that B^T Diag(y) B = Diag(1 / d).
+        """
+        (mean, norm), size = self._mean, self.groups.size
+        inner = (1.0 - mean * mean) * size / (size - 1.0)
+        diagonal = np.full(self.order, inner)
+        diagonal[0] = norm * norm
+        y = np.full(self.groups.n + 1, 1.0 / inner)
+        y[0] = 1.0 - (norm * norm - 1.0) / inner
+        return diagonal, y

@@ -27,6 +27,8 @@ from solvers.bounds.face import Face
 from solvers.bounds.triangles import Cuts, no_cuts, products
 
 STEP_TO_BOUNDARY = 0.95
+FIRST_MARGIN = 0.1
+"""Least eigenvalue of R S at the first iterate, as a share of the mean of those of R B^T C B."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,16 +82,23 @@ class Iterate:
 
 
 def centre(face: Face, cost: Matrix) -> Iterate:
-    """A first iterate without cuts; cost: C (n + 1, n + 1)."""
+    """A first iterate without cuts, which meets the primal constraints; cost: C (n + 1, n + 1).
+
+    R is that of the mean of (1, s)(1, s)^T over all legal masks, and S is B^T C B plus a multiple
+    of its inverse, which a y of two values makes. From an R that misses the constraints by much
+    the method diverges where few columns are kept or few are pruned.
+    """
+    scale, y = face.mean_of_masks()
     inner = face.project(cost)
-    n, order = len(cost), face.order
-    # B^T B = I, so y constant gives S = inner - y I: start below the least eigenvalue.
-    margin = 0.1 * max(float(inner.trace()), float(np.abs(inner).max())) / order
-    least = float(scipy.linalg.eigvalsh(inner, subset_by_index=[0, 0])[0]) - margin
-    eye, none = np.eye(order), np.zeros(0)
-    return Iterate(
-        face, no_cuts(), np.full(n, least), none, eye * (n / order), inner - least * eye, none
+    root = np.sqrt(scale)
+    scaled = root[:, None] * inner * root
+    least = float(scipy.linalg.eigvalsh(scaled, subset_by_index=[0, 0])[0])
+    shift = (
+        FIRST_MARGIN * max(float(scaled.trace()), float(np.abs(scaled).max())) / len(scale) - least
     )
+    slack = inner + np.diag(shift / scale)
+    none = np.zeros(0)
+    return Iterate(face, no_cuts(), -shift * y, none, np.diag(scale), slack, none)
 
 
 def advance(at: Iterate) -> Iterate | None:

@@ -42,7 +42,7 @@ TOLERANCE = 1e-6
 MISSED = 1e-4
 """By how much the primal constraints may be missed then."""
 
-LEAST_SCALE = 1e-2
+LEAST_SCALE = 1e-4
 MOST_STEPS = 60
 STEPS_PER_ROUND = 10
 
