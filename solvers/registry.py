@@ -133,6 +133,20 @@ _ENTRIES = (
         requires=(("numba", "numba"),),
     ),
     Spec(
+        "fw-bnb-highs",
+        "solvers.frank_wolfe.bnb:FwBnbHighs",
+        "the same with HiGHS as linear minimisation oracle",
+        proves=True,
+        requires=(("numba", "numba"), *_HIGHS),
+    ),
+    Spec(
+        "fw-bnb-scip",
+        "solvers.frank_wolfe.bnb:FwBnbScip",
+        "the same with SCIP as linear minimisation oracle",
+        proves=True,
+        requires=(("numba", "numba"), *_SCIP),
+    ),
+    Spec(
         "gurobi",
         "solvers.gurobi:Gurobi",
         "Gurobi MIQP (optional, its licence limits size)",

@@ -15,10 +15,12 @@ from instances.problem import Problem
 from instances.proof import read_proof, write_proof
 from solvers.base import Deadline, Limits, Stop, solve_row
 from solvers.bounds import convexify
+from solvers.bounds.reformulate import METHODS
 from solvers.bounds.semidefinite import solve_sdp
 from solvers.frank_wolfe import masks as legal
-from solvers.frank_wolfe import node
+from solvers.frank_wolfe import node, rules, tree
 from solvers.frank_wolfe.bnb import FwBnb
+from solvers.frank_wolfe.record import Record
 from tests.tiny import brute_force, random_layer
 
 
@@ -120,12 +122,14 @@ def test_node_bounds_hold_for_every_mask_of_the_node():
             assert not fits.any()
             continue
         assert node.restore(matrix, 10, 5, begun, x, gradient)
-        node.minimise(matrix, linear, 10, 5, begun, x, gradient, np.inf, np.zeros(10))
+        value = node.value_of(linear, 0.0, x, gradient)
+        node.minimise_along_edges(matrix, 10, 5, begun, x, gradient, value, np.inf, 0.1, 500)
         assert x.sum() == pytest.approx(5)
         assert (x >= 0).all()
         assert (x <= 1).all()
         node.gradient_of(matrix, linear, x, gradient)
-        _, bound = node.value_and_bound(linear, 10, 5, begun, x, gradient, np.zeros(10))
+        bound = node.value_of(linear, 0.0, x, gradient) - gradient @ x
+        bound += node.least_along(10, 5, begun, gradient, np.zeros(10))
         assert bound <= losses[fits].min() * (1 + 1e-9) + 1e-12
 
 
@@ -144,7 +148,7 @@ def test_descent_ends_1_swap_optimal():
 
 
 def test_a_record_too_large_is_given_up_and_the_bound_stays_a_claim(monkeypatch):
-    monkeypatch.setattr("solvers.frank_wolfe.bnb.PROOF_BYTES", 1 << 15)
+    monkeypatch.setattr(tree, "Record", lambda n, most_bytes: Record(n, 1 << 15))
     problem = one_row(5, 96, "50%")
     answer, certificate = solved(problem)
     assert answer.counters["nodes"] > 256
@@ -153,6 +157,89 @@ def test_a_record_too_large_is_given_up_and_the_bound_stays_a_claim(monkeypatch)
     assert certificate.verdict is Verdict.CLOSED
 
 
-def test_a_bad_setting_is_an_error():
-    with pytest.raises(InputError, match="max_nodes"):
-        FwBnb(max_nodes=-2).solve(one_row(1, 8, "50%"), Limits(Deadline(1)), 0)
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"max_nodes": -2},
+        {"max_memory": 0},
+        {"node_tolerance": float("nan")},
+        {"triangle_nodes": -1},
+        {"variant": "newton"},
+        {"branching": "best"},
+        {"traversal": "breadth-first"},
+        {"heuristics": "luck"},
+        {"convexify": "magic"},
+        {"oracle": "cplex"},
+    ],
+)
+def test_a_bad_setting_is_an_error(setting):
+    (name,) = setting
+    with pytest.raises(InputError, match=name):
+        FwBnb(**setting).solve(one_row(1, 8, "50%"), Limits(Deadline(1)), 0)
+
+
+CHOICES = [
+    *({"convexify": name} for name in METHODS),
+    {"convexify": "sdp-triangles", "triangle_nodes": 0},
+    {"convexify": "sdp-triangles", "triangle_nodes": 5},
+    *({"variant": name, "lazy": lazy} for name in rules.VARIANTS[1:] for lazy in (True, False)),
+    {"variant": "blended-pairwise", "inherit": False},
+    *({"branching": name} for name in rules.BRANCHING),
+    *({"traversal": name} for name in rules.TRAVERSALS),
+    *({"heuristics": name} for name in rules.HEURISTICS),
+    {"fixing": False},
+    {"node_tolerance": 0.05},
+    {"oracle": "highs"},
+    {"oracle": "scip", "variant": "blended-pairwise"},
+    {"oracle": "highs", "variant": "vanilla", "node_tolerance": 0.5},
+]
+
+
+@pytest.mark.parametrize(
+    "choice", CHOICES, ids=lambda c: ",".join(f"{k}={v}" for k, v in c.items())
+)
+@pytest.mark.parametrize("pattern", ["50%", "2:4"])
+def test_every_choice_proves_the_optimum(choice, pattern):
+    problem = one_row(11, 12, pattern)
+    best, _ = brute_force(
+        problem.weight, problem.layer.gram, problem.groups.size, problem.groups.pruned
+    )
+    answer, certificate = solved(problem, FwBnb(**choice))
+    assert certificate.verdict is Verdict.PROVED, certificate
+    assert certificate.objective == pytest.approx(best, rel=1e-9)
+    assert answer.counters["oracle_calls"] >= answer.counters["nodes"]
+
+
+@pytest.mark.parametrize("traversal", rules.TRAVERSALS)
+@pytest.mark.parametrize("variant", ["decomposition-invariant", "away"])
+def test_two_threads_prove_the_same_and_do_so_again(traversal, variant):
+    problem = one_row(5, 64, "50%")
+    solver = FwBnb(traversal=traversal, variant=variant)
+    once, certificate = solved(problem, solver)
+    runs = []
+    for _ in range(2):
+        answer = solve_row(solver, problem, Limits(Deadline(60.0), threads=2), 0)
+        assert check_row(problem, answer.proof).bound >= answer.claimed_bound * (1 - 1e-9)
+        assert answer.claimed_objective == pytest.approx(once.claimed_objective)
+        runs.append((answer.counters, answer.claimed_bound))
+    assert certificate.verdict is Verdict.PROVED
+    assert runs[0] == runs[1]
+
+
+def test_memory_ends_a_search_with_what_it_has(monkeypatch):
+    monkeypatch.setattr("solvers.frank_wolfe.bnb.MIB", 1 << 18)
+    problem = one_row(5, 96, "50%")
+    answer, certificate = solved(problem, FwBnb(max_memory=1, convexify="diag"))
+    assert answer.stop is Stop.MEMORY
+    assert problem.groups.is_legal(answer.mask)
+    assert certificate.verdict is Verdict.FEASIBLE
+
+
+def test_the_log_is_written_on_request_only(capsys):
+    problem = one_row(5, 24, "50%")
+    solve_row(FwBnb(), problem, Limits(Deadline(60.0)), 0)
+    assert capsys.readouterr().out == ""
+    answer = solve_row(FwBnb(), problem, Limits(Deadline(60.0), log=True), 0)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["nodes", "open", "objective", "bound", "gap", "seconds"]
+    assert int(lines[-1].split()[0]) == answer.counters["nodes"]

@@ -178,5 +178,3 @@ def minimise_on_vertices(  # type: ignore[no-untyped-def]
         steps += 1
         _drop_empty(atoms, weights, counts)
     return steps, calls
-
-

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from solvers.frank_wolfe.node import strict
 
 OPEN, FREE, AGE = 0, 1, 2
-"""Entries of `Frontier.count`."""
+"""Entries of `Frontier.counts`."""
 
 
 class Frontier(NamedTuple):
@@ -38,7 +38,7 @@ class Frontier(NamedTuple):
     key: NDArray[np.float64]
     heap: NDArray[np.int32]
     unused: NDArray[np.int32]
-    count: NDArray[np.int64]
+    counts: NDArray[np.int64]
 
 
 def new_frontier(n: int, atoms: int, capacity: int) -> Frontier:
@@ -59,7 +59,7 @@ def new_frontier(n: int, atoms: int, capacity: int) -> Frontier:
         key=np.zeros(capacity),
         heap=np.zeros(capacity, np.int32),
         unused=np.arange(capacity, dtype=np.int32)[::-1].copy(),
-        count=count,
+        counts=count,
     )
 
 
@@ -76,13 +76,13 @@ def enlarged(frontier: Frontier) -> Frontier:
     capacity = len(frontier.bound)
     grown = new_frontier(frontier.state.shape[1], frontier.atoms.shape[1], 2 * capacity)
     for name, old in frontier._asdict().items():
-        if name not in ("unused", "count"):
+        if name not in ("unused", "counts"):
             getattr(grown, name)[:capacity] = old
-    free = int(frontier.count[FREE])
+    free = int(frontier.counts[FREE])
     grown.unused[:capacity] = np.arange(2 * capacity - 1, capacity - 1, -1)
     grown.unused[capacity : capacity + free] = frontier.unused[:free]
-    grown.count[:] = frontier.count
-    grown.count[FREE] = capacity + free
+    grown.counts[:] = frontier.counts
+    grown.counts[FREE] = capacity + free
     return grown
 
 
@@ -94,14 +94,14 @@ def bytes_per_node(frontier: Frontier) -> int:
 @strict
 def take_slot(frontier):  # type: ignore[no-untyped-def]
     """An unused slot; the caller has seen that there is one, fills it, and calls `put`."""
-    frontier.count[FREE] -= 1
-    return frontier.unused[frontier.count[FREE]]
+    frontier.counts[FREE] -= 1
+    return frontier.unused[frontier.counts[FREE]]
 
 
 @strict
 def put(frontier, slot, by_bound):  # type: ignore[no-untyped-def]
     """Add a filled slot to the heap."""
-    key, heap, count = frontier.key, frontier.heap, frontier.count
+    key, heap, count = frontier.key, frontier.heap, frontier.counts
     count[AGE] += 1
     key[slot] = frontier.bound[slot] if by_bound else -float(count[AGE])
     at = count[OPEN]
@@ -118,7 +118,7 @@ def put(frontier, slot, by_bound):  # type: ignore[no-untyped-def]
 @strict
 def take(frontier):  # type: ignore[no-untyped-def]
     """The slot of least key, out of the heap; its contents stay until the slot is taken again."""
-    key, heap, count = frontier.key, frontier.heap, frontier.count
+    key, heap, count = frontier.key, frontier.heap, frontier.counts
     slot = heap[0]
     count[OPEN] -= 1
     frontier.unused[count[FREE]] = slot
@@ -143,7 +143,7 @@ def take(frontier):  # type: ignore[no-untyped-def]
 def least_bound(frontier):  # type: ignore[no-untyped-def]
     """Least bound of the open nodes; infinity when there are none."""
     least = np.inf
-    for t in range(frontier.count[OPEN]):
+    for t in range(frontier.counts[OPEN]):
         least = min(least, frontier.bound[frontier.heap[t]])
     return least
 
@@ -153,7 +153,7 @@ def share_out(giver, taker, most, by_bound):  # type: ignore[no-untyped-def]
     """Move every second of the next nodes from one frontier to another, at most `most`."""
     kept = np.empty(most, np.int32)
     moved = 0
-    while moved < most and giver.count[OPEN] > 1 and taker.count[FREE] > 0:
+    while moved < most and giver.counts[OPEN] > 1 and taker.counts[FREE] > 0:
         slot = take(giver)
         to = take_slot(taker)
         taker.state[to] = giver.state[slot]

@@ -199,9 +199,11 @@ def _row(matrix, index, free, rows, have, at):  # type: ignore[no-untyped-def]
 def minimise_along_edges(  # type: ignore[no-untyped-def]
     matrix, size, budget, state, x, gradient, value, cut, tolerance, most_steps
 ):
-    """Pairwise steps until the node can be closed or branched: its gap is at most `tolerance` of
-    its distance to the cut. x is moved in place, the gradient is left behind. Returns the numbers
-    of steps and of looks at the bound, each of which asks the oracle.
+    """Pairwise steps until the node can be closed or branched.
+
+    That is when its gap is at most `tolerance` times its distance to the cut. x is moved in place,
+    the gradient is left behind. Returns the numbers of steps and of looks at the bound, each of
+    which asks the oracle.
     """
     n = len(x)
     index, starts, lefts = np.empty(n, np.int64), np.empty(n + 1, np.int64), np.empty(n, np.int64)

@@ -17,6 +17,8 @@ from solvers.frank_wolfe.node import strict
 ROW, ROW_END, POINT, POINT_END = 0, 1, 2, 3
 """Entries of `Block`: the next of each and where a worker's block ends."""
 
+FIRST_ROWS, FIRST_POINTS = 1 << 10, 1 << 8
+
 Block = NDArray[np.int64]
 
 
@@ -40,11 +42,9 @@ class Record:
     def __init__(self, n: int, most_bytes: int) -> None:
         self.n, self.most_bytes = n, most_bytes
         self.recording = True
-        self.table = Table(
-            *(np.full(1 << 10, -1, np.int32) for _ in range(4)),
-            source=np.zeros(1 << 10, np.int8),
-            points=np.zeros((1 << 8, n), np.float32),
-        )
+        column, kept, pruned, point = np.full((4, FIRST_ROWS), -1, np.int32)
+        source, points = np.zeros(FIRST_ROWS, np.int8), np.zeros((FIRST_POINTS, n), np.float32)
+        self.table = Table(column, kept, pruned, point, source, points)
         self._rows, self._points = 1, 0  # row 0 is the root
 
     def refill(self, block: Block, rows: int, points: int) -> None:

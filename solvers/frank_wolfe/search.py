@@ -104,14 +104,14 @@ def search(  # type: ignore[no-untyped-def]
     carried = False
     node, via, k, share, bound = -1, 0, 0, 0.0, -np.inf
     while nodes < most_nodes:
-        if frontier.count[FREE] < 2:
+        if frontier.counts[FREE] < 2:
             break
         if rules.recording and (
             block[ROW] + 2 * n + 4 > block[ROW_END] or block[POINT] >= block[POINT_END]
         ):
             break
         if not carried:
-            if frontier.count[OPEN] == 0:
+            if frontier.counts[OPEN] == 0:
                 break
             slot = take(frontier)
             bound, node = frontier.bound[slot], frontier.node[slot]
@@ -144,7 +144,7 @@ def search(  # type: ignore[no-untyped-def]
                     counts, None,
                 )  # fmt: skip
             else:
-                made, asked = minimise_on_vertices.py_func(
+                made, asked = minimise_on_vertices.py_func(  # type: ignore[no-untyped-call]
                     matrix, linear, constant, rules, state, x, gradient, cut, atoms, weights,
                     counts, oracle,
                 )  # fmt: skip

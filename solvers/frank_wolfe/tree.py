@@ -56,7 +56,7 @@ class _Worker:
 
     @property
     def open(self) -> int:
-        return int(self.frontier.count[OPEN])
+        return int(self.frontier.counts[OPEN])
 
 
 class TreeSearch:
@@ -113,6 +113,7 @@ class TreeSearch:
 
     @property
     def open(self) -> int:
+        """Number of open nodes."""
         return sum(worker.open for worker in self.workers)
 
     def run(self, max_nodes: int) -> None:
@@ -149,7 +150,7 @@ class TreeSearch:
 
         def go(worker: _Worker) -> Any:
             worker.best[:] = self.best
-            run = search if self.oracle is None else search.py_func
+            run: Any = search if self.oracle is None else search.py_func
             return run(
                 self.stack, self.problem.quad, self.rules, worker.frontier, self.record.table,
                 worker.block, worker.pseudo, worker.best, self.loss, share, self.oracle,
@@ -182,7 +183,7 @@ class TreeSearch:
         n = self.problem.n
         for worker in self.workers:
             self.record.refill(worker.block, 4 * (2 * n + 8) + 2 * nodes, nodes + 8)
-            while worker.frontier.count[FREE] < nodes + 8:
+            while worker.frontier.counts[FREE] < nodes + 8:
                 size = len(worker.frontier.bound) * bytes_per_node(worker.frontier)
                 if 2 * size * len(self.workers) > self.most_bytes:
                     return False
