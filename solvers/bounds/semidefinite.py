@@ -43,8 +43,11 @@ MISSED = 1e-4
 """By how much the primal constraints may be missed then."""
 
 LEAST_SCALE = 1e-4
+"""What gaps are relative to where the value is less, as a share of the mean diagonal of Q."""
+
 MOST_STEPS = 60
 STEPS_PER_ROUND = 10
+"""Steps at most without triangle inequalities, and what a round of them adds to that."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,8 @@ class Effort:
     tolerance: relative gap at the end. share: of the seconds left once the relaxation without them
     is solved; half of it passes before the last round.
 
-    On one core the defaults take 0.3 s at n = 128, 1 s at 192, 3 s at 256 and 6 s at 384; twice
-    the rounds and `most`, and a third of `least`, take ten times as long and halve what is missing.
+    On one core the defaults take 0.3 s at n = 128, 1 s at 192, 3 s at 256 and 6 s at 384. Twice
+    the rounds and `most`, and a third of `least`, take ten times as long and halve the gap left.
     """
 
     rounds: int = 12
@@ -70,7 +73,10 @@ class Effort:
 
 ADD_GAP = 0.3
 ADD_MISSED = 0.6
-"""Relative gap, and what the primal constraints miss, below which inequalities are added."""
+"""Relative gap, and what the primal constraints miss, below which inequalities are added.
+
+Waiting for a smaller gap takes more steps in all and finds no better inequalities.
+"""
 
 FIRST_EXCESS = 0.2
 FIRST_ROOM = 0.9
@@ -79,7 +85,10 @@ FIRST_SHARE = 0.8
 
 INACTIVE = 1e-3
 INACTIVE_EXCESS = 0.3
-"""An inequality is dropped when its weight is this share of its excess: both are of order one."""
+"""An inequality is dropped when its weight is below this share of its excess, and that above this.
+
+At the optimum one of the two is 0; a new inequality, of small weight, must have time to grow.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,7 +246,9 @@ def _active(at: Iterate) -> Iterate:
 
 def _with_violated(at: Iterate, effort: Effort) -> Iterate | None:
     """With the inequalities that Y violates most; None where there are none, or no room."""
-    new = separate(at.lifted, at.cuts, min(effort.batch, effort.most - len(at.cuts)), effort.least)
+    new = separate(
+        at.lifted, at.cuts, max(0, min(effort.batch, effort.most - len(at.cuts))), effort.least
+    )
     lower = cholesky(at.slack)
     if not len(new) or lower is None:
         return None
