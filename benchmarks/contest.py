@@ -2,22 +2,23 @@
 
 The problems of a group are all those any of its solvers was given; every contender is judged on all
 of them, and a run that is missing is a failure that says so. A *contender* is a solver, or a solver
-with what tells its runs apart (settings, limit, threads, device, versions) where a group holds
-several of these: two settings are two rows, never two seeds. What seeds differ in is settled by
-their median: the run of median objective stands for them, a run without a mask counting as
-infinite, and of two middle ones the worse.
+with what tells its runs apart (settings, limit, threads, device, versions; see
+`benchmarks.labels`) where a group holds several of these: two settings are two rows, never two
+seeds. What seeds differ in is settled by their median: the run of median objective stands for
+them, a run without a mask counting as infinite, and of two middle ones the worse.
 
 Best masks and best checked bounds are taken over all records of the run, not those of the group.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from math import inf
 
 from benchmarks.certify import Verdict, best_bounds
+from benchmarks.labels import Rank, change_rank, labels, several_settings
 from benchmarks.record import Record
 from instances.errors import InputError
 from solvers.registry import SPECS, Spec, spec_of
@@ -172,8 +173,10 @@ def _contest(
     bounds: Mapping[str, Record],
 ) -> Contest:
     limits = _row_limits(records)
-    labels = _labels(records, limits)
-    entries = tuple(Entry(*parts) for parts in zip(records, labels, limits, strict=True))
+    named = labels(records, limits)
+    entries = tuple(Entry(*parts) for parts in zip(records, named, limits, strict=True))
+    several = several_settings(records)
+    ordered = sorted(entries, key=lambda entry: _place(entry, several))
     seeds: dict[tuple[str, str], list[Entry]] = defaultdict(list)
     for entry in entries:
         seeds[entry.label, entry.record.problem].append(entry)
@@ -184,7 +187,7 @@ def _contest(
     return Contest(
         name=name,
         entries=entries,
-        contenders=tuple(dict.fromkeys(e.label for e in sorted(entries, key=_place))),
+        contenders=tuple(dict.fromkeys(e.label for e in ordered)),
         problems=tuple(dict.fromkeys(r.problem for r in records)),
         chosen={key: _median(several) for key, several in seeds.items()},
         best=best,
@@ -194,11 +197,12 @@ def _contest(
     )
 
 
-def _place(entry: Entry) -> tuple[int, str]:
-    """The register's order; solvers outside it last."""
+def _place(entry: Entry, several: Container[str]) -> tuple[int, str, list[Rank], str]:
+    """The register's order, solvers outside it last; settings from the default outwards."""
     names = list(SPECS)
     solver = entry.record.solver
-    return (names.index(solver) if solver in SPECS else len(names), entry.label)
+    rank = change_rank(entry.record) if solver in several else []
+    return (names.index(solver) if solver in SPECS else len(names), solver, rank, entry.label)
 
 
 def _median(several: Sequence[Entry]) -> Entry:
@@ -222,31 +226,20 @@ def _row_limits(records: Sequence[Record]) -> list[float]:
     ]
 
 
-def _labels(records: Sequence[Record], limits: Sequence[float]) -> list[str]:
-    """The contender of each record: its solver, and in brackets what several of its runs differ in.
-
-    A setting or version that a record does not state is no difference.
-    """
-    aspects = [_aspects(record, limit) for record, limit in zip(records, limits, strict=True)]
-    values: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for record, own in zip(records, aspects, strict=True):
-        for aspect, text in own.items():
-            values[record.solver, aspect].add(text)
-    labels = []
-    for record, own in zip(records, aspects, strict=True):
-        differing = [text for a, text in own.items() if len(values[record.solver, a]) > 1]
-        labels.append(record.solver + (f" [{', '.join(differing)}]" if differing else ""))
-    return labels
-
-
-def _aspects(record: Record, limit: float) -> dict[str, str]:
-    own = {f"setting {k}": f"{k}={v}" for k, v in sorted(record.settings.items())}
-    own["limit"] = f"limit {limit:g} s"
-    own["threads"] = f"{record.threads} thread{'s' if record.threads > 1 else ''}"
-    own["device"] = record.device
-    for part in filter(None, record.solver_version.split("; ")):
-        own[f"version {part.partition(' ')[0]}"] = part
-    return own
+def heading(contest: Contest) -> str:
+    """What the problems of a contest are, under which limits, and how many have a bound."""
+    records = [e.record for e in contest.entries]
+    columns = sorted({r.n for r in records})
+    widths = f"n = {columns[0]}" + (f" to {columns[-1]}" if len(columns) > 1 else "")
+    patterns = ", ".join(dict.fromkeys(r.pattern for r in records))
+    limits = ", ".join(f"{limit:g}" for limit in sorted({e.limit_s for e in contest.entries}))
+    threads = ", ".join(map(str, sorted({r.threads for r in records})))
+    bounded = sum(problem in contest.bounds for problem in contest.problems)
+    return (
+        f"{len(contest.problems)} rows, {widths}, patterns {patterns}; limit {limits} s a row, "
+        f"{threads} thread{'' if threads == '1' else 's'} a run; checked bounds for {bounded} of "
+        f"{len(contest.problems)} rows"
+    )
 
 
 def mixtures(contest: Contest) -> list[str]:

@@ -4,7 +4,11 @@
     gap        certified gap of each mask, and the gap by the solver's own bound
     profile    share of rows closed or proved, and within 1 %, within t seconds
     anytime    gap of the best mask and the best bound so far to the best known error
-    growth     time to solve a row against n
+    growth     time to solve a row, and nodes, against n
+    choices    time and nodes of each choice of settings over those of the default
+
+The last is drawn only where a solver ran with several settings. Where it ran with many, the others
+show its default alone.
 
 Every record is somewhere in them: zeros, failures, wrong rows and rows not run have lanes of their
 own. The definitions of the numbers are those of `benchmarks.statistics`; the same records give the
@@ -15,9 +19,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.ablation import without_crowds
 from benchmarks.certify import cross_check
 from benchmarks.contest import Contest, contests
 from benchmarks.figures.anytime import anytime_figure
+from benchmarks.figures.choices import choices_figure
 from benchmarks.figures.columns import error_figure, gap_figure
 from benchmarks.figures.growth import growth_figure
 from benchmarks.figures.profile import profile_figure
@@ -26,12 +32,13 @@ from benchmarks.record import load_run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FIGURES: dict[str, Callable[[Sequence[Contest]], "Figure"]] = {
+FIGURES: dict[str, Callable[[Sequence[Contest]], "Figure | None"]] = {
     "error": error_figure,
     "gap": gap_figure,
     "profile": profile_figure,
     "anytime": anytime_figure,
     "growth": growth_figure,
+    "choices": choices_figure,
 }
 
 _METADATA: dict[str, dict[str, str | None]] = {
@@ -42,16 +49,24 @@ _METADATA: dict[str, dict[str, str | None]] = {
 
 
 def write_figures(directory: Path, fmt: str) -> list[Path]:
-    """Draw every figure of a run into `directory`/figures as png, pdf or svg; returns the paths."""
+    """Draw the figures of a run into `directory`/figures as png, pdf or svg; returns the paths.
+
+    A figure that has nothing to show is left out, and an older one of it removed.
+    """
     import matplotlib
 
     groups = contests(cross_check(load_run(directory)))
+    plain = [without_crowds(contest) for contest in groups]
     folder = directory / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     with matplotlib.rc_context({"svg.hashsalt": "maskgap", "pdf.fonttype": 42}):
         for name, draw in FIGURES.items():
             path = folder / f"{name}.{fmt}"
-            draw(groups).savefig(path, dpi=130, metadata=_METADATA[fmt])
+            figure = draw(groups if draw is choices_figure else plain)
+            if figure is None:
+                path.unlink(missing_ok=True)
+                continue
+            figure.savefig(path, dpi=130, metadata=_METADATA[fmt])
             written.append(path)
     return written

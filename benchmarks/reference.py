@@ -1,37 +1,52 @@
 """Regenerate results/reference and what the README shows of it: `make reference`.
 
-The suites named here are run afresh, their tables and figures are written beside their records, the
-README's table is replaced, and better masks go into the manifest of the shipped layers. Directories
-of other runs may be named as arguments; then only their masks are taken into the manifest. It works
-on a checkout, not on an installed wheel.
+The suites named here are run afresh, their tables and figures are written beside their records,
+what the README shows of them is replaced, and better masks go into the manifest of the shipped
+layers. Directories of other runs may be named as arguments; then only their masks are taken into
+the manifest. It works on a checkout, not on an installed wheel.
 """
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.ablation import render_ablations
 from benchmarks.certify import Verdict, cross_check
 from benchmarks.commands.run import run
 from benchmarks.plots import write_figures
 from benchmarks.record import Record, load_run
-from benchmarks.tables import readme_table, write_tables
+from benchmarks.tables import origin, readme_table, write_tables
 from instances import shipped
 from instances.best_known import Found, record_best
 from instances.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "results" / "reference"
-SUITES = ("small",)
-BEGIN, END = "<!-- reference:table -->", "<!-- reference:end -->"
+MARKS = {
+    "small": ("<!-- reference:table -->", "<!-- reference:end -->"),
+    "ablation": ("<!-- reference:ablation -->", "<!-- reference:ablation:end -->"),
+}
+"""The suites, and between which marks the README shows what came of each."""
 
 
-def replace_block(text: str, block: str) -> str:
-    """The text with what stands between the two marks replaced. Raises InputError without them."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+def replace_block(text: str, suite: str, block: str) -> str:
+    """The text with what stands between the marks of a suite replaced.
+
+    Raises InputError without them.
+    """
+    first, last = MARKS[suite]
+    before, begin, rest = text.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise InputError(f"README.md: the marks {BEGIN} and {END} are missing")
-    return f"{before}{BEGIN}\n\n{block.strip()}\n\n{END}{after}"
+        raise InputError(f"README.md: the marks {first} and {last} are missing")
+    return f"{before}{begin}\n\n{block.strip()}\n\n{end}{after}"
+
+
+def readme_block(suite: str, records: Sequence[Record]) -> str:
+    """What the README shows of the cross-checked records of a suite."""
+    if suite == "ablation":
+        return f"{render_ablations(records, 'md')}\n\n{origin(records)}"
+    return readme_table(records)
 
 
 def note_best(records: Sequence[Record], directory: Path) -> int:
@@ -65,17 +80,17 @@ def main(directories: Sequence[str]) -> int:
     if directories:
         return 0
     worst = 0
-    for name in SUITES:
+    readme = ROOT / "README.md"
+    for name in MARKS:
         directory = REFERENCE / name
         worst = max(worst, run(name, None, None, None, "local", directory, True, False))
         for old in directory.glob("*.old.jsonl"):
             old.unlink()  # the history of this folder is kept by git
         write_tables(directory, "md")
         write_figures(directory, "png")
-        note_best(cross_check(load_run(directory)), shipped.folder())
-    readme = ROOT / "README.md"
-    records = cross_check(load_run(REFERENCE / SUITES[0]))
-    readme.write_text(replace_block(readme.read_text(), readme_table(records)))
+        records = cross_check(load_run(directory))
+        note_best(records, shipped.folder())
+        readme.write_text(replace_block(readme.read_text(), name, readme_block(name, records)))
     return worst
 
 

@@ -97,6 +97,13 @@ def is_right(contest: Contest, entry: Entry) -> bool:
     return entry.objective <= least * (1 + SAME) + ZERO * (entry.record.energy or 0.0)
 
 
+def counted_seconds(contest: Contest, problem: str, entry: Entry | None) -> float:
+    """Seconds of building and solving; the limit of a row where it was not solved or not run."""
+    if entry is None:
+        return contest.limits[problem]
+    return entry.seconds if entry.solved else entry.limit_s
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """One contender on the problems of its group. None where there is nothing to say.
@@ -171,10 +178,7 @@ def _summary(contest: Contest, contender: str) -> Summary:
         else _mean_gap([certified_gap(contest, e) for _, e in runs]),
         right=sum(is_right(contest, e) for e in claims),
         claims=len(claims),
-        seconds=shifted_geometric_mean(
-            e.seconds if e is not None and e.solved else _limit(contest, problem, e)
-            for problem, e in runs
-        ),
+        seconds=shifted_geometric_mean(counted_seconds(contest, problem, e) for problem, e in runs),
         peak_memory_bytes=max((m for m in memory if m is not None), default=None),
         seeds=tuple(contest.seeds(contender)),
         batched=spec.batched,
@@ -186,10 +190,6 @@ def _fate(entry: Entry | None) -> Fate | None:
     if entry is None:
         return Fate.NOT_RUN
     return Fate.CRASHED if entry.record.failed and not entry.wrong else entry.fate
-
-
-def _limit(contest: Contest, problem: str, entry: Entry | None) -> float:
-    return contest.limits[problem] if entry is None else entry.limit_s
 
 
 def _mean_gap(gaps: Iterable[float | None]) -> float:

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.ablation import render_ablations
 from benchmarks.certify import Verdict, cross_check, gap_of
-from benchmarks.contest import Contest, Fate, contests, mixtures
+from benchmarks.contest import Contest, Fate, contests, heading, mixtures
 from benchmarks.record import Record, load_run
 from benchmarks.statistics import Summary, summarise
 from benchmarks.typeset import latex, markdown, number, percent, seconds
@@ -169,21 +170,6 @@ def _on_rows(ratio: float | None, compared: int, problems: int) -> str:
     return number(ratio, 3) + (f" ({compared})" if 0 < compared < problems else "")
 
 
-def _heading(contest: Contest) -> str:
-    records = [e.record for e in contest.entries]
-    columns = sorted({r.n for r in records})
-    widths = f"n = {columns[0]}" + (f" to {columns[-1]}" if len(columns) > 1 else "")
-    patterns = ", ".join(dict.fromkeys(r.pattern for r in records))
-    limits = ", ".join(f"{limit:g}" for limit in sorted({e.limit_s for e in contest.entries}))
-    threads = ", ".join(map(str, sorted({r.threads for r in records})))
-    bounded = sum(problem in contest.bounds for problem in contest.problems)
-    return (
-        f"{len(contest.problems)} rows, {widths}, patterns {patterns}; limit {limits} s a row, "
-        f"{threads} thread{'' if threads == '1' else 's'} a run; checked bounds for {bounded} of "
-        f"{len(contest.problems)} rows"
-    )
-
-
 def notes(contest: Contest) -> list[str]:
     """What a reader must know about a table: seeds, and what makes it less comparable."""
     told = []
@@ -198,21 +184,25 @@ def notes(contest: Contest) -> list[str]:
 
 def group_table(contest: Contest) -> str:
     """A group's table in Markdown with its heading and notes."""
-    heading = f"**{contest.name}**: {_heading(contest)}"
-    return "\n\n".join([heading, markdown(_shown_summary(contest)), *notes(contest)])
+    first = f"**{contest.name}**: {heading(contest)}"
+    return "\n\n".join([first, markdown(_shown_summary(contest)), *notes(contest)])
 
 
-def readme_table(records: Sequence[Record]) -> str:
-    """The tables of all groups and where they were made, for the README."""
+def origin(records: Sequence[Record]) -> str:
+    """Where and with what a run was made, in a line."""
     first = records[0]
-    place = (
+    return (
         f"Suite `{first.suite}` on {first.host.get('cores', '?')} cores "
         f"({first.host.get('processor', 'unknown')}), Python {first.host.get('python', '?')}, "
         + ", ".join(f"{k} {v}" for k, v in first.packages.items() if k != "maskgap")
         + "."
     )
+
+
+def readme_table(records: Sequence[Record]) -> str:
+    """The tables of all groups and where they were made, for the README."""
     legend = "\n".join(f"* {line}" for line in LEGEND)
-    return "\n\n".join([*map(group_table, contests(records)), legend, place])
+    return "\n\n".join([*map(group_table, contests(records)), legend, origin(records)])
 
 
 def render(records: Sequence[Record], fmt: str) -> str:
@@ -224,7 +214,7 @@ def render(records: Sequence[Record], fmt: str) -> str:
         return "\n\n".join([*map(group_table, groups), "\n".join(f"* {line}" for line in LEGEND)])
     return "\n".join(
         latex(
-            _shown_summary(contest), f"{contest.name}: {_heading(contest)}",
+            _shown_summary(contest), f"{contest.name}: {heading(contest)}",
             [*notes(contest), *LEGEND],
         )
         for contest in groups
@@ -267,15 +257,23 @@ def _cell(name: str, value: object) -> str:
 
 
 def write_tables(directory: Path, fmt: str) -> list[Path]:
-    """Write summary and problem tables into `directory`/tables; returns their paths."""
+    """Write the tables of a run into `directory`/tables; returns their paths.
+
+    Summary, problems, and what settings gain where a solver ran with several (otherwise an older
+    table of these is removed).
+    """
     records = cross_check(load_run(directory))
     texts: Mapping[str, str] = {
         "summary": render(records, fmt),
         "problems": render_problems(records, fmt),
+        "ablation": render_ablations(records, fmt),
     }
     written = []
     for name, text in texts.items():
         path = directory / "tables" / f"{name}.{SUFFIX[fmt]}"
+        if not text:
+            path.unlink(missing_ok=True)
+            continue
         write_atomically(path, (text.rstrip() + "\n").encode())
         written.append(path)
     return written

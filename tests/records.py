@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from benchmarks.record import RECORDS_FILE, Record, append_records
-from solvers.registry import SPECS
+from solvers.registry import SPECS, build, settings_of
 
 
 def record(solver="wanda", problem="p0", objective=10.0, **more):
@@ -169,3 +169,37 @@ def _of_solver(solver, problem, best, n, rng, shared):
                    bound=0.0 if solver in ("exhaustive", "highs-milp") else bound, **held_out,
                    trace=[(0.5, error * 1.5, bound * 0.5), (4.0, error, bound)],
                    **shared)]  # fmt: skip
+
+
+def choice(problem, solved=True, seconds=1.0, nodes=40, calls=90, group="choices", **changed):
+    """A run of fw-bnb with some settings changed from their defaults; unsolved: gap 50 %."""
+    own = {
+        "group": group,
+        "key": f"{group}/{problem}/{sorted(changed.items())}",
+        "settings": {**settings_of(build("fw-bnb")), **changed},
+        "counters": {"nodes": nodes, "steps": 5 * nodes, "oracle_calls": calls},
+        "solve_s": seconds,
+        "bound_kind": "checked",
+    }
+    if solved:
+        return closed("fw-bnb", problem, 10.0, **{**own, "verdict": "proved"})
+    return record("fw-bnb", problem, 10.0, stop="time", bound=5.0, **own)
+
+
+def choices_run():
+    """Two groups: choices on two rows, one of them cut off; and root bounds, none of them a proof.
+
+    More choices than most figures show.
+    """
+    records = [record("wanda", p, 20.0, group="choices") for p in ("p0", "p1")]
+    for i, changed in enumerate([
+        {}, {"convexify": "sdp"}, {"variant": "away"}, {"variant": "away", "lazy": False},
+        {"node_tolerance": 0.2}, {"fixing": False},
+    ]):  # fmt: skip
+        for p in ("p0", "p1"):
+            cut = p == "p1" and "fixing" in changed
+            records.append(choice(p, not cut, 0.1 + i, 40 * (i + 1), **changed))
+    for method in ("sdp", "none"):
+        own = {"convexify": method, "max_nodes": 1}
+        records += [choice(p, False, 0.2, 1, group="root", **own) for p in ("p0", "p1")]
+    return records

@@ -15,7 +15,10 @@ from benchmarks.figures.trace import bounds_over_time, masks_over_time, time_wit
 from benchmarks.plots import FIGURES, write_figures
 from benchmarks.style import Lanes, looks
 from solvers.registry import SPECS
-from tests.records import closed, full_run, mixed_run, old_line, record, write, wrong
+from tests.records import choice, closed, full_run, mixed_run, old_line, record, write, wrong
+
+ALWAYS = [name for name in FIGURES if name != "choices"]
+"""Figures of any run; the other needs several settings of one solver."""
 
 
 def of(records):
@@ -26,7 +29,7 @@ def of(records):
 def test_every_figure_is_written_and_repeats_itself(tmp_path, fmt):
     run = write(tmp_path / "run", mixed_run())
     first = {path.name: path.read_bytes() for path in write_figures(run, fmt)}
-    assert sorted(first) == sorted(f"{name}.{fmt}" for name in FIGURES)
+    assert sorted(first) == sorted(f"{name}.{fmt}" for name in ALWAYS)
     assert {path.name: path.read_bytes() for path in write_figures(run, fmt)} == first
 
 
@@ -134,6 +137,23 @@ def test_growth_shows_failures_in_lanes_and_breaks_the_line_there():
     assert len(broken) == 4  # exhaustive, highs-milp, highs-oa and cvxpy-miqp
 
 
+def test_growth_of_nodes_has_a_mark_a_row_and_no_line_through_what_was_cut_off():
+    records = [choice("p0", nodes=10), choice("p1", nodes=40), choice("p2", nodes=90, solved=False),
+               choice("p3", nodes=7)]  # fmt: skip
+    records = [
+        r.model_copy(update={"n": n}) for r, n in zip(records, (16, 16, 32, 64), strict=True)
+    ]
+    time, nodes = growth_figure(of(records)).axes
+    assert time.get_title(loc="left") == "time to prove or close"
+    marks = sorted(y for _, y in _points(nodes))
+    assert marks == [7, 10, 40, 90]
+    assert [float(m.get_ydata()[0]) for m in nodes.lines if _is_open(m)] == [90]
+    (curve,) = (line for line in nodes.lines if line.get_linestyle() != "None")
+    medians = [y for _, y in _data(curve)]
+    assert (medians[0], medians[2]) == (25, 7)
+    assert medians[1] != medians[1]
+
+
 def _data(line):
     return [(float(x), float(y)) for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)]
 
@@ -206,14 +226,15 @@ def test_mixed_limits_are_flagged_in_figures_of_time(name):
     [closed("swap", "p0", 5.0, key=str(i), settings={"max_swaps": i}) for i in range(5)],
 ])  # fmt: skip
 def test_poor_runs_are_drawn_too(tmp_path, records):
-    assert len(write_figures(write(tmp_path / "run", records), "png")) == len(FIGURES)
+    drawn = {path.stem for path in write_figures(write(tmp_path / "run", records), "png")}
+    assert drawn - {"choices"} == set(ALWAYS)
 
 
 def test_an_older_record_beside_a_new_one_is_drawn(tmp_path):
     run = write(tmp_path / "run", [record("wanda")])
     with (run / "records.jsonl").open("a") as file:
         file.write(old_line())
-    assert len(write_figures(run, "png")) == len(FIGURES)
+    assert len(write_figures(run, "png")) == len(ALWAYS)
 
 
 def test_labels_do_not_overlap_with_fifteen_solvers():

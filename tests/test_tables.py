@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.certify import cross_check
 from benchmarks.contest import contests, mixtures
-from benchmarks.reference import replace_block
+from benchmarks.reference import MARKS, replace_block
 from benchmarks.statistics import error_ratio, shifted_geometric_mean, summarise
 from benchmarks.tables import (
     problem_frame,
@@ -196,10 +196,10 @@ def test_a_refuted_bound_is_worth_nothing():
 
 def test_settings_are_rows_of_their_own_not_seeds():
     records = [record("wanda")]
-    records += [record("swap", objective=o, key=w, settings={"warm_start": w, "max_swaps": 9})
+    records += [record("swap", objective=o, key=w, settings={"warm_start": w})
                 for o, w in ((5.0, "wanda"), (9.0, "ria"))]  # fmt: skip
     found = by_name(records)
-    assert set(found) == {"wanda", "swap [warm_start=wanda]", "swap [warm_start=ria]"}
+    assert set(found) == {"wanda", "swap [default]", "swap [warm_start=ria]"}
     assert found["swap [warm_start=ria]"].error_ratio == pytest.approx(0.9)
 
 
@@ -350,13 +350,16 @@ def test_only_a_checked_bound_makes_a_problem_proved():
     assert list(problem_frame(only(records))["verdict"]) == ["proved"]
 
 
-def test_the_readme_block_is_replaced_and_nothing_else():
-    text = "a\n<!-- reference:table -->\nold\n<!-- reference:end -->\nb\n"
-    once = replace_block(text, "new")
-    assert "old" not in once
-    assert replace_block(once, "new") == once
+@pytest.mark.parametrize("suite", MARKS)
+def test_the_readme_block_of_a_suite_is_replaced_and_nothing_else(suite):
+    blocks = [f"{begin}\nold {name}\n{end}\n" for name, (begin, end) in MARKS.items()]
+    text = "a\n" + "between\n".join(blocks) + "b\n"
+    once = replace_block(text, suite, "new")
+    assert f"old {suite}" not in once
+    assert sum(f"old {name}" in once for name in MARKS) == len(MARKS) - 1
+    assert replace_block(once, suite, "new") == once
     assert once.startswith("a\n")
     assert once.endswith("\nb\n")
     with pytest.raises(InputError, match="marks"):
-        replace_block("nothing", "new")
+        replace_block("nothing", suite, "new")
     assert "**g**" in readme_table(mixed_run())

@@ -16,6 +16,7 @@ from benchmarks.certify import gap_of
 from benchmarks.contest import Contest, Entry, mixtures
 from benchmarks.figures.columns import LEAST_GAP, SMALL
 from benchmarks.figures.trace import Steps, bounds_over_time, masks_over_time, value_at
+from benchmarks.labels import stacked
 from benchmarks.style import Lanes, as_percent, legend_right, looks, new_figure, say, title
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def anytime_figure(contests: Sequence[Contest]) -> "Figure":
         left.set_ylabel("mean gap to the best known error")
         title(left, f"{contest.name}: masks", mixtures(contest))
         title(right, f"{contest.name}: own bounds")
-        legend_right(right, "solver", looks(contest.contenders))
+        styles = {stacked(n): style for n, style in looks(contest.contenders).items()}
+        legend_right(right, "solver", styles)
     return figure
 
 

@@ -1,8 +1,10 @@
-"""Growth of time with the number of columns n, all groups of a run together.
+"""Growth of time and of nodes with the number of columns n, all groups of a run together.
 
-A point is the median over the rows of that n of build + solve, a row that was not solved counting
-at its limit. Open marks at the limit tell that some rows were not solved. Rows without a result
-(refused, crashed, wrong, not run) are crosses in lanes, and a line breaks where all rows are.
+Time: a point is the median over the rows of that n of build + solve, a row that was not solved
+counting at its limit. Open marks at the limit tell that some rows were not solved. Rows without a
+result (refused, crashed, wrong, not run) are crosses in lanes, and a line breaks where all rows
+are. Nodes: one mark a row, open where the search was cut off and would have needed more, and a line
+through the medians of those n where no row was cut off.
 Solvers are moved aside a little so that marks at one limit stay apart.
 """
 
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from benchmarks.contest import Contest, Entry, Fate, mixtures
+from benchmarks.labels import stacked
 from benchmarks.style import Lanes, as_number, legend_right, looks, new_figure, say, title
 
 if TYPE_CHECKING:
@@ -36,6 +39,11 @@ class Run(NamedTuple):
         """What happened instead of a mask."""
         return Fate.NOT_RUN if self.entry is None else self.entry.fate
 
+    @property
+    def nodes(self) -> int | None:
+        """Nodes of the search tree, None where the run counted none."""
+        return None if self.entry is None else self.entry.record.counters.get("nodes")
+
 
 def _runs(contest: Contest) -> list[Run]:
     widths = {e.record.problem: e.record.n for e in contest.entries}
@@ -43,27 +51,29 @@ def _runs(contest: Contest) -> list[Run]:
 
 
 def growth_figure(contests: Sequence[Contest]) -> "Figure":
-    """Median seconds a row against n."""
-    figure, axes = new_figure(2, 1, 3.9)
+    """Median seconds a row, and nodes, against n."""
     runs = [run for contest in contests for run in _runs(contest)]
     names = list(dict.fromkeys(c for contest in contests for c in contest.contenders))
     proving = {name for contest in contests for name in contest.contenders
                if contest.spec(name).proves}  # fmt: skip
     warnings = sorted({m for contest in contests for m in mixtures(contest)})
-    panels = (
-        (axes[0][0], "time to prove or close", [n for n in names if n in proving]),
-        (axes[1][0], "time to a mask or a bound", [n for n in names if n not in proving]),
-    )
-    for axis, text, mine in panels:
-        _panel(axis, mine, [run for run in runs if run.contender in mine])
-        title(axis, text, warnings)
-    axes[1][0].set_xlabel("columns n of the row")
+    searching = {r.contender for r in runs if r.nodes is not None}
+    panels = [("time to prove or close", [n for n in names if n in proving], _panel)]
+    if len(proving) < len(names) or not searching:
+        others = [n for n in names if n not in proving]
+        panels.append(("time to a mask or a bound", others, _panel))
+    if searching:
+        nodes = [n for n in names if n in searching]
+        panels.append(("nodes of the search tree", nodes, _nodes_panel))
+    figure, axes = new_figure(len(panels), 1, 3.9)
+    for (axis,), (text, mine, draw) in zip(axes, panels, strict=True):
+        draw(axis, mine, [run for run in runs if run.contender in mine])
+        title(axis, text, warnings if draw is _panel else ())
+    axes[-1][0].set_xlabel("columns n of the row")
     return figure
 
 
 def _panel(axis: "Axes", names: Sequence[str], runs: Sequence[Run]) -> None:
-    from matplotlib.ticker import NullLocator
-
     if not runs:
         say(axis, "no such solver in this run")
         return
@@ -72,19 +82,52 @@ def _panel(axis: "Axes", names: Sequence[str], runs: Sequence[Run]) -> None:
     broken = [fate for fate in BROKEN if any(run.fate is fate for run in runs)]
     lanes = Lanes(min(times), max(times), map(str, broken))
     lanes.draw(axis, as_number)
-    axis.set_xscale("log")
     batched = {e.label for e in entries if e.spec.batched}
     shown = {}
     for place, (name, style) in enumerate(looks(names).items()):
         own = [run for run in runs if run.contender == name]
-        shown[name + "*" * (name in batched)] = style
+        shown[stacked(name + "*" * (name in batched))] = style
         _curve(axis, style, own, lanes, 1.0 + DODGE * (place - len(names) / 2))
-    ticks = sorted({run.n for run in runs})
-    axis.set_xticks(ticks, [str(n) for n in ticks])
-    axis.xaxis.set_minor_locator(NullLocator())
+    _widths(axis, runs)
     star = "\n(* all rows of a layer at once)" if batched else ""
     axis.set_ylabel("median seconds a row" + star)
     legend_right(axis, "hollow: not all solved", shown)
+
+
+def _widths(axis: "Axes", runs: Sequence[Run]) -> None:
+    """A log axis of the numbers of columns, each named."""
+    from matplotlib.ticker import NullLocator
+
+    axis.set_xscale("log")
+    ticks = sorted({run.n for run in runs})
+    axis.set_xticks(ticks, [str(n) for n in ticks])
+    axis.xaxis.set_minor_locator(NullLocator())
+
+
+def _nodes_panel(axis: "Axes", names: Sequence[str], runs: Sequence[Run]) -> None:
+    _widths(axis, runs)
+    counts = [max(run.nodes, 1) for run in runs if run.nodes is not None]
+    Lanes(min(counts), max(counts)).draw(axis, lambda count: f"{count:,.0f}")
+    shown = looks(names)
+    for place, (name, style) in enumerate(shown.items()):
+        dodge = 1.0 + DODGE * (place - len(names) / 2)
+        medians: dict[int, float] = {}
+        for n in sorted({run.n for run in runs}):
+            counted = [run for run in runs if (run.contender, run.n) == (name, n)]
+            whole = all(run.entry is not None and run.entry.solved for run in counted)
+            nodes = [max(run.nodes, 1) for run in counted if run.nodes is not None]
+            medians[n] = float(np.median(nodes)) if whole and nodes else nan
+            for run in counted:
+                if run.nodes is not None and run.entry is not None:
+                    axis.plot(
+                        n * dodge, max(run.nodes, 1), marker=style["marker"], markersize=4.2,
+                        color=style["color"], linestyle="none",
+                        markerfacecolor=style["color"] if run.entry.solved else "none",
+                    )  # fmt: skip
+        axis.plot([n * dodge for n in medians], [*medians.values()], linewidth=1.2,
+                  **{**style, "marker": "none"})  # fmt: skip
+    axis.set_ylabel("nodes of a row; line: median")
+    legend_right(axis, "hollow: cut off", {stacked(n): style for n, style in shown.items()})
 
 
 def _counted(entry: Entry) -> float:

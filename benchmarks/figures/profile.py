@@ -14,6 +14,7 @@ import numpy as np
 
 from benchmarks.contest import Contest, Entry, mixtures
 from benchmarks.figures.trace import time_within
+from benchmarks.labels import stacked
 from benchmarks.style import legend_right, looks, new_figure, say, title
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def profile_figure(contests: Sequence[Contest]) -> "Figure":
         left.set_ylabel(f"share of {len(contest.problems)} rows")
         title(left, f"{contest.name}: closed or proved", mixtures(contest))
         title(right, f"{contest.name}: own gap within {NEAR:.0%}")
-        counts = {n: f"{n}: {len(exact[n])}, {len(near[n])}" for n in names}
+        counts = {n: f"{stacked(n)}: {len(exact[n])}, {len(near[n])}" for n in names}
         legend_right(right, "solver: rows left, right", {counts[n]: styles[n] for n in names})
     return figure
 
