@@ -25,6 +25,7 @@ from instances.patterns import parse_pattern
 from instances.problem import Problem, RowProblem
 from solvers.base import Answer, Deadline, Limits
 from solvers.bounds.reformulate import METHODS, reformulate
+from solvers.bounds.semidefinite import Effort
 from solvers.frank_wolfe.oracles import ORACLES
 from solvers.frank_wolfe.rules import (
     BRANCHING,
@@ -39,6 +40,9 @@ from solvers.scores import starting_mask
 
 GAP_SHARE = 0.5
 """Share of the gap asked for at which nodes close; the rest is for rounding margins."""
+
+EFFORT = Effort(rounds=6, least=0.15)
+"""Few triangle inequalities: deep in the tree each takes more off the function than it brings."""
 
 MIB = 1 << 20
 
@@ -65,7 +69,7 @@ class FwBnb:
     inherit: bool = True
     branching: str = "pseudo-cost"
     traversal: str = "hybrid"
-    node_tolerance: float = 2.0
+    node_tolerance: float = 0.5
     fixing: bool = True
     heuristics: str = "rounding"
     max_nodes: int = -1
@@ -82,7 +86,7 @@ class FwBnb:
         later = self.convexify == "sdp-triangles" and self.triangle_nodes > 0
         with limits.journal.phase("build"):
             method = "sdp" if later else self.convexify
-            first = reformulate(quad, groups, method, limits.deadline)
+            first = reformulate(quad, groups, method, limits.deadline, EFFORT)
             search = TreeSearch(
                 problem, limits, rules, first.functions, self.oracle, self.max_memory * MIB
             )
@@ -94,7 +98,7 @@ class FwBnb:
             search.run(pause if self.max_nodes < 0 else min(pause, self.max_nodes))
             if search.open and search.nodes >= pause and not limits.deadline.expired():
                 with limits.journal.phase("build"):
-                    second = reformulate(quad, groups, "sdp-triangles", limits.deadline)
+                    second = reformulate(quad, groups, "sdp-triangles", limits.deadline, EFFORT)
                     search.add_functions(second.functions[1:])
         search.run(self.max_nodes)
         return search.answer()

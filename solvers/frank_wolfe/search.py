@@ -1,7 +1,8 @@
 """A slice of the search of one worker: nodes taken from its frontier, bounded, fixed and split.
 
 x is rounded to float32 before its bound is taken, so that what is stored in a proof is what was
-bounded. With several functions the largest bound counts, and the children go on with its function.
+bounded. With several functions a node is minimised with the one its parent was bounded by; one in
+TRY_EVERY is minimised with another too, and its subtree goes on with the better.
 
 Fixing. With g_(k) and g_(k+1) the k-th and next smallest gradient among the m free columns of a
 group that has k still to prune, 0 < k < m, every mask with column j pruned has a loss of at least
@@ -37,6 +38,9 @@ PROMISING = 1.05
 """A mask whose loss is this many times the incumbent's is improved by swaps."""
 
 
+TRY_EVERY = 4
+
+
 @strict
 def improve(quad, size, z, best, loss, seen):  # type: ignore[no-untyped-def]
     """The incumbent's loss after a legal z, improved in place when promising, was looked at.
@@ -53,6 +57,28 @@ def improve(quad, size, z, best, loss, seen):  # type: ignore[no-untyped-def]
         best[:] = z
         return value
     return loss
+
+
+@strict
+def descend_edges(functions, k, rules, state, x, gradient, cut):  # type: ignore[no-untyped-def]
+    """Minimise function k along edges from an x on the node's hull; see `node`."""
+    matrix, linear = functions.matrix[k], functions.linear[k]
+    value = value_of(linear, functions.constant[k], x, gradient)
+    return minimise_along_edges(
+        matrix, rules.size, rules.budget, state, x, gradient, value, cut, rules.node_tolerance,
+        STEPS,
+    )  # fmt: skip
+
+
+@strict
+def bound_at(functions, k, rules, state, x, gradient, lowest):  # type: ignore[no-untyped-def]
+    """The node's bound by function k at x, which is rounded to float32 first, in place."""
+    for t in range(len(x)):
+        x[t] = np.float64(np.float32(x[t]))
+    gradient_of(functions.matrix[k], functions.linear[k], x, gradient)
+    least = least_along(rules.size, rules.budget, state, gradient, lowest)
+    value = value_of(functions.linear[k], functions.constant[k], x, gradient)
+    return value - np.dot(gradient, x) + least
 
 
 @strict
@@ -97,7 +123,7 @@ def search(  # type: ignore[no-untyped-def]
     room = frontier.atoms.shape[1]
     state = np.empty(n, np.int8)
     x, gradient, lowest, z = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
-    other, seen = np.empty(n), np.zeros(16)
+    y, other, seen = np.empty(n), np.empty(n), np.zeros(16)
     atoms, weights, counts = np.zeros((room, n)), np.zeros(room), np.zeros(2, np.int32)
     least_leaf, cut = np.inf, loss * (1.0 - rules.gap)
     nodes = steps = calls = 0
@@ -130,11 +156,8 @@ def search(  # type: ignore[no-untyped-def]
         inherited = bound
         matrix, linear, constant = functions.matrix[k], functions.linear[k], functions.constant[k]
         restore(matrix, size, budget, state, x, gradient)
-        value = value_of(linear, constant, x, gradient)
         if rules.variant == EDGES:
-            made, asked = minimise_along_edges(
-                matrix, size, budget, state, x, gradient, value, cut, rules.node_tolerance, STEPS
-            )
+            made, asked = descend_edges(functions, k, rules, state, x, gradient, cut)
         else:
             if not rules.inherit:
                 counts[:] = 0
@@ -148,27 +171,24 @@ def search(  # type: ignore[no-untyped-def]
                     matrix, linear, constant, rules, state, x, gradient, cut, atoms, weights,
                     counts, oracle,
                 )  # fmt: skip
-        steps, calls = steps + made, calls + asked
-        for t in range(n):
-            x[t] = np.float64(np.float32(x[t]))
-        gradient_of(matrix, linear, x, gradient)
-        least = least_along(size, budget, state, gradient, lowest)
+        steps, calls = steps + made, calls + asked + 1
+        bound = bound_at(functions, k, rules, state, x, gradient, lowest)
         if oracle is not None:
             least = oracle.minimise(gradient, state, z)
-        calls += 1
-        bound = value_of(linear, constant, x, gradient) - np.dot(gradient, x) + least
+            bound = value_of(linear, constant, x, gradient) - np.dot(gradient, x) + least
         learn(rules, pseudo, via, share, bound - inherited)
-        for f in range(len(functions.constant)):
-            if f != k and bound < cut:
-                gradient_of(functions.matrix[f], functions.linear[f], x, other)
-                along = np.dot(other, x)
-                trial = value_of(functions.linear[f], functions.constant[f], x, other) - along
-                trial += least_along(size, budget, state, other, lowest)
-                if trial > bound:
-                    bound, k = trial, f
-                    gradient[:] = other
-        if len(functions.constant) > 1:
-            least_along(size, budget, state, gradient, lowest)
+        if len(functions.constant) > 1 and bound < cut and nodes % TRY_EVERY == 0:
+            f = (k + 1) % len(functions.constant)
+            y[:] = x
+            gradient_of(functions.matrix[f], functions.linear[f], y, other)
+            made, asked = descend_edges(functions, f, rules, state, y, other, cut)
+            steps, calls = steps + made, calls + asked + 1
+            trial = bound_at(functions, f, rules, state, y, other, lowest)
+            if trial > bound:
+                bound, k = trial, f
+                x[:], gradient[:] = y, other
+            else:
+                least_along(size, budget, state, gradient, lowest)
         fixable = bound >= inherited
         here = -1
         if rules.recording and fixable:
