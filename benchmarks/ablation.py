@@ -1,8 +1,9 @@
 """What a solver gains from each of its settings, in groups where it ran with several of them.
 
 A line is one choice of settings, named by what it changes of the solver's default
-(`benchmarks.labels`) and compared, on the rows of its group, with the *base*: the choice that
-changes least, which is the default itself wherever that ran.
+(`benchmarks.labels`) and compared, on the rows of its group, with the *base*: the default, or where
+that did not run (or has changed since) the choice from which the others differ in the fewest
+settings.
 
     nodes, oracle calls     exp(mean(log(c + 10))) - 10 over the rows whose run has the count c
     time                    as in `benchmarks.statistics`: a row not solved counts at its limit
@@ -131,8 +132,24 @@ def _changes(contest: Contest, solver: str) -> dict[str, dict[str, object]]:
         if entry.record.solver == solver:
             first.setdefault(entry.label, entry.record)
     found = {c: differences(first[c]) for c in contest.contenders if c in first}
-    base = min(found, key=lambda contender: len(found[contender]))
+
+    def distance(contender: str) -> tuple[bool, int, int]:
+        """Whether it is not the default; settings in which others differ from it; its changes."""
+        own = found[contender]
+        apart = sum(len(_apart(own, other)) for other in found.values())
+        return bool(own), apart, len(own)
+
+    base = min(found, key=distance)
     return {base: found[base], **found}
+
+
+def _apart(one: Mapping[str, object], other: Mapping[str, object]) -> set[str]:
+    """The settings in which two choices differ."""
+    return {
+        name
+        for name in {*one, *other}
+        if not (name in one and name in other and one[name] == other[name])
+    }
 
 
 def _ablation(contest: Contest, solver: str) -> Ablation:
