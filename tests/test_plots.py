@@ -89,6 +89,12 @@ def test_zeros_and_failures_stay_visible():
     assert _in_lane(gap, "sdp-bound", "no bound") == 2
 
 
+def test_a_group_without_wanda_has_no_panel_of_errors_beside_one_with():
+    records = [record("wanda"), record("swap", "p1", group="other")]
+    assert [a.get_title(loc="left") for a in error_figure(of(records)).axes] == ["g: 1 rows"]
+    assert len(error_figure(of(records[1:])).axes) == 1
+
+
 def test_an_error_of_zero_is_drawn_on_its_own_line():
     records = [record("wanda", "p0", 10.0), record("swap", "p0", 0.0)]
     (axis,) = error_figure(of(records)).axes

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.contest import Contest, Entry, Fate
+from benchmarks.labels import stacked
 from benchmarks.statistics import RATIO_LIMIT, certified_gap, own_gap, ratio_to_wanda
 from benchmarks.style import (
     Lanes,
@@ -47,7 +48,8 @@ FAILURES = (*map(str, (Fate.NO_MASK, Fate.REFUSED, Fate.CRASHED, Fate.WRONG, Fat
 
 
 def error_figure(contests: Sequence[Contest]) -> "Figure":
-    """Error of each mask relative to Wanda's."""
+    """Error of each mask relative to Wanda's; groups without Wanda's only if no group has them."""
+    contests = [contest for contest in contests if contest.reference] or contests
     figure, axes = new_figure(len(contests), 1, 3.6)
     for (axis,), contest in zip(axes, contests, strict=True):
         masks = [c for c in contest.contenders if not contest.spec(c).bound_only]
@@ -69,7 +71,7 @@ def error_figure(contests: Sequence[Contest]) -> "Figure":
             eval_marks = [v for v in held[contender] if v is not None]
             _marks(axis, lanes, column, eval_marks, (0.08, 0.36), colour, filled=False)
             _median(axis, column - 0.18, marks)
-        contender_ticks(axis, masks)
+        contender_ticks(axis, [stacked(name) for name in masks])
         title(axis, f"{contest.name}: {len(contest.problems)} rows")
         axis.set_ylabel("error / error of Wanda's mask\n(1 = Wanda, lower is better)")
     _key(figure, [("o", True, "calibration data"), ("o", False, "held-out data")])
@@ -115,7 +117,7 @@ def gap_figure(contests: Sequence[Contest]) -> "Figure":
             for marker in "sD":
                 mine = [v for v, m in own[name] if m == marker]
                 _marks(axis, lanes, column, mine, (0.1, 0.38), colour, False, marker)
-        contender_ticks(axis, names)
+        contender_ticks(axis, [stacked(name) for name in names])
         title(axis, f"{contest.name}: {len(contest.problems)} rows")
         axis.set_ylabel("optimality gap")
     _key(figure, [
