@@ -178,6 +178,11 @@ def notes(contest: Contest) -> list[str]:
         if len(seeds) > 1:
             listed = ", ".join(map(str, seeds))
             told.append(f"{contender}: on each row the run of median error of the seeds {listed}.")
+    if any(" [" in contender for contender in contest.contenders):
+        told.append(
+            "In brackets: what a run changes of its solver's default settings, and the limit, "
+            "threads, device or version where these differ."
+        )
     mixed = (f"Mixed in this table, so compare times with care: {m}." for m in mixtures(contest))
     return [*told, *mixed]
 

@@ -14,7 +14,7 @@ from benchmarks.labels import differences, labels, several_settings, stacked
 from benchmarks.plots import write_figures
 from benchmarks.reference import MARKS, readme_block
 from benchmarks.suite import read_suite
-from benchmarks.tables import write_tables
+from benchmarks.tables import render, write_tables
 from solvers.registry import build, settings_of
 from tests.records import choice, choices_run, closed, record, write
 
@@ -91,6 +91,12 @@ def test_conditions_stay_in_the_name():
         "fw-bnb [variant=away, 2 threads]",
     ]
     assert [*lines(records)] == ["1 thread", "variant=away, 2 threads"]
+
+
+def test_the_summary_says_what_brackets_mean_where_there_are_any():
+    several = [choice("p0"), choice("p0", variant="away")]
+    assert "In brackets: what a run changes" in render(several, "md")
+    assert "In brackets" not in render(several[:1], "md")
 
 
 def test_different_settings_never_share_a_name():
