@@ -17,8 +17,8 @@ from solvers.base import Deadline, Limits, Stop, solve_row
 from solvers.bounds import convexify
 from solvers.bounds.reformulate import METHODS
 from solvers.bounds.semidefinite import solve_sdp
+from solvers.frank_wolfe import edges, node, rules, tree
 from solvers.frank_wolfe import masks as legal
-from solvers.frank_wolfe import node, rules, tree
 from solvers.frank_wolfe.bnb import FwBnb
 from solvers.frank_wolfe.record import Record
 from tests.tiny import brute_force, random_layer
@@ -123,7 +123,7 @@ def test_node_bounds_hold_for_every_mask_of_the_node():
             continue
         assert node.restore(matrix, 10, 5, begun, x, gradient)
         value = node.value_of(linear, 0.0, x, gradient)
-        node.minimise_along_edges(matrix, 10, 5, begun, x, gradient, value, np.inf, 0.1, 500)
+        edges.minimise_along_edges(matrix, 10, 5, begun, x, gradient, value, np.inf, 0.1, 500)
         assert x.sum() == pytest.approx(5)
         assert (x >= 0).all()
         assert (x <= 1).all()

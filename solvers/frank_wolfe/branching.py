@@ -14,10 +14,10 @@ free and integral can be chosen only when all are: its score is near 0.
 
 import numpy as np
 
+from solvers.frank_wolfe.edges import minimise_along_edges
 from solvers.frank_wolfe.node import (
     is_settled,
     least_along,
-    minimise_along_edges,
     restore,
     strict,
     value_of,

@@ -17,6 +17,7 @@ import numpy as np
 
 from solvers.frank_wolfe.active_set import minimise_on_vertices
 from solvers.frank_wolfe.branching import choose, learn
+from solvers.frank_wolfe.edges import minimise_along_edges
 from solvers.frank_wolfe.frontier import FREE, OPEN, put, take, take_slot
 from solvers.frank_wolfe.masks import descend, loss_of, round_to_legal
 from solvers.frank_wolfe.node import (
@@ -24,7 +25,6 @@ from solvers.frank_wolfe.node import (
     gradient_of,
     is_settled,
     least_along,
-    minimise_along_edges,
     restore,
     still_open,
     strict,

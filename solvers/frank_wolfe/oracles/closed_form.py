@@ -1,48 +1,36 @@
-"""The oracle of equal budget groups in closed form: one stable sort a group.
+"""The oracle of equal budget groups in closed form, behind the interface of the others.
 
-In a group with k columns to prune, those forced to be pruned come first, then the free ones by
-gradient, those forced to be kept last; the first k of this order are a minimiser,
-
-    order by  -inf (forced pruned)  <  g_j (free)  <  +inf (forced kept).
-
-The node is empty exactly when some group has a forced kept column among its first k, or a forced
-pruned one behind them. Ties go to the lower column.
+In a group with k columns to prune, those forced to be pruned come first, and what is left of k goes
+to the free ones of least gradient; ties go to the lower column. The node is empty exactly when some
+group has more forced than k, or too few columns that can be pruned. The search calls the same
+kernel, `node.vertex_along`, from compiled code.
 """
-
-from math import fsum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from instances.errors import InputError
 from instances.groups import BudgetGroups, Vector
+from solvers.frank_wolfe.node import still_open, vertex_along
 
 
 class ClosedForm:
-    """Minimum over the legal masks of a node by sorting; see `Oracle`."""
+    """Minimum over the legal masks of a node by partition; see `Oracle`."""
 
     def __init__(self, groups: BudgetGroups) -> None:
         self.groups = groups
         self.calls = 0
-        self._key = np.empty(groups.n)
-        self._first = np.arange(0, groups.n, groups.size)[:, None]
 
     def minimise(self, gradient: Vector, state: NDArray[np.int8], vertex: Vector) -> float:
-        """As `Oracle.minimise`; the bound is the minimum, correctly rounded to float64."""
+        """As `Oracle.minimise`; the bound is the minimum up to the rounding of a sum."""
         self.calls += 1
         check_finite(gradient)
-        groups, key = self.groups, self._key
-        key[:] = gradient
-        key[state == 1] = -np.inf
-        key[state == 2] = np.inf
-        order = key.reshape(groups.count, groups.size).argsort(axis=1, kind="stable")
-        order += self._first
-        pruned, kept = order[:, : groups.pruned].ravel(), order[:, groups.pruned :].ravel()
-        if (key[pruned] == np.inf).any() or (key[kept] == -np.inf).any():
-            return float("inf")
-        vertex[:] = 0.0
-        vertex[pruned] = 1.0
-        return fsum(gradient[pruned].tolist())
+        size, pruned = self.groups.size, self.groups.pruned
+        for first in range(0, self.groups.n, size):
+            left, free = still_open(pruned, state, first, first + size)
+            if not 0 <= left <= free:
+                return float("inf")
+        return float(vertex_along(size, pruned, state, gradient, vertex))
 
 
 def check_finite(gradient: Vector) -> None:
