@@ -96,8 +96,8 @@ class Ablation:
         _, _, parts = choice.summary.contender.removesuffix("]").partition(" [")
         own = [part for part in parts.split(", ") if part not in common]
         varying = {k for c in self.choices for k in c.changes if k not in self.common}
-        kept = defaults(self.solver)
-        if not own and kept is not None and len(varying) == 1:
+        kept = defaults(self.solver) or {}
+        if not own and len(varying) == 1 and varying <= set(kept):
             (name,) = varying
             return f"{setting(name, kept[name])} ({DEFAULT})"
         return ", ".join(own) or DEFAULT

@@ -82,6 +82,7 @@ def test_without_a_known_default_all_that_varies_is_listed():
 def test_a_setting_that_this_version_lacks_tells_runs_apart():
     records = [choice("p0", of_old=3), choice("p0", of_old=4)]
     assert labels(records, [10.0] * 2) == ["fw-bnb [of_old=3]", "fw-bnb [of_old=4]"]
+    assert [*lines([*records, choice("p0")])] == ["default", "of_old=3", "of_old=4"]
 
 
 def test_conditions_stay_in_the_name():
