@@ -41,8 +41,15 @@ from solvers.scores import starting_mask
 GAP_SHARE = 0.5
 """Share of the gap asked for at which nodes close; the rest is for rounding margins."""
 
-EFFORT = Effort(rounds=6, least=0.15)
-"""Few triangle inequalities: deep in the tree each takes more off the function than it brings."""
+FEW = Effort(rounds=6, least=0.15)
+SOME = Effort()
+MANY = Effort(rounds=16, most=3000, least=0.05)
+STAGES = ((1, 0.16, MANY), (1, 0.12, SOME), (5, 0.0, FEW), (40, 0.0, MANY))
+"""After how many times `triangle_nodes` nodes, and from which gap on, what effort is made.
+
+Deep in the tree a triangle takes more off the function than it brings, so a search that will soon
+end has few; one whose bound has far to rise has many, and early. Each effort exceeds the last.
+"""
 
 MIB = 1 << 20
 
@@ -52,17 +59,17 @@ class FwBnb:
     """Settings.
 
     warm_start: score of the first incumbent. convexify: none, eig, diag, sdp or sdp-triangles.
-    triangle_nodes: nodes after which the triangles come. oracle: closed-form, highs or scip.
-    variant, branching, traversal, heuristics: see `frank_wolfe.rules`. lazy: steps to stored
-    vertices first. inherit: children keep the active set. node_tolerance: share of its distance to
-    the incumbent at which a node's gap is small enough. fixing: by gradients. max_nodes: -1 for no
-    limit. max_memory: MiB for the open nodes, and as much again for the proof, which is given up
-    beyond it.
+    triangle_nodes: nodes after which triangles are thought of, 0: at once and once only. oracle:
+    closed-form, highs or scip. variant, branching, traversal, heuristics: see `frank_wolfe.rules`.
+    lazy: steps to stored vertices first. inherit: children keep the active set. node_tolerance:
+    share of its distance to the incumbent at which a node's gap is small enough. fixing: by
+    gradients. max_nodes: -1 for no limit. max_memory: MiB for the open nodes, and as much again for
+    the proof, which is given up beyond it.
     """
 
     warm_start: str = "wanda"
     convexify: str = "sdp-triangles"
-    triangle_nodes: int = 10_000
+    triangle_nodes: int = 2000
     oracle: str = "closed-form"
     variant: str = "decomposition-invariant"
     lazy: bool = True
@@ -86,20 +93,24 @@ class FwBnb:
         later = self.convexify == "sdp-triangles" and self.triangle_nodes > 0
         with limits.journal.phase("build"):
             method = "sdp" if later else self.convexify
-            first = reformulate(quad, groups, method, limits.deadline, EFFORT)
+            first = reformulate(quad, groups, method, limits.deadline)
             search = TreeSearch(
                 problem, limits, rules, first.functions, self.oracle, self.max_memory * MIB
             )
         rounded = groups.prune_lowest(-first.point)
         for mask in [rounded] if start is None else [rounded, start]:
             search.offer(mask)
-        if later:
-            pause = self.triangle_nodes
+        made = 0
+        for times, gap, effort in STAGES if later else ():
+            pause = times * self.triangle_nodes
             search.run(pause if self.max_nodes < 0 else min(pause, self.max_nodes))
-            if search.open and search.nodes >= pause and not limits.deadline.expired():
+            if not search.open or search.nodes < pause or limits.deadline.expired():
+                break
+            if search.gap() >= gap and effort.rounds > made:
                 with limits.journal.phase("build"):
-                    second = reformulate(quad, groups, "sdp-triangles", limits.deadline, EFFORT)
-                    search.add_functions(second.functions[1:])
+                    more = reformulate(quad, groups, "sdp-triangles", limits.deadline, effort)
+                    search.add_functions(more.functions[1:])
+                made = effort.rounds
         search.run(self.max_nodes)
         return search.answer()
 

@@ -21,12 +21,11 @@ class TreeLog:
     def _write(self, line: str) -> None:
         print(line, file=sys.stdout, flush=True)
 
-    def line(self, nodes: int, opened: int, loss: float, bound: float) -> None:
+    def line(self, nodes: int, opened: int, loss: float, bound: float, gap: float) -> None:
         """Print the state of the search, at most once an interval and always at its end."""
         now = time.perf_counter()
         if now - self._last >= INTERVAL_S or opened == 0:
             self._last = now
-            gap = (loss - bound) / loss if loss > 0.0 else 0.0
             seconds = now - self._start
             self._write(
                 f"{nodes:>10} {opened:>9} {loss:>14.7g} {bound:>14.7g} {gap:>9.2%} {seconds:>8.1f}"

@@ -140,7 +140,7 @@ class TreeSearch:
                 self._deal()
                 self.limits.journal.bound(self.bound())
                 if self.log is not None:
-                    self.log.line(self.nodes, self.open, self.loss, self.bound())
+                    self.log.line(self.nodes, self.open, self.loss, self.bound(), self.gap())
                 length = min(most, 2 * length)
 
     def _slice(self, pool: ThreadPoolExecutor, most_nodes: int) -> None:
@@ -195,6 +195,10 @@ class TreeSearch:
         least = min(self.least_leaf, self.loss)
         least = min(least, *(least_bound(worker.frontier) for worker in self.workers))
         return max(0.0, float(least) - self.margin)
+
+    def gap(self) -> float:
+        """Distance of bound and incumbent as a share of the incumbent's loss."""
+        return (self.loss - self.bound()) / self.loss if self.loss > 0.0 else 0.0
 
     def answer(self) -> Answer:
         """The incumbent, the bound and its proof."""
