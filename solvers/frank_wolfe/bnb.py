@@ -76,7 +76,7 @@ class FwBnb:
     inherit: bool = True
     branching: str = "pseudo-cost"
     traversal: str = "hybrid"
-    node_tolerance: float = 0.5
+    node_tolerance: float = 0.3
     fixing: bool = True
     heuristics: str = "rounding"
     max_nodes: int = -1

@@ -40,6 +40,9 @@ PROMISING = 1.05
 
 TRY_EVERY = 4
 
+ALWAYS, SOMETIMES = 16, 8
+"""x is rounded at the first nodes of a slice, then at one in so many: a dive moves it little."""
+
 
 @strict
 def improve(quad, size, z, best, loss, seen):  # type: ignore[no-untyped-def]
@@ -140,11 +143,12 @@ def search(  # type: ignore[no-untyped-def]
             if frontier.counts[OPEN] == 0:
                 break
             slot = take(frontier)
-            bound, node = frontier.bound[slot], frontier.node[slot]
+            bound, node = float(frontier.bound[slot]), int(frontier.node[slot])
             if bound >= cut:  # the incumbent has improved since; its parent's x closes it
                 least_leaf = min(least_leaf, bound)
                 continue
-            via, share, k = frontier.via[slot], frontier.share[slot], frontier.function[slot]
+            via, share = int(frontier.via[slot]), float(frontier.share[slot])
+            k = int(frontier.function[slot])
             state[:] = frontier.state[slot]
             x[:] = frontier.x[slot]
             counts[:] = frontier.atom_count[slot]
@@ -192,20 +196,20 @@ def search(  # type: ignore[no-untyped-def]
         fixable = bound >= inherited
         here = -1
         if rules.recording and fixable:
-            here = block[POINT]
+            here = int(block[POINT])
             block[POINT] += 1
             table.points[here] = x.astype(np.float32)
             table.point[node], table.source[node] = here, k
         elif rules.recording:
-            here = table.point[node]  # its parent's x bounds it better
-        source = table.source[node] if rules.recording else k
+            here = int(table.point[node])  # its parent's x bounds it better
+        source = int(table.source[node]) if rules.recording else k
         bound = max(bound, inherited)
 
         if rules.vertices:
             if oracle is None:
                 vertex_along(size, budget, state, gradient, z)
             loss = improve(quad, size, z, best, loss, seen)
-        if rules.rounding:
+        if rules.rounding and (nodes <= ALWAYS or nodes % SOMETIMES == 0):
             round_to_legal(size, budget, x, z)
             loss = improve(quad, size, z, best, loss, seen)
         cut = loss * (1.0 - rules.gap)
