@@ -22,8 +22,11 @@ import numpy as np
 from solvers.frank_wolfe.node import FLAT, STEPS, strict, value_of, vertex_along
 from solvers.frank_wolfe.rules import AWAY, BLENDED, PAIRWISE
 
-ROOM = 64
-"""Vertices stored in a node."""
+
+def room(n: int) -> int:
+    """Vertices stored in a node: an active set needs n + 1, steps use more, the rest is shadow."""
+    return 2 * n + 32
+
 
 NEGLIGIBLE = 1e-12
 """A weight below this leaves the active set."""

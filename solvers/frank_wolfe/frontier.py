@@ -140,9 +140,11 @@ def take(frontier):  # type: ignore[no-untyped-def]
 
 
 @strict
-def least_bound(frontier):  # type: ignore[no-untyped-def]
+def least_bound(frontier, by_bound):  # type: ignore[no-untyped-def]
     """Least bound of the open nodes; infinity when there are none."""
     least = np.inf
+    if by_bound and frontier.counts[OPEN] > 0:
+        return frontier.bound[frontier.heap[0]]
     for t in range(frontier.counts[OPEN]):
         least = min(least, frontier.bound[frontier.heap[t]])
     return least

@@ -19,6 +19,8 @@ ROW, ROW_END, POINT, POINT_END = 0, 1, 2, 3
 
 FIRST_ROWS, FIRST_POINTS = 1 << 10, 1 << 8
 
+BYTES_A_ROW = 17
+
 Block = NDArray[np.int64]
 
 
@@ -47,36 +49,31 @@ class Record:
         self.table = Table(column, kept, pruned, point, source, points)
         self._rows, self._points = 1, 0  # row 0 is the root
 
-    def refill(self, block: Block, rows: int, points: int) -> None:
-        """Give a worker a new block of what has fewer than `rows` or `points` left."""
-        if not self.recording:
-            return
-        if block[ROW_END] - block[ROW] < rows:
-            block[ROW], block[ROW_END] = self._rows, self._rows + rows
-            self._rows += rows
-        if block[POINT_END] - block[POINT] < points:
-            block[POINT], block[POINT_END] = self._points, self._points + points
-            self._points += points
-        self._grow()
+    def refill(self, block: Block, nodes: int) -> None:
+        """Give a worker a new block of what could not serve some of its next `nodes` nodes.
+
+        A node takes one point and at most 2 n + 4 rows, mostly far fewer.
+        """
+        most_rows = 2 * self.n + 4
+        if self.recording and block[ROW_END] - block[ROW] < 2 * most_rows:
+            block[ROW], block[ROW_END] = self._rows, self._rows + 16 * most_rows
+            self._rows += 16 * most_rows
+        if self.recording and block[POINT_END] - block[POINT] < -(-nodes // 4):
+            block[POINT], block[POINT_END] = self._points, self._points + 4 * nodes
+            self._points += 4 * nodes
+        if self.recording:
+            self._grow()
 
     def _grow(self) -> None:
-        table = self.table
-        rows, points = len(table.column), len(table.points)
-        if self._points * self.n * 4 + self._rows * 17 > self.most_bytes:
+        too_large = self._points * self.n * 4 + self._rows * BYTES_A_ROW > self.most_bytes
+        try:
+            if not too_large:
+                self.table = _enlarged(self.table, self._rows, self._points)
+        except MemoryError:
+            too_large = True
+        if too_large:
             self.recording = False
-            self.table = table._replace(points=np.zeros((1, self.n), np.float32))
-            return
-        if self._rows > rows:
-            size = max(2 * rows, self._rows)
-            grown = {
-                name: np.concatenate([old, np.full(size - rows, -1, old.dtype)])
-                for name, old in table._asdict().items()
-                if name != "points"
-            }
-            self.table = self.table._replace(**grown)
-        if self._points > points:
-            more = np.zeros((max(2 * points, self._points) - points, self.n), np.float32)
-            self.table = self.table._replace(points=np.concatenate([table.points, more]))
+            self.table = self.table._replace(points=np.zeros((1, self.n), np.float32))
 
     def leaves(self, functions: tuple[ConvexFunction, ...]) -> Leaves:
         """The tree in preorder with the points and functions that its leaves refer to."""
@@ -93,6 +90,24 @@ class Record:
             point=np.where(point >= 0, compact - offset, -1).astype(np.int32),
             points=table.points[needed[needed >= 0]],
         )
+
+
+def _enlarged(table: Table, rows: int, points: int) -> Table:
+    """The table with at least so many rows and points, at least doubling what is too small."""
+    have = len(table.column)
+    if rows > have:
+        size = max(2 * have, rows) - have
+        grown = {
+            name: np.concatenate([old, np.full(size, -1, old.dtype)])
+            for name, old in table._asdict().items()
+            if name != "points"
+        }
+        table = table._replace(**grown)
+    have = len(table.points)
+    if points > have:
+        more = np.zeros((max(2 * have, points) - have, table.points.shape[1]), np.float32)
+        table = table._replace(points=np.concatenate([table.points, more]))
+    return table
 
 
 @strict

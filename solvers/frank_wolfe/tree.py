@@ -17,7 +17,7 @@ from instances.problem import RowProblem
 from instances.proof import ConvexFunction, ProofKind, RowProof
 from solvers.base import Answer, Limits, Stop
 from solvers.bounds import convexify
-from solvers.frank_wolfe.active_set import ROOM
+from solvers.frank_wolfe.active_set import room
 from solvers.frank_wolfe.frontier import (
     FREE,
     OPEN,
@@ -79,7 +79,7 @@ class TreeSearch:
         self.most_bytes = most_bytes
         self.record = Record(n, most_bytes)
         count = max(1, limits.threads) if self.oracle is None else 1
-        self.workers = [_Worker(n, 0 if rules.variant == EDGES else ROOM) for _ in range(count)]
+        self.workers = [_Worker(n, 0 if rules.variant == EDGES else room(n)) for _ in range(count)]
         self.best, self.loss = np.zeros(n), np.inf
         self.least_leaf = np.inf
         self.nodes = self.steps = self.calls = 0
@@ -180,20 +180,23 @@ class TreeSearch:
 
     def _make_room(self, nodes: int) -> bool:
         """Room for a slice; False when the memory limit forbids it."""
-        n = self.problem.n
         for worker in self.workers:
-            self.record.refill(worker.block, 4 * (2 * n + 8) + 2 * nodes, nodes + 8)
+            self.record.refill(worker.block, nodes)
             while worker.frontier.counts[FREE] < nodes + 8:
                 size = len(worker.frontier.bound) * bytes_per_node(worker.frontier)
                 if 2 * size * len(self.workers) > self.most_bytes:
                     return False
-                worker.frontier = enlarged(worker.frontier)
+                try:
+                    worker.frontier = enlarged(worker.frontier)
+                except MemoryError:
+                    return False
         return True
 
     def bound(self) -> float:
         """What open nodes and closed leaves leave, less the margin of rounding; at least 0."""
         least = min(self.least_leaf, self.loss)
-        least = min(least, *(least_bound(worker.frontier) for worker in self.workers))
+        by_bound = self.rules.traversal != DEPTH_FIRST
+        least = min(least, *(least_bound(w.frontier, by_bound) for w in self.workers))
         return max(0.0, float(least) - self.margin)
 
     def gap(self) -> float:
