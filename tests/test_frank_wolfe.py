@@ -17,7 +17,7 @@ from solvers.base import Deadline, Limits, Stop, solve_row
 from solvers.bounds import convexify
 from solvers.bounds.reformulate import METHODS
 from solvers.bounds.semidefinite import solve_sdp
-from solvers.frank_wolfe import edges, node, rules, tree
+from solvers.frank_wolfe import bnb, edges, node, rules, tree
 from solvers.frank_wolfe import masks as legal
 from solvers.frank_wolfe.bnb import FwBnb
 from solvers.frank_wolfe.record import Record
@@ -224,6 +224,17 @@ def test_two_threads_prove_the_same_and_do_so_again(traversal, variant):
         runs.append((answer.counters, answer.claimed_bound))
     assert certificate.verdict is Verdict.PROVED
     assert runs[0] == runs[1]
+
+
+def test_triangles_that_join_a_search_bound_some_of_its_leaves(monkeypatch):
+    monkeypatch.setattr(bnb, "STAGES", ((1, 0.0, bnb.SOME),))
+    problem = one_row(5, 64, "50%")
+    answer, certificate = solved(problem, FwBnb(triangle_nodes=8))
+    assert certificate.verdict is Verdict.PROVED
+    leaves = answer.proof.leaves
+    assert len(leaves.functions) == 2
+    assert len(leaves.functions[1].triangles) > 0
+    assert {0, 1} <= set(leaves.function.tolist())
 
 
 def test_memory_ends_a_search_with_what_it_has(monkeypatch):

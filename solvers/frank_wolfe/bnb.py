@@ -4,8 +4,8 @@ The loss is replaced by convex functions F that equal it on every legal mask, or
 inequalities lie below it there (`bounds.reformulate`). Each node minimises F over the hull of its
 legal masks by Frank-Wolfe steps; its bound is F(x) minus the Frank-Wolfe gap, its rounded x an
 incumbent, and gradients fix columns (`frank_wolfe.search`). Triangles cost more than a small tree,
-so they come when a search has outgrown its first nodes. The answer carries a proof: the tree, and
-one x for each leaf (`frank_wolfe.record`).
+so they come when a search has outgrown its first nodes and its gap is still wide. The answer
+carries a proof: the tree, and one x for each leaf (`frank_wolfe.record`).
 
 Nodes grow exponentially with n; their cost is that of a few n^2 operations. When the search is cut
 short, the bound is the least over open nodes and closed leaves; the hybrid traversal always takes
@@ -41,14 +41,13 @@ from solvers.scores import starting_mask
 GAP_SHARE = 0.5
 """Share of the gap asked for at which nodes close; the rest is for rounding margins."""
 
-FEW = Effort(rounds=6, least=0.15)
 SOME = Effort()
 MANY = Effort(rounds=16, most=3000, least=0.05)
-STAGES = ((1, 0.16, MANY), (1, 0.12, SOME), (5, 0.0, FEW), (40, 0.0, MANY))
+STAGES = ((1, 0.16, MANY), (1, 0.12, SOME), (40, 0.0, MANY))
 """After how many times `triangle_nodes` nodes, and from which gap on, what effort is made.
 
 Deep in the tree a triangle takes more off the function than it brings, so a search that will soon
-end has few; one whose bound has far to rise has many, and early. Each effort exceeds the last.
+end does without; one whose bound has far to rise has them early. Each effort exceeds the last.
 """
 
 MIB = 1 << 20
