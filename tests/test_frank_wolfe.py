@@ -229,7 +229,7 @@ def test_two_threads_prove_the_same_and_do_so_again(traversal, variant):
 def test_triangles_that_join_a_search_bound_some_of_its_leaves(monkeypatch):
     monkeypatch.setattr(bnb, "STAGES", ((1, 0.0, bnb.SOME),))
     problem = one_row(5, 64, "50%")
-    answer, certificate = solved(problem, FwBnb(triangle_nodes=8))
+    answer, certificate = solved(problem, FwBnb(triangle_nodes=40))
     assert certificate.verdict is Verdict.PROVED
     leaves = answer.proof.leaves
     assert len(leaves.functions) == 2
