@@ -8,7 +8,7 @@ import pytest
 from instances.groups import BudgetGroups
 from instances.patterns import parse_pattern
 from instances.problem import Problem
-from solvers.base import Deadline
+from solvers.base import Deadline, Limits
 from solvers.bounds import convexify, hull
 from solvers.bounds.semidefinite import solve_sdp
 from solvers.frank_wolfe import branching, frontier, masks, node, rules
@@ -18,6 +18,7 @@ from solvers.frank_wolfe.edges import minimise_along_edges
 from solvers.frank_wolfe.oracles import Counted
 from solvers.frank_wolfe.oracles.closed_form import ClosedForm
 from solvers.frank_wolfe.record import Record
+from solvers.frank_wolfe.tree import TreeSearch
 from tests.tiny import random_layer
 
 VERTEX_VARIANTS = rules.VARIANTS[1:]
@@ -213,6 +214,20 @@ def test_branching_takes_a_fractional_free_column_by_its_rule(name):
             for via in (int(column), -1 - int(column)):
                 branching.learn(chosen, pseudo, via, 0.5, 0.0)
         assert branching.choose(*arguments) != column
+
+
+def test_the_root_teaches_no_pseudo_cost():
+    problem = Problem.of(random_layer(5, 48), parse_pattern("50%")).row(0)
+    quad, groups = problem.quad, problem.groups
+    function = convexify.repair(quad, groups, solve_sdp(quad, groups, Deadline(60)).function)
+    chosen = FwBnb()._rules(problem, 1e-6)
+    search = TreeSearch(problem, Limits(Deadline(60.0)), chosen, [function], "closed-form", 1 << 28)
+    search.offer(groups.prune_lowest(quad.diagonal()))
+    search.run(-1)
+    pseudo = search.workers[0].pseudo
+    assert search.nodes > 10
+    assert np.isfinite(pseudo).all()
+    assert 0 < pseudo[:, :, 1].sum() <= search.nodes - 1
 
 
 def test_rounding_prunes_the_largest_of_each_group_and_breaks_ties_low():

@@ -180,7 +180,8 @@ def search(  # type: ignore[no-untyped-def]
         if oracle is not None:
             least = oracle.minimise(gradient, state, z)
             bound = value_of(linear, constant, x, gradient) - np.dot(gradient, x) + least
-        learn(rules, pseudo, via, share, bound - inherited)
+        if inherited > -np.inf:  # the root has no parent to rise from
+            learn(rules, pseudo, via, share, bound - inherited)
         if len(functions.constant) > 1 and bound < cut and nodes % TRY_EVERY == 0:
             f = (k + 1) % len(functions.constant)
             y[:] = x
