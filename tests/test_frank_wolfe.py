@@ -51,13 +51,23 @@ def test_optimum_is_found_and_proved(seed, pattern):
 
 def test_the_bank_is_proved(known: Path):
     for entry in json.loads((known / "known.json").read_text()):
-        if entry["n"] > 128:
-            continue
         layer = read_layer(known / entry["file"])
         problem = Problem.of(layer, parse_pattern(entry["pattern"])).row(0)
         _, certificate = solved(problem)
         assert certificate.verdict is Verdict.PROVED, (entry["file"], certificate)
         assert certificate.objective == pytest.approx(entry["optimum"], rel=1e-6)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_rows_that_others_left_open_are_proved(known: Path, number):
+    entry = json.loads((known / "known_open.json").read_text())[number]
+    layer = read_layer(known / entry["file"])
+    problem = Problem.of(layer, parse_pattern(entry["pattern"])).row(0)
+    answer = solve_row(FwBnb(), problem, Limits(Deadline(300.0), threads=2), 0)
+    certificate = certify_row(
+        problem, answer.mask, answer.claimed_objective, answer.claimed_bound, answer.proof, 1e-6
+    )
+    assert certificate.verdict is Verdict.PROVED, (entry["file"], certificate)
 
 
 @pytest.mark.parametrize("max_nodes", [0, 1, 7, 60])
