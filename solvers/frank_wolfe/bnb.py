@@ -81,8 +81,30 @@ class FwBnb:
     max_nodes: int = -1
     max_memory: int = 4096
 
+    def __post_init__(self) -> None:
+        """Raise InputError for a bad setting."""
+        for name, least in (
+            ("max_nodes", -1),
+            ("max_memory", 1),
+            ("node_tolerance", 0),
+            ("triangle_nodes", 0),
+        ):
+            if not getattr(self, name) >= least:
+                raise InputError(
+                    f"fw-bnb: {name} is {getattr(self, name)}, expected {least} or more"
+                )
+        for name, choices in (
+            ("convexify", METHODS),
+            ("oracle", ORACLES),
+            ("variant", VARIANTS),
+            ("branching", BRANCHING),
+            ("traversal", TRAVERSALS),
+            ("heuristics", HEURISTICS),
+        ):
+            number_of(choices, getattr(self, name), name)
+
     def solve(self, problem: RowProblem, limits: Limits, seed: int) -> Answer:
-        """Mask, bound with proof, counters. Raises InputError for a bad setting."""
+        """Mask, bound with proof, counters. Raises InputError for an unknown warm start."""
         rules = self._rules(problem, limits.gap)
         start = starting_mask(problem, self.warm_start, seed)
         groups, quad = problem.groups, problem.quad
@@ -114,20 +136,7 @@ class FwBnb:
         return search.answer()
 
     def _rules(self, problem: RowProblem, gap: float) -> Rules:
-        """The settings as the compiled code takes them. Raises InputError for a bad one."""
-        for name, least in (
-            ("max_nodes", -1),
-            ("max_memory", 1),
-            ("node_tolerance", 0),
-            ("triangle_nodes", 0),
-        ):
-            if not getattr(self, name) >= least:
-                raise InputError(
-                    f"fw-bnb: {name} is {getattr(self, name)}, expected {least} or more"
-                )
-        number_of(METHODS, self.convexify, "convexify")
-        number_of(ORACLES, self.oracle, "oracle")
-        number_of(HEURISTICS, self.heuristics, "heuristics")
+        """The settings as the compiled code takes them."""
         return Rules(
             size=problem.groups.size,
             budget=problem.groups.pruned,
