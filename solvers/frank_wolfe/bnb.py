@@ -47,7 +47,8 @@ STAGES = ((1, 0.16, MANY), (1, 0.12, SOME), (40, 0.0, MANY))
 """After how many times `triangle_nodes` nodes, and from which gap on, what effort is made.
 
 Deep in the tree a triangle takes more off the function than it brings, so a search that will soon
-end does without; one whose bound has far to rise has them early. Each effort exceeds the last.
+end does without; one whose bound has far to rise has them early. A stage that asks for no more
+effort than was made is passed over.
 """
 
 MIB = 1 << 20

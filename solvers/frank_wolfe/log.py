@@ -10,6 +10,11 @@ import time
 INTERVAL_S = 1.0
 
 
+def relative_gap(loss: float, bound: float) -> float:
+    """(loss - bound) / loss; 0 where the loss is."""
+    return (loss - bound) / loss if loss > 0.0 else 0.0
+
+
 class TreeLog:
     """Prints a heading, then a line when the last is old enough."""
 
@@ -21,12 +26,12 @@ class TreeLog:
     def _write(self, line: str) -> None:
         print(line, file=sys.stdout, flush=True)
 
-    def line(self, nodes: int, opened: int, loss: float, bound: float, gap: float) -> None:
+    def line(self, nodes: int, opened: int, loss: float, bound: float) -> None:
         """Print the state of the search, at most once an interval and always at its end."""
         now = time.perf_counter()
         if now - self._last >= INTERVAL_S or opened == 0:
             self._last = now
-            seconds = now - self._start
+            gap, seconds = relative_gap(loss, bound), now - self._start
             self._write(
                 f"{nodes:>10} {opened:>9} {loss:>14.7g} {bound:>14.7g} {gap:>9.2%} {seconds:>8.1f}"
             )

@@ -28,7 +28,7 @@ from solvers.frank_wolfe.frontier import (
     new_frontier,
     share_out,
 )
-from solvers.frank_wolfe.log import TreeLog
+from solvers.frank_wolfe.log import TreeLog, relative_gap
 from solvers.frank_wolfe.masks import descend
 from solvers.frank_wolfe.oracles import Counted, make_oracle
 from solvers.frank_wolfe.record import Block, Record
@@ -138,9 +138,10 @@ class TreeSearch:
                 left = length if max_nodes < 0 else min(length, max_nodes - self.nodes)
                 self._slice(pool, left)
                 self._deal()
-                self.limits.journal.bound(self.bound())
+                bound = self.bound()
+                self.limits.journal.bound(bound)
                 if self.log is not None:
-                    self.log.line(self.nodes, self.open, self.loss, self.bound(), self.gap())
+                    self.log.line(self.nodes, self.open, self.loss, bound)
                 length = min(most, 2 * length)
 
     def _slice(self, pool: ThreadPoolExecutor, most_nodes: int) -> None:
@@ -201,7 +202,7 @@ class TreeSearch:
 
     def gap(self) -> float:
         """Distance of bound and incumbent as a share of the incumbent's loss."""
-        return (self.loss - self.bound()) / self.loss if self.loss > 0.0 else 0.0
+        return relative_gap(self.loss, self.bound())
 
     def answer(self) -> Answer:
         """The incumbent, the bound and its proof."""
