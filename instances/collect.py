@@ -1,8 +1,8 @@
 """Forwards of calibration batches with a hook on each chosen linear layer.
 
-Each hook hands the layer's inputs, without padding, to the running G = sum x x^T of
-`instances.gram`. The model is left as it was: evaluation mode, no gradients and full float32
-products hold inside only, modes are restored and hooks removed even when a forward fails.
+Each hook hands the layer's inputs, without padding, to the running sums of `instances.gram`. The
+model is left as it was: evaluation mode, no gradients and full float32 products hold inside only,
+modes are restored and hooks removed even when a forward fails.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ Progress = Callable[[int, int, str], None]
 
 
 class Collector:
-    """The Gram of one layer, or why there is none."""
+    """The Gram and mean input of one layer, or why there are none."""
 
     def __init__(self, module: torch.nn.Linear) -> None:
         self.sum = GramSum(module.in_features)

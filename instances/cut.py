@@ -1,8 +1,8 @@
 """Blocks of layers: some rows, some columns, as a layer of their own.
 
 Columns S of a layer with weight W and Gram G make the layer W[R, S], G[S, S]: what pruning the rows
-R costs when every column outside S is kept. So a block of a real layer is a real problem of a
-smaller size.
+R costs when every column outside S is kept; its mean input is E[x_S]. So a
+block of a real layer is a real problem of a smaller size.
 """
 
 from collections.abc import Sequence
@@ -41,6 +41,7 @@ def cut(layer: Layer, rows: Sequence[int], columns: Sequence[int], name: str) ->
         None if layer.gram_eval is None else layer.gram_eval[grid],
         meta,
         name,
+        None if layer.input_mean is None else layer.input_mean[list(columns)],
     )
 
 

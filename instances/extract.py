@@ -1,8 +1,9 @@
 """Layers of any torch model: the weights of its nn.Linear modules and the Grams of their inputs.
 
 A linear layer computes y = x W^T + b with W (d_out, d_in) as stored. While calibration batches run
-through the model, a hook on each chosen layer adds its inputs to G = sum x x^T (`instances.gram`);
-the bias has no part in the pruning error. A second set of batches gives the held-out Gram.
+through the model, a hook on each chosen layer adds its inputs to G = sum x x^T and to their mean
+(`instances.gram`); the bias has no part in the pruning error. A second set of batches gives the
+held-out Gram.
 
 The model is left as it was: evaluation mode, no gradients and full float32 products hold inside
 only, modes are restored and hooks removed even when a forward fails. What cannot be read rightly is
@@ -106,7 +107,9 @@ def extract_layers(
             )
             weight = module.weight.detach().to("cpu", torch.float64).numpy()
             made += 1
-            yield Layer.from_arrays(weight, gram, gram_eval, {**(meta or {}), **about}, name)
+            yield Layer.from_arrays(
+                weight, gram, gram_eval, {**(meta or {}), **about}, name, inputs.sum.mean()
+            )
     if not made:
         raise InputError(f"none of the layers that match '{layers}' saw inputs it can be judged by")
 

@@ -1,7 +1,9 @@
 """Layer and mask files: safetensors, read eagerly, checked whole, written atomically.
 
-Layer file: tensors `weight` (d_out, d_in), `gram` (d_in, d_in), optional `gram_eval`; metadata
-`format = maskgap-layer/1` and free keys. Mask file: bool `mask` (d_out, d_in), True = kept;
+Layer file: tensors `weight` (d_out, d_in), `gram` (d_in, d_in), optional `gram_eval` and
+`input_mean` (d_in,), the mean input over tokens; metadata `format = maskgap-layer/1` and free keys,
+of which `tokens` (a count) must be there with `input_mean`. The digest of a layer is that of weight
+and gram. Mask file: bool `mask` (d_out, d_in), True = kept;
 metadata `format = maskgap-mask/1`, pattern, solver, digest of the layer and, where only some rows
 were solved, `rows = A:B` (the rows outside are all kept). Any float dtype is read, bfloat16 too.
 """
@@ -104,7 +106,12 @@ def read_layer(path: Path) -> Layer:
                 f"{path}: tensor '{name}' is missing; a layer file holds weight and gram"
             )
     return Layer.from_arrays(
-        tensors["weight"], tensors["gram"], tensors.get("gram_eval"), meta, str(path)
+        tensors["weight"],
+        tensors["gram"],
+        tensors.get("gram_eval"),
+        meta,
+        str(path),
+        tensors.get("input_mean"),
     )
 
 
@@ -113,6 +120,8 @@ def write_layer(path: Path, layer: Layer, dtype: type[np.floating] = np.float64)
     tensors = {"weight": layer.weight.astype(dtype), "gram": layer.gram.astype(dtype)}
     if layer.gram_eval is not None:
         tensors["gram_eval"] = layer.gram_eval.astype(dtype)
+    if layer.input_mean is not None:
+        tensors["input_mean"] = layer.input_mean.astype(dtype)
     write_tensors(path, tensors, {**layer.meta, "format": LAYER_FORMAT})
 
 

@@ -4,8 +4,11 @@ X (d_in, tokens) holds the calibration inputs, so the pruning error of a mask M 
 
     || W X - (M * W) X ||_F^2  =  sum over rows w of  r G r^T,   r = w * (1 - m).
 
+A layer may also know the mean of its inputs, from which Var[x_j] = G_jj / tokens - E[x_j]^2.
+
 Nothing here chooses a mask. Arrays are validated once, at the door: finite, matching shapes, Gram
-symmetric up to rounding (then symmetrised) and not clearly indefinite. A singular Gram is valid.
+symmetric up to rounding (then symmetrised) and not clearly indefinite, variances not clearly
+negative. A singular Gram is valid.
 """
 
 import hashlib
@@ -18,13 +21,16 @@ import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
 from instances.errors import InputError
-from instances.groups import Matrix
+from instances.groups import Matrix, Vector
 
 SYMMETRY_TOLERANCE = 1e-5
 """Largest |G - G^T| accepted, as a share of max |G| (float32 sums differ in their last bits)."""
 
 INDEFINITE_TOLERANCE = 1e-5
 """A Gram is refused when its least eigenvalue lies below minus this share of its trace."""
+
+VARIANCE_TOLERANCE = 1e-5
+"""A mean is refused when E[x]^2 exceeds E[x^2] by more than this share of it."""
 
 LARGEST_ENTRY = 1e100
 """Entries beyond this could overflow a sum of products in float64."""
@@ -37,6 +43,8 @@ class Layer:
     weight: (d_out, d_in) float64. gram: (d_in, d_in) float64, symmetric, positive semidefinite up
     to rounding, in squared input units summed over tokens. gram_eval: the same from held-out text,
     or None. meta: free text keys (model, layer, tokens, ...). name: where it came from, for errors.
+    input_mean: (d_in,) float64, the mean input over tokens, in input units, or None; meta then has
+    `tokens`, how many tokens the Gram and the mean were taken over.
     """
 
     weight: Matrix
@@ -44,6 +52,7 @@ class Layer:
     gram_eval: Matrix | None = None
     meta: Mapping[str, str] = field(default_factory=dict)
     name: str = "layer"
+    input_mean: Vector | None = None
 
     @staticmethod
     def from_arrays(
@@ -52,16 +61,20 @@ class Layer:
         gram_eval: ArrayLike | None = None,
         meta: Mapping[str, str] | None = None,
         name: str = "layer",
+        input_mean: ArrayLike | None = None,
     ) -> "Layer":
         """Validate arrays of any real dtype and make a layer; the inputs are not changed.
 
-        Raises InputError naming the array and, where there is one, the offending row and column.
+        Raises InputError naming the array and, where there is one, the offending row and column,
+        and for a mean without a token count or with more energy than the Gram.
         """
         weights = _matrix(weight, "weight", name)
         d_in = weights.shape[1]
         grams = _gram(gram, "gram", d_in, name)
         held_out = None if gram_eval is None else _gram(gram_eval, "gram_eval", d_in, name)
-        return Layer(weights, grams, held_out, dict(meta or {}), name)
+        about = dict(meta or {})
+        mean = None if input_mean is None else _mean(input_mean, grams, about, name)
+        return Layer(weights, grams, held_out, about, name, mean)
 
     @property
     def d_out(self) -> int:
@@ -72,6 +85,14 @@ class Layer:
     def d_in(self) -> int:
         """Number of columns (input features)."""
         return int(self.weight.shape[1])
+
+    def input_variance(self) -> Vector | None:
+        """(d_in,) Var[x_j] over tokens, in squared input units, at least 0; None without a mean."""
+        if self.input_mean is None:
+            return None
+        squares = self.gram.diagonal() / _tokens(self.meta, self.name)
+        variance: Vector = np.maximum(squares - self.input_mean**2, 0.0)
+        return variance
 
     @cached_property
     def gram_unit(self) -> tuple[Matrix, int]:
@@ -89,6 +110,12 @@ class Layer:
         """sha256 of weight and Gram: what a mask or proof of this layer belongs to."""
         text = f"{array_digest(self.weight)}:{self.gram_digest}"
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def unit_rows(weight: Matrix) -> tuple[Matrix, NDArray[np.int64]]:
+    """(W / 2^e, e) with the largest |w| of each row in [1/2, 1); e (rows,) is 0 for a zero row."""
+    exponents = np.array([unit_exponent(float(np.abs(row).max())) for row in weight])
+    return np.ldexp(weight, -exponents[:, None]), exponents
 
 
 def unit_exponent(value: float) -> int:
@@ -119,6 +146,36 @@ def _matrix(values: ArrayLike, what: str, name: str) -> Matrix:
             f"expected finite numbers of size at most {LARGEST_ENTRY:g}"
         )
     return matrix
+
+
+def _mean(values: ArrayLike, gram: Matrix, meta: Mapping[str, str], name: str) -> Vector:
+    d_in = len(gram)
+    if np.shape(values) != (d_in,):
+        raise InputError(
+            f"{name}: input_mean must have shape ({d_in},) to match the weight's columns, but its "
+            f"shape is {np.shape(values)}"
+        )
+    mean: Vector = _matrix(np.asarray(values)[None, :], "input_mean", name)[0]
+    squares = gram.diagonal() / _tokens(meta, name)
+    excess = mean**2 - squares * (1 + VARIANCE_TOLERANCE)
+    column = int(excess.argmax())
+    if excess[column] > 0:
+        raise InputError(
+            f"{name}: input_mean column {column} is {mean[column]:g}, whose square exceeds "
+            f"{squares[column]:g}, the mean square by gram and tokens; expected the mean of the "
+            "inputs that gram sums"
+        )
+    return mean
+
+
+def _tokens(meta: Mapping[str, str], name: str) -> int:
+    text = meta.get("tokens", "none")
+    if not (text.isascii() and text.isdecimal()) or int(text) < 1:
+        raise InputError(
+            f"{name}: metadata 'tokens' is {text}; with input_mean it must be the number of tokens "
+            "that gram sums"
+        )
+    return int(text)
 
 
 def _gram(values: ArrayLike, what: str, d_in: int, name: str) -> Matrix:

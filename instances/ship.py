@@ -7,19 +7,25 @@ manifest comes out without best known masks; `instances.best_known` adds them.
 
 The forwards run in float32, so the last bits of the Grams depend on the processor and on the Python
 version that the texts come from. One thread is used, so that they do not depend on the threads too.
+A file that holds the same weights and, up to that rounding, Grams of the same texts keeps them, and
+with them the digest that records name; only a mean of the inputs that it lacks is added.
 """
 
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from instances.best_known import write_manifest
 from instances.cut import Block
 from instances.errors import InputError
 from instances.extract import run_extract
 from instances.files import read_layer, write_atomically, write_layer
+from instances.groups import Matrix
 from instances.layer import Layer, array_digest
 from instances.models import MINILM
 from instances.shipped import SUFFIX, Entry, folder
@@ -62,6 +68,9 @@ BLOCKS = (
 
 PATTERNS = ("50%", "2:4")
 
+FORWARD_ROUNDING = 1e-6
+"""Grams that differ by no more, as a share of their largest entry, come from the same inputs."""
+
 NOTICE = f"""\
 The *.safetensors files in this folder hold blocks (some rows, some columns) of weight matrices of
 the model all-MiniLM-L6-v2,
@@ -73,8 +82,9 @@ moments of that model's activations. LICENSE-APACHE-2.0.txt beside this file is 
 licence.
 
 Changes: the weights were cut to blocks and converted from float32 to float64; the matrices `gram`
-and `gram_eval` were computed by maskgap from docstrings of Python's standard library, none of which
-are contained. Each file's metadata and manifest.json name the layer, the rows and the columns.
+and `gram_eval` and the vector `input_mean` were computed by maskgap from docstrings of Python's
+standard library, none of which are contained. Each file's metadata and manifest.json name the
+layer, the rows and the columns.
 """
 
 
@@ -99,8 +109,8 @@ def ship(directory: Path) -> list[Path]:
     with tempfile.TemporaryDirectory() as extracted:
         run_extract(MINILM, Path(extracted), "encoder.*", progress=_say)
         for block in blocks():
-            layer = block.cut(read_layer(Path(extracted) / f"{block.layer}{SUFFIX}"))
             path = directory / f"{block.name}{SUFFIX}"
+            layer = settle(path, block.cut(read_layer(Path(extracted) / f"{block.layer}{SUFFIX}")))
             if not _unchanged(path, layer):
                 write_layer(path, layer)
             paths.append(path)
@@ -108,6 +118,39 @@ def ship(directory: Path) -> list[Path]:
     write_manifest(directory, entries)
     write_atomically(directory / "NOTICE", NOTICE.encode())
     return paths
+
+
+def settle(path: Path, layer: Layer) -> Layer:
+    """The layer to store in a file: what it holds, when that is `layer` up to forward rounding.
+
+    A file that holds no mean gets the mean of `layer`; the rest of it stays to the last bit.
+    """
+    try:
+        old = read_layer(path)
+    except InputError:
+        return layer
+    # `cut_from` is a digest of the extracted Gram, so it goes with the bits.
+    free = ("format", "cut_from")
+    old_meta, meta = (
+        {key: value for key, value in one.meta.items() if key not in free} for one in (old, layer)
+    )
+    same = (
+        old_meta == meta
+        and np.array_equal(old.weight, layer.weight)
+        and _close(old.gram, layer.gram)
+        and _close(old.gram_eval, layer.gram_eval)
+    )
+    if not same:
+        return layer
+    return old if old.input_mean is not None else replace(old, input_mean=layer.input_mean)
+
+
+def _close(old: Matrix | None, new: Matrix | None) -> bool:
+    if old is None or new is None:
+        return old is new
+    return old.shape == new.shape and bool(
+        np.abs(old - new).max() <= FORWARD_ROUNDING * np.abs(new).max()
+    )
 
 
 def _unchanged(path: Path, layer: Layer) -> bool:
@@ -119,13 +162,14 @@ def _unchanged(path: Path, layer: Layer) -> bool:
     meta = {key: value for key, value in old.meta.items() if key != "format"}
     return (
         old.digest == layer.digest
-        and _eval_digest(old) == _eval_digest(layer)
+        and _digest(old.gram_eval) == _digest(layer.gram_eval)
+        and _digest(old.input_mean) == _digest(layer.input_mean)
         and (meta == {key: value for key, value in layer.meta.items() if key != "format"})
     )
 
 
-def _eval_digest(layer: Layer) -> str:
-    return "" if layer.gram_eval is None else array_digest(layer.gram_eval)
+def _digest(array: NDArray[np.float64] | None) -> str:
+    return "" if array is None else array_digest(array)
 
 
 def _entry(path: Path, layer: Layer) -> Entry:
@@ -144,7 +188,7 @@ def _entry(path: Path, layer: Layer) -> Entry:
         "tokens": int(meta["tokens"]),
         "tokens_eval": int(meta["tokens_eval"]),
         "digest": layer.digest,
-        "gram_eval_digest": _eval_digest(layer),
+        "gram_eval_digest": _digest(layer.gram_eval),
         "patterns": list(PATTERNS),
         "best_known": [],
     }

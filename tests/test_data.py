@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -15,11 +16,11 @@ from instances import shipped
 from instances.best_known import Found, record_best, write_manifest
 from instances.cut import Block, cut
 from instances.errors import InputError
-from instances.files import read_layer, read_tensors
+from instances.files import read_layer, read_tensors, write_layer
 from instances.layer import Layer, array_digest
 from instances.patterns import parse_pattern
 from instances.problem import Problem
-from instances.ship import BLOCKS, KINDS, blocks
+from instances.ship import BLOCKS, KINDS, blocks, settle
 
 ROOT = Path(__file__).resolve().parents[1]
 ENTRIES = shipped.manifest()
@@ -58,6 +59,8 @@ def test_each_file_is_what_the_manifest_says(entry):
         assert layer.meta[key] == entry[key]
     for key in ("tokens", "tokens_eval"):
         assert int(layer.meta[key]) == entry[key] > 10 * entry["n"]
+    assert layer.input_mean is not None
+    assert (layer.input_variance() > 0).all()
     assert layer.meta["calibration_digest"] != layer.meta["calibration_eval_digest"]
     assert all(tensor.dtype == np.float64 for tensor in read_tensors(path)[0].values())
     for pattern in entry["patterns"]:
@@ -124,6 +127,28 @@ def test_the_shipped_weights_are_the_models():
         whole = state[f"{entry['layer']}.weight"].double().numpy()
         block = whole[np.ix_(entry["rows"], entry["columns"])]
         np.testing.assert_array_equal(read_layer(shipped.path(entry["name"])).weight, block)
+
+
+def test_a_stored_layer_stays_while_it_is_the_same_up_to_forward_rounding(tmp_path):
+    path = tmp_path / "a.safetensors"
+    layer = read_layer(shipped.path(NAME))
+    assert settle(path, layer) is layer
+    write_layer(path, replace(layer, input_mean=None))
+    nudged = replace(layer, gram=layer.gram * (1 + 1e-7), meta={**layer.meta, "cut_from": "x"})
+    kept = settle(path, nudged)
+    assert (kept.digest, kept.meta["cut_from"]) == (layer.digest, layer.meta["cut_from"])
+    np.testing.assert_array_equal(kept.input_mean, layer.input_mean)
+    write_layer(path, kept)
+    again = settle(path, replace(nudged, input_mean=0.9 * layer.input_mean))
+    np.testing.assert_array_equal(again.input_mean, layer.input_mean)
+    for other in (
+        replace(layer, gram=layer.gram * (1 + 1e-5)),
+        replace(layer, gram_eval=layer.gram_eval * (1 + 1e-5)),
+        replace(layer, gram_eval=None),
+        replace(layer, weight=layer.weight * (1 + 1e-15)),
+        replace(layer, meta={**layer.meta, "calibration_digest": "x"}),
+    ):
+        assert settle(path, other) is other
 
 
 def test_names_and_unknown_names():
@@ -195,8 +220,9 @@ def test_the_data_are_in_the_wheel(tmp_path):
 def whole_layer():
     random = np.random.default_rng(0)
     x, y = random.normal(size=(2, 6, 20))
+    meta = {"layer": "toy", "tokens": "20"}
     return Layer.from_arrays(
-        random.normal(size=(5, 6)), x @ x.T, y @ y.T, {"layer": "toy"}, "toy.safetensors"
+        random.normal(size=(5, 6)), x @ x.T, y @ y.T, meta, "toy.safetensors", x.mean(axis=1)
     )
 
 
@@ -206,6 +232,8 @@ def test_a_block_costs_what_the_layer_costs_with_the_other_columns_kept():
     assert (block.name, block.meta["layer"]) == ("block", "toy")
     assert (block.meta["rows"], block.meta["columns"]) == ("4 1", "0 5 2")
     assert block.meta["cut_from"] == layer.digest
+    np.testing.assert_array_equal(block.input_mean, layer.input_mean[[0, 5, 2]])
+    assert cut(replace(layer, input_mean=None), [4], [0], "block").input_mean is None
     for gram, part in ((layer.gram, block.gram), (layer.gram_eval, block.gram_eval)):
         for pruned in combinations(range(3), 2):
             z = np.zeros(6)

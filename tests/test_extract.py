@@ -39,6 +39,17 @@ def test_long_inputs_are_added_in_parts(monkeypatch):
     total = GramSum(3)
     total.add(TOKENS)
     np.testing.assert_array_equal(total.matrix(), GRAM)
+    np.testing.assert_array_equal(total.mean(), TOKENS.mean(dim=0).numpy())
+
+
+def test_the_mean_is_that_of_real_tokens_in_float64():
+    layer = one(Net(), list(TOKENS), held_out=[100 * TOKENS])
+    np.testing.assert_array_equal(layer.input_mean, TOKENS.mean(dim=0).numpy())
+    np.testing.assert_allclose(layer.input_variance(), TOKENS.numpy().var(axis=0), rtol=1e-6)
+    padded = one(Net(), [masked(TOKENS[None], [[1, 0, 1, 0]])])
+    np.testing.assert_array_equal(padded.input_mean, [1.5, 1.25, 0.5])
+    tiny = one(Net(1), [torch.full((1, 1), 2.0**24), *[torch.ones(1, 1)] * 3])
+    assert tiny.input_mean == [(2.0**24 + 3) / 4]
 
 
 def test_weight_is_stored_as_it_is_and_the_bias_has_no_part():

@@ -27,6 +27,52 @@ def test_a_layer_reads_back_as_written(tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "a.safetensors"]
 
 
+def test_a_mean_reads_back_and_gives_the_variance(tmp_path):
+    inputs = np.array([[1.0, 2, 0], [0, -1, 3], [2, 0, 1], [4, 0, -2]])
+    layer = Layer.from_arrays(
+        np.ones((1, 3)), inputs.T @ inputs, None, {"tokens": "4"}, input_mean=inputs.mean(axis=0)
+    )
+    write_layer(tmp_path / "a.safetensors", layer)
+    back = read_layer(tmp_path / "a.safetensors")
+    np.testing.assert_array_equal(back.input_mean, [1.75, 0.25, 0.5])
+    np.testing.assert_allclose(back.input_variance(), inputs.var(axis=0), rtol=1e-14)
+    plain = Layer.from_arrays(np.ones((1, 3)), inputs.T @ inputs)
+    assert plain.digest == back.digest
+    assert plain.input_mean is None
+    assert plain.input_variance() is None
+
+
+def test_a_constant_input_has_variance_0():
+    third = np.full(3, 1 / 3)
+    layer = Layer.from_arrays(
+        np.ones((1, 1)), [[third @ third]], None, {"tokens": "3"}, input_mean=[1 / 3]
+    )
+    assert layer.input_variance() == [pytest.approx(0.0, abs=1e-16)]
+    assert layer.input_variance()[0] >= 0
+
+
+@pytest.mark.parametrize(
+    ("mean", "tokens", "message"),
+    [
+        ([0.0, 0, 0], "4", r"input_mean must have shape \(4,\) .* \(3,\)"),
+        (np.zeros((1, 4)), "4", r"must have shape \(4,\)"),
+        ([0, np.nan, 0, 0], "4", "input_mean row 0, column 1 is nan"),
+        (["a", "b", "c", "d"], "4", "real numbers"),
+        ([0.0, 0, 0, 0], None, "metadata 'tokens' is none"),
+        ([0.0, 0, 0, 0], "0", "metadata 'tokens' is 0"),
+        ([0.0, 0, 0, 0], "-4", "metadata 'tokens' is -4"),
+        ([0.0, 0, 0, 0], "many", "metadata 'tokens' is many"),
+        ([0.9, 0, -1.2, 0], "4", "column 2 is -1.2, whose square exceeds 1.25"),
+    ],
+)
+def test_bad_means_are_named(mean, tokens, message):
+    meta = {} if tokens is None else {"tokens": tokens}
+    with pytest.raises(InputError, match=message) as error:
+        Layer.from_arrays(I1_WEIGHT, I1_GRAM, None, meta, "a.safetensors", mean)
+    assert str(error.value).startswith("a.safetensors: ")
+    assert "\n" not in str(error.value)
+
+
 def test_bfloat16_weights_are_read(tmp_path):
     header = {
         "weight": {"dtype": "BF16", "shape": [1, 2], "data_offsets": [0, 4]},
