@@ -14,18 +14,14 @@ is 0. Scores are computed on whole layers, since `ria` needs the column sums.
 """
 
 import numpy as np
-import scipy.linalg.lapack
 
-from instances.errors import InputError, Refused
+from instances.errors import InputError
 from instances.groups import Mask, Matrix
 from instances.layer import Layer
 from instances.problem import Problem, RowProblem
+from solvers.hessian import DAMPING, InverseHessian
 
 RIA_EXPONENT = 0.5
-OBS_DAMPING = 0.01
-OBS_ESCALATIONS = 6
-OBS_PIVOT = 1e-12
-"""Below this share of the largest diagonal, a pivot is rounding noise and H counts as singular."""
 WARM_STARTS = ("magnitude", "wanda", "ria", "obs", "random")
 
 
@@ -54,34 +50,13 @@ def ria(layer: Layer, exponent: float = RIA_EXPONENT) -> Matrix:
     return np.where(norms > 0, relative * norms**exponent, 0.0)
 
 
-def obs(layer: Layer, damping: float = OBS_DAMPING) -> tuple[Matrix, float]:
+def obs(layer: Layer, damping: float = DAMPING) -> tuple[Matrix, float]:
     """w^2 / [H^-1]_jj (d_out, d_in) and the damping used, as a share of the mean diagonal.
 
-    When H is numerically singular the damping is raised tenfold, to 1e-7 at least, at most
-    OBS_ESCALATIONS times. Damping 0 is never raised. Raises Refused when H stays singular.
+    Raises Refused when H stays singular (`solvers.hessian`).
     """
-    gram, _ = layer.gram_unit
-    live = gram.diagonal() > 0
-    scores = np.zeros_like(layer.weight)
-    if not live.any():
-        return scores, damping
-    inner = gram[np.ix_(live, live)]
-    mean = float(inner.diagonal().mean())
-    for _ in range(OBS_ESCALATIONS + 1):
-        hessian = inner + damping * mean * np.eye(len(inner))
-        # L^-1 by the triangular inverse: [H^-1]_jj is the squared norm of its column j
-        factor, failed = scipy.linalg.lapack.dpotrf(hessian, lower=1, clean=1)
-        if not failed and factor.diagonal().min() ** 2 > OBS_PIVOT * hessian.diagonal().max():
-            inverse, _ = scipy.linalg.lapack.dtrtri(factor, lower=1)
-            scores[:, live] = layer.weight[:, live] ** 2 / (inverse**2).sum(axis=0)
-            return scores, damping
-        if damping == 0:
-            break
-        damping = max(damping, 1e-8) * 10
-    raise Refused(
-        f"{layer.name}: the Gram plus damping {damping:g} of its mean diagonal is singular; "
-        "set a larger damping"
-    )
+    inverse = InverseHessian.of(layer, damping)
+    return np.where(inverse.live, layer.weight**2 / inverse.diagonal(), 0.0), inverse.damping
 
 
 def random(layer: Layer, seed: int) -> Matrix:

@@ -9,6 +9,7 @@ from instances.groups import Matrix
 from instances.problem import Problem
 from solvers import scores
 from solvers.base import Answer, Limits, Stop
+from solvers.hessian import DAMPING
 
 
 def _answers(
@@ -60,7 +61,7 @@ class Ria:
 class Obs:
     """Optimal Brain Surgeon saliency. damping: share of the mean diagonal added to the Gram."""
 
-    damping: float = scores.OBS_DAMPING
+    damping: float = DAMPING
 
     def solve_rows(self, problem: Problem, limits: Limits, seed: int) -> list[Answer]:
         """One mask a row; notes the damping used. Raises Refused when the Gram stays singular."""
