@@ -69,6 +69,21 @@ _ENTRIES = (
     Spec("wanda", "solvers.scoring:Wanda", "prune the smallest |w| times input norm", batched=True),
     Spec("ria", "solvers.scoring:Ria", "relative importance and activations", batched=True),
     Spec("obs", "solvers.scoring:Obs", "Optimal Brain Surgeon saliency", batched=True),
+    Spec("sparsegpt", "solvers.sparsegpt:SparseGpt", "mask rule of SparseGPT", batched=True),
+    Spec(
+        "obs-greedy",
+        "solvers.obs_greedy:ObsGreedy",
+        "one weight at a time in the order of ExactOBS",
+        batched=True,
+        requires=(("numba", "numba"),),
+    ),
+    Spec("dsnot", "solvers.dsnot:Dsnot", "exchanges that lower the expected error", batched=True),
+    Spec(
+        "sparsefw",
+        "solvers.sparsefw:SparseFw",
+        "Frank-Wolfe on the relaxed mask, rounded",
+        batched=True,
+    ),
     Spec(
         "swap",
         "solvers.swap:Swap",

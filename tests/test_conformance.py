@@ -1,6 +1,7 @@
 """What every registered solver owes, whatever it is; a new one is covered by being registered."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from instances.problem import Problem
 from solvers import registry
 from solvers.base import Stop
 from tests.conftest import KNOWN
-from tests.tiny import I1_GRAM, I1_WEIGHT, I2_GRAM, I2_WEIGHT, brute_force, random_layer
+from tests.tiny import I1_GRAM, I1_WEIGHT, I2_GRAM, I2_WEIGHT, brute_force, random_layer, with_mean
 
 INSTALLED = [name for name, spec in registry.SPECS.items() if spec.missing is None]
 MASKS = [name for name in INSTALLED if not registry.SPECS[name].bound_only]
@@ -91,7 +92,7 @@ def _degenerate():
 @pytest.mark.parametrize("name", INSTALLED)
 def test_degenerate_rows_end_with_legal_masks(name, case):
     weight, gram, pattern = _degenerate()[case]
-    layer = Layer.from_arrays(weight, gram)
+    layer = with_mean(weight, gram)
     groups = parse_pattern(pattern).groups(layer.d_in)
     best, _ = brute_force(weight[0], layer.gram, groups.size, groups.pruned)
     best = max(0.0, best)
@@ -112,7 +113,7 @@ def test_the_scale_of_the_gram_changes_neither_mask_nor_bound(name, exponent):
     for weight, gram, optimum, kept in (
         (I1_WEIGHT, I1_GRAM, 20.0, [2, 3]), (I2_WEIGHT, I2_GRAM, 34.0, [0, 1]),
     ):  # fmt: skip
-        (judged,) = answers(name, Layer.from_arrays(weight, gram * scale), "50%")
+        (judged,) = answers(name, with_mean(weight, gram * scale), "50%")
         certificate = judged.certificate
         assert certificate.verdict is not Verdict.WRONG, certificate
         assert certificate.bound <= optimum * scale * (1 + 1e-6)
@@ -146,7 +147,7 @@ def test_solvers_are_pure_and_repeat_themselves(name):
     before = layer.digest
     first = answers(name, layer, "keep=4", seed=3)
     other = answers(name, layer, "keep=7", seed=3)
-    again = answers(name, Layer.from_arrays(layer.weight, layer.gram), "keep=4", seed=3)
+    again = answers(name, replace(layer), "keep=4", seed=3)
     assert Layer.from_arrays(layer.weight, layer.gram).digest == before
     for a, b, c in zip(first, again, other, strict=True):
         if a.answer.mask is None:
@@ -165,7 +166,15 @@ def test_permuting_columns_leaves_the_optimum(name):
     assert a.certificate.objective == pytest.approx(b.certificate.objective, rel=1e-9)
 
 
-@pytest.mark.parametrize("name", [n for n in MASKS if "warm_start" in registry.setting_names(n)])
+# These lower something else than the loss of a mask, and give their paper's answer as it comes:
+# the expected error, and a relaxation that is rounded at the end.
+OTHER_AIMS = ("dsnot", "sparsefw")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n for n in MASKS if "warm_start" in registry.setting_names(n) and n not in OTHER_AIMS],
+)
 def test_a_start_is_never_made_worse(name):
     layer = random_layer(9, 40)
     problem = Problem.of(layer, parse_pattern("50%"))

@@ -26,7 +26,23 @@ def random_layer(seed, n, rows=1, tokens=None) -> Layer:
     rng = np.random.default_rng(seed)
     mixing = rng.normal(size=(n, n)) / np.sqrt(n) + np.eye(n)
     inputs = mixing @ rng.normal(size=(n, tokens or 4 * n))
-    return Layer.from_arrays(rng.normal(size=(rows, n)), inputs @ inputs.T)
+    return layer_of_inputs(rng.normal(size=(rows, n)), inputs)
+
+
+def layer_of_inputs(weight, inputs) -> Layer:
+    """The layer with inputs X (d_in, tokens), their mean included."""
+    tokens = {"tokens": str(inputs.shape[1])}
+    return Layer.from_arrays(
+        weight, inputs @ inputs.T, None, tokens, input_mean=inputs.mean(axis=1)
+    )
+
+
+def with_mean(weight, gram) -> Layer:
+    """A layer with the Gram as it is and the mean of n inputs that have it (its square root)."""
+    values, vectors = np.linalg.eigh(gram)
+    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+    tokens = {"tokens": str(len(root))}
+    return Layer.from_arrays(weight, gram, None, tokens, input_mean=root.mean(axis=1))
 
 
 def legal_pruned_sets(n, size, pruned):
