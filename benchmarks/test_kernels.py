@@ -1,8 +1,8 @@
 """Kernel timings by pytest-benchmark: `make micro`. Nothing here is asserted about time.
 
-The plain 1-swap step forms the whole (rows, n, n) tensor of pairs; it is kept as the reference that
-the tiled kernel is compared with, in one run on the same threads. `pairs` in the extra information
-counts the feasible exchanges of a step; pairs divided by the time is the throughput.
+The plain 1-swap search (`benchmarks.plain_swap`) forms the whole (rows, n, n) tensor of pairs;
+`swap` is compared with it in one run on the same threads. `pairs` in the extra information counts the
+feasible exchanges of all steps; pairs divided by the time is the throughput.
 """
 
 import os
@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.plain_swap import plain_steps
 from instances.families import parse_family
 from instances.groups import BudgetGroups
 from instances.patterns import parse_pattern
 from instances.problem import Problem
 from solvers.base import Deadline, Limits
 from solvers.bounds.semidefinite import solve_sdp
-from solvers.swap import CPU_TILE, Swap
-from solvers.swap_step import Rows
+from solvers.swap import Swap
+
+STEPS = 10
 
 
 @pytest.fixture(autouse=True)
@@ -29,57 +31,40 @@ def _threads(benchmark):
     benchmark.extra_info["torch"] = torch.__version__
 
 
-def _rows(count, n, pattern):
-    layer = parse_family(f"synthetic:n={n},rows={count},correlation=0.3,seed=1").layer()
+@pytest.mark.parametrize("kernel", ["swap", "plain"])
+@pytest.mark.parametrize(("rows", "n", "pattern"), [(48, 384, "50%"), (48, 384, "2:4"),
+                                                    (48, 1024, "50%")])  # fmt: skip
+def test_swaps(benchmark, kernel, rows, n, pattern):
+    """STEPS best swaps a row from random masks; `pairs` is what all pairs of these steps are."""
+    layer = parse_family(f"synthetic:n={n},rows={rows},correlation=0.3,seed=1").layer()
     problem = Problem.of(layer, parse_pattern(pattern))
-    mask = problem.groups.prune_lowest(np.abs(layer.weight))
-    tensors = (torch.from_numpy(a) for a in (layer.weight, layer.gram_unit[0], mask))
-    return Rows.of(*tensors, problem.groups.size, CPU_TILE), mask, problem
+    groups, threads = problem.groups, len(os.sched_getaffinity(0))
+    benchmark.extra_info["pairs"] = STEPS * rows * groups.total_pruned * groups.kept
+    mask = groups.prune_lowest(np.random.default_rng(0).random((rows, n)))
+    limits = Limits(Deadline(600), threads=threads)
+    begun = Problem.of(layer, parse_pattern(pattern), start=mask)
+    if kernel == "swap":
+        answers = benchmark(Swap(max_swaps=STEPS).solve_rows, begun, limits, 0)
+        assert all(answer.counters["swaps"] == STEPS for answer in answers)
+        return
+    # float32, as it is usually written; float64 takes twice as long
+    weight = torch.from_numpy(layer.weight / np.abs(layer.weight).max())
+    gram = torch.from_numpy(layer.gram_unit[0])
+    start = torch.from_numpy(mask)
+    arguments = (weight.float(), gram.float(), start, groups.size, STEPS)
+    benchmark.pedantic(plain_steps, args=arguments, rounds=3, warmup_rounds=1)
+    reached = plain_steps(weight, gram, start, groups.size, STEPS).numpy()
+    answers = Swap(max_swaps=STEPS).solve_rows(begun, limits, 0)
+    assert (np.stack([answer.mask for answer in answers]) == reached).all()
 
 
-def plain_best_swaps(rows, mask, size):
-    """delta, p, u of the best pair of each row, from the full tensor of pairs."""
-    z = torch.from_numpy(~mask)
-    square = rows.weight**2 * rows.gram.diagonal()
-    cross = 2 * rows.weight * rows.correlation
-    outer = rows.weight[:, :, None] * rows.weight[:, None, :] * rows.gram
-    delta = (square - cross)[:, :, None] + (square + cross)[:, None, :] - 2 * outer
-    group = torch.arange(mask.shape[1]) // size
-    legal = z[:, :, None] & ~z[:, None, :] & (group[:, None] == group[None, :])
-    flat = delta.masked_fill_(~legal, torch.inf).flatten(1)
-    place = flat.argmin(dim=1)
-    n = mask.shape[1]
-    return flat.gather(1, place[:, None])[:, 0], place // n, place % n
-
-
-@pytest.mark.parametrize(("count", "n", "pattern"), [(48, 384, "50%"), (48, 384, "2:4"),
-                                                     (8, 1024, "50%")])  # fmt: skip
-@pytest.mark.parametrize("kernel", ["tiled", "plain"])
-def test_best_swaps(benchmark, kernel, count, n, pattern):
-    rows, mask, problem = _rows(count, n, pattern)
-    groups = problem.groups
-    expected = plain_best_swaps(rows, mask, groups.size)
-    benchmark.extra_info["pairs"] = count * groups.total_pruned * groups.kept
-    if kernel == "tiled":
-        found = benchmark(rows.best_swaps, CPU_TILE)
-    else:
-        found = benchmark(plain_best_swaps, rows, mask, groups.size)
-    torch.testing.assert_close(found[0], expected[0], rtol=1e-9, atol=1e-12)
-    assert torch.equal(found[1], expected[1])
-    assert torch.equal(found[2], expected[2])
-
-
-@pytest.mark.parametrize("threads", sorted({1, len(os.sched_getaffinity(0))}))
 @pytest.mark.parametrize("pattern", ["50%", "2:4"])
-def test_swap_search(benchmark, pattern, threads):
-    """A whole search from Wanda: 48 rows of 384 columns."""
-    problem = _rows(48, 384, pattern)[2]
-    benchmark.extra_info["torch_threads"] = threads
-    answers = benchmark.pedantic(
-        lambda: Swap().solve_rows(problem, Limits(Deadline(60), threads=threads), 0),
-        rounds=3,
-        warmup_rounds=1,
-    )
+def test_swap_from_wanda_to_the_end(benchmark, pattern):
+    """A whole search: 48 rows of 384 columns."""
+    layer = parse_family("synthetic:n=384,rows=48,correlation=0.3,seed=1").layer()
+    problem = Problem.of(layer, parse_pattern(pattern))
+    limits = Limits(Deadline(60), threads=len(os.sched_getaffinity(0)))
+    answers = benchmark(Swap().solve_rows, problem, limits, 0)
     benchmark.extra_info["swaps"] = sum(a.counters["swaps"] for a in answers)
     assert all(a.stop == "finished" for a in answers)
 

@@ -63,11 +63,15 @@ class Deadline:
 
 @dataclass(frozen=True, slots=True)
 class TracePoint:
-    """A moment of a run: seconds since its start, best objective and bound claimed by then."""
+    """A moment of a run: seconds since its start, best objective and bound claimed by then.
+
+    swaps: exchanges made by then, from a solver that counts them; else None.
+    """
 
     seconds: float
     objective: float | None
     bound: float | None
+    swaps: int | None = None
 
 
 class Journal:

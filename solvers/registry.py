@@ -87,9 +87,9 @@ _ENTRIES = (
     Spec(
         "swap",
         "solvers.swap:Swap",
-        "1-swap local search (SparseSwaps), batched in torch",
+        "1-swap local search (SparseSwaps), compiled for processors and CUDA",
         batched=True,
-        requires=(("torch", "torch"),),
+        requires=(("numba", "numba"),),
     ),
     Spec(
         "scip-miqp",
