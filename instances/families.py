@@ -21,6 +21,7 @@ norms and weights to 24 bits.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -105,17 +106,29 @@ def parse_family(text: str) -> Family:
     key and for a value that is not of its kind.
     """
     known = [f.name for f in fields(Family)]
-    if not text.startswith(PREFIX):
-        raise InputError(f"'{text}' does not start with '{PREFIX}'")
-    values: dict[str, int | float] = {}
-    for pair in filter(None, text.removeprefix(PREFIX).split(",")):
+    values = _pairs(text, PREFIX, known)
+    numbers = {key: _number(text, key, value) for key, value in values.items()}
+    return Family(**numbers)  # type: ignore[arg-type]
+
+
+def keyed_numbers(text: str, prefix: str, known: Sequence[str]) -> dict[str, int]:
+    """Whole numbers by key of a text `prefix` `key=value,...`. Raises InputError."""
+    values = _pairs(text, prefix, known)
+    return {key: _whole(text, key, value) for key, value in values.items()}
+
+
+def _pairs(text: str, prefix: str, known: Sequence[str]) -> dict[str, str]:
+    if not text.startswith(prefix):
+        raise InputError(f"'{text}' does not start with '{prefix}'")
+    values: dict[str, str] = {}
+    for pair in filter(None, text.removeprefix(prefix).split(",")):
         key, _, value = (part.strip() for part in pair.partition("="))
         if key not in known:
             raise InputError(f"'{text}': no key '{key}'; the keys are {', '.join(known)}")
         if key in values:
             raise InputError(f"'{text}': key '{key}' is given twice")
-        values[key] = _number(text, key, value)
-    return Family(**values)  # type: ignore[arg-type]
+        values[key] = value
+    return values
 
 
 def _number(text: str, key: str, value: str) -> int | float:
@@ -126,6 +139,10 @@ def _number(text: str, key: str, value: str) -> int | float:
             return float(value)
         names = f", or {', '.join(SPREADS)}" if key == "spread" else ""
         raise InputError(f"'{text}': {key}={value} is not a number of 0 or more{names}")
+    return _whole(text, key, value)
+
+
+def _whole(text: str, key: str, value: str) -> int:
     if re.fullmatch(r"[0-9]{1,18}", value):
         return int(value)
     raise InputError(f"'{text}': {key}={value} is not a whole number of 0 or more")
@@ -135,8 +152,8 @@ def _layer(spec: Family) -> Layer:
     random = np.random.default_rng([spec.seed, 0])
     n = spec.n
     scale = spec.spread / np.sqrt(8.0)
-    norms = _short(np.exp(scale * random.standard_normal(n)))
-    sizes = _short(np.exp(scale * random.standard_normal((spec.rows, n))))
+    norms = short(np.exp(scale * random.standard_normal(n)))
+    sizes = short(np.exp(scale * random.standard_normal((spec.rows, n))))
     weight = np.where(random.random((spec.rows, n)) < 0.5, -sizes, sizes)
     order = random.permutation(n)
     ends = np.cumsum([spec.duplicates, spec.duplicates, spec.dead, spec.outliers])
@@ -174,6 +191,6 @@ def _gram(spec: Family, norms: Vector, source: NDArray[np.intp], stream: int) ->
     return gram
 
 
-def _short(values: Matrix) -> Matrix:
+def short(values: Matrix) -> Matrix:
     """Values rounded to 24 bits: beyond the last bits in which libraries' exp may differ."""
     return values.astype(np.float32).astype(np.float64)
