@@ -9,6 +9,7 @@ Each run has a process of its own, so a native crash or an overrun costs one ans
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from benchmarks.child import Task
 from benchmarks.environment import cores
 from benchmarks.judge import Judged, judge, rows_of
 from benchmarks.pool import Pool
+from benchmarks.sharing import share
 from instances.errors import InputError, Refused
 from instances.groups import Mask
 from instances.layer import Layer
@@ -72,7 +74,8 @@ def certify(
 class Runs:
     """The runs of one solver on the rows of a problem, certified as they end, in row order.
 
-    `interrupted` says afterwards whether a signal ended them early.
+    `interrupted` says afterwards whether a signal ended them early. A wrong setting or start is an
+    InputError of the first run that has it, raised here.
     """
 
     def __init__(
@@ -90,8 +93,8 @@ class Runs:
         spec = registry.spec_of(solver)
         if spec.missing is not None:
             raise Refused(f"solver '{solver}' is not installed: {spec.missing}")
-        registry.build(solver, settings)  # a wrong setting is an error before any work
         width = threads or cores()
+        problem = replace(problem, layer=share(problem.layer))
         parts = [problem] if spec.batched else rows_of(problem)
         self.tasks = [
             Task(

@@ -89,8 +89,13 @@ def certify_row(
     claimed_bound: float | None = None,
     proof: RowProof | None = None,
     tolerance: float = 1e-6,
+    recomputed: tuple[float, float | None] | None = None,
 ) -> Certificate:
-    """Judge one answer. mask: (n,) bool, True = kept, or None. tolerance: relative gap."""
+    """Judge one answer. mask: (n,) bool, True = kept, or None. tolerance: relative gap.
+
+    recomputed: the mask's loss on the Gram and on the held-out one (None without it) by
+    `Problem.losses`, where the caller has those of many rows; None: they are found here.
+    """
     bound, kind, reason = 0.0, BoundKind.TRIVIAL, ""
     if proof is not None:
         try:
@@ -106,9 +111,13 @@ def certify_row(
         reason = "the mask returned does not meet the budgets"
         return Certificate(None, None, bound, kind, None, Verdict.WRONG, reason)
 
-    objective = problem.loss(mask)
-    held_out = problem.layer.gram_eval
-    objective_eval = None if held_out is None else problem.loss(mask, held_out)
+    if recomputed is None:
+        held_out = problem.layer.gram_eval
+        recomputed = (
+            problem.loss(mask),
+            None if held_out is None else problem.loss(mask, held_out),
+        )
+    objective, objective_eval = recomputed
     gap = gap_of(objective, bound)
     if is_false(bound, kind, objective):
         verdict = Verdict.WRONG

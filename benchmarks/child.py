@@ -2,7 +2,8 @@
 
 The process dies with its parent, pins its threads, caps its memory, turns SIGINT into an interrupt
 of the deadline, and sends messages: started, notes (masks and bounds as they improve, so that a
-killed run leaves what it had), and one last outcome.
+killed run leaves what it had), and one last outcome. Bad input that only a solver can tell (a
+warm start that does not exist) is sent back as the InputError it is.
 """
 
 import ctypes
@@ -12,6 +13,7 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,7 +21,8 @@ from typing import cast
 
 from threadpoolctl import threadpool_limits
 
-from instances.errors import MaskgapError, Refused
+from benchmarks.sharing import shared_bytes
+from instances.errors import InputError, Refused
 from instances.groups import Mask
 from instances.problem import Problem
 from solvers import registry
@@ -90,7 +93,10 @@ def failed(task: Task, stop: Stop, exception: str, trace: str | None = None) -> 
 def run_task(
     task: Task, journal: Journal | None = None, deadline: Deadline | None = None
 ) -> Outcome:
-    """Run a task in this process. A failure of the solver is an outcome, not an exception."""
+    """Run a task in this process. A failure of the solver is an outcome, not an exception.
+
+    Raises InputError for what the caller can mend: an unknown setting, an impossible start.
+    """
     start = time.perf_counter()
     try:
         solver = registry.build(task.solver, task.settings)
@@ -110,8 +116,8 @@ def run_task(
         outcome = Outcome(answers)
     except Refused as error:
         outcome = failed(task, Stop.REFUSED, str(error))
-    except MaskgapError:
-        raise  # the caller's own mistake: an unknown setting, an impossible start
+    except InputError:
+        raise
     except MemoryError as error:
         outcome = failed(task, Stop.MEMORY, f"out of memory: {error}")
     except Exception as error:
@@ -129,7 +135,9 @@ def child_main(task: Task, connection: Connection) -> None:
     signal.signal(signal.SIGINT, lambda *_: deadline.interrupt())
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if task.memory_bytes is not None:
-        resource.setrlimit(resource.RLIMIT_DATA, (task.memory_bytes, task.memory_bytes))
+        # The layer's pages are mapped already and others have them too: they are no part of it.
+        most = task.memory_bytes + shared_bytes(task.problem.layer)
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     if task.log is not None:
         _redirect(task.log)
     else:
@@ -154,11 +162,28 @@ def child_main(task: Task, connection: Connection) -> None:
             registry.build(task.solver, task.settings)  # imports stay off the clock
             connection.send(Started())
             deadline.restart()
-            outcome = run_task(task, Journal(send), deadline)
+            ending: Outcome | InputError = run_task(task, Journal(send), deadline)
+        except InputError as error:
+            ending = error
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
-            outcome = failed(task, Stop.CRASHED, text, traceback.format_exc())
-        connection.send(outcome)
+            ending = failed(task, Stop.CRASHED, text, traceback.format_exc())
+        connection.send(ending)
+    connection.close()
+
+
+def settings_main(wanted: Sequence[tuple[str, dict[str, object]]], connection: Connection) -> None:
+    """Entry point of a process that tells all settings, defaults included, of (solver, settings).
+
+    Sends a list of them, or the InputError of a wrong one.
+    """
+    _die_with_parent()
+    os.dup2(2, 1)  # what modules print when they are imported is no result
+    try:
+        told = [registry.settings_of(registry.build(solver, own)) for solver, own in wanted]
+        connection.send(told)
+    except InputError as error:
+        connection.send(error)
     connection.close()
 
 

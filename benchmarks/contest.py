@@ -121,6 +121,11 @@ class Contest:
     reference: Mapping[str, Record]
     limits: Mapping[str, float]
 
+    @property
+    def unit(self) -> str:
+        """What a problem is: 'rows', or 'layers' where records are sums of rows."""
+        return "layers" if any(e.record.rows > 1 for e in self.entries) else "rows"
+
     def spec(self, contender: str) -> Spec:
         """The kind of solver behind a contender."""
         return next(e.spec for e in self.entries if e.label == contender)
@@ -217,7 +222,9 @@ def _row_limits(records: Sequence[Record]) -> list[float]:
          r.device, str(sorted(r.settings.items())))
         for r in records
     ]  # fmt: skip
-    sizes = Counter(batches)
+    sizes: Counter[tuple[object, ...]] = Counter()
+    for record, batch in zip(records, batches, strict=True):
+        sizes[batch] += record.rows
     return [
         float(
             f"{record.time_limit_s / (sizes[batch] if kind_of(record.solver).batched else 1):.9g}"
@@ -235,10 +242,11 @@ def heading(contest: Contest) -> str:
     limits = ", ".join(f"{limit:g}" for limit in sorted({e.limit_s for e in contest.entries}))
     threads = ", ".join(map(str, sorted({r.threads for r in records})))
     bounded = sum(problem in contest.bounds for problem in contest.problems)
+    count = f"{len(contest.problems)} {contest.unit}"
     return (
-        f"{len(contest.problems)} rows, {widths}, patterns {patterns}; limit {limits} s a row, "
+        f"{count}, {widths}, patterns {patterns}; limit {limits} s a row, "
         f"{threads} thread{'' if threads == '1' else 's'} a run; checked bounds for {bounded} of "
-        f"{len(contest.problems)} rows"
+        f"{count}"
     )
 
 

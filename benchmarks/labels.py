@@ -15,6 +15,7 @@ from functools import cache
 
 from benchmarks.record import Record
 from instances.errors import InputError
+from instances.layer import Layer
 from solvers import registry
 
 DEFAULT = "default"
@@ -103,6 +104,18 @@ def labels(records: Sequence[Record], limits: Sequence[float]) -> list[str]:
             parts = named + parts
         found.append(record.solver + (f" [{', '.join(parts)}]" if parts else ""))
     return found
+
+
+def layer_type(layer: Layer) -> str:
+    """What layers of a model have in common that do the same work in its blocks.
+
+    The name of an extracted layer after its last number ('attention.self.query'); the shape
+    'd_out x d_in' of one without a name.
+    """
+    parts = layer.meta.get("layer", "").split(".")
+    numbers = [place for place, part in enumerate(parts) if part.isdecimal()]
+    named = ".".join(parts[numbers[-1] + 1 :] if numbers else parts)
+    return named or f"{layer.d_out} x {layer.d_in}"
 
 
 def stacked(label: str) -> str:

@@ -17,7 +17,16 @@ from dataclasses import replace
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 
-from benchmarks.child import Note, Outcome, Started, Task, child_main, failed
+from benchmarks.child import (
+    Note,
+    Outcome,
+    Started,
+    Task,
+    child_main,
+    failed,
+    settings_main,
+)
+from instances.errors import InputError
 from instances.groups import Mask
 from solvers.base import Answer, Stop
 
@@ -46,7 +55,10 @@ class _Run:
         self.bound: float | None = None
 
     def receive(self) -> Outcome | None:
-        """Take what has arrived; the outcome when the run is over, by answer or by death."""
+        """Take what has arrived; the outcome when the run is over, by answer or by death.
+
+        Raises the InputError that the run sent.
+        """
         try:
             while self.connection.poll():
                 message = self.connection.recv()
@@ -55,6 +67,8 @@ class _Run:
                     self.kill_at = self.started + self.task.limit_s + GRACE_S
                 elif isinstance(message, Note):
                     self._keep(message)
+                elif isinstance(message, InputError):
+                    raise message
                 else:
                     return message if isinstance(message, Outcome) else None
         except (EOFError, OSError):
@@ -124,8 +138,35 @@ class Pool:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["benchmarks.child", *modules])
 
+    def settings(self, wanted: Sequence[tuple[str, dict[str, object]]]) -> list[dict[str, object]]:
+        """All settings, defaults included, of (solver, settings); every module is there.
+
+        A solver's module is needed to know them, and the server has it. Raises InputError.
+        """
+        ours, theirs = self._context.Pipe(duplex=False)
+        process = self._context.Process(
+            target=settings_main, args=(list(wanted), theirs), daemon=True
+        )
+        with _bare_main():
+            process.start()
+        theirs.close()
+        try:
+            told: list[dict[str, object]] | InputError = ours.recv()
+        except EOFError:
+            names = ", ".join(dict.fromkeys(solver for solver, _ in wanted))
+            raise InputError(f"one of the solvers {names} cannot be imported here") from None
+        finally:
+            process.join()
+            ours.close()
+        if isinstance(told, InputError):
+            raise told
+        return told
+
     def outcomes(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Outcome]]:
-        """(index of the task, its outcome) as they end. After an interrupt, the rest is not run."""
+        """(index of the task, its outcome) as they end. After an interrupt, the rest is not run.
+
+        Raises the InputError of a run whose solver found its input bad; the others are ended.
+        """
         waiting = iter(enumerate(tasks))
         running: list[_Run] = []
         with self._signals():

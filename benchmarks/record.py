@@ -1,10 +1,11 @@
-"""Records: what one run on one row gave, one strict JSON object a line, append-only.
+"""Records: what one run gave on one row, or on a layer, one strict JSON object a line, append-only.
 
 The run key is the sha256 of (problem digest, solver, its version, sorted settings, seed, limits),
 so it does not depend on the order of a suite. A line is written whole, flushed and synced before
 the next run is counted as done. On reading, only a torn last line is forgiven; damage elsewhere is
 an error that names the line and leaves the file as it is. Missing fields of older records read as
-absent; a newer schema than this is an error.
+absent; a newer schema than this is an error. Schema 2 added `rows`, `layer_type`, `by_swaps` and
+`mask_digest`.
 """
 
 import hashlib
@@ -18,7 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from instances.errors import InputError
 
-SCHEMA = 1
+SCHEMA = 2
 RECORDS_FILE = "records.jsonl"
 
 
@@ -36,6 +37,10 @@ class Record(BaseModel):
     """One solver, one row, one seed. Numbers without `claimed_` were recomputed by the certificate.
 
     Objectives and bounds are squared norms in the layer's units; `_s` are seconds; absent is None.
+    A record of a layer stands for `rows` rows from `row` on: objectives, energies, bounds and
+    counters are sums, None where a row has none, and instead of `pruned` it has `mask_digest`, the
+    sha256 of the mask (rows, n). trace: seconds, objective and bound by then. by_swaps: pairs of T
+    and the objective if every row had ended after T swaps; the last T is the most any row took.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -48,7 +53,9 @@ class Record(BaseModel):
 
     instance: str
     row: int
+    rows: int = 1
     n: int
+    layer_type: str = ""
     pattern: str
     problem: str
     pruned_per_row: int
@@ -76,6 +83,7 @@ class Record(BaseModel):
     claimed_objective: Finite | None = None
     claimed_bound: Finite | None = None
     pruned: list[int] | None = None
+    mask_digest: str | None = None
 
     build_s: Finite = 0.0
     warmup_s: Finite = 0.0
@@ -87,6 +95,7 @@ class Record(BaseModel):
     counters: dict[str, int] = {}
     notes: dict[str, str | float] = {}
     trace: list[tuple[float, float | None, float | None]] = []
+    by_swaps: list[tuple[int, float]] = []
     exception: str | None = None
     traceback: str | None = None
     host: dict[str, str | int | float] = {}

@@ -3,6 +3,7 @@
 The plan is a flat list of tasks in suite order. A run whose key is in the file is not repeated; a
 crashed one only on request. Each run is certified and on disk before its slot is counted as done,
 so a kill at any moment loses at most the runs under way. The file is locked while it is written.
+A layer is made or read once, and large ones are shared with the runs (`benchmarks.sharing`).
 """
 
 import fcntl
@@ -16,12 +17,14 @@ from pathlib import Path
 import psutil
 
 from benchmarks.certify import Verdict, cross_check
-from benchmarks.child import Task, failed
-from benchmarks.judge import records_of, row_keys, rows_of
+from benchmarks.child import Outcome, Task, failed
+from benchmarks.judge import keys_of, records_of, rows_of
 from benchmarks.pool import Pool
 from benchmarks.record import RECORDS_FILE, Record, append_records, read_records
-from benchmarks.suite import Group, Suite, load_instance
+from benchmarks.sharing import share
+from benchmarks.suite import Group, SolverEntry, Suite, load_instance
 from instances.errors import InputError
+from instances.layer import Layer
 from instances.patterns import parse_pattern
 from instances.problem import Problem
 from solvers import registry
@@ -33,13 +36,23 @@ MEMORY_SHARE = 0.8
 
 @dataclass(frozen=True, eq=False)
 class Planned:
-    """A task with its place in the suite and the keys of its rows."""
+    """A task with its place in the suite and the keys of its records.
+
+    per_layer: whether it has one record for all its rows. missing: see `Spec`.
+    """
 
     task: Task
     group: str
     instance: str
     keys: list[str]
+    per_layer: bool
     missing: str | None
+
+    def records(self, outcome: Outcome, suite: str) -> list[Record]:
+        """The records of an outcome."""
+        return records_of(
+            self.task, outcome, suite, self.group, self.instance, self.keys, self.per_layer
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +77,14 @@ class Result:
         return [r for r in self.records if r.failed or r.verdict == Verdict.WRONG]
 
 
+Settings = Callable[[SolverEntry], dict[str, object]]
+"""All settings of a suite's entry, defaults included."""
+
+
 def plan(
     suite: Suite,
+    directory: Path,
+    settings: Settings,
     solvers: list[str] | None = None,
     time_limit_s: float | None = None,
     jobs: int = 1,
@@ -73,17 +92,17 @@ def plan(
     """All runs of a suite, in order. Raises InputError for anything it cannot mean."""
     memory = int(psutil.virtual_memory().total * MEMORY_SHARE / jobs)
     planned = []
-    for name in solvers or []:
-        registry.spec_of(name)
+    layers: dict[str, Layer] = {}
     for group in suite.groups:
-        for instance in group.instances:
-            layer = load_instance(instance, suite.directory)
+        entries = [entry for entry in group.solvers if solvers is None or entry.name in solvers]
+        for instance in group.instances if entries else []:
+            if instance not in layers:
+                layers[instance] = share(load_instance(instance, suite, directory))
+            layer = layers[instance]
             for pattern in group.patterns:
                 problem = Problem.of(layer, parse_pattern(pattern), _rows(group, layer.d_out))
-                for entry in group.solvers:
+                for entry in entries:
                     spec = registry.spec_of(entry.name)
-                    if solvers is not None and entry.name not in solvers:
-                        continue
                     limit = time_limit_s or group.time_limit_s
                     seeds = group.seeds if spec.randomised else group.seeds[:1]
                     for part in [problem] if spec.batched else rows_of(problem):
@@ -91,18 +110,46 @@ def plan(
                             task = Task(
                                 part,
                                 entry.name,
-                                entry.settings,
+                                settings(entry),
                                 seed,
                                 limit * len(part),
                                 group.gap,
                                 group.threads,
                                 memory_bytes=memory,
                             )
-                            keys = row_keys(task)
-                            planned.append(Planned(task, group.name, instance, keys, spec.missing))
+                            per_layer = group.per == "layer"
+                            keys = keys_of(task, per_layer)
+                            planned.append(
+                                Planned(task, group.name, instance, keys, per_layer, spec.missing)
+                            )
     if not planned:
         raise InputError(f"suite '{suite.name}' has no run left with solvers {solvers}")
     return planned
+
+
+def _known(suite: Suite, solvers: list[str] | None) -> list[SolverEntry]:
+    """The entries that run here, once each. Raises InputError for names and groups that cannot be.
+
+    A group of sums over layers takes batched solvers only.
+    """
+    for name in solvers or []:
+        registry.spec_of(name)
+    found: list[SolverEntry] = []
+    for group in suite.groups:
+        for entry in group.solvers:
+            spec = registry.spec_of(entry.name)
+            if group.per == "layer" and not spec.batched:
+                raise InputError(
+                    f"suite '{suite.name}', group '{group.name}': per = \"layer\" needs solvers of "
+                    f'all rows at once, and {entry.name} takes one row; use per = "row"'
+                )
+            if (
+                spec.missing is None
+                and (solvers is None or entry.name in solvers)
+                and entry not in found
+            ):
+                found.append(entry)
+    return found
 
 
 def _rows(group: Group, d_out: int) -> range:
@@ -130,9 +177,25 @@ def run_suite(
     fresh: bool = False,
     retry_failed: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Result:
-    """Run what is not recorded yet and return all records of the directory, cross-checked."""
-    planned = plan(suite, solvers, time_limit_s, jobs)
+    """Run what is not recorded yet and return all records of the directory, cross-checked.
+
+    say: takes lines for people about what comes before the runs. Raises InputError, also for bad
+    input that only a solver can tell; the run that had it leaves no record.
+    """
+    entries = _known(suite, solvers)
+    modules = {registry.spec_of(entry.name).target.partition(":")[0] for entry in entries}
+    pool = Pool(jobs, max(group.threads for group in suite.groups), sorted(modules))
+    told = pool.settings([(entry.name, entry.settings) for entry in entries])
+
+    def settings(entry: SolverEntry) -> dict[str, object]:
+        own = dict(sorted(entry.settings.items()))
+        return told[entries.index(entry)] if entry in entries else own
+
+    if suite.extract is not None:
+        suite.extract.extract(directory, suite.directory, say)
+    planned = plan(suite, directory, settings, solvers, time_limit_s, jobs)
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / RECORDS_FILE
     with _locked(directory):
@@ -142,22 +205,18 @@ def run_suite(
         count = 0
         progress(Progress(count, len(todo), None))
 
-        def write(item: Planned, records: list[Record]) -> None:
+        def write(item: Planned, outcome: Outcome) -> None:
             nonlocal count
+            records = item.records(outcome, suite.name)
             append_records(path, records)
             count += 1
             progress(Progress(count, len(todo), records[-1]))
 
         for item in (p for p in todo if p.missing is not None):
-            outcome = failed(item.task, Stop.REFUSED, item.missing or "")
-            write(item, records_of(item.task, outcome, suite.name, item.group, item.instance))
+            write(item, failed(item.task, Stop.REFUSED, item.missing or ""))
         ready = [p for p in todo if p.missing is None]
-        modules = {registry.spec_of(p.task.solver).target.partition(":")[0] for p in ready}
-        threads = max((p.task.threads for p in ready), default=1)
-        pool = Pool(jobs, threads, sorted(modules))
         for index, outcome in pool.outcomes(p.task for p in ready):
-            item = ready[index]
-            write(item, records_of(item.task, outcome, suite.name, item.group, item.instance))
+            write(ready[index], outcome)
     records, _ = read_records(path)
     latest = list({record.key: record for record in records}.values())
     return Result(cross_check(latest), pool.interrupted)

@@ -4,13 +4,18 @@
     description = "..."
     [[groups]]                       # one table each; solvers within a group see the same problems
     name = "rows"
-    instances = ["value-n48"]        # shipped names, `synthetic:...`, or files beside the TOML
+    instances = ["value-n48"]        # shipped names, `synthetic:...`, `llm:...`,
+                                     # `extracted:...`, or files beside the TOML
     rows = "0:2"                     # half-open; all rows when left out
     patterns = ["50%", "2:4"]
     solvers = ["wanda", "swap", { name = "obs", settings = { damping = 0.1 } }]
     time_limit_s = 5.0
     seeds = [0, 1, 2]                # randomised solvers; the others run on the first alone
     threads = 1
+    per = "row"                      # "layer": one record of sums for all rows of an instance
+    [extract]                        # what `extracted:NAME` is taken from (`benchmarks.extraction`)
+    model = "all-MiniLM-L6-v2"
+    layers = "encoder.layer.0.*"
 
 Randomised solvers need at least three seeds. Nothing is left out in silence: a solver that is not
 installed or refuses a problem leaves a record that says so.
@@ -19,11 +24,20 @@ installed or refuses a problem leaves a record that says so.
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from instances import families, files, shipped
+from benchmarks.extraction import PREFIX as EXTRACTED
+from benchmarks.extraction import Extraction
+from instances import families, files, llm, shipped
 from instances.errors import InputError
 from instances.layer import Layer
 
@@ -53,6 +67,7 @@ class Group(BaseModel):
     gap: Annotated[float, Field(ge=0)] = 1e-6
     threads: Annotated[int, Field(ge=1)] = 1
     seeds: Annotated[list[int], Field(min_length=MINIMUM_SEEDS)] = [0, 1, 2]
+    per: Literal["row", "layer"] = "row"
 
     @field_validator("solvers", mode="before")
     @classmethod
@@ -63,14 +78,25 @@ class Group(BaseModel):
 
 
 class Suite(BaseModel):
-    """A named list of groups. directory: where relative instance files are looked up."""
+    """A named list of groups. directory: where relative instance files are looked up.
+
+    extract: what to extract before anything runs, or None.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     description: str = ""
     groups: Annotated[list[Group], Field(min_length=1)]
+    extract: Extraction | None = None
     directory: Path = Path()
+
+    @model_validator(mode="after")
+    def _extracted(self) -> Self:
+        wanted = [name for g in self.groups for name in g.instances if name.startswith(EXTRACTED)]
+        if wanted and self.extract is None:
+            raise ValueError(f"'{wanted[0]}' needs a table [extract] that names the model")
+        return self
 
 
 def suite_names() -> list[str]:
@@ -97,14 +123,21 @@ def read_suite(name: str) -> Suite:
         return Suite.model_validate({**values, "directory": path.parent})
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
+        place = ".".join(str(part) for part in first["loc"]) or "instances"
         raise InputError(f"{path}: field {place}: {first['msg']}") from None
 
 
-def load_instance(name: str, directory: Path) -> Layer:
-    """A layer by shipped name, `synthetic:...` text or file path. Raises InputError."""
-    if name.startswith("synthetic:"):
+def load_instance(name: str, suite: Suite, run: Path) -> Layer:
+    """A layer by shipped name, `synthetic:`, `llm:` or `extracted:` text, or file path.
+
+    run: the directory that extracted layers are in. Raises InputError.
+    """
+    if name.startswith(families.PREFIX):
         return families.parse_family(name).layer()
+    if name.startswith(llm.PREFIX):
+        return llm.parse_llm(name).layer()
+    if name.startswith(EXTRACTED) and suite.extract is not None:
+        return suite.extract.read(name.removeprefix(EXTRACTED), run)
     if name in shipped.names():
         return files.read_layer(shipped.path(name))
-    return files.read_layer(directory / name)
+    return files.read_layer(suite.directory / name)

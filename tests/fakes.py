@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from instances.errors import Refused
-from solvers.base import Answer, Stop
+from instances.errors import InputError, Refused
+from solvers.base import Answer, Stop, TracePoint
 
 
 def _first(problem):
@@ -53,6 +53,44 @@ class Refuses:
 
     def solve(self, problem, limits, seed):
         raise Refused("rows of this kind are not taken")
+
+
+@dataclass(frozen=True)
+class Picky:
+    """Finds its input bad, as only it can tell."""
+
+    start: str = "none"
+
+    def solve_rows(self, problem, limits, seed):
+        raise InputError(f"start '{self.start}' does not exist")
+
+
+@dataclass(frozen=True)
+class Walker:
+    """A batch with a trace: 10 above the loss of its mask, 4 above it after one swap, then it."""
+
+    swaps: int = 3
+
+    def solve_rows(self, problem, limits, seed):
+        answers = []
+        for row in problem:
+            mask = _first(row)
+            loss = row.loss(mask)
+            points = [(0.25, loss + 10.0, 0), (0.5, loss + 4.0, 1), (1.0, loss, self.swaps)]
+            trace = tuple(TracePoint(s, value, None, count) for s, value, count in points)
+            answers.append(
+                Answer(mask, Stop.FINISHED, loss, None, {"swaps": self.swaps}, trace=trace)
+            )
+        return answers
+
+
+@dataclass(frozen=True)
+class Half:
+    """A batch whose last row has no mask when the time is over."""
+
+    def solve_rows(self, problem, limits, seed):
+        masks = [_first(row) for row in problem]
+        return [Answer(m, Stop.FINISHED) for m in masks[:-1]] + [Answer(None, Stop.TIME)]
 
 
 @dataclass(frozen=True)

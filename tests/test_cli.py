@@ -149,6 +149,8 @@ def test_proofs_are_written_and_checked(layer, tmp_path):
         (["--pattern", "50%", "--solver", "wanda", "--seed", "x"], "seed"),
         (["--pattern", "50%"], "solver"),
         (["--pattern", "50%", "--solver", "tests.fakes:Refuses"], "not taken"),
+        (["--pattern", "50%", "--solver", "swap", "--set", "warm_start=foo"], "warm start 'foo'"),
+        (["--pattern", "50%", "--solver", "tests.fakes:Picky"], "start 'none' does not exist"),
         (["--pattern", "50%", "--solver", "nowhere:Thing"], "cannot be imported"),
     ],
 )

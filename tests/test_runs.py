@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from benchmarks.child import Task
-from benchmarks.judge import row_keys
+from benchmarks.judge import keys_of
 from benchmarks.pool import GRACE_S, Pool
 from benchmarks.record import append_records, load_run, read_records
 from benchmarks.runner import run_suite
@@ -101,16 +101,51 @@ def test_order_does_not_matter_and_every_parameter_does(tmp_path):
     changed = run_suite(_suite(tmp_path, [{"name": "obs", "settings": {"damping": 0.2}}]), out)
     assert len(changed.records) == 4 + 4
     task = _task("random")
-    keys = {tuple(row_keys(task))}
+    keys = {tuple(keys_of(task))}
     for change in ({"seed": 1}, {"limit_s": 6.0}, {"gap": 1e-3}, {"threads": 2}):
-        keys.add(tuple(row_keys(Task(**{**_fields(task), **change}))))
+        keys.add(tuple(keys_of(Task(**{**_fields(task), **change}))))
     other = Problem.of(task.problem.layer, parse_pattern("keep=3"))
-    keys.add(tuple(row_keys(Task(**{**_fields(task), "problem": other}))))
+    keys.add(tuple(keys_of(Task(**{**_fields(task), "problem": other}))))
     assert len(keys) == 6
 
 
 def _fields(task):
     return {name: getattr(task, name) for name in task.__dataclass_fields__}
+
+
+@pytest.mark.parametrize("solvers", [
+    ["wanda", {"name": f"{FAKES}:Picky", "settings": {"start": "foo"}}],
+    ["wanda", {"name": "swap", "settings": {"warm_start": "foo"}}],
+])  # fmt: skip
+def test_bad_input_found_by_a_solver_is_an_error_and_leaves_no_record(tmp_path, solvers):
+    with pytest.raises(InputError, match="'foo'"):
+        run_suite(_suite(tmp_path, solvers), tmp_path / "run")
+    assert {r.solver for r in load_run(tmp_path / "run")} == {"wanda"}
+
+
+def test_a_wrong_setting_is_an_error_before_anything_runs(tmp_path):
+    wrong = {"name": "obs", "settings": {"damping": "much"}}
+    with pytest.raises(InputError, match="damping=much is not a float"):
+        run_suite(_suite(tmp_path, ["wanda", wrong]), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_planning_a_run_imports_no_solver(tmp_path):
+    """Their settings come from the server of the runs: torch alone takes a second to import."""
+    toml = _toml(tmp_path, ["swap", "fw-bnb"], 5.0)
+    code = (
+        "import sys; from pathlib import Path; from benchmarks.runner import run_suite\n"
+        "from benchmarks.suite import read_suite\n"
+        f"r = run_suite(read_suite({str(toml)!r}), Path({str(tmp_path / 'run')!r}))\n"
+        "assert r.records[0].settings['warm_start'] == 'wanda' and not r.faults\n"
+        "heavy = ('torch', 'solvers.swap', 'solvers.frank_wolfe.bnb')\n"
+        "print([m for m in heavy if m in sys.modules])"
+    )
+    root = Path(__file__).resolve().parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout == "[]\n", done.stderr
 
 
 def test_a_torn_last_line_is_cut_and_only_that_run_repeated(tmp_path):

@@ -28,3 +28,9 @@ def one(model, batches, layers="*", **options):
 
 def masked(x, mask):
     return {"x": torch.as_tensor(x), "attention_mask": torch.tensor(mask)}
+
+
+def made():
+    """The model by name: 'tests.toys:made'."""
+    torch.manual_seed(0)
+    return Net()

@@ -46,6 +46,7 @@ def run(
             fresh,
             retry_failed,
             report,
+            lambda text: print(text, file=sys.stderr, flush=True),
         )
     _account(result, directory)
     if result.interrupted:

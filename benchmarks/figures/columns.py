@@ -72,7 +72,7 @@ def error_figure(contests: Sequence[Contest]) -> "Figure":
             _marks(axis, lanes, column, eval_marks, (0.08, 0.36), colour, filled=False)
             _median(axis, column - 0.18, marks)
         contender_ticks(axis, [stacked(name) for name in masks])
-        title(axis, f"{contest.name}: {len(contest.problems)} rows")
+        title(axis, f"{contest.name}: {len(contest.problems)} {contest.unit}")
         axis.set_ylabel("error / error of Wanda's mask\n(1 = Wanda, lower is better)")
     _key(figure, [("o", True, "calibration data"), ("o", False, "held-out data")])
     return figure
@@ -118,7 +118,7 @@ def gap_figure(contests: Sequence[Contest]) -> "Figure":
                 mine = [v for v, m in own[name] if m == marker]
                 _marks(axis, lanes, column, mine, (0.1, 0.38), colour, False, marker)
         contender_ticks(axis, [stacked(name) for name in names])
-        title(axis, f"{contest.name}: {len(contest.problems)} rows")
+        title(axis, f"{contest.name}: {len(contest.problems)} {contest.unit}")
         axis.set_ylabel("optimality gap")
     _key(figure, [
         ("o", True, "certified: by the best checked bound of anyone"),

@@ -55,7 +55,7 @@ def profile_figure(contests: Sequence[Contest]) -> "Figure":
             axis.set_xlim(start, 1.5 * max([limit, *known]))
             axis.set_ylim(-0.03, 1.05)
             axis.set_xlabel(f"seconds (build + solve); dotted: limit {limit:g} s")
-        left.set_ylabel(f"share of {len(contest.problems)} rows")
+        left.set_ylabel(f"share of {len(contest.problems)} {contest.unit}")
         title(left, f"{contest.name}: closed or proved", mixtures(contest))
         title(right, f"{contest.name}: own gap within {NEAR:.0%}")
         counts = {n: f"{stacked(n)}: {len(exact[n])}, {len(near[n])}" for n in names}

@@ -1,0 +1,79 @@
+"""Layers that a suite extracts from a model by itself, kept in the directory of its run.
+
+They are extracted as `maskgap extract` does it, once: the folder that keeps them is named by what
+decides them, and a later run into the same directory reads them there. The folder appears when it
+is complete, so a run that is killed while it extracts leaves nothing that looks whole.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from instances.errors import InputError
+from instances.files import read_layer
+from instances.layer import Layer
+from instances.shipped import SUFFIX
+
+PREFIX = "extracted:"
+FOLDER = "layers"
+
+
+class Extraction(BaseModel):
+    """What to extract, as the options of `maskgap extract`.
+
+    calibration: files beside the suite; none: the docstrings of Python's standard library.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    layers: str = "*"
+    calibration: list[str] = []
+    samples: Annotated[int, Field(ge=1)] = 128
+    sequence_length: Annotated[int, Field(ge=1)] = 128
+
+    def folder(self, directory: Path) -> Path:
+        """Where the layers of a run's directory are."""
+        digest = hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+        return directory / FOLDER / digest
+
+    def extract(self, directory: Path, beside: Path, say: Callable[[str], None]) -> None:
+        """Extract into a run's directory what is not there. Raises InputError.
+
+        beside: folder of the suite. say: takes lines for people.
+        """
+        folder = self.folder(directory)
+        if folder.exists():
+            return
+        from instances.extract import run_extract  # imports torch
+
+        say(f"extracting {self.layers} of {self.model} into {folder}")
+        calibration: Sequence[Path] = [beside / name for name in self.calibration]
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".", dir=folder.parent) as unfinished:
+            made = Path(unfinished) / folder.name
+            run_extract(
+                self.model,
+                made,
+                self.layers,
+                calibration,
+                self.samples,
+                self.sequence_length,
+                progress=say,
+            )
+            if not folder.exists():  # another run may have made it meanwhile
+                os.rename(made, folder)
+
+    def read(self, name: str, directory: Path) -> Layer:
+        """An extracted layer by its name in the model. Raises InputError that lists the names."""
+        folder = self.folder(directory)
+        path = folder / f"{name.replace('/', '%2F')}{SUFFIX}"
+        if not path.exists():
+            have = ", ".join(sorted(p.name.removesuffix(SUFFIX) for p in folder.iterdir()))
+            raise InputError(f"'{PREFIX}{name}': '{self.layers}' of {self.model} gave {have}")
+        return read_layer(path)
