@@ -68,8 +68,8 @@ class Dsnot:
         mean, variance = layer.input_mean, layer.input_variance()
         if mean is None or variance is None:
             raise Refused(
-                f"{layer.name}: dsnot needs the tensor 'input_mean', which this layer does not "
-                "have; `maskgap extract` writes it"
+                "dsnot needs the tensor 'input_mean', which this layer does not have; "
+                "`maskgap extract` writes it"
             )
         with limits.journal.phase("build"):
             start = starting_masks(problem, self.warm_start, seed)

@@ -74,7 +74,7 @@ class SparseFw:
             z = next(descent)
             steps += 1
         stop = Stop.FINISHED if steps == self.iterations else limits.deadline.stop()
-        masks = problem.groups.prune_lowest(np.where(held, np.inf, -z))
+        masks = problem.groups.prune_lowest(-z)
         return [Answer(mask, stop, counters={"oracle_calls": steps}) for mask in masks]
 
 
