@@ -11,7 +11,8 @@ From a warm start, a row exchanges one pruned weight i for one kept weight j at 
 
 so that growing and pruning both move e towards 0. With N:M budgets j is the least by Wanda in the
 group of i, whatever its sign, as in the authors' program. A row ends when |e| is at most the
-threshold, after max_cycles exchanges, or when no exchange of these two lowers |e|.
+threshold, after max_cycles exchanges, or when no exchange of these two lowers |e| (the authors'
+program makes such an exchange and goes on).
 
 Only e is looked at: not the variance of the error, of which the layer's loss mostly consists, so a
 mask may come out worse by the loss than its start. It is returned as it is.

@@ -18,11 +18,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
-
 from instances.errors import Refused
 from instances.groups import Mask
-from instances.layer import unit_exponent
+from instances.layer import unit_rows
 from instances.problem import Problem
 from solvers.base import Answer, Limits
 from solvers.one_swap.course import Course
@@ -59,8 +57,7 @@ class Swap:
     ) -> list[Answer]:
         with limits.journal.phase("build"):
             gram, gram_exponent = problem.layer.gram_unit
-            exponents = np.array([unit_exponent(float(np.abs(w).max())) for w in problem.weight])
-            weight = np.ldexp(problem.weight, -exponents[:, None])
+            weight, exponents = unit_rows(problem.weight)
             shifts = 2 * exponents + gram_exponent
             height = engine.load(gram, problem.groups, len(problem))
         deadline = limits.deadline
