@@ -136,7 +136,7 @@ _ENTRIES = (
     Spec(
         "sdp-bound",
         "solvers.relaxations:SdpBound",
-        "SDP relaxation by cvxpy, dual repaired: bound with proof",
+        "SDP relaxation, with triangle inequalities if asked: bound with proof",
         bound_only=True,
         requires=_CVXPY,
     ),

@@ -2,7 +2,8 @@
 
     qp-bound    min of x^T Q x over the hull { 0 <= x <= 1, sum of each group = k }
     sdp-bound   min of x^T P x + q^T x over the same hull, with P and q from the dual of
-                min <Q, Z>,  diag(Z) = z,  Z e_g = k z,  [1 z^T; z Z] semidefinite
+                min <Q, Z>,  diag(Z) = z,  Z e_g = k z,  [1 z^T; z Z] semidefinite,
+                with triangle inequalities on Z where they are asked for
 
 Neither takes a number from a native solver. Multipliers are repaired until P is semidefinite
 (`bounds.convexify`), a point x near the minimiser is found, and the bound is that of the convex
@@ -13,17 +14,21 @@ costs tightness and never validity. A singular Gram, one legal mask, or Q = 0 ne
 from dataclasses import dataclass
 
 from instances.errors import InputError
+from instances.groups import Vector
 from instances.problem import RowProblem
 from instances.proof import ConvexFunction, ProofKind, RowProof, root_leaves
 from solvers.base import Answer, Limits, Stop
 from solvers.bounds import conic, convexify, hull
-from solvers.bounds.semidefinite import solve_sdp
+from solvers.bounds.semidefinite import Effort, solve_sdp, solve_with_triangles
 
 INTERIOR_POINT_COLUMNS = 1000
 """Widest row whose quadratic programme goes on to Clarabel, whose factors are dense."""
 
 INTERIOR_POINT_GAP = 1e-8
 """Relative gap above which the gradient method's point is improved by Clarabel."""
+
+TRIANGLE_SHARE = 0.9
+"""Share of the seconds left that triangle inequalities may take; the rest is for the proof."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +40,13 @@ class _Bound:
     stated: float
 
 
-def _bound(problem: RowProblem, function: ConvexFunction, limits: Limits) -> _Bound:
+def _bound(
+    problem: RowProblem, function: ConvexFunction, limits: Limits, start: Vector | None = None
+) -> _Bound:
     groups = problem.groups
     repaired = convexify.repair(problem.quad, groups, function)
     matrix, linear, _ = convexify.quadratic(problem.quad, groups, repaired)
-    point = hull.minimise(matrix, linear, groups, limits.deadline)
+    point = hull.minimise(matrix, linear, groups, limits.deadline, start=start)
     if (
         point.gap > INTERIOR_POINT_GAP
         and problem.n <= INTERIOR_POINT_COLUMNS
@@ -96,21 +103,24 @@ class SdpBound:
     """The semidefinite relaxation.
 
     sdp_solver: 'interior' (`bounds.semidefinite`, made for it), or through cvxpy 'CLARABEL' or
-    'SCS', general conic solvers to compare with.
+    'SCS', general conic solvers to compare with. triangle_rounds, triangle_batch, triangle_most,
+    triangle_least: what is spent on triangle inequalities, as rounds, batch, most and least of
+    `bounds.semidefinite.Effort`; no rounds, no inequalities. Only 'interior' takes them.
     """
 
     sdp_solver: str = "interior"
+    triangle_rounds: int = 0
+    triangle_batch: int = Effort.batch
+    triangle_most: int = Effort.most
+    triangle_least: float = Effort.least
 
     def solve(self, problem: RowProblem, limits: Limits, seed: int) -> Answer:
         """The better of this bound and qp-bound's, with a proof, no mask.
 
-        Notes: sdp_solver, sdp_status (how it ended), relaxation ('sdp' or 'qp', whichever won).
-        Raises InputError for an unknown sdp_solver.
+        Notes: sdp_solver, sdp_status (how it ended), relaxation ('qp', 'sdp' or 'sdp-triangles',
+        whichever won), triangles (how many it has). Raises InputError for settings out of range.
         """
-        if self.sdp_solver not in ("interior", *conic.TIME_OPTION):
-            raise InputError(
-                f"sdp-bound: sdp_solver is '{self.sdp_solver}', expected interior, CLARABEL or SCS"
-            )
+        self._expect()
         deadline = limits.deadline
         if deadline.expired():
             return Answer(None, deadline.stop())
@@ -118,24 +128,52 @@ class SdpBound:
         notes: dict[str, str | float] = {"relaxation": "qp", "sdp_solver": self.sdp_solver}
         if problem.groups.masks == 1 or not problem.quad.any():
             return _answer(problem, best, Stop.FINISHED, notes)  # the hull is exact already
-        function, status, late = self._dual(problem, limits)
+        function, start, status, late = self._dual(problem, limits)
         notes["sdp_status"] = status
         if function is not None:
-            found = _bound(problem, function, limits)
+            found = _bound(problem, function, limits, start)
             if found.stated > best.stated:
-                best, notes = found, notes | {"relaxation": "sdp"}
+                count = len(function.triangles)
+                best = found
+                notes |= {"relaxation": "sdp-triangles" if count else "sdp", "triangles": count}
         stop = deadline.stop() if late or deadline.expired() else Stop.FINISHED
         return _answer(problem, best, stop, notes)
 
-    def _dual(self, problem: RowProblem, limits: Limits) -> tuple[ConvexFunction | None, str, bool]:
-        """Multipliers or None, how their solver ended, and whether time ended it."""
+    def _expect(self) -> None:
+        if self.sdp_solver not in ("interior", *conic.TIME_OPTION):
+            raise InputError(
+                f"sdp-bound: sdp_solver is '{self.sdp_solver}', expected interior, CLARABEL or SCS"
+            )
+        if self.triangle_rounds and self.sdp_solver != "interior":
+            raise InputError(
+                f"sdp-bound: triangle_rounds is {self.triangle_rounds}, and only "
+                f"sdp_solver=interior takes triangle inequalities, not {self.sdp_solver}"
+            )
+        for name in ("triangle_rounds", "triangle_batch", "triangle_most", "triangle_least"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"sdp-bound: {name} is {getattr(self, name)}, expected 0 or more")
+
+    def _dual(
+        self, problem: RowProblem, limits: Limits
+    ) -> tuple[ConvexFunction | None, Vector | None, str, bool]:
+        """Multipliers or None, a point to start from, how the solver ended, whether by time."""
         quad, groups, deadline = problem.quad, problem.groups, limits.deadline
         if deadline.expired():
-            return None, "no time left", True
-        if self.sdp_solver == "interior":
-            with limits.journal.phase("build"):
+            return None, None, "no time left", True
+        if self.sdp_solver != "interior":
+            dual = conic.sdp_dual(quad, groups, self.sdp_solver, deadline, limits.journal)
+            return dual.function, None, dual.status, dual.late
+        with limits.journal.phase("build"):
+            if self.triangle_rounds:
+                effort = Effort(
+                    self.triangle_rounds,
+                    self.triangle_batch,
+                    self.triangle_most,
+                    self.triangle_least,
+                    share=TRIANGLE_SHARE,
+                )
+                solution = solve_with_triangles(quad, groups, deadline, effort)[-1]
+            else:
                 solution = solve_sdp(quad, groups, deadline)
-            status = "converged" if solution.converged else "stopped early"
-            return solution.function, status, deadline.expired()
-        dual = conic.sdp_dual(quad, groups, self.sdp_solver, deadline, limits.journal)
-        return dual.function, dual.status, dual.late
+        status = "converged" if solution.converged else "stopped early"
+        return solution.function, solution.point, status, deadline.expired()

@@ -206,6 +206,35 @@ def test_an_unknown_conic_solver_is_named():
         bound_of("sdp-bound", problem, sdp_solver="MOSEK")
 
 
+def test_triangle_inequalities_lift_the_bound_and_are_in_its_proof():
+    problem = Problem.of(random_layer(1, 32), parse_pattern("50%")).row(0)
+    bounds = {}
+    for rounds in (0, 6):
+        settings = {"triangle_rounds": rounds, "triangle_least": 0.05}
+        answer = solve_row(build("sdp-bound", settings), problem, Limits(Deadline(60.0)), 0)
+        function = answer.proof.leaves.functions[0]
+        assert len(function.triangles) == answer.notes["triangles"]
+        assert (len(function.triangles) > 0) == (rounds > 0)
+        assert answer.notes["relaxation"] == ("sdp-triangles" if rounds else "sdp")
+        bounds[rounds] = check_row(problem, answer.proof).bound
+        assert bounds[rounds] >= answer.claimed_bound
+    assert bounds[6] > bounds[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"triangle_rounds": -1}, "triangle_rounds is -1"),
+        ({"triangle_least": "nan"}, "triangle_least is nan"),
+        ({"sdp_solver": "SCS", "triangle_rounds": 3}, "only sdp_solver=interior"),
+    ],
+)
+def test_settings_of_triangles_are_refused_in_one_line(settings, message):
+    problem = row_problem(I1_WEIGHT, I1_GRAM, "keep=2")
+    with pytest.raises(InputError, match=message):
+        bound_of("sdp-bound", problem, **settings)
+
+
 def test_bounds_on_the_bank(known):
     shares = []
     for entry in json.loads((known / "known.json").read_text()):
