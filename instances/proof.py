@@ -81,7 +81,8 @@ class RowProof:
 
     row: its number in the layer. problem: digest of the RowProblem. bound: the stated lower bound,
     in units of the layer's loss. mask: the incumbent (n,), True = kept, or None. leaves: None for
-    an enumeration.
+    an enumeration. passes: of the work on a whole layer, how many this row has had, so that it can
+    be gone on with; nothing is proved by it.
     """
 
     row: int
@@ -90,6 +91,7 @@ class RowProof:
     mask: Mask | None
     kind: ProofKind
     leaves: Leaves | None = None
+    passes: int = 0
 
 
 def root_leaves(function: ConvexFunction, point: Vector) -> Leaves:
@@ -114,6 +116,7 @@ def write_proof(path: Path, rows: Sequence[RowProof]) -> None:
             "problem": proof.problem,
             "bound": proof.bound.hex(),
             "kind": str(proof.kind),
+            "passes": proof.passes,
         }
         if proof.mask is not None:
             tensors[f"{key}.mask"] = proof.mask
@@ -184,6 +187,7 @@ def _row(head: Mapping[str, object], tensors: Mapping[str, NDArray[np.generic]])
         mask=None if mask is None else mask.astype(np.bool_),
         kind=kind,
         leaves=leaves,
+        passes=int(str(head.get("passes", 0))),
     )
 
 
