@@ -6,9 +6,11 @@
     anytime    gap of the best mask and the best bound so far to the best known error
     growth     time to solve a row, and nodes, against n
     choices    time and nodes of each choice of settings over those of the default
+    swaps      error of whole layers over Wanda's against swaps a row
+    swap-time  the same against time
 
-The last is drawn only where a solver ran with several settings. Where it ran with many, the others
-show its default alone.
+`choices` is drawn only where a solver ran with several settings. Where it ran with many, those
+above it show its default alone. The last two are drawn only of layers' records that count swaps.
 
 Every record is somewhere in them: zeros, failures, wrong rows and rows not run have lanes of their
 own. The definitions of the numbers are those of `benchmarks.statistics`; the same records give the
@@ -27,6 +29,7 @@ from benchmarks.figures.choices import choices_figure
 from benchmarks.figures.columns import error_figure, gap_figure
 from benchmarks.figures.growth import growth_figure
 from benchmarks.figures.profile import profile_figure
+from benchmarks.figures.swaps import swap_time_figure, swaps_figure
 from benchmarks.record import load_run
 
 if TYPE_CHECKING:
@@ -39,7 +42,12 @@ FIGURES: dict[str, Callable[[Sequence[Contest]], "Figure | None"]] = {
     "anytime": anytime_figure,
     "growth": growth_figure,
     "choices": choices_figure,
+    "swaps": swaps_figure,
+    "swap-time": swap_time_figure,
 }
+
+_EVERY_SETTING = (choices_figure, swaps_figure, swap_time_figure)
+"""Figures that show all settings of a solver, however many."""
 
 _METADATA: dict[str, dict[str, str | None]] = {
     "png": {"Software": None},
@@ -63,7 +71,7 @@ def write_figures(directory: Path, fmt: str) -> list[Path]:
     with matplotlib.rc_context({"svg.hashsalt": "maskgap", "pdf.fonttype": 42}):
         for name, draw in FIGURES.items():
             path = folder / f"{name}.{fmt}"
-            figure = draw(groups if draw is choices_figure else plain)
+            figure = draw(groups if draw in _EVERY_SETTING else plain)
             if figure is None:
                 path.unlink(missing_ok=True)
                 continue

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from benchmarks.ablation import render_ablations
 from benchmarks.certify import Verdict, cross_check, gap_of
 from benchmarks.contest import Contest, Fate, contests, heading, mixtures
+from benchmarks.layer_tables import render_layers
 from benchmarks.record import Record, load_run
 from benchmarks.statistics import Summary, summarise
 from benchmarks.typeset import latex, markdown, number, percent, seconds
@@ -264,14 +265,15 @@ def _cell(name: str, value: object) -> str:
 def write_tables(directory: Path, fmt: str) -> list[Path]:
     """Write the tables of a run into `directory`/tables; returns their paths.
 
-    Summary, problems, and what settings gain where a solver ran with several (otherwise an older
-    table of these is removed).
+    Summary, problems, what settings gain where a solver ran with several, and whole layers by type
+    where records are of layers (otherwise an older table of these is removed).
     """
     records = cross_check(load_run(directory))
     texts: Mapping[str, str] = {
         "summary": render(records, fmt),
         "problems": render_problems(records, fmt),
         "ablation": render_ablations(records, fmt),
+        "layers": render_layers(records, fmt),
     }
     written = []
     for name, text in texts.items():

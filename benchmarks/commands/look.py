@@ -12,10 +12,14 @@ FIGURE_FORMATS = ("png", "pdf", "svg")
 def run_tables(directory: Path, fmt: str) -> int:
     """Write and print the tables. Raises InputError."""
     from benchmarks.certify import cross_check
+    from benchmarks.layer_tables import render_layers
     from benchmarks.tables import render, write_tables
 
     _expect(fmt, TABLE_FORMATS)
-    print(render(cross_check(load_run(directory)), fmt))
+    records = cross_check(load_run(directory))
+    print(render(records, fmt))
+    if fmt == "md" and (layers := render_layers(records, fmt)):
+        print(f"\n{layers}")
     for path in write_tables(directory, fmt):
         print(path)
     return 0
