@@ -1,6 +1,6 @@
-"""The Python interface on arrays: solve and certify, as the command does.
+"""The Python interface on arrays: solve, bound and certify, as the command does.
 
-    from benchmarks.api import certify, solve
+    from benchmarks.api import bound, certify, solve
 
     rows = solve(weight, gram, "50%", solver="swap")
     rows[0].certificate.objective, rows[0].answer.mask
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
+from benchmarks.bounding import LayerBound
 from benchmarks.certify import Certificate, certify_row
 from benchmarks.child import Task
 from benchmarks.environment import cores
@@ -69,6 +70,30 @@ def certify(
         certify_row(row, row.start, claimed_bound=claim, tolerance=tolerance)
         for row, claim in zip(problem, claims, strict=True)
     ]
+
+
+def bound(
+    weight: ArrayLike,
+    gram: ArrayLike,
+    pattern: str,
+    mask: Mask | None = None,
+    time_limit: float = 60.0,
+    gap: float = 1e-6,
+    seed: int = 0,
+    threads: int | None = None,
+    device: str = "cpu",
+) -> LayerBound:
+    """Masks and checked lower bounds for all rows of a layer, in at most `time_limit` seconds.
+
+    weight: (d_out, d_in); gram: (d_in, d_in). mask: (d_out, d_in), True = kept, to be judged; None:
+    masks are searched for. Returns the work done: `total` has the sums, `rows` each row's
+    certificate, `masks()` the masks, `proofs()` the proofs. Raises InputError.
+    """
+    problem = Problem.of(Layer.from_arrays(weight, gram), parse_pattern(pattern), None, mask)
+    work = LayerBound(problem, time_limit, threads or cores(), device, gap, seed)
+    for _ in work:
+        pass
+    return work
 
 
 class Runs:

@@ -64,6 +64,38 @@ def solve(
 
 
 @app.command()
+def bound(
+    file: Annotated[Path, typer.Argument(help="Layer file (*.safetensors).")],
+    pattern: PatternOption,
+    time_limit: Annotated[float, typer.Option(help="Seconds for the whole layer.")] = 60.0,
+    mask: Annotated[
+        Path | None, typer.Option(help="Mask file to judge; masks are searched for if absent.")
+    ] = None,
+    rows: Annotated[str | None, typer.Option(help="Half-open range A:B; all rows if absent.")] = (
+        None
+    ),
+    gap: Annotated[float, typer.Option(help="Relative gap at which a row is closed.")] = 1e-6,
+    seed: Annotated[int, typer.Option(help="Seed of the search for masks.")] = 0,
+    threads: Annotated[int | None, typer.Option(help="Threads; all cores if absent.")] = None,
+    device: Annotated[str, typer.Option(help="Torch device of batched solvers.")] = "cpu",
+    max_runs: Annotated[
+        int | None, typer.Option(help="Runs on a row at most, in all; no limit if absent.")
+    ] = None,
+    proof: Annotated[Path | None, typer.Option(help="Directory that receives the proof.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Mask file to write.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the proof in DIR.")] = False,
+    json: JsonOption = False,
+) -> int:
+    """Certify how far the masks of a whole layer are from the best, row by row and in total."""
+    from benchmarks.commands.bound import run
+
+    return run(
+        file, pattern, time_limit, mask, rows, gap, seed, threads, device, max_runs, proof, out,
+        resume, json,
+    )  # fmt: skip
+
+
+@app.command()
 def check(
     proof: Annotated[Path, typer.Argument(help="Proof file.")],
     instance: Annotated[Path, typer.Option(help="The layer file it is about.")],

@@ -1,0 +1,283 @@
+"""Bounding all rows of a layer: the best mask found and a checked lower bound, row by row.
+
+The loss of a layer is the sum of its rows' losses L_i, so with a checked bound B_i for each row
+
+    gap = (sum L_i - sum B_i) / sum L_i,
+
+and time is best spent where it lowers sum (L_i - B_i) most. Work goes in passes of growing cost
+(`benchmarks.ladder`): each takes the rows that are still open, the widest L_i - B_i first, so that when time
+ends in the middle of a pass the rows that weigh most have had it. A pass is a run of one solver on
+each row, in processes of their own; what it claims is certified before it counts, and a row keeps
+the best mask and the best checked bound it ever had.
+
+The state of the work is the proofs with their masks and the number of passes each row has had
+(`LayerProof`): a later call goes on from it, and one that is limited in runs rather than seconds
+comes to the same end whether or not it was interrupted between them.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from math import fsum, inf
+from time import perf_counter
+
+import numpy as np
+
+from benchmarks.certify import BoundKind, Certificate, Verdict, certify_row, gap_of, is_false
+from benchmarks.child import Task
+from benchmarks.judge import Judged, judge
+from benchmarks.ladder import DISTINCT_PASSES, Pass, ladder
+from benchmarks.pool import Pool
+from benchmarks.sharing import share
+from instances.groups import Mask
+from instances.problem import Problem, RowProblem
+from instances.proof import RowProof
+from solvers import registry
+from solvers.base import Stop
+
+
+@dataclass(eq=False)
+class RowState:
+    """What is known of a row. mask: the best, or the one to be judged; None before there is one.
+
+    proof: of the highest bound, or None. passes: how many of the ladder it has had. certificate:
+    of mask and proof. least: loss of the best mask seen, which no bound can pass; infinite without.
+    """
+
+    problem: RowProblem
+    mask: Mask | None
+    proof: RowProof | None
+    passes: int
+    certificate: Certificate
+    least: float = inf
+
+    @property
+    def width(self) -> float:
+        """By how much the bound may still rise, as far as is known; infinite without a mask."""
+        return self.least - self.certificate.bound
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """Sums over rows. objective, objective_eval, gap: None while a row has none.
+
+    bound_kind: the weakest of the rows'. verdict: the worst. closed: how many rows are within the
+    tolerance.
+    """
+
+    objective: float | None
+    objective_eval: float | None
+    bound: float
+    bound_kind: BoundKind
+    gap: float | None
+    verdict: Verdict
+    closed: int
+    rows: int
+
+
+class LayerBound:
+    """The work on one layer: iterate to have it done, a row at a time.
+
+    problem: its rows; its start masks, where it has some, are judged, not improved. seconds: for
+    all of it. threads: runs at a time. tolerance: relative gap at which a row is closed. runs: at
+    most so many, None for no limit. held: proofs of an earlier call, by row, to go on from; what
+    does not hold of them is not counted.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        seconds: float,
+        threads: int,
+        device: str = "cpu",
+        tolerance: float = 1e-6,
+        seed: int = 0,
+        runs: int | None = None,
+        held: Mapping[int, RowProof] | None = None,
+    ) -> None:
+        self.problem = replace(problem, layer=share(problem.layer))
+        self.judging = problem.start is not None
+        self.threads, self.device, self.tolerance, self.seed = threads, device, tolerance, seed
+        self._end = perf_counter() + seconds
+        self._runs_left = inf if runs is None else runs
+        # the server loads modules once, before the first run: all that may be needed
+        stages = islice(ladder(problem.layer.d_in), DISTINCT_PASSES)
+        targets = (registry.spec_of(stage.solver).target for stage in stages)
+        self._pool = Pool(threads, 1, sorted({target.partition(":")[0] for target in targets}))
+        self.rows = [self._state(row, (held or {}).get(row.row)) for row in self.problem]
+        self._settle()
+
+    def _state(self, row: RowProblem, proof: RowProof | None) -> RowState:
+        mask = row.start if self.judging or proof is None else proof.mask
+        found = certify_row(row, None, proof=proof)
+        if found.bound_kind is not BoundKind.CHECKED:
+            proof = None
+        return RowState(row, mask, proof, 0 if proof is None else proof.passes, found)
+
+    def _settle(self) -> None:
+        """Recompute the losses of all masks together, so that their bits depend on the masks alone.
+
+        In one product with the Gram, the last bits of a row depend on the rows beside it.
+        """
+        masks = np.ones((len(self.rows), self.problem.layer.d_in), dtype=bool)
+        for place, state in enumerate(self.rows):
+            if state.mask is not None:
+                masks[place] = state.mask
+        held_out = self.problem.layer.gram_eval
+        losses = self.problem.losses(masks)
+        losses_eval = None if held_out is None else self.problem.losses(masks, held_out)
+        for place, state in enumerate(self.rows):
+            if state.mask is not None:
+                objective = float(losses[place])
+                objective_eval = None if losses_eval is None else float(losses_eval[place])
+                bound, kind = state.certificate.bound, state.certificate.bound_kind
+                state.certificate = self._certificate(objective, objective_eval, bound, kind)
+                state.least = min(state.least, objective)
+
+    @property
+    def total(self) -> Total:
+        """The sums as they stand."""
+        certificates = [state.certificate for state in self.rows]
+        objective = _sum(c.objective for c in certificates)
+        bound = fsum(c.bound for c in certificates)
+        return Total(
+            objective,
+            _sum(c.objective_eval for c in certificates),
+            bound,
+            min((c.bound_kind for c in certificates), key=list(reversed(BoundKind)).index),
+            gap_of(objective, bound),
+            max((c.verdict for c in certificates), key=list(Verdict).index),
+            sum(self._closed(state) for state in self.rows),
+            len(self.rows),
+        )
+
+    def proofs(self) -> list[RowProof]:
+        """The proofs of the rows that have one, each with the row's mask and passes."""
+        return [
+            replace(state.proof, mask=state.mask, passes=state.passes)
+            for state in self.rows
+            if state.proof is not None
+        ]
+
+    def masks(self) -> Mask | None:
+        """(rows, n) of the best masks, True = kept; None while a row has none."""
+        masks = [state.mask for state in self.rows if state.mask is not None]
+        return np.stack(masks) if len(masks) == len(self.rows) else None
+
+    def __iter__(self) -> Iterator[RowState]:
+        """Rows as runs on them end, until the time, the runs or the open rows come to an end."""
+        for number, stage in enumerate(ladder(self.problem.layer.d_in), start=1):
+            todo = [s for s in self.rows if s.passes < number and not self._closed(s)]
+            if stage.looks_for_masks and self.judging:
+                for state in todo:
+                    state.passes = number
+                continue
+            todo.sort(key=lambda state: -state.width)  # stable: equal ones in row order
+            yield from self._pass(stage, number, todo)
+            self._settle()
+            if self._over() or all(self._closed(state) for state in self.rows):
+                return
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal ended the work early."""
+        return self._pool.interrupted
+
+    def _over(self) -> bool:
+        return self.interrupted or perf_counter() >= self._end or self._runs_left <= 0
+
+    def _closed(self, state: RowState) -> bool:
+        """Whether the bound has come as near to a mask as is asked for: to the best one seen."""
+        gap = gap_of(state.least, state.certificate.bound)
+        return gap is not None and gap <= self.tolerance
+
+    def _pass(self, stage: Pass, number: int, todo: list[RowState]) -> Iterator[RowState]:
+        spec = registry.spec_of(stage.solver)
+        self._pool.jobs, threads = (1, self.threads) if spec.batched else (self.threads, 1)
+        states = {state.problem.row: state for state in todo}
+        parts = _ranges(states) if spec.batched else [range(row, row + 1) for row in states]
+        tasks: list[Task] = []
+
+        def due() -> Iterator[Task]:
+            for rows in parts:
+                if self._over():
+                    return
+                self._runs_left -= len(rows)
+                tasks.append(self._task(stage, rows, states, threads))
+                yield tasks[-1]
+
+        for index, outcome in self._pool.outcomes(due()):
+            for judged in judge(tasks[index], outcome):
+                state = states[judged.problem.row]
+                self._keep(state, judged)
+                if judged.answer.stop not in (Stop.TIME, Stop.INTERRUPTED):
+                    state.passes = number
+                yield state
+
+    def _task(self, stage: Pass, rows: range, states: Mapping[int, RowState], threads: int) -> Task:
+        start = None
+        if stage.takes_masks and all(states[row].mask is not None for row in rows):
+            start = np.ones(self.problem.layer.weight.shape, dtype=bool)
+            for row in rows:
+                start[row] = states[row].mask
+        return Task(
+            replace(self.problem, rows=rows, start=start),
+            stage.solver,
+            stage.settings,
+            self.seed,
+            max(0.0, self._end - perf_counter()),
+            self.tolerance,
+            threads,
+            self.device,
+        )
+
+    def _keep(self, state: RowState, judged: Judged) -> None:
+        """Keep of a run what is better than what the row has."""
+        held, found = state.certificate, judged.certificate
+        objective, held_out = held.objective, held.objective_eval
+        bound, kind = held.bound, held.bound_kind
+        better = found.objective is not None and (objective is None or found.objective < objective)
+        if better and not self.judging:
+            state.mask = judged.answer.mask
+            objective, held_out = found.objective, found.objective_eval
+        if found.objective is not None:
+            state.least = min(state.least, found.objective)
+        higher = state.proof is None or found.bound > bound
+        if found.bound_kind is BoundKind.CHECKED and higher:
+            state.proof = judged.answer.proof
+            bound, kind = found.bound, found.bound_kind
+        state.certificate = self._certificate(objective, held_out, bound, kind)
+        if found.verdict is Verdict.WRONG:
+            state.certificate = replace(
+                state.certificate, verdict=Verdict.WRONG, reason=found.reason
+            )
+
+    def _certificate(
+        self, objective: float | None, objective_eval: float | None, bound: float, kind: BoundKind
+    ) -> Certificate:
+        gap, verdict, reason = gap_of(objective, bound), Verdict.FEASIBLE, ""
+        if objective is None:
+            verdict = Verdict.EMPTY
+        elif is_false(bound, kind, objective):
+            verdict = Verdict.WRONG
+            reason = f"bound {bound:.12g} lies above the objective {objective:.12g} of a mask"
+        elif kind is BoundKind.CHECKED and gap is not None and gap <= self.tolerance:
+            verdict = Verdict.PROVED
+        return Certificate(objective, objective_eval, bound, kind, gap, verdict, reason)
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    """Their sum, None where one is absent."""
+    known = list(values)
+    return None if any(v is None for v in known) else fsum(v for v in known if v is not None)
+
+
+def _ranges(rows: Iterable[int]) -> list[range]:
+    """The rows as ranges of neighbours: what batched solvers are given."""
+    found: list[range] = []
+    for row in sorted(rows):
+        if found and found[-1].stop == row:
+            found[-1] = range(found[-1].start, row + 1)
+        else:
+            found.append(range(row, row + 1))
+    return found

@@ -1,0 +1,178 @@
+"""`maskgap bound`: how far the masks of a whole layer are from the best ones, certified."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from math import isfinite
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.bounding import LayerBound, RowState, Total
+from benchmarks.certify import Verdict
+from benchmarks.environment import cores
+from benchmarks.runner import parse_rows
+from instances import files
+from instances.errors import InputError
+from instances.patterns import parse_pattern
+from instances.problem import Problem
+from instances.proof import RowProof, read_proof, write_proof
+
+PROOF_NAME = "bound.proof.safetensors"
+
+SAVE_INTERVAL_S = 60.0
+"""Proofs found are on disk after this time, whatever happens to the command."""
+
+PLAIN_INTERVAL_S = 10.0
+"""Time between lines of progress where there is no terminal."""
+
+
+def run(
+    file: Path,
+    pattern: str,
+    time_limit: float,
+    mask: Path | None,
+    rows: str | None,
+    gap: float,
+    seed: int,
+    threads: int | None,
+    device: str,
+    max_runs: int | None,
+    proof: Path | None,
+    out: Path | None,
+    resume: bool,
+    as_json: bool,
+) -> int:
+    """Exit code 0, 1 when a row is wrong, or 130. Raises InputError."""
+    if not (isfinite(time_limit) and time_limit >= 0):
+        raise InputError(f"--time-limit {time_limit:g}: expected seconds, 0 or more")
+    if resume and proof is None:
+        raise InputError("--resume goes on from the proofs in a directory; name it by --proof DIR")
+    layer = files.read_layer(file)
+    chosen = range(layer.d_out) if rows is None else parse_rows(rows, layer.d_out)
+    start = None if mask is None else files.read_mask(mask, layer)
+    problem = Problem.of(layer, parse_pattern(pattern), chosen, start)
+    target = None if proof is None else proof / PROOF_NAME
+    held = {} if target is None else _held(target, problem, resume)
+    work = LayerBound(problem, time_limit, threads or cores(), device, gap, seed, max_runs, held)
+    saved = time.monotonic()
+    with _reporting(file.stem) as say:
+        for _ in work:
+            say(work.total)
+            if target is not None and time.monotonic() - saved > SAVE_INTERVAL_S:
+                write_proof(target, work.proofs())
+                saved = time.monotonic()
+    if target is not None and work.proofs():
+        write_proof(target, work.proofs())
+    masks = work.masks()
+    if out is not None and masks is not None:
+        whole = np.ones(layer.weight.shape, dtype=bool)
+        whole[chosen.start : chosen.stop] = masks
+        files.write_mask(out, whole, layer, problem.pattern.text, "bound", chosen)
+    _show(work, as_json)
+    if work.interrupted:
+        return 130
+    return 1 if work.total.verdict is Verdict.WRONG else 0
+
+
+def _held(target: Path, problem: Problem, resume: bool) -> dict[int, RowProof]:
+    """The proofs to go on from, by row. Raises InputError rather than lose or mistake any."""
+    if not target.exists():
+        return {}
+    if not resume:
+        raise InputError(f"{target} exists; go on from it with --resume, or move it away")
+    held = {proof.row: proof for proof in read_proof(target)}
+    for row in problem:
+        if row.row in held and held[row.row].problem != row.digest:
+            raise InputError(
+                f"{target}: row {row.row} of this proof belongs to another layer or pattern than "
+                f"{problem.layer.name} under '{problem.pattern.text}'"
+            )
+    return held
+
+
+def _line(state: RowState) -> dict[str, object]:
+    certificate = state.certificate
+    line: dict[str, object] = {
+        "row": state.problem.row,
+        "objective": certificate.objective,
+        "bound": certificate.bound,
+        "bound_kind": str(certificate.bound_kind),
+        "gap": certificate.gap,
+        "verdict": str(certificate.verdict),
+        "pruned": None if state.mask is None else np.flatnonzero(~state.mask).tolist(),
+    }
+    if certificate.objective_eval is not None:
+        line["objective_eval"] = certificate.objective_eval
+    if certificate.reason:
+        line["reason"] = certificate.reason
+    return line
+
+
+def _show(work: LayerBound, as_json: bool) -> None:
+    total = work.total
+    if as_json:
+        for state in work.rows:
+            print(json.dumps(_line(state), allow_nan=False))
+        print(json.dumps({"total": True, **asdict(total)}, allow_nan=False), flush=True)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("row", "objective", "bound", "kind", "gap", "verdict")
+    for state in work.rows:
+        certificate = state.certificate
+        table.add_row(
+            str(state.problem.row),
+            _number(certificate.objective),
+            _number(certificate.bound),
+            str(certificate.bound_kind),
+            _share(certificate.gap),
+            str(certificate.verdict),
+        )
+    table.add_section()
+    table.add_row(
+        "total", _number(total.objective), _number(total.bound), str(total.bound_kind),
+        _share(total.gap), str(total.verdict),
+    )  # fmt: skip
+    Console().print(table)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.8g}"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2%}"
+
+
+@contextmanager
+def _reporting(name: str) -> Iterator[Callable[[Total], None]]:
+    """The total gap as it falls: in place on a terminal, elsewhere a line now and then."""
+    from rich.console import Console
+
+    console = Console(file=sys.stderr)
+    begun = said = time.monotonic()
+
+    def text(total: Total) -> str:
+        spent = time.monotonic() - begun
+        return (
+            f"{name}: {spent:.0f} s, total gap {_share(total.gap)}, "
+            f"{total.closed} of {total.rows} rows closed"
+        )
+
+    if console.is_terminal:
+        with console.status(f"{name}: begun") as status:
+            yield lambda total: status.update(text(total))
+        return
+
+    def say(total: Total) -> None:
+        nonlocal said
+        if time.monotonic() - said >= PLAIN_INTERVAL_S:
+            said = time.monotonic()
+            print(text(total), file=sys.stderr, flush=True)
+
+    yield say

@@ -1,0 +1,45 @@
+"""The passes that bound the rows of a layer, by growing cost."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count
+
+SEARCHED_COLUMNS = 224
+"""Rows up to here are often closed by the tree search in seconds."""
+
+DISTINCT_PASSES = 5
+"""Passes after which a ladder only repeats its last solver."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One run of a solver on each open row.
+
+    looks_for_masks: it gives no bound, so it is left out where a mask is given to be judged.
+    takes_masks: it starts from the mask that the row has.
+    """
+
+    solver: str
+    settings: dict[str, object] = field(default_factory=dict)
+    looks_for_masks: bool = False
+    takes_masks: bool = False
+
+
+def ladder(n: int) -> Iterator[Pass]:
+    """Passes over rows of n columns, cheapest first; without end, the last kind ever longer.
+
+    None is limited in seconds, so what a pass gives does not depend on the machine. The tree search
+    comes where it pays: at n = 384, twice the triangle inequalities lift a bound by more than
+    minutes of branching do.
+    """
+    yield Pass("swap", looks_for_masks=True)
+    if n <= SEARCHED_COLUMNS:
+        for attempt in count():
+            yield Pass("fw-bnb", {"max_nodes": 20_000 * 4**attempt}, takes_masks=True)
+    yield Pass("sdp-bound")
+    for attempt in count(1):
+        rounds, most = 12 * attempt, 2500 * attempt
+        yield Pass(
+            "sdp-bound",
+            {"triangle_rounds": rounds, "triangle_most": most, "triangle_least": 0.1 / attempt},
+        )
