@@ -5,10 +5,10 @@ The loss of a layer is the sum of its rows' losses L_i, so with a checked bound 
     gap = (sum L_i - sum B_i) / sum L_i,
 
 and time is best spent where it lowers sum (L_i - B_i) most. Work goes in passes of growing cost
-(`benchmarks.ladder`): each takes the rows that are still open, the widest L_i - B_i first, so that when time
-ends in the middle of a pass the rows that weigh most have had it. A pass is a run of one solver on
-each row, in processes of their own; what it claims is certified before it counts, and a row keeps
-the best mask and the best checked bound it ever had.
+(`benchmarks.ladder`): each takes the rows that are still open, the widest L_i - B_i first, so that
+when time ends in the middle of a pass the rows that weigh most have had it. A pass is a run of one
+solver on each row, in processes of their own; what it claims is certified before it counts, and a
+row keeps the best mask and the best checked bound it ever had.
 
 The state of the work is the proofs with their masks and the number of passes each row has had
 (`LayerProof`): a later call goes on from it, and one that is limited in runs rather than seconds

@@ -3,7 +3,7 @@
     delta[r, p, u] = a[r, p] + b[r, u] - 2 w[r, p] w[r, u] G[p, u]     (`solvers.one_swap.rule`)
 
 for all rows at once, infinite on pairs that may not be exchanged. A step costs rows * n^2 numbers
-of memory and several passes over them. It is the reference that the speed of `swap` is held against.
+of memory and several passes over them. The speed of `swap` is compared with it.
 """
 
 import torch

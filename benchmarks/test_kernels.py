@@ -1,8 +1,8 @@
 """Kernel timings by pytest-benchmark: `make micro`. Nothing here is asserted about time.
 
 The plain 1-swap search (`benchmarks.plain_swap`) forms the whole (rows, n, n) tensor of pairs;
-`swap` is compared with it in one run on the same threads. `pairs` in the extra information counts the
-feasible exchanges of all steps; pairs divided by the time is the throughput.
+`swap` is compared with it in one run on the same threads. `pairs` in the extra information counts
+the feasible exchanges of all steps; pairs divided by the time is the throughput.
 """
 
 import os
