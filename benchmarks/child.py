@@ -2,8 +2,9 @@
 
 The process dies with its parent, pins its threads, caps its memory, turns SIGINT into an interrupt
 of the deadline, and sends messages: started, notes (masks and bounds as they improve, so that a
-killed run leaves what it had), and one last outcome. Bad input that only a solver can tell (a
-warm start that does not exist) is sent back as the InputError it is.
+killed run leaves what it had), the number of rows a batch solver is through with, and one last
+outcome. Bad input that only a solver can tell (a warm start that does not exist) is sent back as
+the InputError it is.
 """
 
 import ctypes
@@ -39,7 +40,7 @@ from solvers.base import (
 )
 
 NOTE_INTERVAL_S = 0.05
-"""Bounds may improve at every node; no more than one in this time is sent on."""
+"""Bounds may improve at every node; no more than one in this time is sent on. So for rows done."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +79,13 @@ class Outcome:
     peak_memory_bytes: int | None = None
     exception: str | None = None
     traceback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RowsDone:
+    """How many of its rows a batch solver is through with."""
+
+    count: int
 
 
 class Started:
@@ -144,7 +152,13 @@ def child_main(task: Task, connection: Connection) -> None:
         os.dup2(2, 1)  # SCIP and Gurobi print on an interrupt, however quiet; results go to stdout
     spec = registry.spec_of(task.solver)
     row = None if spec.batched else next(iter(task.problem))
-    last_bound_s = 0.0
+    last_bound_s = last_rows_s = 0.0
+
+    def send_rows(count: int) -> None:
+        nonlocal last_rows_s
+        if time.perf_counter() - last_rows_s >= NOTE_INTERVAL_S:
+            last_rows_s = time.perf_counter()
+            connection.send(RowsDone(count))
 
     def send(mask: Mask | None, value: float) -> None:
         nonlocal last_bound_s
@@ -162,7 +176,7 @@ def child_main(task: Task, connection: Connection) -> None:
             registry.build(task.solver, task.settings)  # imports stay off the clock
             connection.send(Started())
             deadline.restart()
-            ending: Outcome | InputError = run_task(task, Journal(send), deadline)
+            ending: Outcome | InputError = run_task(task, Journal(send, send_rows), deadline)
         except InputError as error:
             ending = error
         except Exception as error:

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 import types
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing.connection import wait
@@ -20,6 +20,7 @@ from multiprocessing.process import BaseProcess
 from benchmarks.child import (
     Note,
     Outcome,
+    RowsDone,
     Started,
     Task,
     child_main,
@@ -53,6 +54,7 @@ class _Run:
         self.mask: Mask | None = None
         self.objective: float | None = None
         self.bound: float | None = None
+        self.rows_done = 0
 
     def receive(self) -> Outcome | None:
         """Take what has arrived; the outcome when the run is over, by answer or by death.
@@ -67,6 +69,8 @@ class _Run:
                     self.kill_at = self.started + self.task.limit_s + GRACE_S
                 elif isinstance(message, Note):
                     self._keep(message)
+                elif isinstance(message, RowsDone):
+                    self.rows_done = message.count
                 elif isinstance(message, InputError):
                     raise message
                 else:
@@ -127,8 +131,11 @@ class _Run:
 class Pool:
     """Runs tasks, `jobs` at a time, each on `threads` threads.
 
-    modules: what the server loads once, before the first run.
+    modules: what the server loads once, before the first run. progress: called while runs go on
+    with the rows that batch solvers among them are through with.
     """
+
+    progress: Callable[[int], None] = staticmethod(lambda rows: None)
 
     def __init__(self, jobs: int, threads: int, modules: Sequence[str]) -> None:
         self.jobs = jobs
@@ -192,6 +199,8 @@ class Pool:
                             running.remove(run)
                             run.close()
                             yield run.index, outcome
+                    if running:
+                        self.progress(sum(run.rows_done for run in running))
             finally:
                 for run in running:
                     run.process.kill()

@@ -6,6 +6,7 @@ returns an `Answer` whose numbers are claims: only the certificate makes numbers
 Row solvers work in the units of `RowProblem.quad`; batch solvers in those of the layer's loss.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -78,12 +79,18 @@ class Journal:
     """What a run notes while it goes on: incumbents, bounds, counters and the time of each phase.
 
     `listener` is called with each improving mask and objective, and with each bound (mask None),
-    so that what a killed run had found is kept.
+    so that what a killed run had found is kept. `progress` is called with the number of rows that a
+    batch solver has done so far; it may be called from any thread.
     """
 
-    def __init__(self, listener: Callable[[Mask | None, float], None] | None = None) -> None:
+    def __init__(
+        self,
+        listener: Callable[[Mask | None, float], None] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
         self._start = time.perf_counter()
-        self._listener = listener
+        self._listener, self._progress = listener, progress
+        self._rows, self._lock = 0, threading.Lock()
         self.points: list[TracePoint] = []
         self.phases: dict[str, float] = {}
 
@@ -108,6 +115,13 @@ class Journal:
             self._note(last.objective, bound)
             if self._listener is not None:
                 self._listener(None, bound)
+
+    def rows_done(self, count: int) -> None:
+        """Note that a batch solver is through with some more rows."""
+        with self._lock:
+            self._rows += count
+            if self._progress is not None:
+                self._progress(self._rows)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:

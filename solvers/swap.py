@@ -67,9 +67,11 @@ class Swap:
                 stop = deadline.stop()
                 return [Answer(mask, stop, counters={"swaps": 0}) for mask in start[part].copy()]
             course = Course(shifts[part], begun)
-            return engine.descend(
+            answers = engine.descend(
                 weight[part], start[part].copy(), course, self.max_swaps, deadline
             )
+            limits.journal.rows_done(len(answers))
+            return answers
 
         parts = [slice(first, first + height) for first in range(0, len(problem), height)]
         with ThreadPoolExecutor(engine.workers) as pool:

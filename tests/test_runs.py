@@ -315,3 +315,13 @@ def test_appending_never_rewrites(tmp_path):
     assert path.read_bytes().startswith(before)
     assert len(load_run(tmp_path / "run")) == 2
     assert np.isfinite([r.sparsity for r in result.records]).all()
+
+
+def test_a_batch_solver_tells_how_many_rows_it_is_through_with():
+    problem = Problem.of(random_layer(1, 8, rows=4), parse_pattern("50%"))
+    pool, told = Pool(1, 1, [FAKES]), []
+    pool.progress = told.append
+    ((_, outcome),) = pool.outcomes([Task(problem, f"{FAKES}:Plods", {})])
+    assert len(outcome.answers) == 4
+    assert told == sorted(told)
+    assert {1, 2} <= set(told)

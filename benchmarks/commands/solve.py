@@ -156,31 +156,32 @@ def _shown(runs: Runs, solver: str, as_json: bool) -> Iterable[Judged]:
             yield judged
         return
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import Progress
     from rich.table import Table
 
     table = Table("row", "objective", "bound", "kind", "gap", "verdict", "stop", "seconds")
     total = sum(len(task.problem) for task in runs.tasks)
     errors = Console(file=sys.stderr)
-    seen: list[Judged] = []
-    for judged in track(
-        runs, solver, total=total, console=errors, disable=not errors.is_terminal, transient=True
-    ):
-        seen.append(judged)
-        yield judged
-        line = row_line(judged, solver)
-        table.add_row(
-            str(line["row"]),
-            _number(judged.certificate.objective),
-            _number(judged.certificate.bound),
-            str(line["bound_kind"]),
-            "-" if judged.certificate.gap is None else f"{judged.certificate.gap:.2%}",
-            str(line["verdict"]),
-            str(line["stop"]),
-            f"{judged.answer.build_s + judged.answer.solve_s:.3f}",
-        )
-        if "reason" in line and judged.answer.stop is not Stop.REFUSED:
-            errors.print(f"row {line['row']}: {line['reason']}", highlight=False)
+    with Progress(console=errors, disable=not errors.is_terminal, transient=True) as bar:
+        task, ended = bar.add_task(solver, total=total), 0
+        runs.pool.progress = lambda rows: bar.update(task, completed=ended + rows)
+        for judged in runs:
+            ended += 1
+            bar.update(task, completed=ended)
+            yield judged
+            line = row_line(judged, solver)
+            table.add_row(
+                str(line["row"]),
+                _number(judged.certificate.objective),
+                _number(judged.certificate.bound),
+                str(line["bound_kind"]),
+                "-" if judged.certificate.gap is None else f"{judged.certificate.gap:.2%}",
+                str(line["verdict"]),
+                str(line["stop"]),
+                f"{judged.answer.build_s + judged.answer.solve_s:.3f}",
+            )
+            if "reason" in line and judged.answer.stop is not Stop.REFUSED:
+                errors.print(f"row {line['row']}: {line['reason']}", highlight=False)
     Console().print(table)
 
 
