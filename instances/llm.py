@@ -4,15 +4,15 @@ Real inputs of such layers have a few feature channels that are large on every t
 times the others (LLM.int8(), arXiv 2208.07339; SmoothQuant, arXiv 2211.10438), scales that differ
 by channel, and most of their energy in few directions. So here the inputs of token t are
 
-    x_jt = d_j y_jt,     y_jt = m_j + a sum over f of l_jf s_f g_ft + b e_jt,
+    x_jt = d_j y_jt,     y_jt = m_j + sum over f of l_jf g_ft + b e_jt,
 
-with g and e standard normal, FACTORS common factors whose scales s_f = f^(-1/2) fall slowly, unit
-loadings l, a^2 and b^2 the shares of the factors and of noise in the variance of y, m_j a mean that
-is most of an outlier and little of other channels, log d_j normal, and outlier channels larger by a
-factor drawn from 20 to 100. Weights are Student's t with TAIL degrees of freedom: a heavier tail
-than a normal one. Those constants are plausible, not fitted to a model.
+with g and e standard normal and FACTORS common factors f; the loadings l_jf are normal with a scale
+that falls as f^(-1/2), and their squares sum to FACTOR_SHARE = 1 - b^2 for each channel. log d_j is
+normal with median 0. Outlier channels have d_j larger by a factor drawn from 20 to 100 and a mean
+m_j that is most of them; other means are small. Weights are Student's t with TAIL degrees of
+freedom, a heavier tail than a normal one. These constants are plausible, not fitted to a model.
 
-    G = c^2 sum over t of x_t x_t^T,   c such that the largest diagonal entry is 3/4,
+    G = sum over t of x_t x_t^T
 
 is summed by blocks of tokens in float64; all inputs together are never held. y is rounded to
 multiples of 2^-10 and loadings and factors to so few bits that their products are exact: sums are
@@ -49,7 +49,6 @@ MEAN = 0.1
 
 TAIL = 5
 TOKENS_AT_ONCE = 1024
-TOP = 0.75
 BLOCK = 1024
 
 
@@ -134,8 +133,6 @@ def _gram(spec: LlmFamily, scale: Vector, mean: Vector, tokens: int) -> tuple[Ma
         inputs = _coarse(inputs, 10)
         total += inputs.sum(axis=0)
         gram = scipy.linalg.blas.dsyrk(1.0, inputs.T, 1.0, gram, lower=1, overwrite_c=1)
-    diagonal = gram.diagonal().copy()
-    scale = scale * np.sqrt(TOP / (scale**2 * diagonal).max())
     for top in range(0, n, BLOCK):
         rows = slice(top, min(top + BLOCK, n))
         part = np.tril(gram[rows, : rows.stop], top) * np.multiply.outer(

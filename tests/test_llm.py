@@ -36,7 +36,7 @@ def test_what_cannot_be_made_is_refused(text, message):
 def test_a_seed_gives_the_same_bits_and_another_seed_others():
     layer = LlmFamily(4, 48, seed=5).layer()
     # A fixed value: the layer is the same on every machine, not only in this process.
-    assert layer.digest == ("00830a6109548a395fe9eec2ff10dc41baeea9982c95f286a5d6529516c67ab4")
+    assert layer.digest == ("712d2bcd1107da87d40ef62bc640741444ad14361937f4ed1fcbba11acfcc3b7")
     assert LlmFamily(4, 48, seed=6).layer().digest != layer.digest
 
 
@@ -47,12 +47,11 @@ def test_the_blocks_in_which_the_gram_is_scaled_do_not_show(monkeypatch, block):
     np.testing.assert_array_equal(LlmFamily(2, 40, tokens=30).layer().gram, whole.gram)
 
 
-def test_it_is_a_valid_layer_in_standard_scale():
+def test_it_is_a_valid_layer_of_inputs_near_1():
     layer = LlmFamily(6, 96).layer()
     again = Layer.from_arrays(layer.weight, layer.gram, None, layer.meta, "x", layer.input_mean)
     np.testing.assert_array_equal(again.gram, layer.gram)
-    assert layer.gram_unit[1] == 0
-    assert layer.gram.diagonal().max() == pytest.approx(llm.TOP)
+    assert 0.5 < np.median(layer.gram.diagonal()) / int(layer.meta["tokens"]) < 2
     assert layer.gram.flags.c_contiguous
     assert np.linalg.eigvalsh(layer.gram).min() > 0
     assert layer.name == "llm:rows=6,n=96,seed=0"
