@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := results/runs/small
 
-.PHONY: bench test check smoke micro data reference clean
+.PHONY: bench test check smoke micro scale data reference clean
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -29,7 +29,11 @@ smoke: .venv/.installed
 	$(BIN)/maskgap run smoke
 
 micro: .venv/.installed
-	$(BIN)/python -m pytest benchmarks --benchmark-only -p no:xdist --override-ini=addopts=
+	$(BIN)/python -m pytest benchmarks/test_kernels.py --benchmark-only -p no:xdist --override-ini=addopts=
+
+# 1-swap on layers of 4096 x 4096 and more, on CUDA too where there is a device: some minutes.
+scale: .venv/.installed
+	$(BIN)/python -m pytest benchmarks/test_scale.py -s --benchmark-only -p no:xdist --override-ini=addopts=
 
 # Extracts the shipped layers again from the model, and looks for the best known masks.
 data: .venv/.installed
