@@ -9,7 +9,8 @@ where z^T P z + q^T z + c is a convex function that is at most the loss on the l
 
 This file holds what is combinatorial: that the proof belongs to the problem and is well formed,
 that its leaves partition the legal set (the tree is walked, each split on a column not yet split),
-that an enumeration is complete. That P is semidefinite and that float64 does not flatter the
+that an enumeration is complete. A proof by a shift that rows share is left to
+`benchmarks.shared_shift`. That P is semidefinite and that float64 does not flatter the
 bounds is shown in `benchmarks.rigour`. A stated bound above the derived one is a rejection, however
 small the difference; the derived one is what counts.
 """
@@ -35,6 +36,7 @@ from benchmarks.rigour import (
     still_open,
     verified,
 )
+from benchmarks.shared_shift import shift_bound
 from instances.errors import InputError, ProofError
 from instances.groups import Mask, Matrix, Vector
 from instances.problem import RowProblem
@@ -79,14 +81,18 @@ def check_row(problem: RowProblem, proof: RowProof) -> Checked:
         if proof.mask.shape != (problem.n,) or not problem.groups.is_legal(proof.mask):
             raise ProofError(f"row {proof.row}: its mask does not meet '{problem.pattern}'")
         objective = exact_loss(problem, proof.mask)
-    quad = scaled_quad(problem)
-    if proof.kind is ProofKind.ENUMERATION:
-        derived, leaves = _enumerate(problem, quad)
+    if proof.kind is ProofKind.SHIFT:
+        if proof.shared is None:
+            raise ProofError(f"row {proof.row}: a proof by a shift without one")
+        bound, leaves = shift_bound(problem, proof.shared), 1
+    elif proof.kind is ProofKind.ENUMERATION:
+        derived, leaves = _enumerate(problem, scaled_quad(problem))
+        bound = rescaled_down(problem, max(0.0, derived))
     elif proof.leaves is None:
         raise ProofError(f"row {proof.row}: a proof by leaves without leaves")
     else:
-        derived, leaves = _least_leaf(problem, quad, proof.leaves)
-    bound = rescaled_down(problem, max(0.0, derived))
+        derived, leaves = _least_leaf(problem, scaled_quad(problem), proof.leaves)
+        bound = rescaled_down(problem, max(0.0, derived))
     if proof.bound > max(0.0, bound):
         raise ProofError(
             f"row {proof.row}: the stated bound {proof.bound:.17g} is not supported: "

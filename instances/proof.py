@@ -22,6 +22,10 @@ A leaf that has one mask left needs neither: its function is -1 and its loss is 
 bound proved is the least over the leaves. An enumeration proof has no tree: the checker lists all
 legal masks itself, which it does for rows of few masks.
 
+Shared shift. Rows w of one layer may share a vector d with G - Diag(d) positive semidefinite, for
+the layer's Gram G. A row's function is then that of u = w^2 d, alpha = 0, its only leaf the root,
+and all it stores of its own is a point; the semidefinite check is one for all rows.
+
 On disk: one safetensors file, metadata `format = maskgap-proof/1`, and a sha256 over everything in
 it, so that a damaged file is told from a false one.
 """
@@ -49,6 +53,7 @@ class ProofKind(StrEnum):
 
     ENUMERATION = "enumeration"
     LEAVES = "leaves"
+    SHIFT = "shift"
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,13 +81,24 @@ class Leaves:
 
 
 @dataclass(frozen=True, eq=False)
+class SharedShift:
+    """shift: d (n,) float64 in units of the layer's Gram. point: (n,) float32, the row's own.
+
+    A shift that rows share is written once.
+    """
+
+    shift: Vector
+    point: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
 class RowProof:
     """A proof for one row.
 
     row: its number in the layer. problem: digest of the RowProblem. bound: the stated lower bound,
-    in units of the layer's loss. mask: the incumbent (n,), True = kept, or None. leaves: None for
-    an enumeration. passes: of the work on a whole layer, how many this row has had, so that it can
-    be gone on with; nothing is proved by it.
+    in units of the layer's loss. mask: the incumbent (n,), True = kept, or None. leaves, shared:
+    None but for a proof of kind LEAVES, SHIFT. passes: of the work on a whole layer, how many this
+    row has had, so that it can be gone on with; nothing is proved by it.
     """
 
     row: int
@@ -92,6 +108,7 @@ class RowProof:
     kind: ProofKind
     leaves: Leaves | None = None
     passes: int = 0
+    shared: SharedShift | None = None
 
 
 def root_leaves(function: ConvexFunction, point: Vector) -> Leaves:
@@ -109,6 +126,7 @@ def write_proof(path: Path, rows: Sequence[RowProof]) -> None:
     """Write the proofs of one or more rows into one self-contained file."""
     tensors: dict[str, NDArray[np.generic]] = {}
     heads: list[dict[str, object]] = []
+    shifts: dict[bytes, int] = {}
     for proof in rows:
         key = f"row{proof.row}"
         head: dict[str, object] = {
@@ -120,6 +138,11 @@ def write_proof(path: Path, rows: Sequence[RowProof]) -> None:
         }
         if proof.mask is not None:
             tensors[f"{key}.mask"] = proof.mask
+        if proof.shared is not None:
+            number = shifts.setdefault(proof.shared.shift.tobytes(), len(shifts))
+            head["shift"] = number
+            tensors[f"shift{number}"] = proof.shared.shift
+            tensors[f"{key}.at"] = proof.shared.point
         if proof.leaves is not None:
             head["functions"] = len(proof.leaves.functions)
             for i, function in enumerate(proof.leaves.functions):
@@ -149,16 +172,26 @@ def read_proof(path: Path) -> list[RowProof]:
     if stated != _digest(tensors, meta):
         raise ProofError(f"{path}: its contents do not match its digest: the file was altered")
     try:
-        return [_row(head, tensors) for head in json.loads(meta["rows"])]
+        heads = json.loads(meta["rows"])
+        used = {int(str(head["shift"])) for head in heads if "shift" in head}
+        shifts = {number: tensors[f"shift{number}"].astype(np.float64) for number in used}
+        return [_row(head, tensors, shifts) for head in heads]
     except (KeyError, ValueError, TypeError) as error:
         raise ProofError(f"{path}: a part of the proof is missing or malformed ({error})") from None
 
 
-def _row(head: Mapping[str, object], tensors: Mapping[str, NDArray[np.generic]]) -> RowProof:
+def _row(
+    head: Mapping[str, object],
+    tensors: Mapping[str, NDArray[np.generic]],
+    shifts: Mapping[int, Vector],
+) -> RowProof:
     row = int(str(head["row"]))
     key = f"row{row}"
     kind = ProofKind(str(head["kind"]))
-    leaves = None
+    leaves, shared = None, None
+    if kind is ProofKind.SHIFT:
+        point = tensors[f"{key}.at"].astype(np.float32)
+        shared = SharedShift(shifts[int(str(head["shift"]))], point)
     if kind is ProofKind.LEAVES:
         functions = tuple(
             ConvexFunction(
@@ -187,6 +220,7 @@ def _row(head: Mapping[str, object], tensors: Mapping[str, NDArray[np.generic]])
         mask=None if mask is None else mask.astype(np.bool_),
         kind=kind,
         leaves=leaves,
+        shared=shared,
         passes=int(str(head.get("passes", 0))),
     )
 

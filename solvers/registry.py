@@ -141,6 +141,13 @@ _ENTRIES = (
         requires=_CVXPY,
     ),
     Spec(
+        "shift-bound",
+        "solvers.shift_bound:ShiftBound",
+        "one diagonal shift for all rows of a layer: bounds with proofs, for wide rows",
+        bound_only=True,
+        batched=True,
+    ),
+    Spec(
         "fw-bnb",
         "solvers.frank_wolfe.bnb:FwBnb",
         "Frank-Wolfe branch and bound on a convex reformulation, with proof",
