@@ -51,6 +51,12 @@ class Sum:
         return self._less(own, [wanda.objective_eval for _, wanda in self.entries])
 
     @property
+    def start(self) -> str:
+        """The score whose mask the runs start from; empty for solvers without a warm start."""
+        named = {str(e.record.settings.get("warm_start", "")) for e, _ in self.entries}
+        return " ".join(sorted(named))
+
+    @property
     def cut_off(self) -> bool:
         """Whether the limit ended a run before it was done."""
         return any(entry.record.stop in ("time", "interrupted") for entry, _ in self.entries)

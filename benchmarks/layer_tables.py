@@ -23,7 +23,8 @@ LEGEND = (
     "cells: error reduction, 1 - sum of errors / sum of the errors of Wanda's masks, over all rows "
     "of the layers of a type; below 0: worse than Wanda; (k of m): only k of m layers have masks",
     "held out: the same for all layers on other text",
-    "swap [default] starts from Wanda's masks, swap [warm_start=...] from those of that score",
+    "swap [default] starts from Wanda's masks, swap [warm_start=...] from those of that score; a "
+    "row that a time limit left no turn stays at its start",
     f"T = 1, 2, ...: after T swaps a row at most; end: no row has a swap left that lowers its "
     f"error, or {CUT} the time limit ended it; all columns are of one run, from its trace",
     "swaps a row: mean over all rows to the end",
@@ -90,6 +91,7 @@ def by_limit(found: Sequence[Sum]) -> list[dict[str, str]]:
         {
             "layers": s.layer_type,
             "solver": s.contender,
+            "start": s.start or "-",
             **{f"T = {limit}": _share(s.reduction_after(limit)) for limit in LIMITS},
             "end": _cell(s) + (CUT if s.cut_off else ""),
             "swaps a row": number(s.swaps_a_row, 1),

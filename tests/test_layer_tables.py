@@ -109,13 +109,13 @@ def test_layers_without_a_mask_are_counted():
 
 def test_lines_by_limit_name_type_and_end():
     lines = by_limit(list(found(run()).values()))
-    assert [(line["layers"], line["solver"], line["T = 1"], line["end"]) for line in lines] == [
-        (ALL, "swap [default]", "22.0 %", "50.0 %"),
-        (ALL, "swap [warm_start=magnitude]", "35.0 %", "35.0 %†"),
-        (QUERY, "swap [default]", "30.0 %", "50.0 %"),
-        (QUERY, "swap [warm_start=magnitude]", "50.0 %", "50.0 %"),
-        (OUTPUT, "swap [default]", "16.7 %", "50.0 %"),
-        (OUTPUT, "swap [warm_start=magnitude]", "25.0 %", "25.0 %†"),
+    assert [(line["layers"], line["start"], line["T = 1"], line["end"]) for line in lines] == [
+        (ALL, "wanda", "22.0 %", "50.0 %"),
+        (ALL, "magnitude", "35.0 %", "35.0 %†"),
+        (QUERY, "wanda", "30.0 %", "50.0 %"),
+        (QUERY, "magnitude", "50.0 %", "50.0 %"),
+        (OUTPUT, "wanda", "16.7 %", "50.0 %"),
+        (OUTPUT, "magnitude", "25.0 %", "25.0 %†"),
     ]
     assert [line["T = 0"] for line in lines[:2]] == ["0.0 %", "-80.0 %"]
 

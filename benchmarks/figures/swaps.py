@@ -81,11 +81,7 @@ def _looks(found: Sequence[Sum]) -> dict[str, tuple[str, dict[str, Any]]]:
     Where several searches start from one score they keep their own, as in other figures.
     """
     own = looks(dict.fromkeys(s.contender for s in found))
-    starts = {
-        s.contender: str(s.entries[0][0].record.settings.get("warm_start", ""))
-        for s in found
-        if s.most_swaps is not None
-    }
+    starts = {s.contender: s.start for s in found if s.most_swaps is not None}
     once = {c: start for c, start in starts.items() if list(starts.values()).count(start) == 1}
     scores = looks(dict.fromkeys(once.values()))
     named: dict[str, tuple[str, dict[str, Any]]] = {}
