@@ -17,8 +17,8 @@ from benchmarks.style import Lanes, looks
 from solvers.registry import SPECS
 from tests.records import choice, closed, full_run, mixed_run, old_line, record, write, wrong
 
-ALWAYS = [name for name in FIGURES if name != "choices"]
-"""Figures of any run; the other needs several settings of one solver."""
+ALWAYS = [name for name in FIGURES if name not in ("choices", "swaps", "swap-time")]
+"""Figures of any run; the others need several settings of one solver, or whole layers."""
 
 
 def of(records):
