@@ -14,9 +14,9 @@ from instances.groups import BudgetGroups, Mask, Matrix, Vector
 from solvers.base import Answer, Deadline, Stop
 from solvers.one_swap import rule
 from solvers.one_swap.compiled import (
-    by_size,
     descend,
     group_blocks,
+    in_groups,
     losses,
     norms_and_reach,
     sum_afresh,
@@ -59,9 +59,8 @@ class Block:
         count, self.n = weight.shape
         size = tables.blocks.shape[1]
         self.square = weight**2 * tables.diagonal
-        self.sizes = np.abs(weight) * tables.norms
-        self.reach = 2.0 * np.abs(weight) * tables.reach
-        self.order = np.stack([by_size(sizes, size) for sizes in self.sizes])
+        self.r, self.t = np.abs(weight) * tables.norms, 2.0 * np.abs(weight) * tables.reach
+        self.by_r, self.by_t = in_groups(self.r, size), in_groups(self.t, size)
         self.correlation = np.zeros_like(weight)
         self.losses, self.threshold = np.zeros(count), np.zeros(count)
         self.least = np.full(count, np.inf)
@@ -129,9 +128,10 @@ class Block:
                 self.tables.gram,
                 self.tables.blocks,
                 self.square[row],
-                self.sizes[row],
-                self.reach[row],
-                self.order[row],
+                self.r[row],
+                self.t[row],
+                self.by_r[row],
+                self.by_t[row],
                 mask,
                 c,
                 min(ahead, self.call_swaps),

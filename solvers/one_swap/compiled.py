@@ -10,10 +10,14 @@ the change of a swap obeys  delta(p, u) >= a_p + b_u - 2 |w_p| rho_p r_u,  and f
 
 where e is the lower envelope of |kept| lines. (rho_p = d_p would be Cauchy-Schwarz, the filter of
 the paper's authors; a column's largest correlation with any other is far below 1, and all rows
-share rho.) Only columns p whose bound does not lie above the best change seen are looked at, u by
-u. A step costs O(n) for c, b and the envelope, a few lines times the pruned columns for the bounds,
-and the group size for each column looked at; the worst case is pruned columns * group size. Nothing
-is allocated beyond a few vectors of length n a row.
+share rho.) Columns p whose bound lies above the best change seen are done with. For those that are
+left, the same is asked of each u, with the lower envelope of their a_p - 2 |w_p| rho_p r; and of
+the pairs that are left, only those whose own bound passes are looked up in G.
+
+A step costs O(n) for c, b and the envelopes, a few lines times n for the bounds, and one operation
+for each pair of a p and a u that are left: at n = 4096 some 0.1 to 0.5 % of all pairs, of which a
+tenth is looked up. The worst case is pruned columns * group size. Nothing is allocated beyond a few
+vectors of length n a row.
 
 The bounds are lowered by more than their rounding can amount to, so nothing that could win, or tie,
 is skipped: the choice is bit for bit that of `solvers.one_swap.rule`.
@@ -23,10 +27,13 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from instances.groups import Matrix, Vector
+from instances.groups import Matrix
 
 SMALL_GROUP = 32
 """Groups of fewer columns are looked at whole."""
+
+FEW = 32
+"""Columns p left up to which each is looked at with all u."""
 
 ROUNDING = 8 * np.finfo(np.float64).eps
 """Rounding of a bound, times the number of columns and the largest |a|, |b| of the row."""
@@ -116,16 +123,17 @@ def _least(line, weight, factor, b):  # type: ignore[no-untyped-def]
 
 
 @exact
-def _envelope(order, mask, size_of, b, heights, slopes):  # type: ignore[no-untyped-def]
-    """Lines b_u - t r_u that are least for some t >= 0, given columns by ascending r; how many.
+def _envelope(order, wanted, slope_of, height_of, heights, slopes):  # type: ignore[no-untyped-def]
+    """Lines height - t slope that are least for some t >= 0; how many.
 
-    A line that rounding drops wrongly lies within rounding of those that are left.
+    order: columns by ascending slope, of which those wanted have a line. A line that rounding drops
+    wrongly lies within rounding of those that are left.
     """
     count = 0
-    for u in order:
-        if not mask[u]:
+    for j in order:
+        if not wanted[j]:
             continue
-        height, slope = b[u], size_of[u]
+        height, slope = height_of[j], slope_of[j]
         if count and slope == slopes[count - 1]:
             if height >= heights[count - 1]:
                 continue
@@ -147,31 +155,99 @@ def _envelope(order, mask, size_of, b, heights, slopes):  # type: ignore[no-unty
 
 
 @exact
-def _bounds(start, size, a, reach, heights, slopes, lines, bounds):  # type: ignore[no-untyped-def]
-    """bounds_p = a_p + min over the envelope's lines, for the columns of a group."""
-    for p in range(start, start + size):
-        bounds[p] = np.inf
+def _bounds(base, at, heights, slopes, lines, bounds):  # type: ignore[no-untyped-def]
+    """bounds_j = base_j + min over the envelope's lines at at_j."""
+    n = len(base)
+    bounds[:] = np.inf
     for line in range(lines):
         height, slope = heights[line], slopes[line]
-        for p in range(start, start + size):
-            value = height - reach[p] * slope
-            bounds[p] = value if value < bounds[p] else bounds[p]
-    for p in range(start, start + size):
-        bounds[p] += a[p]
+        for j in range(n):
+            value = height - at[j] * slope
+            bounds[j] = value if value < bounds[j] else bounds[j]
+    for j in range(n):
+        bounds[j] += base[j]
 
 
 @exact
-def descend(weight, gram, blocks, square, sizes, reach, order, mask, c, limit, threshold):  # type: ignore[no-untyped-def]
+def _search_all(blocks, w, a, b):  # type: ignore[no-untyped-def]
+    """(least change of a row's pairs within groups, its p), all pairs looked at."""
+    n, size = blocks.shape
+    best, at = np.inf, -1
+    for start in range(0, n, size):
+        for p in range(start, start + size):
+            if a[p] == np.inf:
+                continue
+            factor, least = -2.0 * w[p], np.inf
+            for v in range(size):
+                value = blocks[p, v] * w[start + v] * factor + b[start + v]
+                least = value if value < least else least
+            if a[p] + least < best:
+                best, at = a[p] + least, p
+    return best, at
+
+
+@exact
+def _search_bounded(blocks, w, a, b, r, t, by_r, by_t, slack, best, room, wanted, near):  # type: ignore[no-untyped-def]
+    """(least change of a group's pairs, its p), or (best, -1) when none is below `best`.
+
+    r: |w| d, t: 2 |w| rho; by_r, by_t: columns by ascending r, t. room: (5, size) float64, wanted:
+    (size,) bool, near: (size,) int64, all for use here.
+    """
+    size, at = len(w), -1
+    heights, slopes, bounds, near_b, near_r = room
+    for u in range(size):
+        wanted[u] = b[u] < np.inf
+    lines = _envelope(by_r, wanted, r, b, heights, slopes)
+    _bounds(a, t, heights, slopes, lines, bounds)
+    first = int(np.argmin(bounds))
+    if bounds[first] - slack > best:
+        return best, -1
+    change = a[first] + _least(blocks[first], w, -2.0 * w[first], b)
+    if change < best:
+        best, at = change, first
+    left = 0
+    for p in range(size):
+        wanted[p] = p != first and bounds[p] - slack <= best
+        left += wanted[p]
+    count = size
+    if left > FEW:
+        lines = _envelope(by_t, wanted, t, a, heights, slopes)
+        _bounds(b, r, heights, slopes, lines, bounds)
+        count = 0
+        for u in range(size):
+            if bounds[u] - slack <= best:
+                near[count], near_b[count], near_r[count] = u, b[u], r[u]
+                count += 1
+    for p in range(size):
+        if not wanted[p]:
+            continue
+        line, factor, least = blocks[p], -2.0 * w[p], np.inf
+        if left > FEW:
+            spare, reach = best + slack - a[p], t[p]
+            for i in range(count):
+                if near_b[i] - reach * near_r[i] <= spare:
+                    u = near[i]
+                    value = line[u] * w[u] * factor + b[u]
+                    least = value if value < least else least
+        else:
+            least = _least(line, w, factor, b)
+        change = a[p] + least
+        if change < best or (change == best and p < at):
+            best, at = change, p
+    return best, at
+
+
+@exact
+def descend(weight, gram, blocks, square, r, t, by_r, by_t, mask, c, limit, threshold):  # type: ignore[no-untyped-def]
     """At most `limit` best swaps of one row, in place; (swaps made, whether no pair improves).
 
-    weight, square (w^2 G_jj), sizes (r), reach (2 |w| rho): (n,). blocks: (n, size), G between each
-    column and the columns of its group. order: columns by ascending r within each group. mask, c:
-    (n,), changed. threshold: the change, at most 0, that a
-    swap must lie below.
+    weight, square (w^2 G_jj), r (|w| d), t (2 |w| rho): (n,). blocks: (n, size), G between each
+    column and the columns of its group. by_r, by_t: see `in_groups`. mask, c: (n,), changed.
+    threshold: the change, at most 0, that a swap must lie below.
     """
     n, size = blocks.shape
-    a, b, bounds = np.empty(n), np.empty(n), np.empty(n)
-    heights, slopes = np.empty(size), np.empty(size)
+    a, b = np.empty(n), np.empty(n)
+    room, wanted, near = np.empty((5, size)), np.empty(size, np.bool_), np.empty(size, np.int64)
     swaps = 0
     while True:
         largest = 0.0
@@ -183,24 +259,15 @@ def descend(weight, gram, blocks, square, sizes, reach, order, mask, c, limit, t
             largest = value if value > largest else largest
         slack = ROUNDING * (n + 16) * largest
         best, at = np.inf, -1
-        for start in range(0, n, size):
-            end = start + size
-            w, kept = weight[start:end], b[start:end]
-            bounded = size >= SMALL_GROUP
-            first = -1
-            if bounded:
-                lines = _envelope(order[start:end], mask, sizes, b, heights, slopes)
-                _bounds(start, size, a, reach, heights, slopes, lines, bounds)
-                first = start + int(np.argmin(bounds[start:end]))
-                change = a[first] + _least(blocks[first], w, -2.0 * weight[first], kept)
-                if change < best:
-                    best, at = change, first
-            for p in range(start, end):
-                if mask[p] or p == first or (bounded and bounds[p] - slack > best):
-                    continue
-                change = a[p] + _least(blocks[p], w, -2.0 * weight[p], kept)
-                if change < best or (change == best and p < at):
-                    best, at = change, p
+        if size < SMALL_GROUP:
+            best, at = _search_all(blocks, weight, a, b)
+        for start in range(0, n if size >= SMALL_GROUP else 0, size):
+            g = slice(start, start + size)
+            best, found = _search_bounded(
+                blocks[g], weight[g], a[g], b[g], r[g], t[g], by_r[g], by_t[g], slack, best,
+                room, wanted, near,
+            )  # fmt: skip
+            at = at if found < 0 else start + found
         if best >= threshold:
             return swaps, True
         if swaps == limit:
@@ -229,7 +296,8 @@ def group_blocks(gram: Matrix, size: int) -> Matrix:
     return np.ascontiguousarray(inside.transpose(2, 0, 1).reshape(n, size))
 
 
-def by_size(sizes: Vector, size: int) -> NDArray[np.int64]:
-    """Columns by ascending size within each group, (n,)."""
-    grouped = np.argsort(sizes.reshape(-1, size), axis=1, kind="stable")
-    return (grouped + size * np.arange(len(grouped))[:, None]).ravel()
+def in_groups(values: Matrix, size: int) -> NDArray[np.int64]:
+    """Columns of each group by ascending value, counted from the group's first; (rows, n)."""
+    rows, n = values.shape
+    order = np.argsort(values.reshape(rows, -1, size), axis=2, kind="stable")
+    return order.reshape(rows, n)
