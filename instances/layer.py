@@ -7,12 +7,13 @@ X (d_in, tokens) holds the calibration inputs, so the pruning error of a mask M 
 A layer may also know the mean of its inputs, from which Var[x_j] = G_jj / tokens - E[x_j]^2.
 
 Nothing here chooses a mask. Arrays are validated once, at the door: finite, matching shapes, Gram
-symmetric up to rounding (then symmetrised) and not clearly indefinite, variances not clearly
-negative. A singular Gram is valid.
+symmetric up to rounding (then symmetrised) and not clearly indefinite, which one Cholesky
+factorisation of G + tolerance * trace * I shows, variances not clearly negative. A singular Gram is
+valid.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -34,6 +35,9 @@ VARIANCE_TOLERANCE = 1e-5
 
 LARGEST_ENTRY = 1e100
 """Entries beyond this could overflow a sum of products in float64."""
+
+BLOCK = 256
+"""Rows of a Gram looked at together, so that no more of it is copied."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,8 +142,8 @@ def _matrix(values: ArrayLike, what: str, name: str) -> Matrix:
     if raw.dtype.kind not in "fiu":
         raise InputError(f"{name}: {what} must hold real numbers, but its dtype is {raw.dtype}")
     matrix = np.array(raw, dtype=np.float64, order="C")
-    bad = ~(np.abs(matrix) <= LARGEST_ENTRY)
-    if bad.any():
+    if not _largest(matrix) <= LARGEST_ENTRY:  # NaN too
+        bad = ~(np.abs(matrix) <= LARGEST_ENTRY)
         row, column = (int(i) for i in np.argwhere(bad)[0])
         raise InputError(
             f"{name}: {what} row {row}, column {column} is {matrix[row, column]}; "
@@ -185,14 +189,13 @@ def _gram(values: ArrayLike, what: str, d_in: int, name: str) -> Matrix:
             f"{name}: {what} must have shape ({d_in}, {d_in}) to match the weight's columns, "
             f"but its shape is {gram.shape}"
         )
-    skew = np.abs(gram - gram.T)
-    row, column = divmod(int(skew.argmax()), d_in)
-    if skew[row, column] > SYMMETRY_TOLERANCE * np.abs(gram).max():
+    row, column = _most_skew(gram)
+    if abs(gram[row, column] - gram[column, row]) > SYMMETRY_TOLERANCE * _largest(gram):
         raise InputError(
             f"{name}: {what} is not symmetric: entries ({row}, {column}) and ({column}, {row}) "
             f"are {gram[row, column]:g} and {gram[column, row]:g}"
         )
-    gram = 0.5 * (gram + gram.T)
+    _symmetrise(gram)
     negative = int(gram.diagonal().argmin())
     shift = INDEFINITE_TOLERANCE * float(gram.trace())
     if gram[negative, negative] < -shift or shift < 0:
@@ -204,10 +207,39 @@ def _gram(values: ArrayLike, what: str, d_in: int, name: str) -> Matrix:
     # A zero Gram is legal; the tiny floor keeps its factorisation defined.
     shifted[np.diag_indices(d_in)] += shift + np.finfo(np.float64).tiny
     try:
-        scipy.linalg.cholesky(shifted, lower=True, overwrite_a=True, check_finite=False)
+        # the transpose of a symmetric matrix is itself, in the order of columns: no second copy
+        scipy.linalg.cholesky(shifted.T, lower=True, overwrite_a=True, check_finite=False)
     except scipy.linalg.LinAlgError:
         raise InputError(
             f"{name}: {what} is indefinite: its least eigenvalue lies below "
             f"-{INDEFINITE_TOLERANCE:g} times its trace; expected X X^T in float32 or better"
         ) from None
     return gram
+
+
+def _blocks(order: int) -> Iterator[slice]:
+    return (slice(top, min(top + BLOCK, order)) for top in range(0, order, BLOCK))
+
+
+def _largest(matrix: Matrix) -> float:
+    return max(float(matrix.max()), -float(matrix.min()))
+
+
+def _most_skew(matrix: Matrix) -> tuple[int, int]:
+    """Where a square matrix differs most from its transpose; the first such place by rows."""
+    worst, place = -1.0, (0, 0)
+    for rows in _blocks(len(matrix)):
+        skew = np.abs(matrix[rows] - matrix[:, rows].T)
+        row, column = divmod(int(skew.argmax()), len(matrix))
+        if skew[row, column] > worst:
+            worst, place = float(skew[row, column]), (rows.start + row, column)
+    return place
+
+
+def _symmetrise(matrix: Matrix) -> None:
+    """Replace a square matrix by the mean of it and its transpose."""
+    for rows in _blocks(len(matrix)):
+        right = slice(rows.start, None)
+        mean = 0.5 * (matrix[rows, right] + matrix[right, rows].T)
+        matrix[rows, right] = mean
+        matrix[right, rows] = mean.T
