@@ -81,6 +81,14 @@ class ShiftBound:
             raise Refused("shift-bound takes cpu or cuda: its bounds are evaluated in float64")
         if limits.deadline.expired():
             return [Answer(None, limits.deadline.stop())] * len(problem)
+        before = torch.get_num_threads()
+        torch.set_num_threads(max(1, limits.threads))
+        try:
+            return self._solve(problem, limits)
+        finally:
+            torch.set_num_threads(before)
+
+    def _solve(self, problem: Problem, limits: Limits) -> list[Answer]:
         with limits.journal.phase("build"):
             work = _Layer.of(problem, limits.device)
             shift, steps = self._shift(work, problem.groups, limits)

@@ -83,7 +83,7 @@ def minimise(
     curvature = weight.square()
     curvature = curvature.clamp_min(FLAT * float(curvature.mean()) + torch.finfo(z.dtype).tiny)
     multiplier = torch.zeros_like(z)
-    level = torch.zeros(len(z), groups.count, 1, dtype=z.dtype, device=z.device)
+    level = torch.zeros(len(z), 1, groups.count, dtype=z.dtype, device=z.device)
     linear = weight * shift
     for steps in range(1, iterations + 1):
         image = weight * z
@@ -105,23 +105,24 @@ def minimise(
 def _nearest(
     centre: torch.Tensor, give: torch.Tensor, level: torch.Tensor, groups: BudgetGroups
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """clip(centre - t give, 0, 1) with t set by each budget; its (rows, groups, 1) t.
+    """clip(centre - t give, 0, 1) with t set by each budget; its (rows, 1, groups) t.
 
     The sum falls piecewise linearly in t: Newton steps from the last t, kept in a bracket. A sum
     that is not exact costs tightness alone.
     """
     shape = (len(centre), groups.count, groups.size)
-    a, b = centre.reshape(shape), give.reshape(shape)
-    low = ((a - 1.0) / b).amin(dim=-1, keepdim=True)
-    high = (a / b).amax(dim=-1, keepdim=True)
+    # groups side by side: sums over short groups are then sums of long vectors
+    a, b = (v.reshape(shape).transpose(1, 2).contiguous() for v in (centre, give))
+    low = ((a - 1.0) / b).amin(dim=1, keepdim=True)
+    high = (a / b).amax(dim=1, keepdim=True)
     t = torch.minimum(torch.maximum(level, low), high)
     for step in range(NEWTON_STEPS):
         raw = a - t * b
-        over = raw.clamp(0.0, 1.0).sum(dim=-1, keepdim=True) - groups.pruned
+        over = raw.clamp(0.0, 1.0).sum(dim=1, keepdim=True) - groups.pruned
         if step % 4 == 3 and bool(over.abs().max() <= NEAR * groups.pruned):
             break
         low, high = torch.where(over > 0, t, low), torch.where(over > 0, high, t)
-        slope = (b * ((raw > 0) & (raw < 1))).sum(dim=-1, keepdim=True)
+        slope = (b * ((raw > 0) & (raw < 1))).sum(dim=1, keepdim=True)
         ahead = t + over / slope
         t = torch.where((ahead >= low) & (ahead <= high), ahead, 0.5 * (low + high))
-    return (a - t * b).clamp(0.0, 1.0).reshape(centre.shape), t
+    return (a - t * b).clamp(0.0, 1.0).transpose(1, 2).reshape(centre.shape), t

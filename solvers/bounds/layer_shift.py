@@ -39,7 +39,8 @@ LEAST = 1e-9
 def cholesky(matrix: torch.Tensor) -> torch.Tensor | None:
     """L with L L^T = matrix, or None where it is not positive definite."""
     lower, info = torch.linalg.cholesky_ex(matrix)
-    return None if int(info) else lower
+    pivots = lower.diagonal()  # some devices report no failure at the last pivot
+    return lower if int(info) == 0 and bool((pivots > 0.0).all()) else None
 
 
 def lowered(matrix: torch.Tensor, diagonal: torch.Tensor | float) -> torch.Tensor:
