@@ -92,6 +92,14 @@ _ENTRIES = (
         requires=(("numba", "numba"),),
     ),
     Spec(
+        "search",
+        "solvers.search:Search",
+        "recombined local optima, improved by 1-swaps: near the optimum in seconds",
+        batched=True,
+        randomised=True,
+        requires=(("numba", "numba"),),
+    ),
+    Spec(
         "scip-miqp",
         "solvers.scip:ScipMiqp",
         "SCIP, quadratic epigraph",

@@ -1,0 +1,120 @@
+"""Search beyond one swap: a population of local optima that recombine (see `solvers.memetic`).
+
+A descent by 1-swaps ends some percent above the optimum. Here masks that ended so are recombined
+in pairs and descend again, in populations of 16, 32, ... up to `population` members, each begun
+with the best mask of the one before; the row ends when the last has converged, or after
+`max_swaps`. A larger last population takes longer and finds better masks.
+
+Rows are independent and each is searched on one thread. A row's mask depends on its problem, its
+number, the seed and the settings, not on the batch, the number of threads or the scale of weights
+and Gram by powers of two; unless the deadline cuts its search short. Rows share what time is left:
+each may take what is left for it and those after it, divided by their number over the threads.
+"""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count
+
+import numpy as np
+
+from instances.errors import InputError
+from instances.groups import BudgetGroups, Mask
+from instances.problem import Problem, RowProblem
+from solvers.base import Answer, Deadline, Limits, Stop, TracePoint
+from solvers.memetic.improve import improve
+from solvers.scores import starting_masks
+
+
+@dataclass(frozen=True)
+class Search:
+    """warm_start: magnitude, wanda, ria, obs, random, or none, unless the problem brings a mask.
+
+    population: members of the last population. max_swaps: swaps per row at most; -1: no limit.
+    """
+
+    warm_start: str = "wanda"
+    population: int = 128
+    max_swaps: int = -1
+
+    def __post_init__(self) -> None:
+        """Raise InputError for a bad setting."""
+        for name, least in (("population", 2), ("max_swaps", -1)):
+            if getattr(self, name) < least:
+                raise InputError(
+                    f"search: {name} is {getattr(self, name)}, expected {least} or more"
+                )
+
+    def solve_rows(self, problem: Problem, limits: Limits, seed: int) -> list[Answer]:
+        """One answer a row, with its number of swaps and a trace of its loss.
+
+        Rows whose turn has not come when the deadline ends keep their start and claim nothing.
+        Raises InputError for an unknown warm start.
+        """
+        begun = time.perf_counter()
+        with limits.journal.phase("build"):
+            start = starting_masks(problem, self.warm_start, seed)
+        workers = max(1, min(limits.threads, len(problem)))
+        turns = count()
+
+        def go(row: RowProblem) -> Answer:
+            own = None if start is None else start[row.row - problem.rows.start]
+            after = len(problem) - next(turns)
+            share = min(1.0, workers / after) * limits.deadline.remaining()
+            return self._row(row, own, limits, share, seed, begun, len(problem) == 1)
+
+        with ThreadPoolExecutor(workers) as pool:
+            return list(pool.map(go, problem))
+
+    def _row(
+        self,
+        row: RowProblem,
+        start: Mask | None,
+        limits: Limits,
+        share: float,
+        seed: int,
+        begun: float,
+        alone: bool,
+    ) -> Answer:
+        """Search a row for `share` seconds at most."""
+        deadline, own = limits.deadline, Deadline(share)
+        if deadline.expired():
+            return Answer(start, deadline.stop(), counters={"swaps": 0})
+        trace: list[TracePoint] = []
+
+        def note(mask: Mask, loss: float) -> None:
+            value = row.rescale(loss)
+            trace.append(TracePoint(time.perf_counter() - begun, value, None))
+            if alone:  # the harness keeps the mask of a run that is killed if it is of one row
+                limits.journal.incumbent(mask, value)
+
+        found = improve(
+            row.quad,
+            row.groups,
+            start,
+            [seed, row.row],
+            self.population,
+            self.max_swaps,
+            lambda: deadline.expired() or own.expired(),
+            note,
+        )
+        stop = Stop.FINISHED
+        if not found.finished:
+            spent = found.swaps == self.max_swaps
+            stop = Stop.ITERATIONS if spent else deadline.stop()
+        return Answer(
+            found.mask,
+            stop,
+            claimed_objective=row.rescale(found.loss),
+            counters={"swaps": found.swaps},
+            trace=tuple(trace),
+        )
+
+
+def _compile() -> None:
+    """Compile the kernels, or load them from their cache, so that no run's clock pays for it."""
+    groups = BudgetGroups(4, 4, 2)
+    improve(np.eye(4) + 0.1, groups, None, [0], 2)
+
+
+_compile()
