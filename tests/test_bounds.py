@@ -104,6 +104,16 @@ def test_no_bound_exceeds_brute_force(name, row):
         assert checked >= optimum - 1e3 * rounding - 1e-9 * abs(optimum)
 
 
+@given(row=rows())
+def test_no_bound_with_triangles_exceeds_brute_force(row):
+    weight, gram, pattern = row
+    problem = row_problem(weight[None, :], gram, pattern)
+    optimum, _ = brute_force(weight, gram, problem.groups.size, problem.groups.pruned)
+    claimed, checked = bound_of("sdp-bound", problem, triangle_rounds=4, triangle_least=0.02)
+    rounding = 1e-13 * float(np.abs(np.outer(weight, weight) * gram).sum())
+    assert 0.0 <= claimed <= checked <= max(0.0, optimum) + rounding
+
+
 def test_a_loss_of_zero_with_a_singular_gram():
     problem = row_problem(np.array([[1.0, -1.0, 2.0, 3.0]]), np.ones((4, 4)), "keep=2")
     for name in BOUNDS:
@@ -259,3 +269,24 @@ def test_whole_width_rows_of_the_bank(known, pattern):
     assert 1 - 1e-7 < value <= 1.0
     mask = problem.groups.prune_lowest(np.abs(problem.weight) * np.sqrt(layer.gram.diagonal()))
     assert 0.1 * problem.loss(mask) < checked < problem.loss(mask)
+
+
+def test_bounds_with_triangles_lie_below_every_optimum_of_the_bank(known):
+    for entry in json.loads((known / "known.json").read_text()):
+        layer = read_layer(known / entry["file"])
+        problem = Problem.of(layer, parse_pattern(entry["pattern"])).row(0)
+        claimed, checked = bound_of("sdp-bound", problem, triangle_rounds=6)
+        assert claimed / entry["optimum"] > 0.85, entry["file"]
+        assert claimed <= checked <= entry["optimum"] * (1 + 1e-9), entry["file"]
+
+
+@pytest.mark.parametrize("pattern", ["50%", "2:4"])
+@pytest.mark.parametrize("number", [0, 1])
+def test_bounds_with_triangles_lie_below_the_best_known(known, number, pattern):
+    entry = json.loads((known / "known_layers.json").read_text())[number]
+    layer = read_layer(known / entry["file"])
+    best = entry["best_known"][pattern][1]
+    problem = Problem.of(layer, parse_pattern(pattern)).row(best["row"])
+    claimed, checked = bound_of("sdp-bound", problem, 600.0, triangle_rounds=6)
+    assert claimed / best["best_known"] > 0.6
+    assert claimed <= checked <= best["best_known"] * (1 + 1e-9)

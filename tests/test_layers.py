@@ -140,6 +140,24 @@ def test_missing_truncated_and_foreign_files(tmp_path):
         read_layer(tmp_path)
 
 
+def test_wide_grams_are_looked_at_whole():
+    """Wider than a block of rows: symmetrised, and refused for one entry far from the others."""
+    n = 600
+    rng = np.random.default_rng(0)
+    gram = np.eye(n) + 1e-7 * rng.normal(size=(n, n))
+    made = Layer.from_arrays(np.ones((1, n)), gram)
+    np.testing.assert_array_equal(made.gram, 0.5 * (gram + gram.T))
+    for row, column in ((590, 3), (3, 590), (300, 301)):
+        skewed = gram.copy()
+        skewed[row, column] = 0.1
+        with pytest.raises(InputError, match=rf"\({min(row, column)}, {max(row, column)}\) and"):
+            Layer.from_arrays(np.ones((1, n)), skewed)
+    hidden = np.eye(n)
+    hidden[550, 20] = hidden[20, 550] = 1.1
+    with pytest.raises(InputError, match="indefinite"):
+        Layer.from_arrays(np.ones((1, n)), hidden)
+
+
 def test_a_gram_uneven_by_rounding_is_made_symmetric():
     gram = I1_GRAM.copy()
     gram[0, 1] += 1e-7
