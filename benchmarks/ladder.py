@@ -7,7 +7,10 @@ from itertools import count
 SEARCHED_COLUMNS = 224
 """Rows up to here are often closed by the tree search in seconds."""
 
-DISTINCT_PASSES = 5
+SEMIDEFINITE_COLUMNS = 1200
+"""Rows beyond here take minutes each for the semidefinite relaxation; cheaper bounds come first."""
+
+DISTINCT_PASSES = 6
 """Passes after which a ladder only repeats its last solver."""
 
 
@@ -32,12 +35,17 @@ def ladder(n: int) -> Iterator[Pass]:
     comes where it pays: at n = 384, twice the triangle inequalities lift a bound by more than
     minutes of branching do.
     """
-    yield Pass("swap", looks_for_masks=True)
+    if n > SEMIDEFINITE_COLUMNS:
+        yield Pass("swap", looks_for_masks=True)
+        yield Pass("shift-bound")
+    yield Pass("search", {"population": 32}, looks_for_masks=True, takes_masks=True)
     if n <= SEARCHED_COLUMNS:
         for attempt in count():
             yield Pass("fw-bnb", {"max_nodes": 20_000 * 4**attempt}, takes_masks=True)
     yield Pass("sdp-bound")
-    for attempt in count(1):
+    yield Pass("sdp-bound", {"triangle_rounds": 12})
+    yield Pass("search", {"population": 128}, looks_for_masks=True, takes_masks=True)
+    for attempt in count(2):
         rounds, most = 12 * attempt, 2500 * attempt
         yield Pass(
             "sdp-bound",

@@ -61,7 +61,9 @@ class Search:
             own = None if start is None else start[row.row - problem.rows.start]
             after = len(problem) - next(turns)
             share = min(1.0, workers / after) * limits.deadline.remaining()
-            return self._row(row, own, limits, share, seed, begun, len(problem) == 1)
+            answer = self._row(row, own, limits, share, seed, begun, len(problem) == 1)
+            limits.journal.rows_done(1)
+            return answer
 
         with ThreadPoolExecutor(workers) as pool:
             return list(pool.map(go, problem))
