@@ -55,6 +55,25 @@ def render_layers(records: Sequence[Record], fmt: str) -> str:
     return "\n\n".join([*heads, *shown, "\n".join(f"* {line}" for line in LEGEND)])
 
 
+def render_summed(records: Sequence[Record]) -> str:
+    """In Markdown, by layer type, and by swaps over all layers of a pattern alone."""
+    parts = []
+    for contest in contests(records):
+        if not of_layers(contest):
+            continue
+        parts.append(f"**{contest.name}**: {heading(contest)}")
+        for pattern in patterns(contest):
+            found = list(sums(contest, pattern))
+            whole = [s for s in found if s.layer_type == ALL]
+            named = (("by layer type", by_type(contest, found)), ("by swaps", by_limit(whole)))
+            parts += [
+                f"**{pattern}: error reduction {what}**\n\n{markdown(lines)}"
+                for what, lines in named
+                if lines
+            ]
+    return "\n\n".join([*parts, "\n".join(f"* {line}" for line in LEGEND)])
+
+
 def _tables(contest: Contest, pattern: str) -> list[tuple[str, list[dict[str, str]]]]:
     found = list(sums(contest, pattern))
     named = [("error reduction by layer type", by_type(contest, found))]

@@ -13,6 +13,8 @@ from pathlib import Path
 from benchmarks.ablation import render_ablations
 from benchmarks.certify import Verdict, cross_check
 from benchmarks.commands.run import run
+from benchmarks.gap_table import render_gaps
+from benchmarks.layer_tables import render_summed
 from benchmarks.plots import write_figures
 from benchmarks.record import Record, load_run
 from benchmarks.tables import origin, readme_table, write_tables
@@ -24,6 +26,8 @@ ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "results" / "reference"
 MARKS = {
     "small": ("<!-- reference:table -->", "<!-- reference:end -->"),
+    "gaps": ("<!-- reference:gaps -->", "<!-- reference:gaps:end -->"),
+    "block": ("<!-- reference:block -->", "<!-- reference:block:end -->"),
     "ablation": ("<!-- reference:ablation -->", "<!-- reference:ablation:end -->"),
 }
 """The suites, and between which marks the README shows what came of each."""
@@ -46,6 +50,10 @@ def readme_block(suite: str, records: Sequence[Record]) -> str:
     """What the README shows of the cross-checked records of a suite."""
     if suite == "ablation":
         return f"{render_ablations(records, 'md')}\n\n{origin(records)}"
+    if suite == "gaps":
+        return f"{render_gaps(records)}\n\n{origin(records)}"
+    if suite == "block":
+        return f"{render_summed(records)}\n\n{origin(records)}"
     return readme_table(records)
 
 

@@ -301,7 +301,7 @@ def test_the_growth_suite_has_more_and_more_columns():
 
 
 def test_the_readme_shows_the_table_of_choices():
-    assert set(MARKS) == {"small", "ablation"}
+    assert "ablation" in MARKS
     block = readme_block("ablation", choices_run())
     assert "node_tolerance=0.2" in block
     assert "Suite `s`" in block

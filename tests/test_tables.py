@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.certify import cross_check
 from benchmarks.contest import contests, mixtures
+from benchmarks.gap_table import render_gaps
 from benchmarks.reference import MARKS, replace_block
 from benchmarks.statistics import error_ratio, shifted_geometric_mean, summarise
 from benchmarks.tables import (
@@ -363,3 +364,26 @@ def test_the_readme_block_of_a_suite_is_replaced_and_nothing_else(suite):
     with pytest.raises(InputError, match="marks"):
         replace_block("nothing", suite, "new")
     assert "**g**" in readme_table(mixed_run())
+
+
+def test_certified_gaps_of_all_groups_stand_in_one_table():
+    """Gap by the best checked bound of anyone; a solver that misses a group is left out."""
+
+    def run(group, solver, problem, objective, **more):
+        return record(solver, problem, objective, group=group, **more)
+
+    records = [
+        *(run("g", "wanda", f"g{i}", 4.0, objective_eval=8.0) for i in range(2)),
+        *(run("g", "swap", f"g{i}", 2.0, objective_eval=4.0) for i in range(2)),
+        *(run("g", "sdp-bound", f"g{i}", None, bound=1.0, bound_kind="checked") for i in range(2)),
+        run("h", "wanda", "h0", 10.0, objective_eval=1.0),
+        run("h", "swap", "h0", 5.0, objective_eval=2.0),
+        run("h", "sdp-bound", "h0", None, bound=4.0, bound_kind="checked"),
+        run("h", "ria", "h0", 8.0),
+    ]
+    lines = [line.split("|")[1:-1] for line in render_gaps(records).splitlines()[2:4]]
+    cells = [[cell.strip() for cell in line] for line in lines]
+    # over rows: (1/2 1/2 1/2)^(1/3), held out (1/2 1/2 2)^(1/3)
+    assert cells[0] == ["swap", "50.0 %", "20.0 %", "0.500", "0.794"]
+    assert cells[1] == ["wanda", "75.0 %", "60.0 %", "1.000", "1.000"]
+    assert "ria" not in render_gaps(records)
