@@ -222,7 +222,8 @@ def test_the_root_teaches_no_pseudo_cost():
     function = convexify.repair(quad, groups, solve_sdp(quad, groups, Deadline(60)).function)
     chosen = FwBnb()._rules(problem, 1e-6)
     search = TreeSearch(problem, Limits(Deadline(60.0)), chosen, [function], "closed-form", 1 << 28)
-    search.offer(groups.prune_lowest(quad.diagonal()))
+    mask = groups.prune_lowest(quad.diagonal())
+    search.offer(mask, problem.scaled_loss(mask))
     search.run(-1)
     pseudo = search.workers[0].pseudo
     assert search.nodes > 10

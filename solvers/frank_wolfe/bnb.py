@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from instances.errors import InputError
+from instances.groups import Mask
 from instances.layer import Layer
 from instances.patterns import parse_pattern
 from instances.problem import Problem, RowProblem
@@ -36,6 +37,7 @@ from solvers.frank_wolfe.rules import (
     number_of,
 )
 from solvers.frank_wolfe.tree import TreeSearch
+from solvers.memetic.improve import Found, improve
 from solvers.scores import starting_mask
 
 GAP_SHARE = 0.5
@@ -43,13 +45,17 @@ GAP_SHARE = 0.5
 
 SOME = Effort()
 MANY = Effort(rounds=16, most=3000, least=0.05)
-STAGES = ((1, 0.16, MANY), (1, 0.12, SOME), (40, 0.0, MANY))
-"""After how many times `triangle_nodes` nodes, and from which gap on, what effort is made.
+STAGES = ((1, 0.16, MANY, 128), (1, 0.10, SOME, 128), (40, 0.0, MANY, 512))
+"""After how many times `triangle_nodes` nodes, and from which gap on, what effort is made, and in
+what population masks are searched for again.
 
 Deep in the tree a triangle takes more off the function than it brings, so a search that will soon
 end does without; one whose bound has far to rise has them early. A stage that asks for no more
 effort than was made is passed over.
 """
+
+FIRST_POPULATION = 32
+"""Last population of the first search for a mask; it takes a small part of the time of the SDP."""
 
 MIB = 1 << 20
 
@@ -112,6 +118,7 @@ class FwBnb:
         if limits.deadline.expired():
             loss = None if start is None else problem.scaled_loss(start)
             return Answer(start, limits.deadline.stop(), loss)
+        found = self._masks(problem, start, seed, FIRST_POPULATION, limits)
         later = self.convexify == "sdp-triangles" and self.triangle_nodes > 0
         with limits.journal.phase("build"):
             method = "sdp" if later else self.convexify
@@ -119,11 +126,9 @@ class FwBnb:
             search = TreeSearch(
                 problem, limits, rules, first.functions, self.oracle, self.max_memory * MIB
             )
-        rounded = groups.prune_lowest(-first.point)
-        for mask in [rounded] if start is None else [rounded, start]:
-            search.offer(mask)
+        search.offer(found.mask, found.loss)
         made = 0
-        for times, gap, effort in STAGES if later else ():
+        for times, gap, effort, population in STAGES if later else ():
             pause = times * self.triangle_nodes
             search.run(pause if self.max_nodes < 0 else min(pause, self.max_nodes))
             if not search.open or search.nodes < pause or limits.deadline.expired():
@@ -132,9 +137,25 @@ class FwBnb:
                 with limits.journal.phase("build"):
                     more = reformulate(quad, groups, "sdp-triangles", limits.deadline, effort)
                     search.add_functions(more.functions[1:])
+                found = self._masks(problem, search.mask, seed, population, limits)
+                search.offer(found.mask, found.loss)
                 made = effort.rounds
         search.run(self.max_nodes)
         return search.answer()
+
+    def _masks(
+        self, problem: RowProblem, start: Mask | None, seed: int, population: int, limits: Limits
+    ) -> Found:
+        """Search for a good mask (`solvers.memetic`)."""
+        return improve(
+            problem.quad,
+            problem.groups,
+            start,
+            [seed, problem.row],
+            population,
+            expired=limits.deadline.expired,
+            report=limits.journal.incumbent,
+        )
 
     def _rules(self, problem: RowProblem, gap: float) -> Rules:
         """The settings as the compiled code takes them."""

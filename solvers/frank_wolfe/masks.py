@@ -1,4 +1,4 @@
-"""Compiled kernels on legal masks: loss, rounding, and 1-swap descent (see `solvers.swap_step`).
+"""Compiled kernels on legal masks: loss, rounding, and descent (see `solvers.memetic.descent`).
 
 z is (n,) float64, 1 on pruned columns; losses are z^T Q z in the units of Q.
 """
@@ -6,6 +6,10 @@ z is (n,) float64, 1 on pruned columns; losses are z^T Q z in the units of Q.
 import numpy as np
 
 from solvers.frank_wolfe.node import fast, strict
+from solvers.memetic.descent import WIDTH, arrange
+from solvers.memetic.descent import descend as swap_down
+
+NO_LIMIT = np.iinfo(np.int64).max
 
 
 @fast
@@ -22,33 +26,18 @@ def loss_of(quad, z):  # type: ignore[no-untyped-def]
 
 
 @strict
-def descend(quad, size, z):  # type: ignore[no-untyped-def]
+def descend(quad, size, budget, z):  # type: ignore[no-untyped-def]
     """1-swap descent of a legal z in place; returns its loss."""
     n = len(z)
-    c = np.zeros(n)
-    for i in range(n):
-        if z[i] > 0.0:
-            for t in range(n):
-                c[t] += quad[i, t]
-    scale = 0.0
-    for i in range(n):
-        scale += quad[i, i] * z[i]
-    while True:
-        best, p, u = -1e-12 * scale, -1, -1
-        for i in range(n):
-            if z[i] > 0.0:
-                a = quad[i, i] - 2.0 * c[i]
-                first = i - i % size
-                for t in range(first, first + size):
-                    if z[t] == 0.0:
-                        change = a + 2.0 * c[t] + quad[t, t] - 2.0 * quad[i, t]
-                        if change < best:
-                            best, p, u = change, i, t
-        if p < 0:
-            return loss_of(quad, z)
-        z[p], z[u] = 0.0, 1.0
-        for t in range(n):
-            c[t] += quad[u, t] - quad[p, t]
+    order, c, diag = np.empty(n, np.int32), np.empty(n), np.empty(n)
+    for t in range(n):
+        diag[t] = quad[t, t]
+    arrange(size, z > 0.0, order)
+    loss, _ = swap_down(quad, diag, size, budget, order, c, WIDTH, NO_LIMIT)
+    for first in range(0, n, size):
+        for i in range(first, first + size):
+            z[order[i]] = 1.0 if i < first + budget else 0.0
+    return loss
 
 
 @strict

@@ -45,7 +45,7 @@ ALWAYS, SOMETIMES = 16, 8
 
 
 @strict
-def improve(quad, size, z, best, loss, seen):  # type: ignore[no-untyped-def]
+def improve(quad, size, budget, z, best, loss, seen):  # type: ignore[no-untyped-def]
     """The incumbent's loss after a legal z, improved in place when promising, was looked at.
 
     seen: losses lately met, oldest first: a dive rounds to the same few masks again and again.
@@ -55,7 +55,7 @@ def improve(quad, size, z, best, loss, seen):  # type: ignore[no-untyped-def]
         return loss
     seen[:-1] = seen[1:]
     seen[-1] = value
-    value = descend(quad, size, z)
+    value = descend(quad, size, budget, z)
     if value < loss:
         best[:] = z
         return value
@@ -209,10 +209,10 @@ def search(  # type: ignore[no-untyped-def]
         if rules.vertices:
             if oracle is None:
                 vertex_along(size, budget, state, gradient, z)
-            loss = improve(quad, size, z, best, loss, seen)
+            loss = improve(quad, size, budget, z, best, loss, seen)
         if rules.rounding and (nodes <= ALWAYS or nodes % SOMETIMES == 0):
             round_to_legal(size, budget, x, z)
-            loss = improve(quad, size, z, best, loss, seen)
+            loss = improve(quad, size, budget, z, best, loss, seen)
         cut = loss * (1.0 - rules.gap)
         if bound >= cut:
             least_leaf = min(least_leaf, bound)
@@ -242,7 +242,7 @@ def search(  # type: ignore[no-untyped-def]
                 for t in range(n):
                     z[t] = 1.0 if state[t] == 1 else 0.0
                 least_leaf = min(least_leaf, loss_of(quad, z))
-                loss = improve(quad, size, z, best, loss, seen)
+                loss = improve(quad, size, budget, z, best, loss, seen)
                 cut = loss * (1.0 - rules.gap)
             if rules.recording:
                 table.point[node] = -1

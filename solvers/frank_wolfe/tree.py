@@ -29,7 +29,6 @@ from solvers.frank_wolfe.frontier import (
     share_out,
 )
 from solvers.frank_wolfe.log import TreeLog, relative_gap
-from solvers.frank_wolfe.masks import descend
 from solvers.frank_wolfe.oracles import Counted, make_oracle
 from solvers.frank_wolfe.record import Block, Record
 from solvers.frank_wolfe.rules import DEPTH_FIRST, EDGES, Functions, Rules
@@ -103,13 +102,17 @@ class TreeSearch:
         for worker in self.workers:
             worker.frontier.function[:] = len(self.functions) - 1
 
-    def offer(self, mask: Mask) -> None:
-        """Take a legal mask as a start, improved by a 1-swap descent."""
-        z = (~mask).astype(np.float64)
-        loss = descend(self.problem.quad, self.problem.groups.size, z)
+    def offer(self, mask: Mask, loss: float) -> None:
+        """Take a legal mask with its loss as the incumbent, if it is better."""
         if loss < self.loss:
-            self.best, self.loss = z, loss
-            self.limits.journal.incumbent(z == 0.0, loss)
+            self.best, self.loss = (~mask).astype(np.float64), loss
+            self.limits.journal.incumbent(mask, loss)
+
+    @property
+    def mask(self) -> Mask:
+        """The incumbent (n,), True = kept."""
+        mask: Mask = self.best == 0.0
+        return mask
 
     @property
     def open(self) -> int:
@@ -166,7 +169,7 @@ class TreeSearch:
             self.nodes, self.steps = self.nodes + nodes, self.steps + steps
             self.calls += calls
         if self.loss < before:
-            self.limits.journal.incumbent(self.best == 0.0, self.loss)
+            self.limits.journal.incumbent(self.mask, self.loss)
 
     def _deal(self) -> None:
         """Give nodes to workers that have few."""
@@ -207,7 +210,7 @@ class TreeSearch:
     def answer(self) -> Answer:
         """The incumbent, the bound and its proof."""
         problem, bound = self.problem, self.bound()
-        mask = self.best == 0.0
+        mask = self.mask
         proof = None
         if self.record.recording and self.nodes > 0:
             proof = RowProof(

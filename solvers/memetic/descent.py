@@ -7,8 +7,9 @@ With z = 1 on pruned columns, c = Q z and loss z . c, swapping pruned p for kept
 
 A step looks at the few pruned columns p of least a_p + min of b_u over their group, and takes the
 best pair of these. That misses pairs of large Q_pu now and then, which a search that makes many
-descents does not miss (four columns found better masks in the same time than one, or all); a width
-of all pruned columns is the exact rule, and ends 1-swap optimal.
+descents can afford: widths of one to eight columns led to masks of about the same loss, all columns
+took eight times as long and more. A width of all pruned columns is the exact rule, and ends 1-swap
+optimal.
 
 A mask is held as `order` (n,) int32: of the columns of each group, the pruned ones come first.
 Losses are in the units of Q, float64. Nothing here depends on the scale of Q by powers of two.
@@ -17,7 +18,7 @@ Losses are in the units of Q, float64. Nothing here depends on the scale of Q by
 import numba
 import numpy as np
 
-WIDTH = 4
+WIDTH = 2
 """Columns on the shortlist."""
 
 THRESHOLD = 1e-12

@@ -1,10 +1,11 @@
 """Memetic search of one row, in stages of growing populations.
 
-The first stage has FIRST_STAGE members; each next one has twice as many, begins with the best mask
-of the last and otherwise afresh, and ends when it has converged. Doubling costs less than twice the
-last stage, gives good masks early, and found better ones than the last stage alone. The best mask
-of each stage is improved by exact 1-swap descent, so a search that was not cut short ends 1-swap
-optimal. A loss that is zero to rounding, or a single legal mask, ends it at once.
+The first stage is a descent from the start; the next has FIRST_STAGE members, and each further one
+twice as many. A stage begins with the best mask of the one before, otherwise afresh, and ends when
+it has converged. Doubling costs less than twice the last stage, gives good masks early, and found
+better ones than the last stage alone. The best mask of each stage descends by the exact rule, so a
+search that was not cut short ends 1-swap optimal. A loss that is zero to rounding, or a single
+legal mask, ends it at once.
 """
 
 from collections.abc import Callable, Sequence
@@ -58,9 +59,9 @@ def improve(
     """
     search = _Search(quad, groups, max_swaps, expired, report)
     search.start(start, seed)
-    size = min(FIRST_STAGE, population)
+    size = 1
     while search.stage(size, seed) and size < population:
-        size = min(2 * size, population)
+        size = min(max(FIRST_STAGE, 2 * size), population)
     return Found(search.mask, search.loss, search.swaps, search.finished)
 
 
