@@ -160,7 +160,8 @@ class Processor:
     def load(self, gram: Matrix, groups: BudgetGroups, rows: int) -> int:
         """See `Engine`."""
         self._tables = Tables.of(gram, groups)
-        return max(1, min(BLOCK_ROWS, -(-rows // self.workers)))
+        each = -(-rows // self.workers)  # as many blocks for every thread, of one height
+        return max(1, -(-each // -(-each // BLOCK_ROWS)))
 
     def descend(
         self, weight: Matrix, mask: Mask, course: Course, max_swaps: int, deadline: Deadline

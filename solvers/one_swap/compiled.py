@@ -32,7 +32,7 @@ from instances.groups import Matrix
 SMALL_GROUP = 32
 """Groups of fewer columns are looked at whole."""
 
-FEW = 32
+FEW = 16
 """Columns p left up to which each is looked at with all u."""
 
 ROUNDING = 8 * np.finfo(np.float64).eps
