@@ -47,7 +47,7 @@ def test_swaps(benchmark, kernel, rows, n, pattern):
         answers = benchmark(Swap(max_swaps=STEPS).solve_rows, begun, limits, 0)
         assert all(answer.counters["swaps"] == STEPS for answer in answers)
         return
-    # float32, as it is usually written; float64 takes twice as long
+    # float32, as it is usually written; float64 takes two to three times as long
     weight = torch.from_numpy(layer.weight / np.abs(layer.weight).max())
     gram = torch.from_numpy(layer.gram_unit[0])
     start = torch.from_numpy(mask)
