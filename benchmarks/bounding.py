@@ -10,8 +10,8 @@ when time ends in the middle of a pass the rows that weigh most have had it. A p
 solver on each row, in processes of their own; what it claims is certified before it counts, and a
 row keeps the best mask and the best checked bound it ever had.
 
-The state of the work is the proofs with their masks and the number of passes each row has had
-(`LayerProof`): a later call goes on from it, and one that is limited in runs rather than seconds
+The state of the work is the proofs with their masks and the number of passes each row has had: a
+later call goes on from it, and one that is limited in runs rather than seconds
 comes to the same end whether or not it was interrupted between them.
 """
 
@@ -23,7 +23,7 @@ from time import perf_counter
 
 import numpy as np
 
-from benchmarks.certify import BoundKind, Certificate, Verdict, certify_row, gap_of, is_false
+from benchmarks.certify import BoundKind, Certificate, Verdict, certify_row, gap_of, standing
 from benchmarks.child import Task
 from benchmarks.judge import Judged, judge
 from benchmarks.ladder import DISTINCT_PASSES, Pass, ladder
@@ -42,6 +42,7 @@ class RowState:
 
     proof: of the highest bound, or None. passes: how many of the ladder it has had. certificate:
     of mask and proof. least: loss of the best mask seen, which no bound can pass; infinite without.
+    wrong: why an answer of a run on it was wrong; empty when none was.
     """
 
     problem: RowProblem
@@ -50,6 +51,7 @@ class RowState:
     passes: int
     certificate: Certificate
     least: float = inf
+    wrong: str = ""
 
     @property
     def width(self) -> float:
@@ -131,7 +133,7 @@ class LayerBound:
                 objective = float(losses[place])
                 objective_eval = None if losses_eval is None else float(losses_eval[place])
                 bound, kind = state.certificate.bound, state.certificate.bound_kind
-                state.certificate = self._certificate(objective, objective_eval, bound, kind)
+                self._stand(state, objective, objective_eval, bound, kind)
                 state.least = min(state.least, objective)
 
     @property
@@ -246,24 +248,23 @@ class LayerBound:
         if found.bound_kind is BoundKind.CHECKED and higher:
             state.proof = judged.answer.proof
             bound, kind = found.bound, found.bound_kind
-        state.certificate = self._certificate(objective, held_out, bound, kind)
         if found.verdict is Verdict.WRONG:
-            state.certificate = replace(
-                state.certificate, verdict=Verdict.WRONG, reason=found.reason
-            )
+            state.wrong = state.wrong or found.reason
+        self._stand(state, objective, held_out, bound, kind)
 
-    def _certificate(
-        self, objective: float | None, objective_eval: float | None, bound: float, kind: BoundKind
-    ) -> Certificate:
-        gap, verdict, reason = gap_of(objective, bound), Verdict.FEASIBLE, ""
-        if objective is None:
-            verdict = Verdict.EMPTY
-        elif is_false(bound, kind, objective):
-            verdict = Verdict.WRONG
-            reason = f"bound {bound:.12g} lies above the objective {objective:.12g} of a mask"
-        elif kind is BoundKind.CHECKED and gap is not None and gap <= self.tolerance:
-            verdict = Verdict.PROVED
-        return Certificate(objective, objective_eval, bound, kind, gap, verdict, reason)
+    def _stand(
+        self,
+        state: RowState,
+        objective: float | None,
+        objective_eval: float | None,
+        bound: float,
+        kind: BoundKind,
+    ) -> None:
+        """Certify what the row has; a wrong answer is not forgotten for what comes after it."""
+        found = standing(objective, objective_eval, bound, kind, self.tolerance)
+        if state.wrong:
+            found = replace(found, verdict=Verdict.WRONG, reason=state.wrong)
+        state.certificate = found
 
 
 def _sum(values: Iterable[float | None]) -> float | None:

@@ -13,7 +13,7 @@ only), feasible (a legal mask), empty (none), wrong. No solver code is imported 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import isfinite
 
@@ -118,19 +118,35 @@ def certify_row(
             None if held_out is None else problem.loss(mask, held_out),
         )
     objective, objective_eval = recomputed
-    gap = gap_of(objective, bound)
-    if is_false(bound, kind, objective):
+    found = standing(objective, objective_eval, bound, kind, tolerance)
+    if (
+        found.verdict is Verdict.CLOSED
+        and claimed_objective is not None
+        and not _agrees(claimed_objective, objective)
+    ):
+        reason = f"claims objective {claimed_objective:.12g}, its mask has {objective:.12g}"
+        return replace(found, verdict=Verdict.FEASIBLE, reason=reason)
+    return replace(found, reason=found.reason or reason)
+
+
+def standing(
+    objective: float | None,
+    objective_eval: float | None,
+    bound: float,
+    kind: BoundKind,
+    tolerance: float,
+) -> Certificate:
+    """What a recomputed objective (None: no legal mask) and a bound of a kind make together."""
+    gap, verdict, reason = gap_of(objective, bound), Verdict.FEASIBLE, ""
+    if objective is None:
+        verdict = Verdict.EMPTY
+    elif is_false(bound, kind, objective):
         verdict = Verdict.WRONG
         reason = f"{kind} bound {bound:.12g} lies above the objective {objective:.12g} of its mask"
-    elif kind is BoundKind.CHECKED and gap is not None and gap <= tolerance:
-        verdict = Verdict.PROVED
-    elif kind is BoundKind.CLAIMED and gap is not None and gap <= tolerance:
-        verdict = Verdict.CLOSED
-        if claimed_objective is not None and not _agrees(claimed_objective, objective):
-            verdict = Verdict.FEASIBLE
-            reason = f"claims objective {claimed_objective:.12g}, its mask has {objective:.12g}"
-    else:
-        verdict = Verdict.FEASIBLE
+    elif gap is not None and gap <= tolerance:
+        verdict = {BoundKind.CHECKED: Verdict.PROVED, BoundKind.CLAIMED: Verdict.CLOSED}.get(
+            kind, Verdict.FEASIBLE
+        )
     return Certificate(objective, objective_eval, bound, kind, gap, verdict, reason)
 
 

@@ -176,9 +176,21 @@ def test_bad_input_is_one_line(file, tmp_path):
         (file, "-p", "5:4"),
         (file, "-p", "50%", "--rows", "3:99"),
         (file, "-p", "50%", "--time-limit", "-1"),
+        (file, "-p", "50%", "--threads", "0"),
+        (file, "-p", "50%", "--gap", "-1"),
+        (file, "-p", "50%", "--max-runs", "-1"),
         (file, "-p", "50%", "--mask", tmp_path / "none"),
     ):
         done = maskgap("bound", *words)
         assert done.returncode == 2
         assert len(done.stderr.splitlines()) == 1
         assert done.stdout == ""
+
+
+def test_a_wrong_answer_is_not_forgotten_for_a_right_one_after_it(monkeypatch):
+    stages = [Pass("tests.fakes:Illegal", looks_for_masks=True), Pass("swap", looks_for_masks=True)]
+    monkeypatch.setattr(bounding, "ladder", lambda n: iter(stages))
+    work = worked(random_layer(5, 12, rows=2))
+    assert work.total.objective is not None
+    assert work.total.verdict is Verdict.WRONG
+    assert all("budgets" in state.certificate.reason for state in work.rows)

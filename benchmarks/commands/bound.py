@@ -4,15 +4,15 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
-from math import isfinite
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.bounding import LayerBound, RowState, Total
+from benchmarks.bounding import LayerBound, RowState
 from benchmarks.certify import Verdict
+from benchmarks.commands.numbers import check_numbers, number
 from benchmarks.environment import cores
 from benchmarks.runner import parse_rows
 from instances import files
@@ -25,6 +25,8 @@ PROOF_NAME = "bound.proof.safetensors"
 
 SAVE_INTERVAL_S = 60.0
 """Proofs found are on disk after this time, whatever happens to the command."""
+
+TERMINAL_INTERVAL_S = 0.2
 
 PLAIN_INTERVAL_S = 10.0
 """Time between lines of progress where there is no terminal."""
@@ -47,8 +49,9 @@ def run(
     as_json: bool,
 ) -> int:
     """Exit code 0, 1 when a row is wrong, or 130. Raises InputError."""
-    if not (isfinite(time_limit) and time_limit >= 0):
-        raise InputError(f"--time-limit {time_limit:g}: expected seconds, 0 or more")
+    check_numbers(time_limit, gap, seed, threads)
+    if max_runs is not None and max_runs < 0:
+        raise InputError(f"--max-runs {max_runs}: expected a whole number, 0 or more")
     if resume and proof is None:
         raise InputError("--resume goes on from the proofs in a directory; name it by --proof DIR")
     layer = files.read_layer(file)
@@ -61,7 +64,7 @@ def run(
     saved = time.monotonic()
     with _reporting(file.stem) as say:
         for _ in work:
-            say(work.total)
+            say(work)
             if target is not None and time.monotonic() - saved > SAVE_INTERVAL_S:
                 write_proof(target, work.proofs())
                 saved = time.monotonic()
@@ -127,22 +130,18 @@ def _show(work: LayerBound, as_json: bool) -> None:
         certificate = state.certificate
         table.add_row(
             str(state.problem.row),
-            _number(certificate.objective),
-            _number(certificate.bound),
+            number(certificate.objective),
+            number(certificate.bound),
             str(certificate.bound_kind),
             _share(certificate.gap),
             str(certificate.verdict),
         )
     table.add_section()
     table.add_row(
-        "total", _number(total.objective), _number(total.bound), str(total.bound_kind),
+        "total", number(total.objective), number(total.bound), str(total.bound_kind),
         _share(total.gap), str(total.verdict),
     )  # fmt: skip
     Console().print(table)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.8g}"
 
 
 def _share(value: float | None) -> str:
@@ -150,29 +149,30 @@ def _share(value: float | None) -> str:
 
 
 @contextmanager
-def _reporting(name: str) -> Iterator[Callable[[Total], None]]:
+def _reporting(name: str) -> Iterator[Callable[[LayerBound], None]]:
     """The total gap as it falls: in place on a terminal, elsewhere a line now and then."""
     from rich.console import Console
 
     console = Console(file=sys.stderr)
+    interval = TERMINAL_INTERVAL_S if console.is_terminal else PLAIN_INTERVAL_S
     begun = said = time.monotonic()
 
-    def text(total: Total) -> str:
-        spent = time.monotonic() - begun
-        return (
-            f"{name}: {spent:.0f} s, total gap {_share(total.gap)}, "
+    def say(work: LayerBound) -> None:
+        """Sums take all rows, so they are made only when they are shown."""
+        nonlocal said
+        now = time.monotonic()
+        if now - said < interval:
+            return
+        said, total = now, work.total
+        text = (
+            f"{name}: {now - begun:.0f} s, total gap {_share(total.gap)}, "
             f"{total.closed} of {total.rows} rows closed"
         )
+        if status is None:
+            print(text, file=sys.stderr, flush=True)
+        else:
+            status.update(text)
 
-    if console.is_terminal:
-        with console.status(f"{name}: begun") as status:
-            yield lambda total: status.update(text(total))
-        return
-
-    def say(total: Total) -> None:
-        nonlocal said
-        if time.monotonic() - said >= PLAIN_INTERVAL_S:
-            said = time.monotonic()
-            print(text(total), file=sys.stderr, flush=True)
-
-    yield say
+    status = console.status(f"{name}: begun") if console.is_terminal else None
+    with status or nullcontext():
+        yield say

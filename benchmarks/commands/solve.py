@@ -3,13 +3,13 @@
 import json
 import sys
 from collections.abc import Iterable
-from math import isfinite
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.api import Runs
 from benchmarks.certify import BoundKind, Verdict
+from benchmarks.commands.numbers import check_numbers, number
 from benchmarks.judge import Judged, pruned_columns
 from benchmarks.runner import parse_rows
 from instances import files
@@ -42,7 +42,7 @@ def run(
     as_json: bool,
 ) -> int:
     """Exit code 0, 1, 2 or 130, as `benchmarks.cli` defines them. Raises InputError, Refused."""
-    _check_numbers(time_limit, gap, seed, threads)
+    check_numbers(time_limit, gap, seed, threads)
     spec = registry.spec_of(solver)
     if spec.missing is not None:
         raise Refused(f"{file}: solver '{solver}' is not installed: {spec.missing}")
@@ -89,17 +89,6 @@ def _fulfilled(judged: Judged, bound_only: bool) -> bool:
     if bound_only:
         return judged.certificate.bound_kind is not BoundKind.TRIVIAL
     return judged.certificate.objective is not None
-
-
-def _check_numbers(time_limit: float, gap: float, seed: int, threads: int | None) -> None:
-    if not (isfinite(time_limit) and time_limit >= 0):
-        raise InputError(f"--time-limit {time_limit:g}: expected seconds, 0 or more")
-    if not (isfinite(gap) and gap >= 0):
-        raise InputError(f"--gap {gap:g}: expected a relative gap, 0 or more")
-    if seed < 0:
-        raise InputError(f"--seed {seed}: expected a whole number, 0 or more")
-    if threads is not None and threads < 1:
-        raise InputError(f"--threads {threads}: expected a whole number, 1 or more")
 
 
 def _settings(assignments: list[str]) -> dict[str, object]:
@@ -172,8 +161,8 @@ def _shown(runs: Runs, solver: str, as_json: bool) -> Iterable[Judged]:
             line = row_line(judged, solver)
             table.add_row(
                 str(line["row"]),
-                _number(judged.certificate.objective),
-                _number(judged.certificate.bound),
+                number(judged.certificate.objective),
+                number(judged.certificate.bound),
                 str(line["bound_kind"]),
                 "-" if judged.certificate.gap is None else f"{judged.certificate.gap:.2%}",
                 str(line["verdict"]),
@@ -183,10 +172,6 @@ def _shown(runs: Runs, solver: str, as_json: bool) -> Iterable[Judged]:
             if "reason" in line and judged.answer.stop is not Stop.REFUSED:
                 errors.print(f"row {line['row']}: {line['reason']}", highlight=False)
     Console().print(table)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.8g}"
 
 
 def _write_masks(out: Path, problem: Problem, done: list[Judged], solver: str) -> None:
