@@ -229,7 +229,7 @@ def ablation_frame(ablation: Ablation) -> "pd.DataFrame":
     )
 
 
-def _shown(ablation: Ablation) -> list[dict[str, str]]:
+def shown(ablation: Ablation) -> list[dict[str, str]]:
     """The lines as people read them, without columns that would be empty or tell nothing."""
     timed, sure = ablation.timed, not ablation.choices[0].cut
     lines = [
@@ -279,7 +279,7 @@ def render_ablations(records: Sequence[Record], fmt: str) -> str:
         frame = pd.concat([ablation_frame(a) for a in found], ignore_index=True)
         return str(frame.to_csv(index=False, lineterminator="\n"))
     if fmt == "md":
-        tables = [f"**{a.contest.name}**: {a.heading()}\n\n{markdown(_shown(a))}" for a in found]
+        tables = [f"**{a.contest.name}**: {a.heading()}\n\n{markdown(shown(a))}" for a in found]
         return "\n\n".join([*tables, "\n".join(f"* {line}" for line in LEGEND)])
     captions = [f"{a.contest.name}: {a.heading()}" for a in found]
-    return "\n".join(latex(_shown(a), c, LEGEND) for a, c in zip(found, captions, strict=True))
+    return "\n".join(latex(shown(a), c, LEGEND) for a, c in zip(found, captions, strict=True))

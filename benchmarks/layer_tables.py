@@ -46,7 +46,7 @@ def render_layers(records: Sequence[Record], fmt: str) -> str:
         (f"{contest.name}, {pattern}: {what}", lines)
         for contest in groups
         for pattern in patterns(contest)
-        for what, lines in _tables(contest, pattern)
+        for what, lines in shown_tables(contest, pattern)
     ]
     if fmt == "latex":
         return "\n".join(latex(lines, caption, LEGEND) for caption, lines in tables)
@@ -74,7 +74,8 @@ def render_summed(records: Sequence[Record]) -> str:
     return "\n\n".join([*parts, "\n".join(f"* {line}" for line in LEGEND)])
 
 
-def _tables(contest: Contest, pattern: str) -> list[tuple[str, list[dict[str, str]]]]:
+def shown_tables(contest: Contest, pattern: str) -> list[tuple[str, list[dict[str, str]]]]:
+    """What each table of a pattern shows, and its lines as people read them."""
     found = list(sums(contest, pattern))
     named = [("error reduction by layer type", by_type(contest, found))]
     if any(s.most_swaps is not None for s in found):

@@ -17,7 +17,8 @@ own. The definitions of the numbers are those of `benchmarks.statistics`; the sa
 same files.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ from benchmarks.figures.columns import error_figure, gap_figure
 from benchmarks.figures.growth import growth_figure
 from benchmarks.figures.profile import profile_figure
 from benchmarks.figures.swaps import swap_time_figure, swaps_figure
-from benchmarks.record import load_run
+from benchmarks.record import Record, load_run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,20 +62,31 @@ def write_figures(directory: Path, fmt: str) -> list[Path]:
 
     A figure that has nothing to show is left out, and an older one of it removed.
     """
+    folder = directory / "figures"
+    written = []
+    for name, data in drawn(cross_check(load_run(directory)), fmt):
+        path = folder / f"{name}.{fmt}"
+        if data is None:
+            path.unlink(missing_ok=True)
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        written.append(path)
+    return written
+
+
+def drawn(records: Sequence[Record], fmt: str) -> Iterator[tuple[str, bytes | None]]:
+    """Name and file of each figure of cross-checked records, None where it has nothing to show."""
     import matplotlib
 
-    groups = contests(cross_check(load_run(directory)))
+    groups = contests(records)
     plain = [without_crowds(contest) for contest in groups]
-    folder = directory / "figures"
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
     with matplotlib.rc_context({"svg.hashsalt": "maskgap", "pdf.fonttype": 42}):
         for name, draw in FIGURES.items():
-            path = folder / f"{name}.{fmt}"
             figure = draw(groups if draw in _EVERY_SETTING else plain)
             if figure is None:
-                path.unlink(missing_ok=True)
+                yield name, None
                 continue
-            figure.savefig(path, dpi=130, metadata=_METADATA[fmt])
-            written.append(path)
-    return written
+            file = BytesIO()
+            figure.savefig(file, format=fmt, dpi=130, metadata=_METADATA[fmt])
+            yield name, file.getvalue()

@@ -66,9 +66,15 @@ def new_figure(rows: int, columns: int, height_in: float) -> "tuple[Figure, list
     return figure, [list(line) for line in axes]
 
 
+def verbatim(text: str) -> str:
+    """Text that matplotlib draws as it is: dollars in a name begin no formula."""
+    return text.replace("$", r"\$")
+
+
 def title(axis: "Axes", text: str, warnings: Sequence[str] = ()) -> None:
     """A panel's title, with what makes it less comparable in the lines below it."""
-    axis.set_title("\n".join([text, *(f"mixed {w}" for w in warnings)]), fontsize=9, loc="left")
+    lines = [text, *(f"mixed {w}" for w in warnings)]
+    axis.set_title(verbatim("\n".join(lines)), fontsize=9, loc="left")
 
 
 def legend_right(axis: "Axes", heading: str, entries: dict[str, dict[str, Any]]) -> None:
@@ -76,7 +82,7 @@ def legend_right(axis: "Axes", heading: str, entries: dict[str, dict[str, Any]])
     from matplotlib.lines import Line2D
 
     axis.legend(
-        handles=[Line2D([], [], label=text, markersize=4.2, linewidth=1.3, **style)
+        handles=[Line2D([], [], label=verbatim(text), markersize=4.2, linewidth=1.3, **style)
                  for text, style in entries.items()],
         title=heading, loc="upper left", bbox_to_anchor=(1.01, 1.03), frameon=False,
         fontsize=7.5, title_fontsize=7.5, handlelength=2.8, labelspacing=0.25,
@@ -94,7 +100,7 @@ def key_above(figure: "Figure", handles: Sequence[Any]) -> None:
 
 def contender_ticks(axis: "Axes", contenders: Sequence[str]) -> None:
     """One column a contender, its name below; what tells variants apart goes on a second line."""
-    names = [name.replace(" [", "\n[") for name in contenders]
+    names = [verbatim(name.replace(" [", "\n[")) for name in contenders]
     axis.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
     axis.tick_params(axis="x", labelsize=8, length=0)
     axis.set_xlim(-0.6, len(names) - 0.4)

@@ -134,7 +134,7 @@ def _problem(contest: Contest, problem: str) -> dict[str, object]:
     }
 
 
-def _shown_summary(contest: Contest) -> list[dict[str, str]]:
+def shown_summary(contest: Contest) -> list[dict[str, str]]:
     """The summary as people read it: counts as a of b, shares in percent."""
     return [
         {
@@ -191,7 +191,7 @@ def notes(contest: Contest) -> list[str]:
 def group_table(contest: Contest) -> str:
     """A group's table in Markdown with its heading and notes."""
     first = f"**{contest.name}**: {heading(contest)}"
-    return "\n\n".join([first, markdown(_shown_summary(contest)), *notes(contest)])
+    return "\n\n".join([first, markdown(shown_summary(contest)), *notes(contest)])
 
 
 def origin(records: Sequence[Record]) -> str:
@@ -220,7 +220,7 @@ def render(records: Sequence[Record], fmt: str) -> str:
         return "\n\n".join([*map(group_table, groups), "\n".join(f"* {line}" for line in LEGEND)])
     return "\n".join(
         latex(
-            _shown_summary(contest), f"{contest.name}: {heading(contest)}",
+            shown_summary(contest), f"{contest.name}: {heading(contest)}",
             [*notes(contest), *LEGEND],
         )
         for contest in groups
@@ -232,7 +232,7 @@ def render_problems(records: Sequence[Record], fmt: str) -> str:
     frames = {contest.name: problem_frame(contest) for contest in contests(records)}
     if fmt == "csv":
         return _csv(list(frames.values()))
-    shown = {name: _shown_problems(frame) for name, frame in frames.items()}
+    shown = {name: shown_problems(frame) for name, frame in frames.items()}
     if fmt == "md":
         parts = [f"**{name}**\n\n{markdown(lines)}" for name, lines in shown.items()]
         return "\n\n".join([*parts, "\n".join(f"* {line}" for line in PROBLEM_LEGEND)])
@@ -246,7 +246,8 @@ def _csv(frames: "Sequence[pd.DataFrame]") -> str:
     return str(pd.concat(frames, ignore_index=True).to_csv(index=False, lineterminator="\n"))
 
 
-def _shown_problems(frame: "pd.DataFrame") -> list[dict[str, str]]:
+def shown_problems(frame: "pd.DataFrame") -> list[dict[str, str]]:
+    """A problem frame as people read it."""
     rows = frame.drop(columns="group").astype(object)
     return [
         {str(k): _cell(str(k), v) for k, v in row.items()}
