@@ -19,7 +19,7 @@ from benchmarks.bounding import LayerBound
 from benchmarks.certify import Certificate, certify_row
 from benchmarks.child import Task
 from benchmarks.environment import cores
-from benchmarks.judge import Judged, judge, rows_of
+from benchmarks.judge import Judged, judge, parts_of
 from benchmarks.pool import Pool
 from benchmarks.sharing import share
 from instances.errors import InputError, Refused
@@ -45,7 +45,7 @@ def solve(
     """Solve all rows of a layer.
 
     weight: (d_out, d_in); gram: (d_in, d_in), X X^T; any real dtype. time_limit: seconds per row.
-    Returns one `Judged` a row: the problem, the solver's answer and the certificate. Raises
+    Returns one `Judged` a row, or a part of coupled rows: problem, answer, certificate. Raises
     InputError for bad arrays, pattern or settings, Refused when the solver's package is absent.
     """
     problem = Problem.of(Layer.from_arrays(weight, gram), parse_pattern(pattern))
@@ -61,11 +61,14 @@ def certify(
     bounds: ArrayLike | None = None,
     tolerance: float = 1e-6,
 ) -> list[Certificate]:
-    """Judge a mask (d_out, d_in), True = kept, with one claimed lower bound a row, or none."""
+    """Judge a mask (d_out, d_in), True = kept, with one claimed lower bound a part, or none.
+
+    A part is a row, or the rows that the pattern couples.
+    """
     problem = Problem.of(Layer.from_arrays(weight, gram), parse_pattern(pattern), None, mask)
     claims = [None] * len(problem) if bounds is None else np.ravel(bounds).astype(float).tolist()
     if len(claims) != len(problem):
-        raise InputError(f"{len(claims)} bounds for {len(problem)} rows; give one a row")
+        raise InputError(f"{len(claims)} bounds for {len(problem)} parts; give one each")
     return [
         certify_row(row, row.start, claimed_bound=claim, tolerance=tolerance)
         for row, claim in zip(problem, claims, strict=True)
@@ -120,14 +123,14 @@ class Runs:
             raise Refused(f"solver '{solver}' is not installed: {spec.missing}")
         width = threads or cores()
         problem = replace(problem, layer=share(problem.layer))
-        parts = [problem] if spec.batched else rows_of(problem)
+        parts = [problem] if spec.batched else parts_of(problem)
         self.tasks = [
             Task(
                 part,
                 solver,
                 settings,
                 seed,
-                time_limit * len(part),
+                time_limit * len(part.rows),
                 gap,
                 width,
                 device,
@@ -135,7 +138,8 @@ class Runs:
             )
             for part in parts
         ]
-        self.pool = Pool(1, width, [spec.target.partition(":")[0]])
+        self.pool = Pool(1, width)
+        self.pool.preload([spec.target.partition(":")[0]])
 
     @property
     def interrupted(self) -> bool:

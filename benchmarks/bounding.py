@@ -18,12 +18,20 @@ comes to the same end whether or not it was interrupted between them.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
-from math import fsum, inf
+from math import inf
 from time import perf_counter
 
 import numpy as np
 
-from benchmarks.certify import BoundKind, Certificate, Verdict, certify_row, gap_of, standing
+from benchmarks.certify import (
+    BoundKind,
+    Certificate,
+    Verdict,
+    certify_row,
+    gap_of,
+    standing,
+    summed,
+)
 from benchmarks.child import Task
 from benchmarks.judge import Judged, judge
 from benchmarks.ladder import DISTINCT_PASSES, Pass, ladder
@@ -61,11 +69,7 @@ class RowState:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """Sums over rows. objective, objective_eval, gap: None while a row has none.
-
-    bound_kind: the weakest of the rows'. verdict: the worst. closed: how many rows are within the
-    tolerance.
-    """
+    """Sums over rows as a certificate has them. closed: how many rows are within the tolerance."""
 
     objective: float | None
     objective_eval: float | None
@@ -139,16 +143,14 @@ class LayerBound:
     @property
     def total(self) -> Total:
         """The sums as they stand."""
-        certificates = [state.certificate for state in self.rows]
-        objective = _sum(c.objective for c in certificates)
-        bound = fsum(c.bound for c in certificates)
+        sums = summed([state.certificate for state in self.rows])
         return Total(
-            objective,
-            _sum(c.objective_eval for c in certificates),
-            bound,
-            min((c.bound_kind for c in certificates), key=list(reversed(BoundKind)).index),
-            gap_of(objective, bound),
-            max((c.verdict for c in certificates), key=list(Verdict).index),
+            sums.objective,
+            sums.objective_eval,
+            sums.bound,
+            sums.bound_kind,
+            sums.gap,
+            sums.verdict,
             sum(self._closed(state) for state in self.rows),
             len(self.rows),
         )
@@ -265,12 +267,6 @@ class LayerBound:
         if state.wrong:
             found = replace(found, verdict=Verdict.WRONG, reason=state.wrong)
         state.certificate = found
-
-
-def _sum(values: Iterable[float | None]) -> float | None:
-    """Their sum, None where one is absent."""
-    known = list(values)
-    return None if any(v is None for v in known) else fsum(v for v in known if v is not None)
 
 
 def _ranges(rows: Iterable[int]) -> list[range]:

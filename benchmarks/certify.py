@@ -15,7 +15,7 @@ only), feasible (a legal mask), empty (none), wrong. No solver code is imported 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from math import isfinite
+from math import fsum, isfinite
 
 from benchmarks.proof_check import check_row
 from benchmarks.record import Record
@@ -107,7 +107,7 @@ def certify_row(
 
     if mask is None:
         return Certificate(None, None, bound, kind, None, Verdict.EMPTY, reason)
-    if mask.shape != (problem.n,) or not problem.groups.is_legal(mask):
+    if mask.shape != (problem.n,) or not problem.legal.is_legal(mask):
         reason = "the mask returned does not meet the budgets"
         return Certificate(None, None, bound, kind, None, Verdict.WRONG, reason)
 
@@ -148,6 +148,31 @@ def standing(
             kind, Verdict.FEASIBLE
         )
     return Certificate(objective, objective_eval, bound, kind, gap, verdict, reason)
+
+
+def summed(certificates: Sequence[Certificate]) -> Certificate:
+    """What rows or parts come to together.
+
+    Sums are None where one is absent. bound_kind: the weakest. verdict: the worst.
+    """
+    objective = total_of([c.objective for c in certificates])
+    bound = fsum(c.bound for c in certificates)
+    worst = max(certificates, key=lambda c: list(Verdict).index(c.verdict))
+    return Certificate(
+        objective,
+        total_of([c.objective_eval for c in certificates]),
+        bound,
+        min((c.bound_kind for c in certificates), key=list(reversed(BoundKind)).index),
+        gap_of(objective, bound),
+        worst.verdict,
+        worst.reason,
+    )
+
+
+def total_of(values: Sequence[float | None]) -> float | None:
+    """Their sum, None where one is absent."""
+    known = [value for value in values if value is not None]
+    return fsum(known) if len(known) == len(values) else None
 
 
 def _agrees(claimed: float, objective: float) -> bool:

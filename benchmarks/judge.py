@@ -7,19 +7,19 @@ as one record of sums for all of its rows: whole layers have thousands.
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from math import fsum
 from statistics import fmean
 
 import numpy as np
 
-from benchmarks.certify import BoundKind, Certificate, Verdict, certify_row, gap_of
+from benchmarks.certify import Certificate, certify_row, summed, total_of
 from benchmarks.child import Outcome, Task
 from benchmarks.descent import by_swaps, counts_swaps, over_time, steps_of
-from benchmarks.environment import host, packages, solver_version
+from benchmarks.environment import here, solver_version
 from benchmarks.labels import layer_type
 from benchmarks.record import Record, run_key
+from instances.groups import Mask, Matrix, Vector
 from instances.layer import array_digest
 from instances.problem import Problem, RowProblem
 from solvers import registry
@@ -28,7 +28,7 @@ from solvers.base import Answer, Stop
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """A row's answer with its certificate. check_s: seconds spent on certifying it."""
+    """A part's answer with its certificate. check_s: seconds spent on certifying it."""
 
     problem: RowProblem
     answer: Answer
@@ -37,15 +37,15 @@ class Judged:
 
 
 def judge(task: Task, outcome: Outcome) -> list[Judged]:
-    """Certify each row of an outcome. check_s: an equal share of recomputing, and the row's own."""
+    """Certify each part of an outcome. check_s: a share of recomputing, and the part's own."""
     start = time.perf_counter()
     problem, held_out = task.problem, task.problem.layer.gram_eval
-    masks = np.ones((len(problem), problem.layer.d_in), dtype=bool)
+    masks = np.ones((len(problem), problem.height * problem.layer.d_in), dtype=bool)
     for place, answer in enumerate(outcome.answers):
         if answer.mask is not None and answer.mask.shape == masks[place].shape:
             masks[place] = answer.mask
-    losses = problem.losses(masks)
-    losses_eval = None if held_out is None else problem.losses(masks, held_out)
+    losses = _losses(problem, masks)
+    losses_eval = None if held_out is None else _losses(problem, masks, held_out)
     share = (time.perf_counter() - start) / len(problem)
     judged = []
     for place, (row, answer) in enumerate(zip(problem, outcome.answers, strict=True)):
@@ -64,6 +64,12 @@ def judge(task: Task, outcome: Outcome) -> list[Judged]:
         )
         judged.append(Judged(row, answer, certificate, share + time.perf_counter() - start))
     return judged
+
+
+def _losses(problem: Problem, masks: Mask, gram: Matrix | None = None) -> Vector:
+    """(parts,) losses of masks (parts, n)."""
+    rows = problem.losses(masks.reshape(len(problem.rows), -1), gram)
+    return np.asarray(rows.reshape(len(problem), -1).sum(axis=1))
 
 
 def keys_of(task: Task, per_layer: bool = False) -> list[str]:
@@ -93,19 +99,21 @@ def records_of(
 ) -> list[Record]:
     """The records of a run, one for each of its keys: one a row, or one of all rows."""
     judged = judge(task, outcome)
+    place = outcome.place or here()
     problem, held_out = task.problem, task.problem.layer.gram_eval
-    nothing_kept = np.zeros((len(problem), problem.layer.d_in), dtype=bool)
-    energies = problem.losses(nothing_kept)
-    energies_eval = None if held_out is None else problem.losses(nothing_kept, held_out)
+    nothing_kept = np.zeros((len(problem), problem.height * problem.layer.d_in), dtype=bool)
+    energies = _losses(problem, nothing_kept)
+    energies_eval = None if held_out is None else _losses(problem, nothing_kept, held_out)
     shared: dict[str, object] = {
         "suite": suite,
         "group": group,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "instance": instance,
-        "n": problem.layer.d_in,
+        "n": problem.height * problem.layer.d_in,
+        "height": problem.height,
         "layer_type": layer_type(problem.layer),
         "pattern": problem.pattern.text,
-        "pruned_per_row": problem.groups.total_pruned,
+        "pruned_per_row": judged[0].problem.legal.total_pruned / problem.height,
         "solver": task.solver,
         "solver_version": solver_version(registry.spec_of(task.solver)),
         "settings": task.settings,
@@ -118,8 +126,8 @@ def records_of(
         "peak_memory_bytes": outcome.peak_memory_bytes,
         "exception": outcome.exception,
         "traceback": outcome.traceback,
-        "host": host(),
-        "packages": packages(),
+        "host": place.host,
+        "packages": place.packages,
     }
     if per_layer:
         (key,) = keys
@@ -183,10 +191,8 @@ def _of_layer(rows: Sequence[Judged], digest: str) -> dict[str, object]:
     answers = [judged.answer for judged in rows]
     certificates = [judged.certificate for judged in rows]
     first = answers[0]
-    kind = min((c.bound_kind for c in certificates), key=list(reversed(BoundKind)).index)
-    objective = _sum([c.objective for c in certificates])
-    bound = _sum([c.bound for c in certificates])
-    worst = max(certificates, key=lambda c: list(Verdict).index(c.verdict))
+    sums = summed(certificates)
+    objective = sums.objective
     stop = max((a.stop for a in answers), key=list(Stop).index)
     steps = (
         []
@@ -201,15 +207,15 @@ def _of_layer(rows: Sequence[Judged], digest: str) -> dict[str, object]:
         "problem": digest,
         "sparsity": fmean(_sparsity(judged.problem, judged.answer) for judged in rows),
         "stop": str(stop),
-        "verdict": str(worst.verdict),
-        "reason": worst.reason or str(first.notes.get("reason", "")),
+        "verdict": str(sums.verdict),
+        "reason": sums.reason or str(first.notes.get("reason", "")),
         "objective": objective,
-        "objective_eval": _sum([c.objective_eval for c in certificates]),
-        "bound": bound,
-        "bound_kind": str(kind),
-        "gap": gap_of(objective, bound),
-        "claimed_objective": _sum([_finite(a.claimed_objective) for a in answers]),
-        "claimed_bound": _sum([_finite(a.claimed_bound) for a in answers]),
+        "objective_eval": sums.objective_eval,
+        "bound": sums.bound,
+        "bound_kind": str(sums.bound_kind),
+        "gap": sums.gap,
+        "claimed_objective": total_of([_finite(a.claimed_objective) for a in answers]),
+        "claimed_bound": total_of([_finite(a.claimed_bound) for a in answers]),
         "mask_digest": array_digest(np.stack(masks)) if whole else None,
         "build_s": first.build_s,
         "warmup_s": first.warmup_s,
@@ -236,12 +242,6 @@ def _by_swaps(rows: Sequence[Judged]) -> list[tuple[int, float]]:
     )
 
 
-def _sum(values: Sequence[float | None]) -> float | None:
-    """Their sum in float64, None where one is absent."""
-    known = [value for value in values if value is not None]
-    return fsum(known) if len(known) == len(values) else None
-
-
 def pruned_columns(answer: Answer) -> list[int] | None:
     """Sorted pruned column indices, None without a mask."""
     return None if answer.mask is None else [int(j) for j in np.flatnonzero(~answer.mask)]
@@ -250,7 +250,7 @@ def pruned_columns(answer: Answer) -> list[int] | None:
 def _sparsity(problem: RowProblem, answer: Answer) -> float:
     """Realised share pruned, measured on the mask; the share asked for when there is none."""
     if answer.mask is None:
-        return problem.groups.total_pruned / problem.n
+        return problem.legal.total_pruned / problem.n
     return float((~answer.mask).mean())
 
 
@@ -258,9 +258,6 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and np.isfinite(value) else None
 
 
-def rows_of(problem: Problem) -> list[Problem]:
-    """The same rows, one problem each: what row solvers are given."""
-    return [
-        Problem(problem.layer, problem.pattern, range(row, row + 1), problem.start)
-        for row in problem.rows
-    ]
+def parts_of(problem: Problem) -> list[Problem]:
+    """The same rows, one problem a part: what row solvers are given."""
+    return [replace(problem, rows=part.rows) for part in problem]

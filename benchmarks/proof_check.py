@@ -78,7 +78,7 @@ def check_row(problem: RowProblem, proof: RowProof) -> Checked:
         raise ProofError(f"row {proof.row}: the stated bound is {proof.bound}")
     objective = None
     if proof.mask is not None:
-        if proof.mask.shape != (problem.n,) or not problem.groups.is_legal(proof.mask):
+        if proof.mask.shape != (problem.n,) or not problem.legal.is_legal(proof.mask):
             raise ProofError(f"row {proof.row}: its mask does not meet '{problem.pattern}'")
         objective = exact_loss(problem, proof.mask)
     if proof.kind is ProofKind.SHIFT:

@@ -39,8 +39,10 @@ class Record(BaseModel):
     Objectives and bounds are squared norms in the layer's units; `_s` are seconds; absent is None.
     A record of a layer stands for `rows` rows from `row` on: objectives, energies, bounds and
     counters are sums, None where a row has none, and instead of `pruned` it has `mask_digest`, the
-    sha256 of the mask (rows, n). trace: seconds, objective and bound by then. by_swaps: pairs of T
-    and the objective if every row had ended after T swaps; the last T is the most any row took.
+    sha256 of the mask (rows, n). height: rows that the pattern couples, laid end to end from `row`
+    on; n and `pruned` then count the columns of all of them. trace: seconds, objective and bound by
+    then. by_swaps: pairs of T and the objective if every row had ended after T swaps; the last T is
+    the most any row took.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -54,11 +56,12 @@ class Record(BaseModel):
     instance: str
     row: int
     rows: int = 1
+    height: int = 1
     n: int
     layer_type: str = ""
     pattern: str
     problem: str
-    pruned_per_row: int
+    pruned_per_row: Finite
     sparsity: Finite
 
     solver: str

@@ -108,14 +108,21 @@ def gamma(operations: int) -> float:
 
 def exact_loss(problem: RowProblem, mask: Mask) -> float:
     """The loss of a mask (n,), True = kept, in exact arithmetic, rounded once; at least 0."""
-    pruned = np.flatnonzero(~mask)
-    weight, weight_exponent = _integers(problem.weight[pruned])
-    gram, gram_exponent = _integers(problem.layer.gram[np.ix_(pruned, pruned)].ravel())
-    size = len(pruned)
-    total = sum(
-        weight[i] * sum(map(mul, gram[i * size : (i + 1) * size], weight)) for i in range(size)
+    shape = (problem.height, problem.layer.d_in)
+    rows = zip(problem.weight.reshape(shape), ~mask.reshape(shape), strict=True)
+    total = sum(_exact_row(weight, problem.layer.gram, pruned) for weight, pruned in rows)
+    return max(0.0, float(total))
+
+
+def _exact_row(weight: Vector, gram: Matrix, pruned: Mask) -> Fraction:
+    chosen = np.flatnonzero(pruned)
+    weights, weight_exponent = _integers(weight[chosen])
+    entries, gram_exponent = _integers(gram[np.ix_(chosen, chosen)].ravel())
+    size = len(chosen)
+    total: int = sum(
+        weights[i] * sum(map(mul, entries[i * size : (i + 1) * size], weights)) for i in range(size)
     )
-    return max(0.0, float(total * Fraction(2) ** (2 * weight_exponent + gram_exponent)))
+    return total * Fraction(2) ** (2 * weight_exponent + gram_exponent)
 
 
 def _integers(values: Vector) -> tuple[list[int], int]:
@@ -132,11 +139,14 @@ def scaled_quad(problem: RowProblem) -> Matrix:
 
     Mantissas and exponents are multiplied apart, so that nothing underflows before the last step.
     """
-    weight, weight_exponent = np.frexp(problem.weight)
     gram, gram_exponent = np.frexp(problem.layer.gram)
-    exponent = weight_exponent[:, None] + weight_exponent[None, :] + gram_exponent
-    quad = np.ldexp(weight[:, None] * weight[None, :] * gram, exponent - problem.exponent)
-    return np.asarray(quad, dtype=np.float64)
+    blocks = []
+    for row in problem.weight.reshape(problem.height, -1):
+        weight, weight_exponent = np.frexp(row)
+        exponent = weight_exponent[:, None] + weight_exponent[None, :] + gram_exponent
+        scaled = exponent - problem.exponent
+        blocks.append(np.ldexp(weight[:, None] * weight[None, :] * gram, scaled))
+    return np.asarray(blocks[0] if len(blocks) == 1 else scipy.linalg.block_diag(*blocks))
 
 
 def rescaled_down(problem: RowProblem, bound: float) -> float:

@@ -42,6 +42,8 @@ def cut(layer: Layer, rows: Sequence[int], columns: Sequence[int], name: str) ->
         meta,
         name,
         None if layer.input_mean is None else layer.input_mean[list(columns)],
+        None if layer.column_cost is None else layer.column_cost[list(columns)],
+        None if layer.forced is None else layer.forced[np.ix_(rows, columns)],
     )
 
 

@@ -34,6 +34,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "I64": np.dtype("<i8"),
     "I32": np.dtype("<i4"),
     "I16": np.dtype("<i2"),
+    "I8": np.dtype("i1"),
     "U8": np.dtype("u1"),
     "BOOL": np.dtype("?"),
 }
@@ -112,16 +113,23 @@ def read_layer(path: Path) -> Layer:
         meta,
         str(path),
         tensors.get("input_mean"),
+        tensors.get("column_cost"),
+        tensors.get("forced"),
     )
 
 
 def write_layer(path: Path, layer: Layer, dtype: type[np.floating] = np.float64) -> None:
-    """Write a layer file; `dtype` is the stored precision of all tensors."""
+    """Write a layer file; `dtype` is the stored precision of all real tensors."""
+    tensors: dict[str, NDArray[np.generic]]
     tensors = {"weight": layer.weight.astype(dtype), "gram": layer.gram.astype(dtype)}
     if layer.gram_eval is not None:
         tensors["gram_eval"] = layer.gram_eval.astype(dtype)
     if layer.input_mean is not None:
         tensors["input_mean"] = layer.input_mean.astype(dtype)
+    if layer.column_cost is not None:
+        tensors["column_cost"] = layer.column_cost
+    if layer.forced is not None:
+        tensors["forced"] = layer.forced
     write_tensors(path, tensors, {**layer.meta, "format": LAYER_FORMAT})
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from instances.errors import InputError
+from instances.sets.rows import FREE, LinearRows
 
 Mask = NDArray[np.bool_]
 Vector = NDArray[np.float64]
@@ -65,6 +66,27 @@ class BudgetGroups:
     def masks(self) -> int:
         """Number of legal masks, exactly."""
         return int(comb(self.size, self.pruned) ** self.count)
+
+    @property
+    def integral(self) -> bool:
+        """The hull is the linear relaxation: a product of hypersimplices."""
+        return True
+
+    @property
+    def single(self) -> bool:
+        """Whether exactly one mask is legal."""
+        return self.masks == 1
+
+    @property
+    def identity(self) -> str:
+        """Text that two sets share only if they have the same masks."""
+        return f"{self.n}/{self.size}/{self.pruned}"
+
+    def linear_rows(self) -> LinearRows:
+        """A row of ones a group, equal to its budget."""
+        budget = np.full(self.count, self.pruned, dtype=np.int64)
+        state = np.full(self.n, FREE, dtype=np.int8)
+        return LinearRows(self.indicator().astype(np.int64), budget, budget, state)
 
     def indicator(self) -> Matrix:
         """(count, n) 0/1 matrix; row g is the indicator e_g of group g."""

@@ -36,6 +36,9 @@ VARIANCE_TOLERANCE = 1e-5
 LARGEST_ENTRY = 1e100
 """Entries beyond this could overflow a sum of products in float64."""
 
+LARGEST_COST = 10**9
+"""Costs beyond this could overflow their sums."""
+
 BLOCK = 256
 """Rows of a Gram looked at together, so that no more of it is copied."""
 
@@ -48,7 +51,9 @@ class Layer:
     to rounding, in squared input units summed over tokens. gram_eval: the same from held-out text,
     or None. meta: free text keys (model, layer, tokens, ...). name: where it came from, for errors.
     input_mean: (d_in,) float64, the mean input over tokens, in input units, or None; meta then has
-    `tokens`, how many tokens the Gram and the mean were taken over.
+    `tokens`, how many tokens the Gram and the mean were taken over. column_cost: (d_in,) int64, at
+    least 0, what keeping a column costs (bytes, latency classes), or None. forced: (d_out, d_in)
+    int8, 1 = kept, -1 = pruned, 0 = either, or None.
     """
 
     weight: Matrix
@@ -57,6 +62,8 @@ class Layer:
     meta: Mapping[str, str] = field(default_factory=dict)
     name: str = "layer"
     input_mean: Vector | None = None
+    column_cost: NDArray[np.int64] | None = None
+    forced: NDArray[np.int8] | None = None
 
     @staticmethod
     def from_arrays(
@@ -66,6 +73,8 @@ class Layer:
         meta: Mapping[str, str] | None = None,
         name: str = "layer",
         input_mean: ArrayLike | None = None,
+        column_cost: ArrayLike | None = None,
+        forced: ArrayLike | None = None,
     ) -> "Layer":
         """Validate arrays of any real dtype and make a layer; the inputs are not changed.
 
@@ -78,7 +87,25 @@ class Layer:
         held_out = None if gram_eval is None else _gram(gram_eval, "gram_eval", d_in, name)
         about = dict(meta or {})
         mean = None if input_mean is None else _mean(input_mean, grams, about, name)
-        return Layer(weights, grams, held_out, about, name, mean)
+        cost = None if column_cost is None else _whole(column_cost, "column_cost", name)
+        if cost is not None and (
+            cost.shape != (d_in,) or cost.min() < 0 or cost.max() > LARGEST_COST
+        ):
+            raise InputError(
+                f"{name}: column_cost must have shape ({d_in},) and hold whole numbers from 0 to "
+                f"{LARGEST_COST}, but its shape is {cost.shape}, its range {cost.min()} to "
+                f"{cost.max()}"
+            )
+        states = None if forced is None else _whole(forced, "forced", name)
+        if states is not None and (states.shape != weights.shape or np.abs(states).max() > 1):
+            raise InputError(
+                f"{name}: forced must have shape {weights.shape} and hold -1 (pruned), 0 or 1 "
+                f"(kept), but its shape is {states.shape}"
+            )
+        return Layer(
+            weights, grams, held_out, about, name, mean, cost,
+            None if states is None else states.astype(np.int8),
+        )  # fmt: skip
 
     @property
     def d_out(self) -> int:
@@ -150,6 +177,15 @@ def _matrix(values: ArrayLike, what: str, name: str) -> Matrix:
             f"expected finite numbers of size at most {LARGEST_ENTRY:g}"
         )
     return matrix
+
+
+def _whole(values: ArrayLike, what: str, name: str) -> NDArray[np.int64]:
+    raw = np.asarray(values)
+    if raw.size == 0 or raw.dtype.kind not in "iuf" or not bool((raw == np.floor(raw)).all()):
+        raise InputError(f"{name}: {what} must hold whole numbers, and some")
+    if raw.dtype.kind == "f" and not bool((np.abs(raw) <= LARGEST_COST).all()):
+        raise InputError(f"{name}: {what} must hold numbers of size at most {LARGEST_COST}")
+    return raw.astype(np.int64)
 
 
 def _mean(values: ArrayLike, gram: Matrix, meta: Mapping[str, str], name: str) -> Vector:

@@ -1,10 +1,11 @@
-"""Problems: the rows of a layer under a pattern, and one such row as a binary quadratic problem.
+"""Problems: rows of a layer under a pattern, and one part of them as a binary quadratic problem.
 
 For one row w, with z = 1 on the pruned columns,
 
     L(z) = (w * z)^T G (w * z) = z^T Q z,   Q = diag(w) G diag(w)   (positive semidefinite),
 
-minimised over the legal pruned sets of the row's budget groups. Native solvers have absolute
+minimised over the legal pruned sets of the row. Where the pattern couples rows, they are one part:
+laid end to end, z is all of theirs and Q is block diagonal. Native solvers have absolute
 tolerances and lie at small scales, so Q is handed out divided by a power of two that brings its
 mean diagonal into [1/2, 1); dividing by a power of two rounds nothing, and values are multiplied
 back once, by `rescale`. The objective of a mask is always recomputed from w, G and the mask; it is
@@ -15,49 +16,78 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from math import fsum
 
 import numpy as np
+import scipy.linalg
 
-from instances.errors import InputError
+from instances.errors import InputError, Refused
 from instances.groups import BudgetGroups, Mask, Matrix, Vector
 from instances.layer import Layer, array_digest, unit_exponent
-from instances.patterns import Pattern
+from instances.patterns import Pattern, RowPattern
+from instances.sets.protocol import MaskSet
 
 LOSS_ROWS = 256
 """Rows whose losses are found by one product with the Gram."""
 
 
+LARGEST_PART = 8192
+"""Columns of a part of several rows whose Q is formed; 8192 are 512 MiB."""
+
+
 @dataclass(frozen=True, eq=False)
 class RowProblem:
-    """One row of a layer under a pattern.
+    """One row of a layer under a pattern, or the rows of one part laid end to end.
 
-    layer, row: which row. pattern: its text. groups: its budget groups. start: a legal mask (n,)
-    to start from, True = kept, or None.
+    layer, row: which row, the first of the part. pattern: its text. legal: its legal masks. start:
+    a legal mask (n,) to start from, True = kept, or None. height: rows of the part.
     """
 
     layer: Layer
     row: int
     pattern: str
-    groups: BudgetGroups
+    legal: MaskSet
     start: Mask | None = None
+    height: int = 1
 
     @property
     def n(self) -> int:
-        """Number of columns."""
-        return self.layer.d_in
+        """Number of columns, of all rows together."""
+        return self.height * self.layer.d_in
+
+    @property
+    def rows(self) -> range:
+        """The rows of the part, by their numbers in the layer."""
+        return range(self.row, self.row + self.height)
+
+    @property
+    def groups(self) -> BudgetGroups:
+        """Its budget groups. Raises Refused where the masks are others than those of equal groups.
+
+        What needs no more than `legal` asks for that instead.
+        """
+        if not isinstance(self.legal, BudgetGroups):
+            raise Refused(f"it takes budgets of equal groups of columns, not '{self.pattern}'")
+        return self.legal
 
     @property
     def weight(self) -> Vector:
-        """(n,) float64 weights of the row."""
-        row: Vector = self.layer.weight[self.row]
-        return row
+        """(n,) float64 weights."""
+        rows: Vector = self.layer.weight[self.row : self.row + self.height].reshape(-1)
+        return rows
 
     @cached_property
     def _scaled(self) -> tuple[Matrix, int]:
+        if self.height > 1 and self.n > LARGEST_PART:
+            raise Refused(
+                f"it needs a matrix of all pairs of the {self.n} weights that '{self.pattern}' "
+                f"couples, at most {LARGEST_PART}; choose fewer --rows"
+            )
         gram, gram_exponent = self.layer.gram_unit
         weight_exponent = unit_exponent(float(np.abs(self.weight).max()))
-        weight = np.ldexp(self.weight, -weight_exponent)
-        quad = np.outer(weight, weight) * gram  # symmetric to the last bit
+        weight = np.ldexp(self.weight, -weight_exponent).reshape(self.height, -1)
+        quads = [np.outer(row, row) * gram for row in weight]  # symmetric to the last bit
+        quad = quads[0] if self.height == 1 else scipy.linalg.block_diag(*quads)
         exponent = unit_exponent(float(quad.diagonal().mean()))
         return np.ldexp(quad, -exponent), 2 * weight_exponent + gram_exponent + exponent
 
@@ -82,18 +112,24 @@ class RowProblem:
 
     def loss(self, mask: Mask, gram: Matrix | None = None) -> float:
         """The loss r G r^T in float64 of a mask (n,), True = kept; `gram` replaces the layer's."""
+        return fsum(self.row_losses(mask, gram))
+
+    def row_losses(self, mask: Mask, gram: Matrix | None = None) -> list[float]:
+        """The loss of each row of the part."""
         matrix, exponent = self.layer.gram_unit if gram is None else (gram, 0)
-        pruned = ~mask
-        weight_exponent = unit_exponent(float(np.abs(self.weight).max()))
-        rest = np.ldexp(self.weight[pruned], -weight_exponent)
-        value = float(rest @ matrix[np.ix_(pruned, pruned)] @ rest)
-        return max(0.0, float(np.ldexp(value, 2 * weight_exponent + exponent)))
+        found = []
+        shape = (self.height, -1)
+        for weight, pruned in zip(self.weight.reshape(shape), ~mask.reshape(shape), strict=True):
+            weight_exponent = unit_exponent(float(np.abs(weight).max()))
+            rest = np.ldexp(weight[pruned], -weight_exponent)
+            value = float(rest @ matrix[np.ix_(pruned, pruned)] @ rest)
+            found.append(max(0.0, float(np.ldexp(value, 2 * weight_exponent + exponent))))
+        return found
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of weights, Gram and budgets: the identity of the problem."""
-        budgets = f"{self.groups.n}/{self.groups.size}/{self.groups.pruned}"
-        text = f"{array_digest(self.weight)}:{self.layer.gram_digest}:{budgets}"
+        """sha256 of weights, Gram and legal masks: the identity of the problem."""
+        text = f"{array_digest(self.weight)}:{self.layer.gram_digest}:{self.legal.identity}"
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -120,23 +156,46 @@ class Problem:
                 f"{layer.name}: rows {chosen.start}:{chosen.stop} are not within its "
                 f"{layer.d_out} rows; write A:B with 0 <= A < B <= {layer.d_out}"
             )
+        problem = Problem(layer, pattern, chosen, start)
         try:
-            groups = pattern.groups(layer.d_in)
+            problem._require_masks()
         except InputError as error:
             raise InputError(f"{layer.name}: {error}") from None
-        if start is not None and (
-            start.shape != layer.weight.shape
-            or not groups.is_legal(start[chosen.start : chosen.stop])
+        if start is not None and not (
+            start.shape == layer.weight.shape
+            and problem.is_legal(start[chosen.start : chosen.stop])
         ):
             raise InputError(
                 f"{layer.name}: the start mask does not meet pattern '{pattern.text}' "
                 f"on rows {chosen.start}:{chosen.stop}"
             )
-        return Problem(layer, pattern, chosen, start)
+        return problem
+
+    def _require_masks(self) -> None:
+        """Raise InputError where the pattern does not fit the layer or leaves a part no mask."""
+        if isinstance(self.pattern, RowPattern):
+            self.pattern.groups(self.layer.d_in)
+            return
+        for part in self:
+            if part.legal.oracle(np.zeros(part.n)) is None:
+                raise InputError(f"row {part.row}: no mask meets all of '{self.pattern.text}'")
+
+    def is_legal(self, masks: Mask) -> bool:
+        """Whether masks (rows, d_in), True = kept, are legal."""
+        if isinstance(self.pattern, RowPattern):
+            return self.groups.is_legal(masks)
+        return all(part.legal.is_legal(self.of_part(masks, part)) for part in self)
+
+    def of_part(self, masks: Mask, part: RowProblem) -> Mask:
+        """The mask (n,) of a part among masks (rows, d_in), its rows end to end."""
+        top = part.row - self.rows.start
+        return masks[top : top + part.height].reshape(-1)
 
     @property
     def groups(self) -> BudgetGroups:
-        """Budget groups of each row."""
+        """Budget groups of each row. Raises Refused for a pattern of another kind."""
+        if not isinstance(self.pattern, RowPattern):
+            raise Refused(f"it takes a budget a row or N:M, not '{self.pattern.text}'")
         return self.pattern.groups(self.layer.d_in)
 
     @property
@@ -151,8 +210,8 @@ class Problem:
         part of it is copied, which for one row after another would take n^2 numbers each time.
         """
         matrix, exponent = self.layer.gram_unit if gram is None else (gram, 0)
-        values = np.empty(len(self))
-        for top in range(0, len(self), LOSS_ROWS):
+        values = np.empty(len(self.rows))
+        for top in range(0, len(self.rows), LOSS_ROWS):
             part = slice(top, top + LOSS_ROWS)
             weight = self.weight[part]
             _, exponents = np.frexp(np.abs(weight).max(axis=1))
@@ -164,16 +223,39 @@ class Problem:
     @cached_property
     def digest(self) -> str:
         """sha256 of the rows' weights, Gram and budgets: the identity of all rows together."""
-        text = f"{array_digest(self.weight)}:{self.layer.gram_digest}:{self.groups}"
+        masks = (
+            str(self.groups)
+            if isinstance(self.pattern, RowPattern)
+            else ":".join(part.legal.identity for part in self)
+        )
+        text = f"{array_digest(self.weight)}:{self.layer.gram_digest}:{masks}"
         return hashlib.sha256(text.encode()).hexdigest()
 
+    @cached_property
+    def height(self) -> int:
+        """Rows of each part. Raises InputError where they do not divide the rows."""
+        return self.pattern.part_rows(len(self.rows))
+
     def row(self, row: int) -> RowProblem:
-        """The problem of one row, by its 0-based number in the layer."""
-        start = None if self.start is None else self.start[row]
-        return RowProblem(self.layer, row, self.pattern.text, self.groups, start)
+        """The part that a row is in, by its 0-based number in the layer."""
+        top = row - (row - self.rows.start) % self.height
+        start = None if self.start is None else self.start[top : top + self.height].reshape(-1)
+        legal = self._legal_of(top)
+        return RowProblem(self.layer, top, self.pattern.text, legal, start, self.height)
+
+    def _legal_of(self, top: int) -> MaskSet:
+        """The masks of the part that begins at a row, made once: those of a system are large."""
+        if top not in self._legal:
+            self._legal[top] = self.pattern.legal(self.layer, range(top, top + self.height))
+        return self._legal[top]
+
+    @cached_property
+    def _legal(self) -> dict[int, MaskSet]:
+        return {}
 
     def __iter__(self) -> Iterator[RowProblem]:
-        return (self.row(row) for row in self.rows)
+        return (self.row(row) for row in range(self.rows.start, self.rows.stop, self.height))
 
     def __len__(self) -> int:
-        return len(self.rows)
+        """Number of parts."""
+        return len(self.rows) // self.height

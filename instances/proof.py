@@ -95,10 +95,11 @@ class SharedShift:
 class RowProof:
     """A proof for one row.
 
-    row: its number in the layer. problem: digest of the RowProblem. bound: the stated lower bound,
-    in units of the layer's loss. mask: the incumbent (n,), True = kept, or None. leaves, shared:
-    None but for a proof of kind LEAVES, SHIFT. passes: of the work on a whole layer, how many this
-    row has had, so that it can be gone on with; nothing is proved by it.
+    row: its number in the layer, the first of a part of `height` rows. problem: digest of the
+    RowProblem. bound: the stated lower bound, in units of the layer's loss. mask: the incumbent
+    (n,), True = kept, or None. leaves, shared: None but for a proof of kind LEAVES, SHIFT. passes:
+    of the work on a whole layer, how many this row has had, so that it can be gone on with; nothing
+    is proved by it.
     """
 
     row: int
@@ -109,6 +110,7 @@ class RowProof:
     leaves: Leaves | None = None
     passes: int = 0
     shared: SharedShift | None = None
+    height: int = 1
 
 
 def root_leaves(function: ConvexFunction, point: Vector) -> Leaves:
@@ -135,6 +137,7 @@ def write_proof(path: Path, rows: Sequence[RowProof]) -> None:
             "bound": proof.bound.hex(),
             "kind": str(proof.kind),
             "passes": proof.passes,
+            "height": proof.height,
         }
         if proof.mask is not None:
             tensors[f"{key}.mask"] = proof.mask
@@ -222,6 +225,7 @@ def _row(
         leaves=leaves,
         shared=shared,
         passes=int(str(head.get("passes", 0))),
+        height=int(str(head.get("height", 1))),
     )
 
 

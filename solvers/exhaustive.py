@@ -29,7 +29,7 @@ class Exhaustive:
             )
         best: Mask | None = None
         value, seen = np.inf, 0
-        for pruned in problem.groups.enumerate_pruned():
+        for pruned in problem.legal.enumerate_pruned():
             z = pruned.astype(np.float64)
             losses = np.einsum("ij,ij->i", z @ problem.quad, z)
             least = int(losses.argmin())
@@ -37,7 +37,7 @@ class Exhaustive:
             if losses[least] < value:
                 value, best = float(losses[least]), ~pruned[least]
                 limits.journal.incumbent(best, value)
-            if limits.deadline.expired() and seen < problem.groups.masks:
+            if limits.deadline.expired() and seen < problem.legal.masks:
                 return Answer(best, limits.deadline.stop(), value, counters={"masks": seen})
         assert best is not None  # every budget has at least one legal mask
         value = problem.scaled_loss(best)

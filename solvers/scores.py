@@ -18,6 +18,7 @@ import numpy as np
 from instances.errors import InputError
 from instances.groups import Mask, Matrix
 from instances.layer import Layer
+from instances.patterns import RowPattern
 from instances.problem import Problem, RowProblem
 from solvers.hessian import DAMPING, InverseHessian
 
@@ -84,17 +85,26 @@ def score(layer: Layer, name: str, seed: int) -> Matrix:
 
 
 def starting_masks(problem: Problem, warm_start: str, seed: int) -> Mask | None:
-    """Masks (rows, d_in) to start from: the problem's own, else by score name; None for 'none'."""
-    rows = slice(problem.rows.start, problem.rows.stop)
+    """Masks (parts, n) to start from: the problem's own, else by score name; None for 'none'."""
     if problem.start is not None:
-        return problem.start[rows]
+        rows = problem.start[problem.rows.start : problem.rows.stop]
+        return rows.reshape(len(problem), -1)
     if warm_start == "none":
         return None
-    return problem.groups.prune_lowest(score(problem.layer, warm_start, seed)[rows])
+    return lowest(problem, score(problem.layer, warm_start, seed))
+
+
+def lowest(problem: Problem, scores: Matrix) -> Mask:
+    """Masks (parts, n) that prune the lowest scores; scores: (d_out, d_in), of the whole layer."""
+    own = scores[problem.rows.start : problem.rows.stop].reshape(len(problem), -1)
+    if isinstance(problem.pattern, RowPattern):
+        return problem.groups.prune_lowest(own)
+    return np.stack([part.legal.prune_lowest(row) for part, row in zip(problem, own, strict=True)])
 
 
 def starting_mask(problem: RowProblem, warm_start: str, seed: int) -> Mask | None:
-    """Mask (d_in,) of one row to start from: the problem's own, else by score name, or None."""
+    """Mask (n,) of one part to start from: the problem's own, else by score name, or None."""
     if problem.start is not None or warm_start == "none":
         return problem.start
-    return problem.groups.prune_lowest(score(problem.layer, warm_start, seed)[problem.row])
+    rows = slice(problem.rows.start, problem.rows.stop)
+    return problem.legal.prune_lowest(score(problem.layer, warm_start, seed)[rows].reshape(-1))

@@ -15,7 +15,7 @@ from solvers.hessian import DAMPING
 def _answers(
     problem: Problem, values: Matrix, notes: dict[str, str | float] | None = None
 ) -> list[Answer]:
-    masks = problem.groups.prune_lowest(values[problem.rows.start : problem.rows.stop])
+    masks = scores.lowest(problem, values)
     return [Answer(mask, Stop.FINISHED, notes=dict(notes or {})) for mask in masks]
 
 

@@ -16,14 +16,18 @@ from instances.proof import read_proof
 def run(proof: Path, instance: Path, pattern: str, as_json: bool) -> int:
     """0 when every row's proof holds, 1 with the reason when one does not. Raises InputError."""
     layer = read_layer(instance)
-    problem = Problem.of(layer, parse_pattern(pattern))
+    parsed = parse_pattern(pattern)
+    Problem.of(layer, parsed)
     row = None
     try:
         for part in read_proof(proof):
             row = part.row
             if not 0 <= row < layer.d_out:
                 raise ProofError(f"{proof}: it is about row {row}, the layer has {layer.d_out}")
-            checked = check_row(problem.row(row), part)
+            rows = range(row, row + part.height)
+            if rows.stop > layer.d_out:
+                raise ProofError(f"{proof}: rows {row}:{rows.stop} are not within the layer")
+            checked = check_row(Problem.of(layer, parsed, rows).row(row), part)
             line = {
                 "row": row,
                 "holds": True,

@@ -1,25 +1,34 @@
-"""`maskgap solve`: one solver on rows of a layer; a line a row, certified, as it is done."""
+"""`maskgap solve`: one solver on rows of a layer; a line a row, certified, as it is done.
+
+Where the pattern couples rows, a row's line has its own loss and no bound, which belongs to all of
+a part together; a last line has the totals.
+"""
 
 import json
 import sys
 from collections.abc import Iterable
+from math import fsum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks.api import Runs
-from benchmarks.certify import BoundKind, Verdict
+from benchmarks.certify import BoundKind, Verdict, summed
 from benchmarks.commands.numbers import check_numbers, number
 from benchmarks.judge import Judged, pruned_columns
 from benchmarks.runner import parse_rows
 from instances import files
 from instances.errors import InputError, Refused
-from instances.patterns import parse_pattern
+from instances.patterns import CoupledPattern, parse_pattern
 from instances.problem import Problem
 from instances.proof import write_proof
 from solvers import registry
 from solvers.base import Stop
 from solvers.scores import WARM_STARTS
+
+LAYER_PROOF = "layer.proof.safetensors"
+"""Where rows are coupled, the file of the proofs of all parts."""
 
 COUNTERS = ("swaps", "nodes", "oracle_calls")
 
@@ -63,15 +72,13 @@ def run(
             _make(directory)
     runs = Runs(problem, solver, settings, time_limit, gap, seed, threads, device, log)
     done: list[Judged] = []
-    for judged in _shown(runs, solver, as_json):
+    coupled = isinstance(problem.pattern, CoupledPattern)
+    for judged in _shown(runs, solver, as_json, coupled):
         done.append(judged)
-        if (
-            proof is not None
-            and judged.answer.proof is not None
-            and judged.certificate.bound_kind is BoundKind.CHECKED
-        ):
-            target = proof / f"row{judged.problem.row}.proof.safetensors"
-            write_proof(target, [judged.answer.proof])
+        if proof is not None and not coupled:
+            _write_proofs(proof / f"row{judged.problem.row}.proof.safetensors", [judged])
+    if proof is not None and coupled:
+        _write_proofs(proof / LAYER_PROOF, done)
     if out is not None:
         _write_masks(out, problem, done, solver)
     if runs.interrupted:
@@ -81,6 +88,17 @@ def run(
         reason = refused[0].answer.notes.get("reason", "no reason given")
         raise Refused(f"{file}: row {refused[0].problem.row}: {reason}")
     return 0 if all(_fulfilled(judged, spec.bound_only) for judged in done) else 1
+
+
+def _write_proofs(target: Path, done: list[Judged]) -> None:
+    """Write the proofs that were checked, where there are any."""
+    proofs = [
+        judged.answer.proof
+        for judged in sorted(done, key=lambda judged: judged.problem.row)
+        if judged.answer.proof is not None and judged.certificate.bound_kind is BoundKind.CHECKED
+    ]
+    if proofs:
+        write_proof(target, proofs)
 
 
 def _fulfilled(judged: Judged, bound_only: bool) -> bool:
@@ -106,6 +124,52 @@ def _make(directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{directory}: cannot be made a directory: {error.strerror}") from None
+
+
+def coupled_lines(judged: Judged, solver: str) -> list[dict[str, object]]:
+    """The JSON objects of the rows of a part that the pattern couples: losses, but no bounds."""
+    part, mask = judged.problem, judged.answer.mask
+    whole = row_line(judged, solver)
+    losses: list[float | None] = [None] * part.height
+    pruned: list[list[int] | None] = [None] * part.height
+    if mask is not None and judged.certificate.objective is not None:
+        losses = list(part.row_losses(mask))
+        pruned = [np.flatnonzero(~row).tolist() for row in mask.reshape(part.height, -1)]
+    return [
+        {
+            **whole,
+            "row": row,
+            "n": part.layer.d_in,
+            "objective": losses[place],
+            "bound": None,
+            "bound_kind": None,
+            "gap": None,
+            "pruned": pruned[place],
+        }
+        for place, row in enumerate(part.rows)
+    ]
+
+
+def total_line(done: list[Judged], solver: str) -> dict[str, object]:
+    """The JSON object of all parts together."""
+    sums = summed([judged.certificate for judged in done])
+    answers = [judged.answer for judged in done]
+    return {
+        "total": True,
+        "pattern": done[0].problem.pattern,
+        "solver": solver,
+        "rows": sum(judged.problem.height for judged in done),
+        "objective": sums.objective,
+        "objective_eval": sums.objective_eval,
+        "bound": sums.bound,
+        "bound_kind": str(sums.bound_kind),
+        "gap": sums.gap,
+        "stop": str(max((a.stop for a in answers), key=list(Stop).index)),
+        "verdict": str(sums.verdict),
+        "build_s": fsum(a.build_s for a in answers),
+        "solve_s": fsum(a.solve_s for a in answers),
+        "check_s": fsum(judged.check_s for judged in done),
+    }
 
 
 def row_line(judged: Judged, solver: str) -> dict[str, object]:
@@ -137,41 +201,58 @@ def row_line(judged: Judged, solver: str) -> dict[str, object]:
     return line
 
 
-def _shown(runs: Runs, solver: str, as_json: bool) -> Iterable[Judged]:
-    """The same rows, each printed as it passes: a JSON line, or a table with a progress bar."""
+def _shown(runs: Runs, solver: str, as_json: bool, coupled: bool) -> Iterable[Judged]:
+    """The same parts, each printed as it passes: JSON lines, or a table with a progress bar."""
+    seen: list[Judged] = []
+
+    def lines(judged: Judged) -> list[dict[str, object]]:
+        seen.append(judged)
+        return coupled_lines(judged, solver) if coupled else [row_line(judged, solver)]
+
     if as_json:
         for judged in runs:
-            print(json.dumps(row_line(judged, solver), allow_nan=False), flush=True)
+            for line in lines(judged):
+                print(json.dumps(line, allow_nan=False), flush=True)
             yield judged
+        if coupled and seen:
+            print(json.dumps(total_line(seen, solver), allow_nan=False), flush=True)
         return
     from rich.console import Console
     from rich.progress import Progress
     from rich.table import Table
 
     table = Table("row", "objective", "bound", "kind", "gap", "verdict", "stop", "seconds")
-    total = sum(len(task.problem) for task in runs.tasks)
+    total = sum(len(task.problem.rows) for task in runs.tasks)
     errors = Console(file=sys.stderr)
     with Progress(console=errors, disable=not errors.is_terminal, transient=True) as bar:
         task, ended = bar.add_task(solver, total=total), 0
         runs.pool.progress = lambda rows: bar.update(task, completed=ended + rows)
         for judged in runs:
-            ended += 1
+            ended += judged.problem.height
             bar.update(task, completed=ended)
             yield judged
-            line = row_line(judged, solver)
-            table.add_row(
-                str(line["row"]),
-                number(judged.certificate.objective),
-                number(judged.certificate.bound),
-                str(line["bound_kind"]),
-                "-" if judged.certificate.gap is None else f"{judged.certificate.gap:.2%}",
-                str(line["verdict"]),
-                str(line["stop"]),
-                f"{judged.answer.build_s + judged.answer.solve_s:.3f}",
-            )
+            for line in lines(judged):
+                table.add_row(*_cells(line, str(line["row"])))
             if "reason" in line and judged.answer.stop is not Stop.REFUSED:
                 errors.print(f"row {line['row']}: {line['reason']}", highlight=False)
+    if coupled and seen:
+        table.add_section()
+        table.add_row(*_cells(total_line(seen, solver), "total"))
     Console().print(table)
+
+
+def _cells(line: dict[str, Any], name: str) -> list[str]:
+    """A line as cells of the table for people."""
+    return [
+        name,
+        number(line["objective"]),
+        number(line["bound"]),
+        line["bound_kind"] or "-",
+        "-" if line["gap"] is None else f"{line['gap']:.2%}",
+        line["verdict"],
+        line["stop"],
+        f"{line['build_s'] + line['solve_s']:.3f}",
+    ]
 
 
 def _write_masks(out: Path, problem: Problem, done: list[Judged], solver: str) -> None:
@@ -179,10 +260,16 @@ def _write_masks(out: Path, problem: Problem, done: list[Judged], solver: str) -
     mask = np.ones(problem.layer.weight.shape, dtype=bool)
     last = problem.rows.start
     for judged in sorted(done, key=lambda j: j.problem.row):
-        if judged.problem.row != last or judged.certificate.objective is None:
+        if (
+            judged.problem.row != last
+            or judged.certificate.objective is None
+            or judged.answer.mask is None
+        ):
             break
-        mask[last] = judged.answer.mask
-        last += 1
+        mask[last : last + judged.problem.height] = judged.answer.mask.reshape(
+            judged.problem.height, -1
+        )
+        last += judged.problem.height
     if last == problem.rows.start:
         print(f"maskgap: {out}: no row has a mask, nothing is written", file=sys.stderr)
         return

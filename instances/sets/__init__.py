@@ -1,0 +1,1 @@
+"""Sets of legal masks beyond equal budget groups."""
