@@ -1,14 +1,17 @@
-"""Layers of any torch model: the weights of its nn.Linear modules and the Grams of their inputs.
+"""Layers of any torch model: weight matrices (`instances.linear`) and the Grams of their inputs.
 
-A linear layer computes y = x W^T + b with W (d_out, d_in) as stored. While calibration batches run
-through the model, a hook on each chosen layer adds its inputs to G = sum x x^T and to their mean
-(`instances.gram`); the bias has no part in the pruning error. A second set of batches gives the
-held-out Gram.
+A linear layer computes y = x W^T + b with W (d_out, d_in). While calibration batches run through
+the model, hooks add its inputs to G = sum x x^T and to their mean (`instances.gram`); the bias has
+no part in the pruning error. A matrix that is used several times, by a loop or by tied layers, is
+one layer, whose Gram sums all uses. A second set of batches gives the held-out Gram.
 
-The model is left as it was: evaluation mode, no gradients and full float32 products hold inside
-only, modes are restored and hooks removed even when a forward fails. What cannot be read rightly is
-skipped with a reason, never guessed: layers that saw no token (a router sent none, or the weight is
-used without calling the layer), classes that compute something else, packed or absent weights.
+The model is left as it was (`instances.collect`). What cannot be read rightly is skipped with a
+reason, never guessed: layers that saw no token (a router sent none, or the weight is used without
+calling the layer), classes that compute something else, packed or absent weights.
+
+Whoever prunes the model between two layers that `extract_layers` yields can have later layers see
+the inputs that the pruned model gives them, as Wanda and SparseGPT do (`propagate`): the inputs of
+each block are then collected when it is reached, those of its layers in one pass.
 
 Importing this module imports torch, so the command imports it only when it extracts.
 """
@@ -20,12 +23,12 @@ import numpy as np
 import torch
 
 from instances.calibration import Batch, load_calibration
-from instances.collect import Collector, Progress, accumulate
+from instances.collect import Collector, Progress, accumulate, order_of_use
 from instances.errors import InputError
 from instances.files import write_layer
 from instances.groups import Matrix
 from instances.layer import Layer
-from instances.linear import Named, choose_linear, weight_sharing
+from instances.linear import Site, choose_linear, shared_names
 from instances.models import load_model
 
 Skip = Callable[[str, str], None]
@@ -50,22 +53,24 @@ def extract_layers(
     meta: Mapping[str, str] | None = None,
     absent: Collection[str] = (),
     gram_bytes: int = GRAM_BYTES,
+    propagate: bool = False,
     on_skip: Skip | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Layer]:
-    """The nn.Linear layers whose name matches a glob, in the model's order.
+    """The layers whose name matches a glob, in the model's order, or that of use to propagate.
 
-    batches: arguments of successive forwards; a mapping may hold `attention_mask` (batch, length),
-    1 = real token, whose zeros are left out of the Gram. held_out: the same for `gram_eval`, or
-    None for layers without one; a layer that no held-out token reached has none either.
-    meta: keys added to each layer's own (layer, dtype, d_out, d_in, tokens, tokens_eval,
-    shares_weight_with). absent: names of parameters that the checkpoint did not have, whose layers
-    are skipped. on_skip: called with a layer's name and the reason it is left out. Weights come
-    back in float64; `dtype` says what they were.
+    batches: arguments of successive forwards; padding that a mapping tells of is left out of the
+    Gram (see `instances.collect`). layers: a glob, or several separated by commas. held_out: the
+    same as batches for `gram_eval`, or None for layers without one; a layer that no held-out token
+    reached has none either. meta: keys added to each layer's own (layer, dtype, d_out, d_in,
+    tokens, tokens_eval, shares_weight_with). absent: names of parameters that the checkpoint did
+    not have, whose layers are skipped. propagate: collect the inputs of a block when it is reached;
+    each takes a pass over the batches. on_skip: called with a layer's name and the reason it is
+    left out. Weights come back in float64; `dtype` says what they were.
 
     Memory beside the model's own: 8 d_in^2 bytes a layer, twice that with held-out batches, up to
-    `gram_bytes` at once (one layer at least), and some copies of the layer being yielded. Beyond
-    it all batches run again for the next share of the layers.
+    `gram_bytes` at once (one layer at least), of one block at a time to propagate; and some copies
+    of the layer being yielded. Beyond it all batches run again for the next share of the layers.
 
     Raises InputError when no layer matches or none can be extracted, when a Gram is not finite,
     and when a forward fails (the cause is chained).
@@ -73,61 +78,90 @@ def extract_layers(
     skip = on_skip or (lambda name, reason: None)
     chosen = choose_linear(model, layers, absent, skip)
     sides = [_repeatable(batches)] + ([] if held_out is None else [_repeatable(held_out)])
-    shared = dict(weight_sharing(model))
+    stages = _blocks(model, chosen, sides[0]) if propagate else [chosen]
+    shares = [s for stage in stages for s in _shares(stage, gram_bytes // (8 * len(sides)))]
     made = 0
-    shares = _shares(chosen, gram_bytes // (8 * len(sides)))
     for number, share in enumerate(shares, start=1):
         where = f"pass {number} of {len(shares)}, " if len(shares) > 1 else ""
         sums = [
             accumulate(model, share, side, f"{where}{what}", progress)
             for side, what in zip(sides, ("calibration", "held-out"), strict=False)
         ]
-        for name, module in share:
-            inputs, *evaluation = [side.pop(name) for side in sums]
+        for site in share:
+            inputs, *evaluation = [side.pop(site.name) for side in sums]
             reason = inputs.unaligned or next((e.unaligned for e in evaluation), None)
             if reason is None and not inputs.sum.tokens:
                 reason = "0 tokens: no input reached it"
             if reason is not None:
-                skip(name, reason)
+                skip(site.name, reason)
                 continue
-            about = {
-                "layer": name,
-                "dtype": str(module.weight.dtype).removeprefix("torch."),
-                "d_out": str(module.out_features),
-                "d_in": str(module.in_features),
-                "tokens": str(inputs.sum.tokens),
-            }
-            if evaluation:
-                about["tokens_eval"] = str(evaluation[0].sum.tokens)
-            if others := shared.get(f"{name}.weight"):
-                about["shares_weight_with"] = ", ".join(others)
-            gram = _gram(inputs, name, "inputs")
-            gram_eval = next(
-                (_gram(e, name, "held-out inputs") for e in evaluation if e.sum.tokens), None
-            )
-            weight = module.weight.detach().to("cpu", torch.float64).numpy()
             made += 1
-            yield Layer.from_arrays(
-                weight, gram, gram_eval, {**(meta or {}), **about}, name, inputs.sum.mean()
-            )
+            yield _layer(model, site, inputs, evaluation, meta or {})
     if not made:
         raise InputError(f"none of the layers that match '{layers}' saw inputs it can be judged by")
+
+
+def _layer(
+    model: torch.nn.Module,
+    site: Site,
+    inputs: Collector,
+    evaluation: Sequence[Collector],
+    meta: Mapping[str, str],
+) -> Layer:
+    about = {
+        "layer": site.name,
+        "dtype": str(site.tensor.dtype).removeprefix("torch."),
+        "d_out": str(site.d_out),
+        "d_in": str(site.d_in),
+        "tokens": str(inputs.sum.tokens),
+    }
+    if evaluation:
+        about["tokens_eval"] = str(evaluation[0].sum.tokens)
+    if others := shared_names(model).get(site.parameter):
+        about["shares_weight_with"] = ", ".join(others)
+    gram = _gram(inputs, site.name, "inputs")
+    gram_eval = next(
+        (_gram(e, site.name, "held-out inputs") for e in evaluation if e.sum.tokens), None
+    )
+    weight = site.matrix().to("cpu", torch.float64).numpy()
+    return Layer.from_arrays(
+        weight, gram, gram_eval, {**meta, **about}, site.name, inputs.sum.mean()
+    )  # fmt: skip
 
 
 def _repeatable(batches: Iterable[Batch]) -> Iterable[Batch]:
     return list(batches) if isinstance(batches, Iterator) else batches
 
 
-def _shares(chosen: list[Named], entries: int) -> list[list[Named]]:
+def _blocks(
+    model: torch.nn.Module, chosen: list[Site], batches: Iterable[Batch]
+) -> list[list[Site]]:
+    """The layers by the blocks they are in, blocks in the order of their first use.
+
+    A block is the outermost element of a ModuleList around a layer, else the layer alone.
+    """
+    first = next(iter(batches), None)
+    ordered = chosen if first is None else order_of_use(model, chosen, first)
+    lists = {n for n, m in model.named_modules() if isinstance(m, torch.nn.ModuleList)}
+    blocks: dict[str, list[Site]] = {}
+    for site in ordered:
+        parts = site.name.split(".")
+        depth = next((i for i in range(len(parts)) if ".".join(parts[:i]) in lists), None)
+        block = site.name if depth is None else ".".join(parts[: depth + 1])
+        blocks.setdefault(block, []).append(site)
+    return list(blocks.values())
+
+
+def _shares(chosen: list[Site], entries: int) -> list[list[Site]]:
     """The layers in consecutive shares whose Grams have at most so many entries in all."""
-    shares: list[list[Named]] = []
+    shares: list[list[Site]] = []
     left = 0
-    for name, module in chosen:
-        size = module.in_features**2
+    for site in chosen:
+        size = site.d_in**2
         if not shares or size > left:
             shares.append([])
             left = entries
-        shares[-1].append((name, module))
+        shares[-1].append(site)
         left -= size
     return shares
 

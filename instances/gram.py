@@ -22,18 +22,26 @@ PRODUCT_ELEMENTS = 1 << 24
 """Input entries converted to float64 at once (128 MiB)."""
 
 
-def real_tokens(inputs: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor | None:
+def real_tokens(
+    inputs: torch.Tensor, mask: torch.Tensor | None, length_first: bool = False
+) -> torch.Tensor | None:
     """The inputs (tokens, d_in) of real tokens, or None when the mask does not fit the inputs.
 
     inputs: (..., d_in). mask: (batch, length) bool, True = real token; None = all are real. It fits
     inputs (batch, length, ..., d_in) and (batch * length, d_in), batch first. Which positions of
     any other shape are padding cannot be told (one row a sequence, tokens routed to an expert), so
-    those fit only a mask without padding.
+    those fit only a mask without padding. length_first: inputs of the model may have the length
+    before the batch; then the mask fits (length, batch, ..., d_in) too, and nothing where the two
+    cannot be told apart.
     """
     if mask is not None and not bool(mask.all()):
-        if inputs.ndim >= 3 and inputs.shape[:2] == mask.shape:
+        shape = tuple(inputs.shape[:2]) if inputs.ndim >= 3 else None
+        batch_first, turned = shape == tuple(mask.shape), shape == tuple(mask.T.shape)
+        if length_first and turned and not batch_first:
+            inputs = inputs[mask.T.to(inputs.device)]
+        elif batch_first and not (length_first and turned):
             inputs = inputs[mask.to(inputs.device)]
-        elif inputs.ndim == 2 and inputs.shape[0] == mask.numel():
+        elif inputs.ndim == 2 and inputs.shape[0] == mask.numel() and not length_first:
             inputs = inputs[mask.reshape(-1).to(inputs.device)]
         else:
             return None

@@ -1,19 +1,28 @@
-"""The linear layers of a torch model that can be read as y = x W^T, and why others cannot.
+"""The weight matrices of a torch model that are used as y = x W^T, and why others cannot be read.
 
-Chosen are modules of class nn.Linear (or a subclass that keeps its forward) whose weight is a plain
-floating matrix (out_features, in_features). A class with another forward or another layout of its
-weight (Conv1D stores W^T, attention keeps several matrices in one parameter) would give wrong
-results without an error, so it is named as skipped.
+A site is one matrix W (d_out, d_in) and every use the model makes of it. Known are
+
+    nn.Linear                 weight is W; its input is the argument of its forward
+    Conv1D of transformers    weight is W^T
+    nn.MultiheadAttention     q_proj, k_proj, v_proj: thirds of in_proj_weight, or matrices of their
+                              own, applied to query, key and value; out_proj is used by the forward
+                              of the attention without being called (`instances.attention`)
+
+and subclasses that keep the forward. Modules that share one parameter are one site under the name
+of the first. A class with another forward or another layout of its weight would give wrong results
+without an error, so it is named as skipped.
 """
 
-from collections.abc import Callable, Collection, Iterator
+import sys
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
 from fnmatch import fnmatchcase
 
 import torch
+from torch import nn
 
 from instances.errors import InputError
-
-Named = tuple[str, torch.nn.Linear]
 
 ROOT_NAME = "linear"
 """Name of the layer when the model itself is one nn.Linear."""
@@ -24,89 +33,264 @@ PLAIN_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 NAMES_SHOWN = 6
 
 
+class Role(StrEnum):
+    """What of a module's forward a matrix is applied to."""
+
+    INPUT = "input"
+    QUERY = "query"
+    KEY = "key"
+    VALUE = "value"
+    HEADS = "heads"
+    """The heads' joined outputs inside an attention."""
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """One matrix of a model and its uses.
+
+    names: one for each use, in the model's order; the first that was asked for is `name`.
+    parameter: name of the parameter that holds it. tensor: that parameter. rows: which of its rows,
+    or None for all. transposed: whether it holds W^T. uses: modules, with what they apply W to.
+    """
+
+    name: str
+    parameter: str
+    tensor: torch.Tensor
+    rows: slice | None
+    transposed: bool
+    uses: list[tuple[nn.Module, Role]] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+
+    def matrix(self) -> torch.Tensor:
+        """W (d_out, d_in) as a view: what is written to it is in the model."""
+        return self.of(self.tensor.detach())
+
+    def of(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The view of W in a tensor of the parameter's shape, as a checkpoint holds it."""
+        part = tensor if self.rows is None else tensor[self.rows]
+        return part.T if self.transposed else part
+
+    @property
+    def d_out(self) -> int:
+        """Rows of W."""
+        return int(self.matrix().shape[0])
+
+    @property
+    def d_in(self) -> int:
+        """Columns of W."""
+        return int(self.matrix().shape[1])
+
+
+@dataclass(frozen=True, eq=False)
+class _Use:
+    """A matrix as one module has it. owner: the module that holds the parameter `attribute`."""
+
+    name: str
+    owner: nn.Module
+    prefix: str
+    attribute: str
+    uses: Sequence[tuple[nn.Module, Role]]
+    rows: slice | None = None
+    transposed: bool = False
+
+    @property
+    def parameter(self) -> str:
+        return f"{self.prefix}.{self.attribute}".lstrip(".")
+
+    @property
+    def tensor(self) -> torch.Tensor:
+        tensor: torch.Tensor = getattr(self.owner, self.attribute)
+        return tensor
+
+
+def matches(name: str, layers: str) -> bool:
+    """Whether a name matches a glob, or one of several separated by commas."""
+    return any(fnmatchcase(name, glob.strip()) for glob in layers.split(","))
+
+
 def choose_linear(
-    model: torch.nn.Module,
+    model: nn.Module,
     layers: str,
     absent: Collection[str],
     skip: Callable[[str, str], None],
-) -> list[Named]:
-    """The readable linear layers whose name matches a glob, in the model's order.
+) -> list[Site]:
+    """The readable matrices one of whose names matches a glob, in the model's order.
 
-    A module used under two names is listed once, under its first. absent: names of parameters that
-    have no value from a checkpoint. skip: called with the name of a matching module and the reason
-    it is left out. Raises InputError when nothing matches, naming what could.
+    layers: a glob, or several separated by commas. absent: names of parameters that have no value
+    from a checkpoint. skip: called with a matching name and the reason it is left out. Raises
+    InputError when nothing matches, naming what could.
     """
-    chosen: list[Named] = []
-    skipped: list[str] = []
-    for name, module in model.named_modules():
-        shown = name or ROOT_NAME
-        if not fnmatchcase(shown, layers):
+    sites: dict[tuple[int, int, bool], Site] = {}
+    seen: set[tuple[int, Role, str, int]] = set()
+    skipped: dict[str, str] = {}
+    known: list[str] = []
+    for use, reason in _uses(model, absent):
+        if reason is not None:
+            if matches(use.name, layers):
+                skipped.setdefault(use.name, reason)
             continue
-        reason = _unreadable(module, name, absent)
-        if reason is None and isinstance(module, torch.nn.Linear):
-            chosen.append((shown, module))
-        elif reason is not None:
-            skipped.append(f"{shown}: {reason}")
-            skip(shown, reason)
+        start = 0 if use.rows is None else int(use.rows.start)
+        key = (id(use.tensor), start, use.transposed)
+        if key not in sites:
+            sites[key] = Site(
+                use.name, use.parameter, use.tensor, use.rows, use.transposed
+            )  # fmt: skip
+        site = sites[key]
+        site.names.append(use.name)
+        known.append(use.name)
+        for module, role in use.uses:
+            own = (id(module), role, use.attribute, start)
+            if own not in seen:  # a module may have several names
+                seen.add(own)
+                site.uses.append((module, role))
+    chosen = []
+    for site in sites.values():
+        name = next((n for n in site.names if matches(n, layers)), None)
+        if name is None:
+            continue
+        reason = _twofold(site, sites.values())
+        if reason is None:
+            chosen.append(
+                Site(name, site.parameter, site.tensor, site.rows, site.transposed, site.uses,
+                     site.names)
+            )  # fmt: skip
+        else:
+            skipped[name] = reason
+    for name, reason in skipped.items():
+        skip(name, reason)
     if not chosen:
-        raise InputError(_nothing(model, layers, skipped))
+        raise InputError(_nothing(model, layers, skipped, list(dict.fromkeys(known))))
     return chosen
 
 
-def _unreadable(module: torch.nn.Module, name: str, absent: Collection[str]) -> str | None:
-    """Why a module with a matrix cannot be read; None when it can, or holds no matrix."""
+def _twofold(site: Site, sites: Collection[Site]) -> str | None:
+    """Why a parameter that is read in two ways, as W and as W^T or in parts, is no one matrix."""
+    for other in sites:
+        if other.tensor is site.tensor and (
+            other.transposed != site.transposed or (other.rows is None) != (site.rows is None)
+        ):
+            return f"its parameter is used in another layout by {other.name}"
+    return None
+
+
+def _uses(
+    model: nn.Module, absent: Collection[str]
+) -> Iterator[tuple[_Use, str | None]]:  # fmt: skip
+    """Every use of a matrix with the reason it cannot be read, if any."""
+    inside: set[int] = set()
+    for prefix, module in model.named_modules(remove_duplicate=False):
+        if id(module) in inside:
+            continue
+        name = prefix or ROOT_NAME
+        if isinstance(module, nn.MultiheadAttention) and _keeps_forward(
+            module, nn.MultiheadAttention
+        ):
+            inside.add(id(module.out_proj))
+            uses = _attention(prefix, module)
+        elif isinstance(module, nn.Linear) and _keeps_forward(module, nn.Linear):
+            uses = [_Use(name, module, prefix, "weight", [(module, Role.INPUT)])]
+        elif _is_conv1d(module):
+            uses = [
+                _Use(name, module, prefix, "weight", [(module, Role.INPUT)], transposed=True)
+            ]  # fmt: skip
+        else:
+            reason = _unknown(module)
+            if reason is not None:
+                yield _Use(name, module, prefix, "", []), reason
+            continue
+        for use in uses:
+            yield use, _unreadable(use, absent)
+
+
+def _attention(prefix: str, module: nn.MultiheadAttention) -> list[_Use]:
+    dot = f"{prefix}." if prefix else ""
+    roles = (Role.QUERY, Role.KEY, Role.VALUE)
+    found = []
+    for place, (letter, role) in enumerate(zip("qkv", roles, strict=True)):
+        name, use = f"{dot}{letter}_proj", [(module, role)]
+        if module.in_proj_weight is None:
+            found.append(_Use(name, module, prefix, f"{letter}_proj_weight", use))
+        else:
+            size = module.embed_dim
+            part = slice(place * size, (place + 1) * size)
+            found.append(_Use(name, module, prefix, "in_proj_weight", use, part))
+    out = module.out_proj  # a model's own code may call it too
+    found.append(
+        _Use(f"{dot}out_proj", out, f"{dot}out_proj", "weight",
+             [(module, Role.HEADS), (out, Role.INPUT)])
+    )  # fmt: skip
+    return found
+
+
+def _keeps_forward(module: nn.Module, base: type[nn.Module]) -> bool:
+    return type(module).forward is base.forward and "forward" not in vars(module)
+
+
+def _is_conv1d(module: nn.Module) -> bool:
+    """Whether it is transformers' Conv1D; if transformers is not loaded, no module is."""
+    kind = getattr(sys.modules.get("transformers.pytorch_utils"), "Conv1D", None)
+    return kind is not None and isinstance(module, kind) and _keeps_forward(module, kind)
+
+
+def _unknown(module: nn.Module) -> str | None:
+    """Why a module of another kind with a matrix is left out; None when it holds no matrix."""
     kind = type(module)
-    if not isinstance(module, torch.nn.Linear):
-        if isinstance(module, torch.nn.Embedding | torch.nn.EmbeddingBag):
-            return None
-        shapes = [p.shape for p in module.parameters(recurse=False) if not _is_lazy(p)]
-        # A parameter with one axis in use (a norm, a class token) is no matrix.
-        matrix = any(sum(length > 1 for length in shape) >= 2 for shape in shapes)
-        return f"{kind.__name__} is not nn.Linear" if matrix else None
-    if kind.forward is not torch.nn.Linear.forward or "forward" in vars(module):
-        return f"the forward of {kind.__name__} is not nn.Linear's"
-    if f"{name}.weight".lstrip(".") in absent:
+    if isinstance(module, nn.Linear | nn.MultiheadAttention):
+        base = "nn.Linear" if isinstance(module, nn.Linear) else "nn.MultiheadAttention"
+        return f"the forward of {kind.__name__} is not {base}'s"
+    if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+        return None
+    shapes = [p.shape for p in module.parameters(recurse=False) if not _is_lazy(p)]
+    # A parameter with one axis in use (a norm, a class token) is no matrix.
+    matrix = any(sum(length > 1 for length in shape) >= 2 for shape in shapes)
+    return f"{kind.__name__} is not a linear layer known here" if matrix else None
+
+
+def _unreadable(use: _Use, absent: Collection[str]) -> str | None:
+    """Why a matrix of a known layout cannot be read; None when it can."""
+    if use.parameter in absent:
         return "the checkpoint has no weight for it"
-    weight = module.weight
+    weight, owner = use.tensor, use.owner
     if _is_lazy(weight):
         return "its weight has no shape before a first forward; run one and extract again"
-    if weight.dtype not in PLAIN_DTYPES or weight.shape != (
-        module.out_features,
-        module.in_features,
-    ):
-        return f"its weight is {weight.dtype} {tuple(weight.shape)}, not a plain floating matrix"
-    if 0 in weight.shape:
-        return f"its weight is empty, {tuple(weight.shape)}"
+    stated = (owner.out_features, owner.in_features) if isinstance(owner, nn.Linear) else None
+    shape = tuple(weight.shape)
+    if weight.dtype not in PLAIN_DTYPES or len(shape) != 2 or stated not in (None, shape):
+        return f"its weight is {weight.dtype} {shape}, not a plain floating matrix"
+    if 0 in shape:
+        return f"its weight is empty, {shape}"
     if weight.is_meta:
         return "its weight is not loaded (device 'meta')"
     return None
 
 
 def _is_lazy(parameter: torch.Tensor) -> bool:
-    return isinstance(parameter, torch.nn.parameter.UninitializedParameter)
+    return isinstance(parameter, nn.parameter.UninitializedParameter)
 
 
-def _nothing(model: torch.nn.Module, layers: str, skipped: list[str]) -> str:
+def _nothing(
+    model: nn.Module, layers: str, skipped: dict[str, str], known: Sequence[str]
+) -> str:  # fmt: skip
     if skipped:
+        name, reason = next(iter(skipped.items()))
         more = f" and {len(skipped) - 1} more" if len(skipped) > 1 else ""
-        return f"no layer that matches '{layers}' can be extracted: {skipped[0]}{more}"
-    names = [
-        name or ROOT_NAME for name, m in model.named_modules() if isinstance(m, torch.nn.Linear)
-    ]
-    if not names:
-        return f"no layer matches '{layers}': {type(model).__name__} has no nn.Linear at all"
-    dots = ", ..." if len(names) > NAMES_SHOWN else ""
+        return f"no layer that matches '{layers}' can be extracted: {name}: {reason}{more}"
+    if not known:
+        return f"no layer matches '{layers}': {type(model).__name__} has no linear layer at all"
+    dots = ", ..." if len(known) > NAMES_SHOWN else ""
     return (
-        f"no layer matches '{layers}'; the model's {len(names)} nn.Linear layers are "
-        f"{', '.join(names[:NAMES_SHOWN])}{dots}"
+        f"no layer matches '{layers}'; the model's {len(known)} linear layers are "
+        f"{', '.join(known[:NAMES_SHOWN])}{dots}"
     )
 
 
-def weight_sharing(model: torch.nn.Module) -> Iterator[tuple[str, list[str]]]:
+def shared_names(model: nn.Module) -> dict[str, list[str]]:
     """Each parameter name with the other names of the same parameter (tied weights)."""
     names: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
-    for group in names.values():
-        for name in group:
-            yield name, [other for other in group if other != name]
+    return {
+        name: [other for other in group if other != name]
+        for group in names.values()
+        for name in group
+    }

@@ -30,11 +30,11 @@ def test_only_chosen_layers_are_hooked():
 def test_the_glob_chooses_in_model_order():
     model = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3), nn.Linear(3, 1))
     assert [x.name for x in extract_layers(model, [TOKENS], "[02]")] == ["0", "2"]
-    with pytest.raises(
-        InputError, match=r"no layer matches 'fc\*'.*3 nn.Linear layers are 0, 2, 3"
-    ):
+    with pytest.raises(InputError, match=r"no layer matches 'fc\*'.*3 linear layers are 0, 2, 3"):
         list(extract_layers(model, [TOKENS], "fc*"))
-    with pytest.raises(InputError, match=r"has no nn\.Linear"):
+    several = extract_layers(model, [TOKENS], "3, [0]")
+    assert [x.name for x in several] == ["0", "3"]
+    with pytest.raises(InputError, match="has no linear layer at all"):
         list(extract_layers(nn.ReLU(), [TOKENS]))
 
 
@@ -58,8 +58,8 @@ def test_an_expert_without_tokens_is_left_out_with_the_reason():
     assert skipped == {"experts.1": "0 tokens: no input reached it"}
 
 
-class Conv1D(nn.Module):
-    """y = x W with W (d_in, d_out), as GPT-2 stores it."""
+class Turned(nn.Module):
+    """y = x W with W (d_in, d_out): a class that nobody told the package of."""
 
     def __init__(self):
         super().__init__()
@@ -67,6 +67,11 @@ class Conv1D(nn.Module):
 
     def forward(self, x):
         return x @ self.weight
+
+
+class OwnAttention(nn.MultiheadAttention):
+    def forward(self, query, key, value):
+        return super().forward(2 * query, key, value)
 
 
 class Doubled(nn.Linear):
@@ -83,9 +88,9 @@ class Packed(nn.Linear):
 @pytest.mark.parametrize(
     ("module", "reason"),
     [
-        (Conv1D(), "Conv1D is not nn.Linear"),
-        (nn.MultiheadAttention(2, 1), "MultiheadAttention is not nn.Linear"),
-        (nn.Conv1d(2, 2, 1), "Conv1d is not nn.Linear"),
+        (Turned(), "Turned is not a linear layer known here"),
+        (OwnAttention(2, 1), "the forward of OwnAttention is not nn.MultiheadAttention's"),
+        (nn.Conv1d(2, 2, 1), "Conv1d is not a linear layer known here"),
         (Doubled(2, 2), "the forward of Doubled is not nn.Linear's"),
         (Packed(), "not a plain floating matrix"),
         (nn.LazyLinear(2), "no shape before a first forward"),
@@ -104,18 +109,6 @@ def test_layers_of_another_layout_are_named_never_guessed(module, reason):
     assert reason in skipped["other"]
 
 
-def test_attention_output_used_without_its_forward_has_no_tokens():
-    skipped = {}
-    model = nn.TransformerEncoderLayer(4, 1, 8, batch_first=True)
-    found = extract_layers(model, [torch.ones(1, 2, 4)], on_skip=skipped.__setitem__)
-    # Hooks switch off torch's fused kernel, which would run past the feed-forward layers too.
-    assert [layer.name for layer in found] == ["linear1", "linear2"]
-    assert skipped == {
-        "self_attn": "MultiheadAttention is not nn.Linear",
-        "self_attn.out_proj": "0 tokens: no input reached it",
-    }
-
-
 def test_a_non_contiguous_weight_is_read_in_its_own_order():
     model = Net(3, 2)
     base = torch.arange(6.0).reshape(3, 2)
@@ -123,18 +116,39 @@ def test_a_non_contiguous_weight_is_read_in_its_own_order():
     np.testing.assert_array_equal(one(model, [TOKENS]).weight, base.t().double().numpy())
 
 
-def test_tied_bfloat16_weights_survive_the_file(tmp_path):
+def test_tied_bfloat16_weights_are_one_layer_that_survives_the_file(tmp_path):
     model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)).bfloat16()
     model[1].weight = model[0].weight
-    for layer in extract_layers(model, [TOKENS.bfloat16()], held_out=[TOKENS.bfloat16()]):
-        path = tmp_path / f"{layer.name}.safetensors"
-        write_layer(path, layer)
-        again = read_layer(path)
-        assert again.digest == layer.digest
-        np.testing.assert_array_equal(again.weight, model[0].weight.detach().double().numpy())
-        np.testing.assert_array_equal(again.gram_eval, layer.gram_eval)
-        assert again.meta["dtype"] == "bfloat16"
-    assert layer.meta["shares_weight_with"] == "0.weight"
+    x = TOKENS.bfloat16()
+    layer = one(model, [x], held_out=[x])
+    second = model[0](x).double()
+    np.testing.assert_array_equal(layer.gram, GRAM + (second.T @ second).detach().numpy())
+    path = tmp_path / f"{layer.name}.safetensors"
+    write_layer(path, layer)
+    again = read_layer(path)
+    assert again.digest == layer.digest
+    np.testing.assert_array_equal(again.weight, model[0].weight.detach().double().numpy())
+    np.testing.assert_array_equal(again.gram_eval, layer.gram_eval)
+    assert (again.meta["dtype"], again.meta["tokens"]) == ("bfloat16", "8")
+    assert (layer.name, layer.meta["shares_weight_with"]) == ("0", "1.weight")
+    # asked for under its other name, it is the same layer
+    other = one(model, [x], "1")
+    assert (other.name, other.digest) == ("1", layer.digest)
+
+
+def test_a_parameter_in_two_layouts_is_left_out():
+    transformers = pytest.importorskip("transformers", reason="transformers is absent")
+    model = nn.ModuleDict(
+        {"a": nn.Linear(3, 3), "b": transformers.pytorch_utils.Conv1D(3, 3), "c": nn.Linear(3, 3)}
+    )
+    model["b"].weight = model["a"].weight
+    model.forward = lambda x: model["c"](model["b"](model["a"](x)))
+    skipped = {}
+    assert one(model, [TOKENS], on_skip=skipped.__setitem__).name == "c"
+    assert skipped == {
+        "a": "its parameter is used in another layout by b",
+        "b": "its parameter is used in another layout by a",
+    }
 
 
 def test_a_module_used_twice_sums_both_uses():
