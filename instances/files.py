@@ -4,8 +4,9 @@ Layer file: tensors `weight` (d_out, d_in), `gram` (d_in, d_in), optional `gram_
 `input_mean` (d_in,), the mean input over tokens; metadata `format = maskgap-layer/1` and free keys,
 of which `tokens` (a count) must be there with `input_mean`. The digest of a layer is that of weight
 and gram. Mask file: bool `mask` (d_out, d_in), True = kept;
-metadata `format = maskgap-mask/1`, pattern, solver, digest of the layer and, where only some rows
-were solved, `rows = A:B` (the rows outside are all kept). Any float dtype is read, bfloat16 too.
+metadata `format = maskgap-mask/1`, pattern, solver, digest of the layer and of its weights alone
+(`weight_digest`) and, where only some rows were solved, `rows = A:B` (the rows outside are all
+kept). Any float dtype is read, bfloat16 too.
 """
 
 import json
@@ -22,7 +23,7 @@ from safetensors.numpy import save
 
 from instances.errors import InputError
 from instances.groups import Mask
-from instances.layer import Layer
+from instances.layer import Layer, array_digest
 
 LAYER_FORMAT = "maskgap-layer/1"
 MASK_FORMAT = "maskgap-mask/1"
@@ -156,7 +157,13 @@ def write_mask(
     path: Path, mask: Mask, layer: Layer, pattern: str, solver: str, rows: range
 ) -> None:
     """Write a mask file for a layer, of which the half-open range `rows` was solved."""
-    meta = {"format": MASK_FORMAT, "pattern": pattern, "solver": solver, "digest": layer.digest}
+    meta = {
+        "format": MASK_FORMAT,
+        "pattern": pattern,
+        "solver": solver,
+        "digest": layer.digest,
+        "weight_digest": array_digest(layer.weight),
+    }
     if len(rows) < layer.d_out:
         meta["rows"] = f"{rows.start}:{rows.stop}"
     write_tensors(path, {"mask": mask}, meta)

@@ -55,7 +55,7 @@ def run(
     spec = registry.spec_of(solver)
     if spec.missing is not None:
         raise Refused(f"{file}: solver '{solver}' is not installed: {spec.missing}")
-    settings = _settings(assignments)
+    settings = parse_settings(assignments)
     layer = files.read_layer(file)
     start = None
     if warm_start is not None:
@@ -109,7 +109,8 @@ def _fulfilled(judged: Judged, bound_only: bool) -> bool:
     return judged.certificate.objective is not None
 
 
-def _settings(assignments: list[str]) -> dict[str, object]:
+def parse_settings(assignments: list[str]) -> dict[str, object]:
+    """Settings from the words key=value of `--set`. Raises InputError."""
     settings: dict[str, object] = {}
     for text in assignments:
         key, equals, value = text.partition("=")
