@@ -33,6 +33,7 @@ from benchmarks.certify import (
     summed,
 )
 from benchmarks.child import Task
+from benchmarks.executor import Executor
 from benchmarks.judge import Judged, judge
 from benchmarks.ladder import DISTINCT_PASSES, Pass, ladder
 from benchmarks.pool import Pool
@@ -87,7 +88,7 @@ class LayerBound:
     problem: its rows; its start masks, where it has some, are judged, not improved. seconds: for
     all of it. threads: runs at a time. tolerance: relative gap at which a row is closed. runs: at
     most so many, None for no limit. held: proofs of an earlier call, by row, to go on from; what
-    does not hold of them is not counted.
+    does not hold of them is not counted. executor: where runs take place; None: on this machine.
     """
 
     def __init__(
@@ -100,16 +101,18 @@ class LayerBound:
         seed: int = 0,
         runs: int | None = None,
         held: Mapping[int, RowProof] | None = None,
+        executor: Executor | None = None,
     ) -> None:
         self.problem = replace(problem, layer=share(problem.layer))
         self.judging = problem.start is not None
         self.threads, self.device, self.tolerance, self.seed = threads, device, tolerance, seed
         self._end = perf_counter() + seconds
         self._runs_left = inf if runs is None else runs
-        # the server loads modules once, before the first run: all that may be needed
+        # modules are loaded once, before the first run: all that may be needed
         stages = islice(ladder(problem.layer.d_in), DISTINCT_PASSES)
         targets = (registry.spec_of(stage.solver).target for stage in stages)
-        self._pool = Pool(threads, 1, sorted({target.partition(":")[0] for target in targets}))
+        self._pool = executor or Pool(threads, 1)
+        self._pool.preload(sorted({target.partition(":")[0] for target in targets}))
         self.rows = [self._state(row, (held or {}).get(row.row)) for row in self.problem]
         self._settle()
 
@@ -197,7 +200,8 @@ class LayerBound:
 
     def _pass(self, stage: Pass, number: int, todo: list[RowState]) -> Iterator[RowState]:
         spec = registry.spec_of(stage.solver)
-        self._pool.jobs, threads = (1, self.threads) if spec.batched else (self.threads, 1)
+        at_once = self._pool.threads(self.threads)
+        self._pool.jobs, threads = (1, at_once) if spec.batched else (self.threads, 1)
         states = {state.problem.row: state for state in todo}
         parts = _ranges(states) if spec.batched else [range(row, row + 1) for row in states]
         tasks: list[Task] = []

@@ -22,6 +22,7 @@ from typing import cast
 
 from threadpoolctl import threadpool_limits
 
+from benchmarks.environment import Place
 from benchmarks.sharing import shared_bytes
 from instances.errors import InputError, Refused
 from instances.groups import Mask
@@ -58,7 +59,6 @@ class Task:
     gap: float = 1e-6
     threads: int = 1
     device: str = "cpu"
-    memory_bytes: int | None = None
     log: Path | None = None
 
 
@@ -72,13 +72,17 @@ class Note:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """How a run ended: one answer a row, and what the process has to say for itself."""
+    """How a run ended: one answer a row, and what the process has to say for itself.
+
+    place: the machine of the run, None when it is this one.
+    """
 
     answers: list[Answer]
     wall_s: float = 0.0
     peak_memory_bytes: int | None = None
     exception: str | None = None
     traceback: str | None = None
+    place: Place | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,15 +140,15 @@ def run_task(
     return replace(outcome, wall_s=time.perf_counter() - start, peak_memory_bytes=int(peak) * scale)
 
 
-def child_main(task: Task, connection: Connection) -> None:
-    """Entry point of the process of one run."""
+def child_main(task: Task, memory_bytes: int | None, connection: Connection) -> None:
+    """Entry point of the process of one run. memory_bytes: cap of its memory, None for none."""
     _die_with_parent()
     deadline = Deadline(task.limit_s)
     signal.signal(signal.SIGINT, lambda *_: deadline.interrupt())
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if task.memory_bytes is not None:
+    if memory_bytes is not None:
         # The layer's pages are mapped already and others have them too: they are no part of it.
-        most = task.memory_bytes + shared_bytes(task.problem.layer)
+        most = memory_bytes + shared_bytes(task.problem.layer)
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     if task.log is not None:
         _redirect(task.log)

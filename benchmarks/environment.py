@@ -2,6 +2,7 @@
 
 import os
 import platform
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -67,6 +68,19 @@ def packages() -> dict[str, str]:
     """Versions of the packages that can change a result."""
     found = {name: package_version(name) for name in _PACKAGES}
     return {name: text for name, text in found.items() if text is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A machine that runs take place on: what `host` and `packages` say there."""
+
+    host: dict[str, str | int | float]
+    packages: dict[str, str]
+
+
+def here() -> Place:
+    """The machine of this process."""
+    return Place(host(), packages())
 
 
 def solver_version(spec: Spec) -> str:

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,6 +17,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
+
+import psutil
 
 from benchmarks.child import (
     Note,
@@ -27,25 +30,40 @@ from benchmarks.child import (
     failed,
     settings_main,
 )
+from benchmarks.executor import Interrupts
 from instances.errors import InputError
 from instances.groups import Mask
 from solvers.base import Answer, Stop
 
 GRACE_S = 5.0
 START_LIMIT_S = 120.0
+
+MEMORY_SHARE = 0.8
+"""Share of a machine's memory that all runs on it together may take."""
+
 _RUN_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+_processes = threading.Lock()
+"""Held while a process is started or its exit code read: `multiprocessing` looks at all children at
+each start, and of two threads that read one exit code one finds nothing."""
 
 
 class _Run:
     """A run under way: its process, its messages so far and the moment it is to be killed."""
 
-    def __init__(self, index: int, task: Task, context: multiprocessing.context.ForkServerContext):
+    def __init__(
+        self,
+        index: int,
+        task: Task,
+        memory_bytes: int | None,
+        context: multiprocessing.context.ForkServerContext,
+    ):
         self.index, self.task = index, task
         self.connection, theirs = context.Pipe(duplex=False)
         self.process: BaseProcess = context.Process(
-            target=child_main, args=(task, theirs), daemon=True
+            target=child_main, args=(task, memory_bytes, theirs), daemon=True
         )
-        with _bare_main():
+        with _processes, _bare_main():
             self.process.start()
         theirs.close()
         self.started: float | None = None
@@ -86,7 +104,8 @@ class _Run:
             self.mask, self.objective = note.mask, note.value
 
     def _died(self) -> Outcome:
-        self.process.join()
+        with _processes:
+            self.process.join()
         code = self.process.exitcode or 0
         if self.killed_by is not None:
             stop, reason = self.killed_by, f"killed {GRACE_S:g} s after its limit or an interrupt"
@@ -103,11 +122,12 @@ class _Run:
         wall = time.perf_counter() - self.started if self.started is not None else 0.0
         return replace(outcome, wall_s=wall)
 
-    def interrupt(self) -> None:
-        """Ask the run to stop, and give it GRACE_S."""
-        self.kill_at = min(self.kill_at, time.perf_counter() + GRACE_S)
-        if self.process.pid is not None and self.process.is_alive():
-            os.kill(self.process.pid, signal.SIGINT)
+    def interrupt(self, grace_s: float) -> None:
+        """Ask the run to stop, and give it `grace_s`."""
+        self.kill_at = min(self.kill_at, time.perf_counter() + grace_s)
+        with _processes:
+            if self.process.pid is not None and self.process.is_alive():
+                os.kill(self.process.pid, signal.SIGINT)
 
     def kill_if_due(self, interrupted: bool) -> None:
         """End a run whose time is over."""
@@ -120,41 +140,57 @@ class _Run:
 
     def close(self) -> None:
         """Leave no process behind."""
-        if self.process.is_alive():
-            self.process.join(timeout=1.0)
-        if self.process.is_alive():
-            self.process.kill()
-        self.process.join()
+        with _processes:
+            if self.process.is_alive():
+                self.process.join(timeout=1.0)
+            if self.process.is_alive():
+                self.process.kill()
+            self.process.join()
         self.connection.close()
 
 
-class Pool:
-    """Runs tasks, `jobs` at a time, each on `threads` threads.
+def memory_share(jobs: int) -> int:
+    """Bytes that each of `jobs` runs at a time may take of this machine's memory."""
+    return int(psutil.virtual_memory().total * MEMORY_SHARE / jobs)
 
-    modules: what the server loads once, before the first run. progress: called while runs go on
-    with the rows that batch solvers among them are through with.
+
+class Pool(Interrupts):
+    """Runs tasks in processes of this machine, `jobs` at a time, each on `threads` threads.
+
+    memory_bytes: cap of each run's memory, None for none. progress: called while runs go on with
+    the rows that batch solvers among them are through with.
     """
 
     progress: Callable[[int], None] = staticmethod(lambda rows: None)
 
-    def __init__(self, jobs: int, threads: int, modules: Sequence[str]) -> None:
-        self.jobs = jobs
-        self.interrupted = False
+    def __init__(self, jobs: int, threads: int, memory_bytes: int | None = None) -> None:
+        self.jobs: float = jobs
+        self._memory_bytes = memory_bytes
+        self._grace_s = GRACE_S
         os.environ |= dict.fromkeys(_RUN_THREADS, str(threads))
         os.environ["OPENBLAS_NUM_THREADS"] = "1"
         self._context = multiprocessing.get_context("forkserver")
+
+    def preload(self, modules: Sequence[str]) -> None:
+        """See `Executor`. A server that has begun already is not changed."""
         self._context.set_forkserver_preload(["benchmarks.child", *modules])
 
-    def settings(self, wanted: Sequence[tuple[str, dict[str, object]]]) -> list[dict[str, object]]:
-        """All settings, defaults included, of (solver, settings); every module is there.
+    def threads(self, wanted: int) -> int:
+        """See `Executor`."""
+        return wanted
 
-        A solver's module is needed to know them, and the server has it. Raises InputError.
-        """
+    def interrupt(self, grace_s: float) -> None:
+        """End the runs under way within `grace_s` and start no other; from any thread."""
+        self._grace_s = min(self._grace_s, grace_s)
+        self.interrupted = True
+
+    def settings(self, wanted: Sequence[tuple[str, dict[str, object]]]) -> list[dict[str, object]]:
+        """See `Executor`. A solver's module is needed to know them, and the server has it."""
         ours, theirs = self._context.Pipe(duplex=False)
         process = self._context.Process(
             target=settings_main, args=(list(wanted), theirs), daemon=True
         )
-        with _bare_main():
+        with _processes, _bare_main():
             process.start()
         theirs.close()
         try:
@@ -170,27 +206,24 @@ class Pool:
         return told
 
     def outcomes(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Outcome]]:
-        """(index of the task, its outcome) as they end. After an interrupt, the rest is not run.
-
-        Raises the InputError of a run whose solver found its input bad; the others are ended.
-        """
+        """See `Executor`."""
         waiting = iter(enumerate(tasks))
         running: list[_Run] = []
-        with self._signals():
+        with self.watched():
             try:
-                told = False
+                told: float | None = None
                 while True:
                     while len(running) < self.jobs and not self.interrupted:
                         index, task = next(waiting, (None, None))
                         if index is None or task is None:
                             break
-                        running.append(_Run(index, task, self._context))
+                        running.append(_Run(index, task, self._memory_bytes, self._context))
                     if not running:
                         return
-                    if self.interrupted and not told:
-                        told = True
+                    if self.interrupted and told != self._grace_s:
+                        told = self._grace_s
                         for run in running:
-                            run.interrupt()
+                            run.interrupt(told)
                     wait([run.connection for run in running], timeout=0.2)
                     for run in list(running):
                         run.kill_if_due(self.interrupted)
@@ -205,25 +238,6 @@ class Pool:
                 for run in running:
                     run.process.kill()
                     run.close()
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Turn the first SIGINT or SIGTERM into an orderly end, a second one into an abrupt one."""
-
-        def handle(number: int, frame: types.FrameType | None) -> None:
-            if self.interrupted:
-                raise KeyboardInterrupt
-            self.interrupted = True
-
-        try:
-            before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
-        except ValueError:  # not in the main thread: signals are somebody else's
-            before = {}
-        try:
-            yield
-        finally:
-            for number, old in before.items():
-                signal.signal(number, old)
 
 
 @contextmanager

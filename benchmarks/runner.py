@@ -14,12 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from benchmarks.certify import Verdict, cross_check
 from benchmarks.child import Outcome, Task, failed
+from benchmarks.executor import Executor
 from benchmarks.judge import keys_of, records_of, rows_of
-from benchmarks.pool import Pool
+from benchmarks.pool import Pool, memory_share
 from benchmarks.record import RECORDS_FILE, Record, append_records, read_records
 from benchmarks.sharing import share
 from benchmarks.suite import Group, SolverEntry, Suite, load_instance
@@ -29,9 +28,6 @@ from instances.patterns import parse_pattern
 from instances.problem import Problem
 from solvers import registry
 from solvers.base import Stop
-
-MEMORY_SHARE = 0.8
-"""Share of the machine's memory that all runs together may take."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,10 +83,8 @@ def plan(
     settings: Settings,
     solvers: list[str] | None = None,
     time_limit_s: float | None = None,
-    jobs: int = 1,
 ) -> list[Planned]:
     """All runs of a suite, in order. Raises InputError for anything it cannot mean."""
-    memory = int(psutil.virtual_memory().total * MEMORY_SHARE / jobs)
     planned = []
     layers: dict[str, Layer] = {}
     for group in suite.groups:
@@ -115,7 +109,6 @@ def plan(
                                 limit * len(part),
                                 group.gap,
                                 group.threads,
-                                memory_bytes=memory,
                             )
                             per_layer = group.per == "layer"
                             keys = keys_of(task, per_layer)
@@ -178,15 +171,19 @@ def run_suite(
     retry_failed: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
+    executor: Executor | None = None,
 ) -> Result:
     """Run what is not recorded yet and return all records of the directory, cross-checked.
 
-    say: takes lines for people about what comes before the runs. Raises InputError, also for bad
+    say: takes lines for people about what comes before the runs. executor: where the runs take
+    place; None: in processes of this machine, `jobs` at a time. Raises InputError, also for bad
     input that only a solver can tell; the run that had it leaves no record.
     """
     entries = _known(suite, solvers)
     modules = {registry.spec_of(entry.name).target.partition(":")[0] for entry in entries}
-    pool = Pool(jobs, max(group.threads for group in suite.groups), sorted(modules))
+    threads = max(group.threads for group in suite.groups)
+    pool = executor or Pool(jobs, threads, memory_share(jobs))
+    pool.preload(sorted(modules))
     told = pool.settings([(entry.name, entry.settings) for entry in entries])
 
     def settings(entry: SolverEntry) -> dict[str, object]:
@@ -195,7 +192,7 @@ def run_suite(
 
     if suite.extract is not None:
         suite.extract.extract(directory, suite.directory, say)
-    planned = plan(suite, directory, settings, solvers, time_limit_s, jobs)
+    planned = plan(suite, directory, settings, solvers, time_limit_s)
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / RECORDS_FILE
     with _locked(directory):

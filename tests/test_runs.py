@@ -33,8 +33,14 @@ def _task(solver, limit=5.0, n=8, **more):
     return Task(problem, solver, {}, limit_s=limit, **more)
 
 
-def _outcomes(*tasks, jobs=2):
-    return dict(Pool(jobs, 1, [FAKES]).outcomes(tasks))
+def _pool(jobs=2, memory_bytes=None):
+    pool = Pool(jobs, 1, memory_bytes)
+    pool.preload([FAKES])
+    return pool
+
+
+def _outcomes(*tasks):
+    return dict(_pool().outcomes(tasks))
 
 
 def test_a_native_crash_costs_one_run_only():
@@ -63,7 +69,7 @@ def test_a_run_that_ignores_its_limit_is_killed_and_leaves_what_it_had():
 
 
 def test_a_memory_cap_is_a_reason_not_a_crash():
-    outcome = _outcomes(_task(f"{FAKES}:Hungry", memory_bytes=1 << 32))[0]
+    ((_, outcome),) = _pool(memory_bytes=1 << 32).outcomes([_task(f"{FAKES}:Hungry")])
     assert outcome.answers[0].stop is Stop.MEMORY
 
 
@@ -319,7 +325,7 @@ def test_appending_never_rewrites(tmp_path):
 
 def test_a_batch_solver_tells_how_many_rows_it_is_through_with():
     problem = Problem.of(random_layer(1, 8, rows=4), parse_pattern("50%"))
-    pool, told = Pool(1, 1, [FAKES]), []
+    pool, told = _pool(), []
     pool.progress = told.append
     ((_, outcome),) = pool.outcomes([Task(problem, f"{FAKES}:Plods", {})])
     assert len(outcome.answers) == 4

@@ -1,0 +1,69 @@
+"""Where runs take place: what the processes of this machine and those of a cluster have in common.
+
+An executor is given tasks and yields their outcomes as they end. Either way a run is a process of
+its own, started by `benchmarks.pool` on the machine where it takes place, and who iterates is the
+only one who writes results.
+"""
+
+import signal
+import types
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from benchmarks.child import Outcome, Task
+
+
+class Executor(Protocol):
+    """Runs tasks, `jobs` at a time. interrupted: whether a signal ended the runs early."""
+
+    jobs: float
+    interrupted: bool
+
+    def preload(self, modules: Sequence[str]) -> None:
+        """Name the modules that are loaded once, before the first run, and not by each run."""
+        ...
+
+    def settings(self, wanted: Sequence[tuple[str, dict[str, object]]]) -> list[dict[str, object]]:
+        """All settings, defaults included, of (solver, settings), each of which can be imported.
+
+        Raises InputError.
+        """
+        ...
+
+    def threads(self, wanted: int) -> int:
+        """Threads that one run can have, at most `wanted`."""
+        ...
+
+    def outcomes(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Outcome]]:
+        """(index of the task, its outcome) as they end. After an interrupt, the rest is not run.
+
+        A task is taken from `tasks` when there is room for it. Raises the InputError of a run whose
+        solver found its input bad; the others are ended.
+        """
+        ...
+
+
+class Interrupts:
+    """Turns the first SIGINT or SIGTERM into an orderly end, a second one into an abrupt one."""
+
+    interrupted = False
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Look out for signals inside, and leave them as they were."""
+
+        def handle(number: int, frame: types.FrameType | None) -> None:
+            if self.interrupted:
+                raise KeyboardInterrupt
+            self.interrupted = True
+
+        try:
+            before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:  # not in the main thread: signals are somebody else's
+            before = {}
+        try:
+            yield
+        finally:
+            for number, old in before.items():
+                signal.signal(number, old)
