@@ -150,6 +150,17 @@ def plot(
 
 
 @app.command()
+def report(
+    directory: RunDirectory,
+    out: Annotated[Path | None, typer.Option(help="Default: DIR/report.html.")] = None,
+) -> int:
+    """Write a run as one HTML page for people, and print its path."""
+    from benchmarks.commands.report import run
+
+    return run(directory, out)
+
+
+@app.command()
 def solvers(json: JsonOption = False) -> int:
     """List the solvers: patterns, whether they prove, whether they can run here."""
     from benchmarks.commands.listing import run_solvers

@@ -1,0 +1,1 @@
+"""`maskgap report`: a run as one self-contained page for people who did not run it."""

@@ -1,0 +1,90 @@
+"""The page: one HTML file that needs no other and no network.
+
+Everything that records hold is text to the page: the template escapes it, the data of the problems
+is JSON whose '<', '>', '&' and quotes are escapes, and the script makes elements from it by their
+text alone. The page forbids itself to load anything or to run any script but its own, which it
+names by its hash. The same records give the same bytes: no time but theirs is in it.
+"""
+
+from base64 import b64encode
+from collections.abc import Sequence
+from hashlib import sha256
+from importlib import resources
+from pathlib import Path
+
+from benchmarks.certify import cross_check
+from benchmarks.contest import contests, heading
+from benchmarks.record import Record, load_run
+from benchmarks.report import overview
+from benchmarks.report.drawings import drawings
+from benchmarks.report.names import visible, with_visible_names
+from benchmarks.report.problems import STEPS, embedded
+from benchmarks.report.words import FIGURES, GLOSSARY
+from benchmarks.style import COLOURS
+from benchmarks.tables import PROBLEM_LEGEND
+from instances.files import write_atomically
+
+NAME = "report.html"
+
+
+def write_report(directory: Path, out: Path | None = None) -> Path:
+    """Write the page of a run's directory to `out`, by default `directory`/report.html.
+
+    Returns its path. Raises InputError.
+    """
+    path = out or directory / NAME
+    write_atomically(path, render_page(load_run(directory)).encode())
+    return path
+
+
+def render_page(records: Sequence[Record]) -> str:
+    """The page of a run's records, which are cross-checked here."""
+    import jinja2
+
+    records = cross_check(with_visible_names(records))
+    groups = contests(records)
+    script = _part("report.js")
+    figures, rules = drawings(records)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("benchmarks.report", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=lambda value: visible(value) if type(value) is str else value,
+    )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    return environment.get_template("report.html.j2").render(
+        suites=overview.descriptions(records),
+        records=len(records),
+        solvers=len({r.solver for r in records}),
+        problems=sum(len(c.problems) for c in groups),
+        unit="problems" if len({c.unit for c in groups}) > 1 else groups[0].unit,
+        bounded=sum(p in c.bounds for c in groups for p in c.problems),
+        groups=[(c.name, heading(c)) for c in groups],
+        moments=overview.moments(records),
+        faults=overview.faults(groups),
+        by_problem=overview.problem_counts(groups),
+        by_run=overview.run_counts(groups),
+        gaps=overview.gap_table(groups),
+        tables=overview.solver_tables(groups),
+        further=overview.further_tables(groups),
+        figures=[(f, *FIGURES.get(f.name, (f.name, ""))) for f in figures],
+        problem_legend=PROBLEM_LEGEND,
+        steps=STEPS,
+        data=embedded(groups),
+        contenders=overview.contender_lines(groups),
+        environments=overview.environments(records),
+        glossary=GLOSSARY,
+        colours=COLOURS,
+        style=_part("report.css"),
+        rules=rules,
+        script=script,
+        script_hash=b64encode(sha256(script.encode()).digest()).decode(),
+    )
+
+
+def _part(name: str) -> str:
+    """A file of the page that ships beside this module."""
+    return (resources.files("benchmarks.report") / name).read_text()
