@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.certify import Verdict, cross_check
 from benchmarks.child import Outcome, Task, failed
 from benchmarks.executor import Executor
-from benchmarks.judge import keys_of, records_of, rows_of
+from benchmarks.judge import keys_of, parts_of, records_of
 from benchmarks.pool import Pool, memory_share
 from benchmarks.record import RECORDS_FILE, Record, append_records, read_records
 from benchmarks.sharing import share
@@ -99,14 +99,14 @@ def plan(
                     spec = registry.spec_of(entry.name)
                     limit = time_limit_s or group.time_limit_s
                     seeds = group.seeds if spec.randomised else group.seeds[:1]
-                    for part in [problem] if spec.batched else rows_of(problem):
+                    for part in [problem] if spec.batched else parts_of(problem):
                         for seed in seeds:
                             task = Task(
                                 part,
                                 entry.name,
                                 settings(entry),
                                 seed,
-                                limit * len(part),
+                                limit * len(part.rows),
                                 group.gap,
                                 group.threads,
                             )
