@@ -239,7 +239,9 @@ def descriptions(records: Sequence[Record]) -> list[tuple[str, str]]:
 
 def moments(records: Sequence[Record]) -> tuple[str, str] | None:
     """When the first and the last run started, as the records say; None when they do not."""
-    known = sorted(r.started for r in records if r.started)
+    known = sorted(
+        r.started.replace("T", " ").replace("+00:00", " UTC") for r in records if r.started
+    )
     return (known[0], known[-1]) if known else None
 
 
@@ -274,10 +276,10 @@ def contender_lines(groups: Sequence[Contest]) -> list[dict[str, str]]:
                 "solver": label,
                 "gives": "bound" if spec.bound_only else "mask, bound" if spec.proves else "mask",
                 "what it does": spec.summary or "-",
-                "version": record.solver_version or "-",
-                "settings": ", ".join(setting(*s) for s in record.settings.items()) or "-",
                 "limit (s a row)": f"{first[label].limit_s:g}",
                 "seeds": ", ".join(map(str, contest.seeds(label))),
+                "version": record.solver_version or "-",
+                "settings": ", ".join(setting(*s) for s in record.settings.items()) or "-",
             }
             lines.setdefault(tuple(line.values()), line)
     return list(lines.values())

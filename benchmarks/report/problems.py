@@ -31,10 +31,10 @@ from benchmarks.typeset import number, percent, seconds
 
 STEPS = 60
 
-RUN_COLUMNS = ("solver", "seed", "error", "error / wanda", "held out", "bound", "stands behind it",
+RUN_COLUMNS = ("solver", "seed", "error", "error / wanda", "held out", "bound", "bound kind",
                "own gap", "certified gap", "verdict", "ended", "time (s)", "work")  # fmt: skip
 
-CHECK_COLUMNS = ("solver", "seed", "bound", "stands behind it", "claimed bound", "claimed error",
+CHECK_COLUMNS = ("solver", "seed", "bound", "bound kind", "claimed bound", "claimed error",
                  "recomputed error", "check (s)", "remarks")  # fmt: skip
 
 
@@ -50,7 +50,7 @@ def embedded(groups: Sequence[Contest]) -> dict[str, Any]:
         for entry in contest.entries:
             entries[entry.record.problem].append(entry)
         for digest, line in zip(contest.problems, lines, strict=True):
-            cells = {**({"group": contest.name} if len(groups) > 1 else {}), **line}
+            cells = {**line, **({"group": contest.name} if len(groups) > 1 else {})}
             columns = columns or list(cells)
             problems.append(_problem(contest, entries[digest], cells))
     styles = looks(label for contest in groups for label in contest.contenders)
@@ -106,7 +106,7 @@ def _problem(contest: Contest, mine: Sequence[Entry], cells: dict[str, str]) -> 
 
 
 def _about(contest: Contest, record: Record) -> str:
-    pruned = f"{record.pruned_per_row} of {record.n} columns pruned{' a row' * (record.rows > 1)}"
+    pruned = f"{record.pruned_per_row:g} of {record.n} columns pruned{' a row' * (record.rows > 1)}"
     kind = f"; layer type {record.layer_type}" if record.layer_type else ""
     return f"{place_of(record)}: {pruned}{kind}; limit {contest.limits[record.problem]:g} s a row"
 

@@ -16,8 +16,7 @@ GLOSSARY: dict[str, str] = {
     "squared difference, summed over a sample of real inputs. Smaller is better. It is always "
     "recomputed from the mask; what the solver says about it counts for nothing.",
     "held out": "The same mask's error on other inputs, which no solver has seen.",
-    "bound": "A number that no allowed mask can have less error than. It comes from mathematics, "
-    "not from trying all masks.",
+    "bound": "A number below which no allowed mask's error can lie.",
     "checked": "The bound came with a proof, and a checker that shares no code with the solvers "
     "derived the bound again from that proof.",
     "claimed": "The solver says that the bound holds, and nobody has checked it. Masks of other "
@@ -36,9 +35,10 @@ GLOSSARY: dict[str, str] = {
     "empty": "The run ended without a mask. Solvers that only give bounds have none to give.",
     "wrong": "Something the run said was refuted: its mask is not allowed, or its bound lies above "
     "the error of a mask that exists. Nothing this run says enters any other number here.",
-    "crashed": "The run broke off with a fault, or was killed for running past its limit.",
+    "crashed": "The run broke off with a fault.",
     "refused": "The solver said at once that it does not take this problem, or is not installed.",
-    "no mask, no bound": "The run ended, mostly at its limit, before it had either.",
+    "no mask, no bound": "The run ended before it had either, mostly at its time limit; one that "
+    "overruns its limit is killed.",
     "not run": "Other solvers of the group have a run on this problem, and this one has not.",
     "error / wanda": "The mask's error over that of Wanda, a common rule that prunes the smallest "
     "weight times input norm. 0.8 means an error a fifth lower. Over several rows: the geometric "
@@ -48,7 +48,8 @@ GLOSSARY: dict[str, str] = {
     "time": "Building the model and solving, in seconds, without warming up and checking. Over "
     "several rows: a geometric mean (shifted by 0.1 s) in which a row that was not solved counts "
     "at its limit.",
-    "trace": "What a run had found after how many seconds, by its own account.",
+    "trace": "What a run had found after how many seconds, by its own account, but never better "
+    "than what the certificate found at its end.",
 }  # fmt: skip
 
 VERDICTS = {
