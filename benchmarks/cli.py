@@ -27,6 +27,18 @@ PatternOption = Annotated[
     str, typer.Option("--pattern", "-p", help="'50%', 'keep=K' (per row) or 'N:M' (N kept of M).")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One strict JSON object a line.")]
+ModelArgument = Annotated[
+    str, typer.Argument(help="A model's name, directory or module:callable[@weights].")
+]
+LayersOption = Annotated[
+    str, typer.Option(help="Globs over the names of linear layers, separated by commas.")
+]
+CalibrationOption = Annotated[
+    list[Path] | None,
+    typer.Option(help="Text, JSONL or tensor file; may be repeated. Default: docstrings."),
+]
+SamplesOption = Annotated[int, typer.Option(help="Calibration texts; as many are held out.")]
+LengthOption = Annotated[int, typer.Option(help="Tokens per text, at most.")]
 RunDirectory = Annotated[Path, typer.Argument(help="Directory of a run.", metavar="DIR")]
 
 
@@ -199,21 +211,54 @@ def export(
 
 @app.command()
 def extract(
-    model: Annotated[str, typer.Argument(help="A model's name or directory.")],
+    model: ModelArgument,
     out: Annotated[Path, typer.Option(help="Directory that receives one file per layer.")],
-    layers: Annotated[str, typer.Option(help="Glob over the names of linear layers.")] = "*",
-    calibration: Annotated[
-        list[Path] | None,
-        typer.Option(help="Text, JSONL or tensor file; may be repeated. Default: docstrings."),
-    ] = None,
-    samples: Annotated[int, typer.Option(help="Calibration texts; as many are held out.")] = 128,
-    sequence_length: Annotated[int, typer.Option(help="Tokens per text, at most.")] = 128,
+    layers: LayersOption = "*",
+    calibration: CalibrationOption = None,
+    samples: SamplesOption = 128,
+    sequence_length: LengthOption = 128,
     device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
 ) -> int:
     """Extract layers from a torch model: weights and the Gram matrices of their inputs."""
     from benchmarks.commands.extract import run
 
     return run(model, out, layers, calibration or [], samples, sequence_length, device)
+
+
+@app.command()
+def prune(
+    model: ModelArgument,
+    out: Annotated[Path, typer.Option(help="Directory of the checkpoint; must not exist yet.")],
+    masks: Annotated[
+        Path | None, typer.Option(help="Directory of mask files, <layer>.mask.safetensors.")
+    ] = None,
+    solver: Annotated[str | None, typer.Option(help="Find masks by this solver.")] = None,
+    pattern: Annotated[str | None, typer.Option("--pattern", "-p", help="For --solver.")] = None,
+    layers: LayersOption = "*",
+    extracted: Annotated[
+        Path | None, typer.Option(help="Directory of `maskgap extract`, instead of calibration.")
+    ] = None,
+    calibration: CalibrationOption = None,
+    samples: SamplesOption = 128,
+    sequence_length: LengthOption = 128,
+    propagate: Annotated[
+        bool, typer.Option("--propagate", help="Later layers see the inputs of the pruned model.")
+    ] = False,
+    time_limit: Annotated[float, typer.Option(help="Seconds per row.")] = 60.0,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Solver setting key=value; may be repeated.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of randomised solvers.")] = 0,
+    threads: Annotated[int | None, typer.Option(help="Threads; all cores if absent.")] = None,
+    device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
+) -> int:
+    """Prune a model by masks, found or read, and save a checkpoint that its library loads."""
+    from benchmarks.commands.prune import run
+
+    return run(
+        model, out, masks, solver, pattern, layers, extracted, calibration or [], samples,
+        sequence_length, propagate, time_limit, set_ or [], seed, threads, device,
+    )  # fmt: skip
 
 
 def main() -> None:

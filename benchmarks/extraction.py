@@ -15,7 +15,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from instances.errors import InputError
-from instances.files import read_layer
+from instances.files import layer_path, read_layer
 from instances.layer import Layer
 from instances.shipped import SUFFIX
 
@@ -72,7 +72,7 @@ class Extraction(BaseModel):
     def read(self, name: str, directory: Path) -> Layer:
         """An extracted layer by its name in the model. Raises InputError that lists the names."""
         folder = self.folder(directory)
-        path = folder / f"{name.replace('/', '%2F')}{SUFFIX}"
+        path = layer_path(folder, name)
         if not path.exists():
             have = ", ".join(sorted(p.name.removesuffix(SUFFIX) for p in folder.iterdir()))
             raise InputError(f"'{PREFIX}{name}': '{self.layers}' of {self.model} gave {have}")

@@ -25,10 +25,10 @@ import torch
 from instances.calibration import Batch, load_calibration
 from instances.collect import Collector, Progress, accumulate, order_of_use
 from instances.errors import InputError
-from instances.files import write_layer
+from instances.files import layer_path, write_layer
 from instances.groups import Matrix
 from instances.layer import Layer
-from instances.linear import Site, choose_linear, shared_names
+from instances.linear import NAMES_SHOWN, Site, choose_linear, shared_names
 from instances.models import load_model
 
 Skip = Callable[[str, str], None]
@@ -77,6 +77,33 @@ def extract_layers(
     """
     skip = on_skip or (lambda name, reason: None)
     chosen = choose_linear(model, layers, absent, skip)
+    yield from extract_sites(
+        model,
+        chosen,
+        batches,
+        held_out=held_out,
+        meta=meta,
+        gram_bytes=gram_bytes,
+        propagate=propagate,
+        on_skip=skip,
+        progress=progress,
+    )
+
+
+def extract_sites(
+    model: torch.nn.Module,
+    chosen: list[Site],
+    batches: Iterable[Batch],
+    *,
+    held_out: Iterable[Batch] | None = None,
+    meta: Mapping[str, str] | None = None,
+    gram_bytes: int = GRAM_BYTES,
+    propagate: bool = False,
+    on_skip: Skip | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Layer]:
+    """The layers of chosen matrices; everything else as for `extract_layers`."""
+    skip = on_skip or (lambda name, reason: None)
     sides = [_repeatable(batches)] + ([] if held_out is None else [_repeatable(held_out)])
     stages = _blocks(model, chosen, sides[0]) if propagate else [chosen]
     shares = [s for stage in stages for s in _shares(stage, gram_bytes // (8 * len(sides)))]
@@ -98,7 +125,8 @@ def extract_layers(
             made += 1
             yield _layer(model, site, inputs, evaluation, meta or {})
     if not made:
-        raise InputError(f"none of the layers that match '{layers}' saw inputs it can be judged by")
+        names = ", ".join(site.name for site in chosen[:NAMES_SHOWN])
+        raise InputError(f"none of the layers saw inputs it can be judged by: {names}")
 
 
 def _layer(
@@ -178,6 +206,16 @@ def _gram(collector: Collector, name: str, what: str) -> Matrix:
     return gram
 
 
+def batches_told(say: Callable[[str], None]) -> Progress:
+    """Progress as a few lines for people."""
+
+    def progress(done: int, total: int, what: str) -> None:
+        if done == total or done % max(1, total // PROGRESS_LINES) == 0:
+            say(f"{what}: {done} of {total} batches")
+
+    return progress
+
+
 def run_extract(
     model: str,
     out: Path,
@@ -201,10 +239,6 @@ def run_extract(
     """
     say = progress or (lambda text: None)
 
-    def say_batch(done: int, total: int, what: str) -> None:
-        if done == total or done % max(1, total // PROGRESS_LINES) == 0:
-            say(f"{what}: {done} of {total} batches")
-
     loaded = load_model(model, device)
     data = load_calibration(loaded, calibration, samples, sequence_length)
     try:
@@ -223,10 +257,9 @@ def run_extract(
         meta=meta,
         absent=loaded.absent,
         on_skip=lambda name, reason: say(f"{name} is left out: {reason}"),
-        progress=say_batch,
+        progress=batches_told(say),
     ):
-        # A slash in a name must not lead out of the folder.
-        path = out / f"{layer.name.replace('/', '%2F')}.safetensors"
+        path = layer_path(out, layer.name)
         write_layer(path, layer)
         written.append(path)
     return written

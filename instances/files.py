@@ -98,6 +98,16 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
+def layer_path(folder: Path, name: str) -> Path:
+    """The file of a layer in a folder; a slash in a name must not lead out of it."""
+    return folder / f"{name.replace('/', '%2F')}.safetensors"
+
+
+def mask_path(folder: Path, name: str) -> Path:
+    """The file of a layer's mask in a folder."""
+    return layer_path(folder, name).with_suffix(".mask.safetensors")
+
+
 def read_layer(path: Path) -> Layer:
     """Read and validate a layer file. Raises InputError naming the file and what was expected."""
     tensors, meta = read_tensors(path)

@@ -9,6 +9,8 @@ saving it again loses nothing; where it names no such class, as its base model.
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -125,24 +127,21 @@ def _pretrained(name: str, source: str, device: torch.device) -> LoadedModel:
     if find_spec("transformers") is None:
         raise InputError(f"{name}: loading it needs transformers: {INSTALL}")
     transformers: Any = import_module("transformers")
-    logging: Any = import_module("transformers.utils.logging")
     hub: Any = import_module("transformers.utils")
-    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
     try:
-        config = transformers.AutoConfig.from_pretrained(source, local_files_only=True)
-        kind = next(iter(config.architectures or ()), "")
-        causal = kind.endswith(("ForCausalLM", "LMHeadModel"))
-        base = transformers.AutoModelForCausalLM if causal else transformers.AutoModel
-        loader = getattr(transformers, kind, base)
-        # The keyword for "the dtype of the checkpoint" was renamed in transformers 5.
-        key = "dtype" if int(transformers.__version__.split(".")[0]) >= 5 else "torch_dtype"
-        module, info = loader.from_pretrained(
-            source, local_files_only=True, output_loading_info=True, **{key: "auto"}
-        )
-        tokenizer = _tokenizer(source)
-        settings = hub.cached_file(source, "config.json", local_files_only=True)
+        with quiet():
+            config = transformers.AutoConfig.from_pretrained(source, local_files_only=True)
+            kind = next(iter(config.architectures or ()), "")
+            causal = kind.endswith(("ForCausalLM", "LMHeadModel"))
+            base = transformers.AutoModelForCausalLM if causal else transformers.AutoModel
+            loader = getattr(transformers, kind, base)
+            # The keyword for "the dtype of the checkpoint" was renamed in transformers 5.
+            key = "dtype" if int(transformers.__version__.split(".")[0]) >= 5 else "torch_dtype"
+            module, info = loader.from_pretrained(
+                source, local_files_only=True, output_loading_info=True, **{key: "auto"}
+            )
+            tokenizer = _tokenizer(source)
+            settings = hub.cached_file(source, "config.json", local_files_only=True)
     except Exception as error:  # a damaged checkpoint can make the loader raise anything
         unknown = isinstance(error, OSError) and not Path(source).exists()
         reason = "not in transformers' local cache" if unknown else _first_line(error)
@@ -150,10 +149,6 @@ def _pretrained(name: str, source: str, device: torch.device) -> LoadedModel:
             f"{name}: not a model folder, 'package.module:callable' or cached model that "
             f"transformers can load offline ({reason})"
         ) from error
-    finally:
-        logging.set_verbosity(verbosity)
-        if bar:
-            logging.enable_progress_bar()
     absent = frozenset(info["missing_keys"])
     body = sorted(key for key in absent if not key.startswith(HEADS))
     if body:
@@ -174,6 +169,21 @@ def _pretrained(name: str, source: str, device: torch.device) -> LoadedModel:
     return LoadedModel(
         name, module.to(device), True, causal, folder, tokenizer, absent, longest
     )  # fmt: skip
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No warnings and progress bars of transformers while it loads or saves."""
+    logging: Any = import_module("transformers.utils.logging")
+    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bar:
+            logging.enable_progress_bar()
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,0 +1,66 @@
+"""`maskgap prune`: masks for the layers of a model, and a checkpoint that holds them, verified."""
+
+import sys
+from pathlib import Path
+
+from benchmarks.commands.numbers import check_numbers
+from benchmarks.commands.solve import parse_settings
+from instances.errors import InputError
+
+
+def run(
+    model: str,
+    out: Path,
+    masks: Path | None,
+    solver: str | None,
+    pattern: str | None,
+    layers: str,
+    extracted: Path | None,
+    calibration: list[Path],
+    samples: int,
+    sequence_length: int,
+    propagate: bool,
+    time_limit: float,
+    assignments: list[str],
+    seed: int,
+    threads: int | None,
+    device: str,
+) -> int:
+    """0, or 1 when a row ended without a mask. Raises InputError, Refused."""
+    check_numbers(time_limit, 0.0, seed, threads)
+    if (masks is None) == (solver is None):
+        raise InputError("prune takes masks from --masks DIR or finds them by --solver NAME")
+    if (solver is None) != (pattern is None):
+        raise InputError("--solver and --pattern go together, and mask files have their pattern")
+    if masks is not None and (propagate or assignments):
+        raise InputError("--propagate and --set are for --solver; masks of files are found already")
+    settings = parse_settings(assignments)
+    from benchmarks.pruning.masks import Masks, Solved, Stored, Unsolved
+
+    source_of_masks: Masks
+    if masks is not None:
+        source_of_masks = Stored(masks)
+    else:
+        source_of_masks = Solved(
+            solver or "", pattern or "", settings, time_limit, seed, threads, device
+        )
+    from benchmarks.pruning.checkpoint import check_free
+    from benchmarks.pruning.prune import Source, prune_model, render
+    from instances.models import load_model
+
+    check_free(out)
+    source = Source(extracted, calibration, samples, sequence_length, propagate)
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    try:
+        reports = prune_model(
+            load_model(model, device), source_of_masks, out, layers, source, say
+        )  # fmt: skip
+    except Unsolved as error:
+        print(f"maskgap: {error}; no checkpoint is written", file=sys.stderr)
+        return 1
+    print(render(reports))
+    print(f"\nsaved and read back: {out}")
+    return 0
