@@ -17,20 +17,23 @@ relaxation is the hull. Windows that wrap, and costs, are not: there the hull ca
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
 
 import numpy as np
+import scipy.sparse
 from numpy.typing import NDArray
 
 from instances.errors import InputError
 from instances.groups import BudgetGroups
 from instances.layer import Layer
-from instances.sets.blocks import BlockRule
+from instances.sets.blocks import BlockRule, contract
+from instances.sets.budgets import BudgetRule
 from instances.sets.costs import CostRule
 from instances.sets.linear import LinearSet, MixedInteger, Rule
-from instances.sets.rows import FREE, KEPT, PRUNED, LinearRows
+from instances.sets.rows import FREE, KEPT, PRUNED, LinearRows, States
 
 CONSTRAINT_FORMS = (
     "';block=B' (B consecutive columns together), ';cap=C/G' or ';cap=C/G+S' (at most C kept of G "
@@ -87,57 +90,97 @@ def constrained(
     share: Fraction | None,
     constraints: Constraints,
     layer: Layer,
-    rows: range,
 ) -> LinearSet:
-    """The masks of one row. share: of the row pruned, None where the budget counts columns.
+    """The masks of a row, none forced. share: of it pruned, None where the budget counts columns.
 
     Raises InputError for what the layer cannot have.
     """
     n, block = layer.d_in, constraints.block
     if n % block:
         raise InputError(f"pattern '{text}' needs d_in divisible by {block}, but d_in is {n}")
-    pruned = budget.pruned
-    if block > 1:
-        blocks = _blocks_pruned(text, budget, share, block)
-        pruned = blocks * block
-    systems = [(np.ones((1, n), dtype=np.int64), pruned, pruned)]
-    if block > 1:
-        ties = np.zeros((n - n // block, n), dtype=np.int64)
-        first = [j for j in range(n) if (j + 1) % block]
-        ties[np.arange(len(first)), first] = 1
-        ties[np.arange(len(first)), np.array(first) + 1] = -1
-        systems.append((ties, 0, 0))
-    for cap in constraints.caps:
-        windows = _windows(text, cap, n)
-        systems.append((windows, cap.size - cap.kept, cap.size))
-    least = 0
+    pruned = budget.pruned if block == 1 else block * _blocks_pruned(text, budget, share, block)
+    systems = [_System(scipy.sparse.csr_matrix(np.ones((1, n), dtype=np.int64)), pruned, pruned)]
+    systems += [
+        _System(_windows(text, cap, n), cap.size - cap.kept, cap.size) for cap in constraints.caps
+    ]
+    cost, least = None, 0
     if constraints.cost is not None:
         cost = _costs(text, layer)
         least = int(cost.sum()) - floor(constraints.cost * int(cost.sum()))
-        systems.append((cost[None, :], least, int(cost.sum())))
-    state = np.full(n, FREE, dtype=np.int8)
-    if constraints.forced:
-        if layer.forced is None:
-            raise InputError(
-                f"{layer.name}: pattern '{text}' needs a tensor 'forced' (d_out, d_in) of -1, 0, 1"
-            )
-        row = layer.forced[rows.start]
-        state[row > 0], state[row < 0] = KEPT, PRUNED
+        systems.append(_System(scipy.sparse.csr_matrix(cost[None, :]), least, int(cost.sum())))
 
-    wraps = any(cap.step != cap.size for cap in constraints.caps)
-    integral = constraints.cost is None and not wraps and not (block > 1 and constraints.caps)
-    rule: Rule = MixedInteger()
-    if not constraints.caps and constraints.cost is not None and block == 1:
-        rule = CostRule(cost, pruned, least)
-    elif not constraints.caps and constraints.cost is None:
-        rule = BlockRule(block, pruned // block)
-    system = LinearRows(
-        np.concatenate([matrix for matrix, _, _ in systems]),
-        np.concatenate([np.full(len(matrix), low, np.int64) for matrix, low, _ in systems]),
-        np.concatenate([np.full(len(matrix), high, np.int64) for matrix, _, high in systems]),
-        state,
-    )
-    return LinearSet(system, pruned, integral, rule)
+    overlap = any(cap.step != cap.size for cap in constraints.caps)
+    integral = cost is None and not overlap and not (block > 1 and constraints.caps)
+    if block == 1:
+        rule = _rule(constraints.caps, cost, n, pruned, least)
+        return LinearSet(_stack(systems, n), pruned, integral, rule)
+    caps = tuple(_of_blocks(cap, block) for cap in constraints.caps)
+    sums = None if cost is None else cost.reshape(-1, block).sum(axis=1)
+    inner = _rule(caps, sums, n // block, pruned // block, least)
+    over_blocks = contract(_stack(systems, n), block)
+    systems.insert(1, _System(_ties(n, block), 0, 0))
+    return LinearSet(_stack(systems, n), pruned, integral, BlockRule(block, inner, over_blocks))
+
+
+@dataclass(frozen=True, slots=True)
+class _System:
+    """Rows with the same sides."""
+
+    matrix: scipy.sparse.csr_matrix
+    lower: int
+    upper: int
+
+
+def _stack(systems: Sequence[_System], n: int) -> LinearRows:
+    """All of them, with every column free."""
+
+    def sides(name: str) -> NDArray[np.int64]:
+        values = [np.full(s.matrix.shape[0], getattr(s, name), np.int64) for s in systems]
+        return np.concatenate(values)
+
+    matrix = scipy.sparse.csr_matrix(scipy.sparse.vstack([s.matrix for s in systems]))
+    return LinearRows(matrix, sides("lower"), sides("upper"), np.full(n, FREE, dtype=np.int8))
+
+
+def _rule(
+    caps: tuple[Cap | None, ...], cost: NDArray[np.int64] | None, n: int, pruned: int, least: int
+) -> Rule:
+    """The oracle that suits the constraints; a cap is None where it cuts blocks."""
+    if not caps and cost is None:
+        return BudgetRule(pruned, n)
+    if not caps and cost is not None:
+        return CostRule.of(cost, pruned, least)
+    cap = caps[0]
+    if cost is None and len(caps) == 1 and cap is not None and cap.step == cap.size:
+        return BudgetRule(pruned, cap.size, cap.size - cap.kept)
+    return MixedInteger()
+
+
+def _of_blocks(cap: Cap, block: int) -> Cap | None:
+    """A cap on columns as one on blocks; None where its windows cut blocks."""
+    if cap.size % block or cap.step % block:
+        return None
+    return Cap(cap.kept // block, cap.size // block, cap.step // block)
+
+
+def _ties(n: int, block: int) -> scipy.sparse.csr_matrix:
+    """A row z_j - z_{j+1} for each pair of neighbours in a block."""
+    first = np.flatnonzero((np.arange(n) + 1) % block)
+    at = np.arange(len(first))
+    entries = np.repeat(np.array([1, -1], dtype=np.int64), len(first))
+    places = np.tile(at, 2), np.concatenate([first, first + 1])
+    return scipy.sparse.csr_matrix((entries, places), shape=(len(first), n))
+
+
+def forced_columns(text: str, layer: Layer, row: int) -> States:
+    """(d_in,) states of the columns of a row. Raises InputError where the layer has none."""
+    if layer.forced is None:
+        raise InputError(
+            f"pattern '{text}' needs a tensor 'forced' {layer.weight.shape} in the layer file, of "
+            "-1 (pruned), 0 and 1 (kept)"
+        )
+    values = layer.forced[row]
+    return np.where(values > 0, KEPT, np.where(values < 0, PRUNED, FREE)).astype(np.int8)
 
 
 def _blocks_pruned(text: str, budget: BudgetGroups, share: Fraction | None, block: int) -> int:
@@ -151,7 +194,7 @@ def _blocks_pruned(text: str, budget: BudgetGroups, share: Fraction | None, bloc
     return budget.pruned // block
 
 
-def _windows(text: str, cap: Cap, n: int) -> NDArray[np.int64]:
+def _windows(text: str, cap: Cap, n: int) -> scipy.sparse.csr_matrix:
     """Windows of a cap as 0/1 rows; those past the end go on at the start."""
     if cap.size > n or n % cap.step:
         raise InputError(
@@ -159,15 +202,16 @@ def _windows(text: str, cap: Cap, n: int) -> NDArray[np.int64]:
             f"with S dividing {n}, but they have {cap.size} and start every {cap.step}"
         )
     starts = np.arange(0, n, cap.step)
-    windows = np.zeros((len(starts), n), dtype=np.int64)
     columns = (starts[:, None] + np.arange(cap.size)) % n
-    np.put_along_axis(windows, columns, 1, axis=1)
-    return windows
+    entries = np.ones(columns.size, dtype=np.int64)
+    places = np.repeat(np.arange(len(starts)), cap.size), columns.reshape(-1)
+    return scipy.sparse.csr_matrix((entries, places), shape=(len(starts), n))
 
 
 def _costs(text: str, layer: Layer) -> NDArray[np.int64]:
     if layer.column_cost is None:
         raise InputError(
-            f"{layer.name}: pattern '{text}' needs a tensor 'column_cost' (d_in,) of whole numbers"
+            f"pattern '{text}' needs a tensor 'column_cost' ({layer.d_in},) of whole numbers in "
+            "the layer file"
         )
     return layer.column_cost

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from math import comb
 
 import numpy as np
+import scipy.sparse
 from numpy.typing import NDArray
 
 from instances.errors import InputError
@@ -75,7 +76,12 @@ class BudgetGroups:
     @property
     def single(self) -> bool:
         """Whether exactly one mask is legal."""
-        return self.masks == 1
+        return self.pruned in (0, self.size)
+
+    @property
+    def error(self) -> float:
+        """The oracle is exact."""
+        return 0.0
 
     @property
     def identity(self) -> str:
@@ -86,7 +92,11 @@ class BudgetGroups:
         """A row of ones a group, equal to its budget."""
         budget = np.full(self.count, self.pruned, dtype=np.int64)
         state = np.full(self.n, FREE, dtype=np.int8)
-        return LinearRows(self.indicator().astype(np.int64), budget, budget, state)
+        entries = np.ones(self.n, dtype=np.int64), np.arange(self.n), np.arange(self.count + 1)
+        system = scipy.sparse.csr_matrix(
+            (entries[0], entries[1], entries[2] * self.size), shape=(self.count, self.n)
+        )
+        return LinearRows(system, budget, budget, state)
 
     def indicator(self) -> Matrix:
         """(count, n) 0/1 matrix; row g is the indicator e_g of group g."""

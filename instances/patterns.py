@@ -18,11 +18,19 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
 
-from instances.constraints import CONSTRAINT_FORMS, Constraints, constrained, parse_constraints
+from instances.constraints import (
+    CONSTRAINT_FORMS,
+    Constraints,
+    constrained,
+    forced_columns,
+    parse_constraints,
+)
 from instances.errors import InputError
 from instances.groups import BudgetGroups
 from instances.layer import Layer
+from instances.sets.linear import LinearSet
 from instances.sets.protocol import MaskSet
+from instances.sets.rows import States
 from instances.sets.tiles import transposable
 
 FORMS = (
@@ -47,8 +55,8 @@ class RowShare:
         """Rows of a part."""
         return 1
 
-    def legal(self, layer: Layer, rows: range) -> MaskSet:
-        """The masks of a part."""
+    def legal(self, layer: Layer, height: int) -> MaskSet:
+        """The masks of a part of `height` rows."""
         return self.groups(layer.d_in)
 
 
@@ -72,8 +80,8 @@ class RowKeep:
         """Rows of a part."""
         return 1
 
-    def legal(self, layer: Layer, rows: range) -> MaskSet:
-        """The masks of a part."""
+    def legal(self, layer: Layer, height: int) -> MaskSet:
+        """The masks of a part of `height` rows."""
         return self.groups(layer.d_in)
 
 
@@ -94,8 +102,8 @@ class KeptOfGroup:
         """Rows of a part."""
         return 1
 
-    def legal(self, layer: Layer, rows: range) -> MaskSet:
-        """The masks of a part."""
+    def legal(self, layer: Layer, height: int) -> MaskSet:
+        """The masks of a part of `height` rows."""
         return self.groups(layer.d_in)
 
 
@@ -110,9 +118,9 @@ class LayerShare:
         """Rows of a part."""
         return rows
 
-    def legal(self, layer: Layer, rows: range) -> MaskSet:
-        """The masks of a part: one budget over its rows laid end to end."""
-        n = len(rows) * layer.d_in
+    def legal(self, layer: Layer, height: int) -> MaskSet:
+        """The masks of a part of `height` rows: one budget over them laid end to end."""
+        n = height * layer.d_in
         return BudgetGroups(n, n, floor(n * self.share + Fraction(1, 2)))
 
 
@@ -129,7 +137,7 @@ class Transposable:
         _divides(self.text, self.size, "the number of rows", rows)
         return self.size
 
-    def legal(self, layer: Layer, rows: range) -> MaskSet:
+    def legal(self, layer: Layer, height: int) -> MaskSet:
         """The masks of a strip of M rows. Raises InputError when M does not divide d_in."""
         _divides(self.text, self.size, "d_in", layer.d_in)
         return transposable(self.size, self.size - self.kept, layer.d_in)
@@ -147,11 +155,21 @@ class Constrained:
         """Rows of a part."""
         return 1
 
-    def legal(self, layer: Layer, rows: range) -> MaskSet:
-        """The masks of a row. Raises InputError for constraints that the layer cannot have."""
+    def legal(self, layer: Layer, height: int) -> LinearSet:
+        """The masks of a row before its forced columns, which `forced` has.
+
+        Raises InputError for constraints that the layer cannot have.
+        """
         share = self.budget.share if isinstance(self.budget, RowShare) else None
         budget = self.budget.groups(layer.d_in)
-        return constrained(self.text, budget, share, self.constraints, layer, rows)
+        return constrained(self.text, budget, share, self.constraints, layer)
+
+    def forced(self, layer: Layer, row: int) -> States | None:
+        """(d_in,) states of a row's columns, None where the pattern forces none.
+
+        Raises InputError where the layer does not say which columns are forced.
+        """
+        return forced_columns(self.text, layer, row) if self.constraints.forced else None
 
 
 RowPattern = RowShare | RowKeep | KeptOfGroup

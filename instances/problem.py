@@ -24,7 +24,8 @@ import scipy.linalg
 from instances.errors import InputError, Refused
 from instances.groups import BudgetGroups, Mask, Matrix, Vector
 from instances.layer import Layer, array_digest, unit_exponent
-from instances.patterns import Pattern, RowPattern
+from instances.patterns import Constrained, Pattern, RowPattern
+from instances.sets.linear import LinearSet
 from instances.sets.protocol import MaskSet
 
 LOSS_ROWS = 256
@@ -176,7 +177,10 @@ class Problem:
         if isinstance(self.pattern, RowPattern):
             self.pattern.groups(self.layer.d_in)
             return
-        for part in self:
+        parts = self if self._forces else [self.row(self.rows.start)]
+        for part in parts:
+            if isinstance(part.legal, BudgetGroups):
+                return  # they always have a mask
             if part.legal.oracle(np.zeros(part.n)) is None:
                 raise InputError(f"row {part.row}: no mask meets all of '{self.pattern.text}'")
 
@@ -240,18 +244,34 @@ class Problem:
         """The part that a row is in, by its 0-based number in the layer."""
         top = row - (row - self.rows.start) % self.height
         start = None if self.start is None else self.start[top : top + self.height].reshape(-1)
-        legal = self._legal_of(top)
-        return RowProblem(self.layer, top, self.pattern.text, legal, start, self.height)
-
-    def _legal_of(self, top: int) -> MaskSet:
-        """The masks of the part that begins at a row, made once: those of a system are large."""
-        if top not in self._legal:
-            self._legal[top] = self.pattern.legal(self.layer, range(top, top + self.height))
-        return self._legal[top]
+        return RowProblem(
+            self.layer, top, self.pattern.text, self._legal_of(top), start, self.height
+        )
 
     @cached_property
-    def _legal(self) -> dict[int, MaskSet]:
+    def _shared(self) -> MaskSet:
+        """The masks of every part before forced columns, made once: systems can be large."""
+        return self.pattern.legal(self.layer, self.height)
+
+    @property
+    def _forces(self) -> bool:
+        """Whether parts have forced columns of their own."""
+        return isinstance(self.pattern, Constrained) and self.pattern.constraints.forced
+
+    @cached_property
+    def _own(self) -> dict[int, MaskSet]:
         return {}
+
+    def _legal_of(self, top: int) -> MaskSet:
+        """The masks of the part that begins at a row."""
+        if not isinstance(self.pattern, Constrained):
+            return self._shared
+        state = self.pattern.forced(self.layer, top)
+        if state is None or not isinstance(self._shared, LinearSet):
+            return self._shared
+        if top not in self._own:
+            self._own[top] = self._shared.with_forced(state)
+        return self._own[top]
 
     def __iter__(self) -> Iterator[RowProblem]:
         return (self.row(row) for row in range(self.rows.start, self.rows.stop, self.height))

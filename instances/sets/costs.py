@@ -7,8 +7,9 @@ that prunes a of them and at least r of their costs,
 
     V_j[a][r] = min( V_{j+1}[a][r],  g_j + V_{j+1}[a - 1][max(0, r - c_j)] ).
 
-It takes n (k + 1) (C + 1) steps, and as many bytes for the choices. Only the sums are rounded. The
-hull can lie strictly inside the relaxation: a knapsack.
+It takes n (k + 1) (C + 1) steps, and as many bytes for the choices. Costs are divided by what all
+of them are multiples of. Only the sums are rounded. The hull can lie strictly inside the
+relaxation: a knapsack.
 """
 
 from dataclasses import dataclass
@@ -32,15 +33,28 @@ class CostRule:
     pruned: int
     least: int
 
-    def minimise(self, rows: LinearRows, gradient: Vector, state: States) -> Mask | None:
-        """As `Rule.minimise`. Raises InputError where the table would be too large."""
-        n, k, most = len(gradient), self.pruned, max(0, self.least)
-        if n * (k + 1) * (most + 1) > LARGEST_TABLE:
+    @staticmethod
+    def of(cost: NDArray[np.int64], pruned: int, least: int) -> "CostRule":
+        """The rule in the coarsest unit. Raises InputError where its table would be too large."""
+        unit = max(1, int(np.gcd.reduce(cost)))
+        rule = CostRule(cost // unit, pruned, max(0, -(-least // unit)))
+        entries = len(cost) * (pruned + 1) * (rule.least + 1)
+        if entries > LARGEST_TABLE:
             raise InputError(
-                f"a cost budget of {most} units over {n} columns takes a table of "
-                f"{n * (k + 1) * (most + 1)} entries, more than {LARGEST_TABLE}; "
-                "give the costs in coarser units"
+                f"a cost budget that prunes {rule.least} units over {len(cost)} columns takes a "
+                f"table of {entries} entries, more than {LARGEST_TABLE}; give column_cost in "
+                "coarser units"
             )
+        return rule
+
+    @property
+    def error(self) -> float:
+        """As `Rule.error`."""
+        return 0.0
+
+    def minimise(self, rows: LinearRows, gradient: Vector, state: States) -> Mask | None:
+        """As `Rule.minimise`; of equal sums, the one that keeps the lower columns."""
+        n, k, most = len(gradient), self.pruned, self.least
         value = np.full((k + 1, most + 1), np.inf)
         value[0, 0] = 0.0
         taken = np.zeros((n, k + 1, most + 1), dtype=bool)

@@ -2,7 +2,7 @@
 
 The relaxation { 0 <= x <= 1, lower <= A x <= upper } of its rows (`instances.sets.rows`) equals
 conv(Z) for some sets (`integral`) and is larger for others; the oracle always minimises over Z, so
-over its hull.
+over its hull. Where it is a mixed-integer solver's, `error` says what it can be trusted to.
 """
 
 from collections.abc import Iterator
@@ -31,13 +31,21 @@ class MaskSet(Protocol):
         ...
 
     @property
+    def error(self) -> float:
+        """How far above the minimum the oracle's mask may be, as a share of n max |gradient|.
+
+        0 but for sets whose oracle is a mixed-integer solver's.
+        """
+        ...
+
+    @property
     def masks(self) -> int:
         """Number of legal masks, exactly. Raises InputError where they cannot be counted."""
         ...
 
     @property
     def single(self) -> bool:
-        """Whether exactly one mask is legal; False where that is not known."""
+        """Whether exactly one mask is legal."""
         ...
 
     @property
@@ -54,7 +62,10 @@ class MaskSet(Protocol):
         ...
 
     def prune_lowest(self, scores: Vector) -> Mask:
-        """Legal mask (True = kept) with the least sum of scores pruned; (n,) or (masks, n)."""
+        """Legal mask (True = kept) with the least sum of scores pruned; (n,) or (masks, n).
+
+        Raises InputError where no mask is legal.
+        """
         ...
 
     def oracle(
@@ -65,7 +76,8 @@ class MaskSet(Protocol):
     ) -> Mask | None:
         """Pruned set (n,) of least <gradient, z> with further entries forced; None: there is none.
 
-        Exact but for the rounding of the sums that it compares.
+        Exact but for the rounding of the sums that it compares, and `error`. Raises Refused where
+        a mixed-integer solver fails.
         """
         ...
 
