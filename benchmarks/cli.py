@@ -261,6 +261,22 @@ def prune(
     )  # fmt: skip
 
 
+@app.command()
+def evaluate(
+    model: ModelArgument,
+    against: Annotated[str | None, typer.Option(help="The dense model.")] = None,
+    calibration: CalibrationOption = None,
+    samples: SamplesOption = 128,
+    sequence_length: LengthOption = 128,
+    device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
+    json: JsonOption = False,
+) -> int:
+    """Measure a model on held-out data: perplexity, and agreement with the dense model."""
+    from benchmarks.commands.evaluate import run
+
+    return run(model, against, calibration or [], samples, sequence_length, device, json)
+
+
 def main() -> None:
     """Run the command; every mistake of the user's is one line on stderr and exit code 2."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy is loaded; see child.py

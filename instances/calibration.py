@@ -6,6 +6,9 @@ freed of duplicates, shuffled with a fixed seed and cut into two halves; a singl
 middle. Each half is tokenised in order into sequences of at most so many tokens until there are
 enough. Sequences of equal length run together, so no padding is ever needed.
 
+For perplexity the held-out half is one stream: its texts in order, joined by a blank line and
+tokenised without special tokens, cut into windows of equal length that do not overlap.
+
 Tensors come from `.npy` or `.safetensors` files, samples on the first axis: integers are token ids,
 floats are inputs. The first half of the samples calibrates, the second half is held out.
 """
@@ -41,6 +44,8 @@ SHORTEST_DOCSTRING = 200
 NOT_EVERYWHERE = {"distutils", "ensurepip", "idlelib", "lib2to3", "tkinter", "turtledemo"}
 """Parts of the standard library that some systems package apart or leave out."""
 
+DIGEST = "calibration_eval_digest"
+
 TENSOR_SUFFIXES = (".npy", ".safetensors")
 
 
@@ -62,34 +67,10 @@ def load_calibration(
     `samples` and `samples_eval` have the number used). sequence_length: tokens of a text's
     sequence, at most; tensors keep their own length. Raises InputError for every bad input.
     """
-    if samples < 1 or sequence_length < 1:
-        raise InputError(
-            f"samples ({samples}) and sequence length ({sequence_length}) must be at least 1"
-        )
-    tensors = [path for path in files if path.suffix in TENSOR_SUFFIXES]
-    if tensors:
-        if len(files) > 1:
-            raise InputError(
-                f"calibration by tensors takes one file, but there are {len(files)}, "
-                f"{tensors[0]} among them"
-            )
-        return _from_tensors(model, tensors[0], samples)
-    if model.tokenizer is None:
-        raise InputError(
-            f"{model.name}: it has no tokenizer, so it needs calibration tensors "
-            f"({' or '.join(TENSOR_SUFFIXES)}), not texts"
-        )
-    if model.max_length is not None and sequence_length > model.max_length:
-        raise InputError(
-            f"{model.name} takes sequences of at most {model.max_length} tokens, "
-            f"not {sequence_length}"
-        )
-    texts = file_texts(files) if files else standard_library_docstrings()
-    source = (
-        ", ".join(path.name for path in files)
-        if files
-        else f"docstrings of the standard library of Python {platform.python_version()}"
-    )
+    tensors = _tensor_file(model, files, samples, sequence_length)
+    if tensors is not None:
+        return _from_tensors(model, tensors, samples)
+    texts, source = _texts(files)
     halves = [
         _sequences(model.tokenizer, half, samples, sequence_length) for half in split_texts(texts)
     ]
@@ -100,6 +81,78 @@ def load_calibration(
         meta[f"samples{suffix}"] = str(len(half))
         meta[f"calibration{suffix}_digest"] = hashlib.sha256(json.dumps(half).encode()).hexdigest()
     return Calibration(_token_batches(halves[0]), _token_batches(halves[1]), meta)
+
+
+def load_windows(
+    model: LoadedModel, files: Sequence[Path], samples: int, sequence_length: int
+) -> tuple[list[Batch], dict[str, str]]:
+    """Windows of the held-out half for a language model, and metadata that says what they are.
+
+    samples: windows, at most. sequence_length: tokens of each; where the text has fewer, there is
+    one shorter window. A tensor file gives its held-out half as it is. Raises InputError.
+    """
+    tensors = _tensor_file(model, files, samples, sequence_length)
+    if tensors is not None:
+        data = _from_tensors(model, tensors, samples)
+        meta = {key: value for key, value in data.meta.items() if key in ("calibration", DIGEST)}
+        return data.held_out, meta
+    texts, source = _texts(files)
+    held_out = split_texts(texts)[1]
+    stream: list[int] = []
+    tokenizer: Any = model.tokenizer
+    for text in held_out:
+        encoded = tokenizer(f"{text}\n\n", add_special_tokens=False, verbose=False)
+        stream += encoded["input_ids"]
+        if len(stream) >= samples * sequence_length:
+            break
+    length = min(sequence_length, len(stream))
+    if length < 2:
+        raise InputError(f"text {source} is too short: its held-out half has {length} tokens")
+    starts = range(0, min(samples * length, len(stream) - length + 1), length)
+    windows = [stream[start : start + length] for start in starts]
+    digest = hashlib.sha256(json.dumps(windows).encode()).hexdigest()
+    meta = {"calibration": source, "sequence_length": str(length), DIGEST: digest}
+    return _token_batches(windows), meta
+
+
+def _tensor_file(
+    model: LoadedModel, files: Sequence[Path], samples: int, sequence_length: int
+) -> Path | None:
+    """The tensor file among the calibration files; None for texts, which the model can take.
+
+    Raises InputError for what cannot be meant.
+    """
+    if samples < 1 or sequence_length < 1:
+        raise InputError(
+            f"samples ({samples}) and sequence length ({sequence_length}) must be at least 1"
+        )
+    tensors = [path for path in files if path.suffix in TENSOR_SUFFIXES]
+    if len(files) > 1 and tensors:
+        raise InputError(
+            f"calibration by tensors takes one file, but there are {len(files)}, "
+            f"{tensors[0]} among them"
+        )
+    if tensors:
+        return tensors[0]
+    if model.tokenizer is None:
+        raise InputError(
+            f"{model.name}: it has no tokenizer, so it needs calibration tensors "
+            f"({' or '.join(TENSOR_SUFFIXES)}), not texts"
+        )
+    if model.max_length is not None and sequence_length > model.max_length:
+        raise InputError(
+            f"{model.name} takes sequences of at most {model.max_length} tokens, "
+            f"not {sequence_length}"
+        )
+    return None
+
+
+def _texts(files: Sequence[Path]) -> tuple[list[str], str]:
+    """The texts to use, and what they are."""
+    if files:
+        return file_texts(files), ", ".join(path.name for path in files)
+    source = f"docstrings of the standard library of Python {platform.python_version()}"
+    return standard_library_docstrings(), source
 
 
 def standard_library_docstrings() -> list[str]:

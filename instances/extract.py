@@ -28,7 +28,7 @@ from instances.errors import InputError
 from instances.files import layer_path, write_layer
 from instances.groups import Matrix
 from instances.layer import Layer
-from instances.linear import NAMES_SHOWN, Site, choose_linear, shared_names
+from instances.linear import Site, choose_linear, shared_names
 from instances.models import load_model
 
 Skip = Callable[[str, str], None]
@@ -77,7 +77,8 @@ def extract_layers(
     """
     skip = on_skip or (lambda name, reason: None)
     chosen = choose_linear(model, layers, absent, skip)
-    yield from extract_sites(
+    made = 0
+    for layer in extract_sites(
         model,
         chosen,
         batches,
@@ -87,7 +88,11 @@ def extract_layers(
         propagate=propagate,
         on_skip=skip,
         progress=progress,
-    )
+    ):
+        made += 1
+        yield layer
+    if not made:
+        raise InputError(f"none of the layers that match '{layers}' saw inputs it can be judged by")
 
 
 def extract_sites(
@@ -102,12 +107,11 @@ def extract_sites(
     on_skip: Skip | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Layer]:
-    """The layers of chosen matrices; everything else as for `extract_layers`."""
+    """The layers of chosen matrices, none if no input reaches them; else as `extract_layers`."""
     skip = on_skip or (lambda name, reason: None)
     sides = [_repeatable(batches)] + ([] if held_out is None else [_repeatable(held_out)])
     stages = _blocks(model, chosen, sides[0]) if propagate else [chosen]
     shares = [s for stage in stages for s in _shares(stage, gram_bytes // (8 * len(sides)))]
-    made = 0
     for number, share in enumerate(shares, start=1):
         where = f"pass {number} of {len(shares)}, " if len(shares) > 1 else ""
         sums = [
@@ -122,11 +126,7 @@ def extract_sites(
             if reason is not None:
                 skip(site.name, reason)
                 continue
-            made += 1
             yield _layer(model, site, inputs, evaluation, meta or {})
-    if not made:
-        names = ", ".join(site.name for site in chosen[:NAMES_SHOWN])
-        raise InputError(f"none of the layers saw inputs it can be judged by: {names}")
 
 
 def _layer(

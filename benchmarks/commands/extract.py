@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from instances.errors import InputError
+from benchmarks.commands.numbers import check_amounts
 
 
 def run(
@@ -16,9 +16,7 @@ def run(
     device: str,
 ) -> int:
     """Write one file per layer and print their paths. Raises InputError."""
-    for name, value in (("--samples", samples), ("--sequence-length", sequence_length)):
-        if value < 1:
-            raise InputError(f"{name} {value}: expected a whole number, 1 or more")
+    check_amounts(samples, sequence_length)
     from instances.extract import run_extract
 
     def say(text: str) -> None:

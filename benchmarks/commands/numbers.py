@@ -17,6 +17,13 @@ def check_numbers(time_limit: float, gap: float, seed: int, threads: int | None)
         raise InputError(f"--threads {threads}: expected a whole number, 1 or more")
 
 
+def check_amounts(samples: int, sequence_length: int) -> None:
+    """Raise InputError with one line for the first option out of range."""
+    for name, value in (("--samples", samples), ("--sequence-length", sequence_length)):
+        if value < 1:
+            raise InputError(f"{name} {value}: expected a whole number, 1 or more")
+
+
 def number(value: float | None) -> str:
     """Eight significant digits; '-' for None."""
     return "-" if value is None else f"{value:.8g}"

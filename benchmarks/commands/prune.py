@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from benchmarks.commands.numbers import check_numbers
+from benchmarks.commands.numbers import check_amounts, check_numbers
 from benchmarks.commands.solve import parse_settings
 from instances.errors import InputError
 
@@ -28,6 +28,7 @@ def run(
 ) -> int:
     """0, or 1 when a row ended without a mask. Raises InputError, Refused."""
     check_numbers(time_limit, 0.0, seed, threads)
+    check_amounts(samples, sequence_length)
     if (masks is None) == (solver is None):
         raise InputError("prune takes masks from --masks DIR or finds them by --solver NAME")
     if (solver is None) != (pattern is None):

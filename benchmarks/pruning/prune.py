@@ -86,6 +86,8 @@ def prune_model(
             ledger.apply(by_name[layer.name], choice.mask)
         else:
             waiting.append((by_name[layer.name], choice.mask))
+    if not reports:
+        raise InputError(f"none of the layers that match '{layers}' saw inputs it can be judged by")
     for site, mask in waiting:
         ledger.apply(site, mask)
     save(loaded, ledger, out)
