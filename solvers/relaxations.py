@@ -5,7 +5,8 @@
                 min <Q, Z>,  diag(Z) = z,  Z e_g = k z,  [1 z^T; z Z] semidefinite,
                 with triangle inequalities on Z where they are asked for
 
-Neither takes a number from a native solver. Multipliers are repaired until P is semidefinite
+Sets of masks other than equal groups have their equality rows in the place of budgets in the second,
+and their masks' own hull, through the oracle, in both. Neither takes a number from a native solver. Multipliers are repaired until P is semidefinite
 (`bounds.convexify`), a point x near the minimiser is found, and the bound is that of the convex
 function's linearisation at x less a rounding margin (`bounds.hull`), so a solver stopped early
 costs tightness and never validity. A singular Gram, one legal mask, or Q = 0 need no other way.
@@ -14,11 +15,12 @@ costs tightness and never validity. A singular Gram, one legal mask, or Q = 0 ne
 from dataclasses import dataclass
 
 from instances.errors import InputError
-from instances.groups import Vector
+from instances.groups import Matrix, Vector
 from instances.problem import RowProblem
 from instances.proof import ConvexFunction, ProofKind, RowProof, root_leaves
 from solvers.base import Answer, Limits, Stop
 from solvers.bounds import conic, convexify, hull
+from solvers.bounds.beside import points_beside
 from solvers.bounds.semidefinite import Effort, solve_sdp, solve_with_triangles
 
 INTERIOR_POINT_COLUMNS = 1000
@@ -26,6 +28,9 @@ INTERIOR_POINT_COLUMNS = 1000
 
 INTERIOR_POINT_GAP = 1e-8
 """Relative gap above which the gradient method's point is improved by Clarabel."""
+
+CONVERGED = "converged"
+"""The status of a relaxation solved to the end."""
 
 TRIANGLE_SHARE = 0.9
 """Share of the seconds left that triangle inequalities may take; the rest is for the proof."""
@@ -43,26 +48,31 @@ class _Bound:
 def _bound(
     problem: RowProblem, function: ConvexFunction, limits: Limits, start: Vector | None = None
 ) -> _Bound:
-    groups = problem.groups
-    repaired = convexify.repair(problem.quad, groups, function)
-    matrix, linear, _ = convexify.quadratic(problem.quad, groups, repaired)
-    point = hull.minimise(matrix, linear, groups, limits.deadline, start=start)
+    legal = problem.legal
+    repaired = convexify.repair(problem.quad, legal, function)
+    matrix, linear, _ = convexify.quadratic(problem.quad, legal, repaired)
+    point = hull.minimise(matrix, linear, legal, limits.deadline, start=start)
     if (
-        point.gap > INTERIOR_POINT_GAP
+        isinstance(legal, BudgetGroups)
+        and point.gap > INTERIOR_POINT_GAP
         and problem.n <= INTERIOR_POINT_COLUMNS
         and not limits.deadline.expired()
     ):
-        x = conic.minimise_on_hull(matrix, linear, groups, limits.deadline)
+        x = conic.minimise_on_hull(matrix, linear, legal, limits.deadline)
         if x is not None:
-            other = hull.linearise(matrix, linear, groups, x)
+            other = hull.linearise(matrix, linear, legal, x)
             point = other if other.bound > point.bound else point
-    stated = hull.stated_bound(problem.quad, groups, repaired, point.x)
+    stated = hull.stated_bound(problem.quad, legal, repaired, point.x)
     limits.journal.bound(stated)
     return _Bound(repaired, point, stated)
 
 
 def _answer(
-    problem: RowProblem, bound: _Bound, stop: Stop, notes: dict[str, str | float]
+    problem: RowProblem,
+    bound: _Bound,
+    stop: Stop,
+    notes: dict[str, str | float],
+    beside: Matrix | None = None,
 ) -> Answer:
     proof = RowProof(
         row=problem.row,
@@ -70,7 +80,7 @@ def _answer(
         bound=problem.rescale(bound.stated),
         mask=None,
         kind=ProofKind.LEAVES,
-        leaves=root_leaves(bound.function, bound.point.x),
+        leaves=root_leaves(bound.function, bound.point.x, beside),
     )
     return Answer(
         None,
@@ -93,7 +103,7 @@ class QpBound:
         """
         if limits.deadline.expired():
             return Answer(None, limits.deadline.stop())
-        bound = _bound(problem, convexify.plain(problem.groups), limits)
+        bound = _bound(problem, convexify.plain(problem.legal), limits)
         stop = limits.deadline.stop() if limits.deadline.expired() else Stop.FINISHED
         return _answer(problem, bound, stop, {})
 
@@ -105,7 +115,8 @@ class SdpBound:
     sdp_solver: 'interior' (`bounds.semidefinite`, made for it), or through cvxpy 'CLARABEL' or
     'SCS', general conic solvers to compare with. triangle_rounds, triangle_batch, triangle_most,
     triangle_least: what is spent on triangle inequalities, as rounds, batch, most and least of
-    `bounds.semidefinite.Effort`; no rounds, no inequalities. Only 'interior' takes them.
+    `bounds.semidefinite.Effort`; no rounds, no inequalities. Only 'interior' takes them. beside:
+    whether the proof gets points for other budgets of the row too (`bounds.beside`).
     """
 
     sdp_solver: str = "interior"
@@ -113,31 +124,55 @@ class SdpBound:
     triangle_batch: int = Effort.batch
     triangle_most: int = Effort.most
     triangle_least: float = Effort.least
+    beside: bool = False
 
     def solve(self, problem: RowProblem, limits: Limits, seed: int) -> Answer:
-        """The better of this bound and qp-bound's, with a proof, no mask.
+        """A bound with a proof, no mask: qp-bound's where the relaxation did not converge.
 
         Notes: sdp_solver, sdp_status (how it ended), relaxation ('qp', 'sdp' or 'sdp-triangles',
-        whichever won), triangles (how many it has). Raises InputError for settings out of range.
+        whichever gave the bound), triangles (how many it has). Raises InputError for settings out
+        of range.
         """
         self._expect()
         deadline = limits.deadline
         if deadline.expired():
             return Answer(None, deadline.stop())
-        best = _bound(problem, convexify.plain(problem.groups), limits)
         notes: dict[str, str | float] = {"relaxation": "qp", "sdp_solver": self.sdp_solver}
-        if problem.groups.masks == 1 or not problem.quad.any():
-            return _answer(problem, best, Stop.FINISHED, notes)  # the hull is exact already
+        plain = convexify.plain(problem.legal)
+        if problem.groups.single or not problem.quad.any():
+            # the hull is exact already
+            return self._finish(
+                problem, _bound(problem, plain, limits), Stop.FINISHED, notes, limits
+            )
         function, start, status, late = self._dual(problem, limits)
         notes["sdp_status"] = status
+        best = None
         if function is not None:
-            found = _bound(problem, function, limits, start)
-            if found.stated > best.stated:
-                count = len(function.triangles)
-                best = found
-                notes |= {"relaxation": "sdp-triangles" if count else "sdp", "triangles": count}
+            best = _bound(problem, function, limits, start)
+            count = len(function.triangles)
+            notes |= {"relaxation": "sdp-triangles" if count else "sdp", "triangles": count}
+        if best is None or status != CONVERGED:
+            weaker = _bound(problem, plain, limits)
+            if best is None or weaker.stated > best.stated:
+                best = weaker
+                notes |= {"relaxation": "qp"}
         stop = deadline.stop() if late or deadline.expired() else Stop.FINISHED
-        return _answer(problem, best, stop, notes)
+        return self._finish(problem, best, stop, notes, limits)
+
+    def _finish(
+        self,
+        problem: RowProblem,
+        bound: _Bound,
+        stop: Stop,
+        notes: dict[str, str | float],
+        limits: Limits,
+    ) -> Answer:
+        groups, beside = problem.groups, None
+        if self.beside and groups.count == 1 and 0 < groups.pruned < groups.n:
+            beside = points_beside(
+                problem.quad, groups, bound.function, bound.point.x, limits.deadline
+            )
+        return _answer(problem, bound, stop, notes, beside)
 
     def _expect(self) -> None:
         if self.sdp_solver not in ("interior", *conic.TIME_OPTION):
@@ -157,11 +192,11 @@ class SdpBound:
         self, problem: RowProblem, limits: Limits
     ) -> tuple[ConvexFunction | None, Vector | None, str, bool]:
         """Multipliers or None, a point to start from, how the solver ended, whether by time."""
-        quad, groups, deadline = problem.quad, problem.groups, limits.deadline
+        quad, legal, deadline = problem.quad, problem.legal, limits.deadline
         if deadline.expired():
             return None, None, "no time left", True
         if self.sdp_solver != "interior":
-            dual = conic.sdp_dual(quad, groups, self.sdp_solver, deadline, limits.journal)
+            dual = conic.sdp_dual(quad, legal, self.sdp_solver, deadline, limits.journal)
             return dual.function, None, dual.status, dual.late
         with limits.journal.phase("build"):
             if self.triangle_rounds:
@@ -172,8 +207,8 @@ class SdpBound:
                     self.triangle_least,
                     share=TRIANGLE_SHARE,
                 )
-                solution = solve_with_triangles(quad, groups, deadline, effort)[-1]
+                solution = solve_with_triangles(quad, legal, deadline, effort)[-1]
             else:
-                solution = solve_sdp(quad, groups, deadline)
-        status = "converged" if solution.converged else "stopped early"
+                solution = solve_sdp(quad, legal, deadline)
+        status = CONVERGED if solution.converged else "stopped early"
         return solution.function, solution.point, status, deadline.expired()
