@@ -25,10 +25,14 @@ def visible(text: str) -> str:
 
 
 def with_visible_names(records: Sequence[Record]) -> list[Record]:
-    """The same records, their names made visible; numbers and verdicts are untouched."""
+    """The same records, their names and settings made visible; numbers and verdicts untouched."""
     found = []
     for record in records:
-        shown = {name: visible(getattr(record, name)) for name in _NAMES}
-        changed = {name: text for name, text in shown.items() if text != getattr(record, name)}
+        shown: dict[str, object] = {name: visible(getattr(record, name)) for name in _NAMES}
+        shown["settings"] = {
+            visible(name): visible(value) if isinstance(value, str) else value
+            for name, value in record.settings.items()
+        }
+        changed = {name: value for name, value in shown.items() if value != getattr(record, name)}
         found.append(record.model_copy(update=changed) if changed else record)
     return found

@@ -20,7 +20,6 @@ from benchmarks.report.drawings import drawings
 from benchmarks.report.names import visible, with_visible_names
 from benchmarks.report.problems import STEPS, embedded
 from benchmarks.report.words import FIGURES, GLOSSARY
-from benchmarks.style import COLOURS
 from benchmarks.tables import PROBLEM_LEGEND
 from instances.files import write_atomically
 
@@ -77,7 +76,6 @@ def render_page(records: Sequence[Record]) -> str:
         contenders=overview.contender_lines(groups),
         environments=overview.environments(records),
         glossary=GLOSSARY,
-        colours=COLOURS,
         style=_part("report.css"),
         rules=rules,
         script=script,
