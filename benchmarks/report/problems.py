@@ -22,7 +22,6 @@ from benchmarks.figures.trace import Steps, bounds_over_time, masks_over_time
 from benchmarks.labels import setting
 from benchmarks.record import Record
 from benchmarks.report.drawings import themed
-from benchmarks.report.names import visible
 from benchmarks.report.overview import outcome, place_of
 from benchmarks.report.words import STOPS
 from benchmarks.statistics import certified_gap, own_gap, ratio_to_wanda
@@ -103,8 +102,7 @@ def _problem(contest: Contest, mine: Sequence[Entry], cells: dict[str, str]) -> 
         found["digests"] = len(digests)
     if broken := [e for e in mine if e.record.traceback or e.record.exception]:
         found["faults"] = [
-            [_name(e), visible(e.record.exception or ""), visible(e.record.traceback or "")]
-            for e in broken
+            [_name(e), e.record.exception or "", e.record.traceback or ""] for e in broken
         ]
     return found
 
@@ -204,7 +202,7 @@ def _check(contest: Contest, entry: Entry) -> list[str]:
         _digits(record.claimed_objective),
         _digits(record.objective),
         seconds(record.check_s),
-        visible("; ".join(remarks)) or "-",
+        "; ".join(remarks) or "-",
     ]
 
 
