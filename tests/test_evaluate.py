@@ -87,7 +87,7 @@ def test_correlations_of_pairs_by_hand():
     found = Embeddings()
     for dense, pruned in zip(*angles.values(), strict=True):
         vectors = [
-            torch.tensor([[[math.cos(t), math.sin(t)]]]).double()
+            torch.tensor([[[math.cos(t), math.sin(t)]]], dtype=torch.float64)
             for t in np.radians([dense, pruned])
         ]
         found.add(*vectors, None)
