@@ -107,9 +107,9 @@ class Tilt:
 class SdpSolution:
     """function: multipliers, P not yet repaired by a shift. point: z of the primal solution, (n,).
 
-    bound: the dual value, in units of `quad`, before any rounding; with a tilt it takes the rows that
-    the tilt came from to reach it. converged: whether the gap was closed, rather than the deadline
-    or the arithmetic ending it.
+    bound: the dual value, in units of `quad`, before any rounding; with a tilt, it takes the rows
+    that the tilt came from to reach it. converged: whether the gap was closed, rather than the
+    deadline or the arithmetic ending it.
     """
 
     function: ConvexFunction
