@@ -121,6 +121,9 @@ class Runs:
         spec = registry.spec_of(solver)
         if spec.missing is not None:
             raise Refused(f"solver '{solver}' is not installed: {spec.missing}")
+        refusal = spec.refusal(problem.pattern)
+        if refusal is not None:
+            raise Refused(refusal)
         width = threads or cores()
         problem = replace(problem, layer=share(problem.layer))
         parts = [problem] if spec.batched else parts_of(problem)

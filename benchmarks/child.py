@@ -16,6 +16,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import cast
@@ -213,7 +214,16 @@ def _redirect(log: Path) -> None:
 
 
 def _die_with_parent() -> None:
-    """Ask the kernel to end this process when the one that started it ends (Linux)."""
+    """Ask the kernel to end this process when the one that forked it ends (Linux).
+
+    That is the server, which ends when nobody holds the far end of a pipe of its any more. Every
+    process that it forks is given that end too, lest it need the server: a run does not, and would
+    keep its own server alive.
+    """
+    alive: int | None = forkserver._forkserver._forkserver_alive_fd  # type: ignore[attr-defined]
+    if alive is not None:
+        os.close(alive)
+        forkserver._forkserver._forkserver_alive_fd = None  # type: ignore[attr-defined]
     if sys.platform == "linux":
         parent = os.getppid()
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

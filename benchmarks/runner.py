@@ -34,7 +34,8 @@ from solvers.base import Stop
 class Planned:
     """A task with its place in the suite and the keys of its records.
 
-    per_layer: whether it has one record for all its rows. missing: see `Spec`.
+    per_layer: whether it has one record for all its rows. missing: why the solver cannot run here,
+    or does not take the pattern; None when it does.
     """
 
     task: Task
@@ -97,6 +98,7 @@ def plan(
                 problem = Problem.of(layer, parse_pattern(pattern), _rows(group, layer.d_out))
                 for entry in entries:
                     spec = registry.spec_of(entry.name)
+                    missing = spec.missing or spec.refusal(problem.pattern)
                     limit = time_limit_s or group.time_limit_s
                     seeds = group.seeds if spec.randomised else group.seeds[:1]
                     for part in [problem] if spec.batched else parts_of(problem):
@@ -113,7 +115,7 @@ def plan(
                             per_layer = group.per == "layer"
                             keys = keys_of(task, per_layer)
                             planned.append(
-                                Planned(task, group.name, instance, keys, per_layer, spec.missing)
+                                Planned(task, group.name, instance, keys, per_layer, missing)
                             )
     if not planned:
         raise InputError(f"suite '{suite.name}' has no run left with solvers {solvers}")

@@ -2,10 +2,12 @@
 
 Nothing here finds or checks one.
 
-Convex function. For a diagonal u and one multiplier vector alpha_g per budget group (indicator e_g,
-budget k_g), on every legal binary z the scaled loss z^T Q z equals
+Convex function. Every legal z meets equality rows a_g . z = k_g with whole numbers a_g, k_g: those
+of its set of masks, then one z_j = 0 or 1 for each column that the set forces (`equality_rows`);
+the rows of equal budget groups are their indicators. For a diagonal u and one multiplier vector
+alpha_g per equality row, on every legal binary z the scaled loss z^T Q z equals
 
-    F(z) = z^T P z + q^T z,   P = Q - Diag(u) + sum_g (alpha_g e_g^T + e_g alpha_g^T) / 2,
+    F(z) = z^T P z + q^T z,   P = Q - Diag(u) + sum_g (alpha_g a_g^T + a_g alpha_g^T) / 2,
                               q = u - sum_g k_g alpha_g.
 
 A function may also carry triangle inequalities with weights (`instances.triangles`), taken off F:
@@ -18,9 +20,10 @@ linearisation
 
     F(x) + min over legal v of the leaf of grad F(x) . (v - x).
 
-A leaf that has one mask left needs neither: its function is -1 and its loss is the bound. The
-bound proved is the least over the leaves. An enumeration proof has no tree: the checker lists all
-legal masks itself, which it does for rows of few masks.
+A leaf that has one mask left needs neither: its function is -1 and its loss is the bound; in sets
+other than equal groups, all of its columns are forced then. The bound proved is the least over the
+leaves. An enumeration proof has no tree: the checker lists all legal masks itself, which it does
+for rows of few masks.
 
 Shared shift. Rows w of one layer may share a vector d with G - Diag(d) positive semidefinite, for
 the layer's Gram G. A row's function is then that of u = w^2 d, alpha = 0, its only leaf the root,
@@ -43,6 +46,8 @@ from numpy.typing import NDArray
 from instances.errors import InputError, ProofError
 from instances.files import read_tensors, write_tensors
 from instances.groups import Mask, Matrix, Vector
+from instances.sets.protocol import MaskSet
+from instances.sets.rows import FREE, PRUNED
 from instances.triangles import Triangles, no_triangles
 
 PROOF_FORMAT = "maskgap-proof/1"
@@ -58,7 +63,10 @@ class ProofKind(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class ConvexFunction:
-    """Multipliers of one function. u: (n,) float64; alpha: (groups, n) float64; triangles."""
+    """Multipliers of one function.
+
+    u: (n,) float64; alpha: (equality rows, n) float64; triangles.
+    """
 
     u: Vector
     alpha: Matrix
@@ -113,14 +121,32 @@ class RowProof:
     height: int = 1
 
 
-def root_leaves(function: ConvexFunction, point: Vector) -> Leaves:
-    """The tree of one leaf: the bound of a relaxation without branching."""
+def equality_rows(legal: MaskSet) -> tuple[Matrix, Vector]:
+    """(E (m, n), k (m,)) float64 of whole numbers with E z = k on every legal mask, in fixed order.
+
+    The equality rows of the set, then one row for each column that it forces.
+    """
+    rows = legal.linear_rows()
+    matrix, budget = rows.equalities()
+    forced = np.flatnonzero(rows.state != FREE)
+    units = np.zeros((len(forced), legal.n))
+    units[np.arange(len(forced)), forced] = 1.0
+    values = (rows.state[forced] == PRUNED).astype(np.float64)
+    return np.concatenate([matrix, units]), np.concatenate([budget, values])
+
+
+def root_leaves(function: ConvexFunction, point: Vector, beside: Matrix | None = None) -> Leaves:
+    """The tree of one leaf: the bound of a relaxation without branching.
+
+    beside: further points (any number, n), for budgets beside the row's own; the leaf uses none.
+    """
+    points = point[None, :] if beside is None else np.concatenate([point[None, :], beside])
     return Leaves(
         functions=(function,),
         branch=np.array([-1], dtype=np.int32),
         function=np.array([0], dtype=np.int16),
         point=np.array([0], dtype=np.int32),
-        points=np.clip(point, 0.0, 1.0).astype(np.float32)[None, :],
+        points=np.clip(points, 0.0, 1.0).astype(np.float32),
     )
 
 

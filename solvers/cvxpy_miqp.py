@@ -1,6 +1,6 @@
 """The row as a cvxpy model solved by SCIP: what a modelling layer makes of the same problem.
 
-    minimise || F z ||^2 + d^T z,   F^T F = Q - Diag(d),   z boolean, sum of each group = k
+    minimise || F z ||^2 + d^T z,   F^T F = Q - Diag(d),   z boolean, lower <= A z <= upper
 
 with a diagonal shift d (`solvers.shift`). F replaces quad_form(z, psd_wrap(Q)): that asserts that Q
 is semidefinite, this holds by construction. cvxpy turns the square into a second-order cone. The
@@ -21,6 +21,7 @@ import cvxpy as cp
 import numpy as np
 
 from instances.problem import RowProblem
+from instances.sets.rows import KEPT, PRUNED, LinearRows
 from solvers import shift
 from solvers.base import Answer, Limits, Stop
 from solvers.native import NativeRun, Outcome, finite, stop_of
@@ -55,6 +56,21 @@ class _Compiled:
     seconds: float
 
 
+def constraints_of(rows: LinearRows, z: Any) -> list[Any]:
+    """The rows of a set of masks on a variable z (n,), equalities first, and its forced columns."""
+    equal, at = rows.equalities()
+    constraints = [equal @ z == at] if len(at) else []
+    for row in rows.as_rows():
+        sums = row.values @ z[row.columns]
+        if not row.is_equality:
+            constraints += [sums >= row.lower] if row.lower is not None else []
+            constraints += [sums <= row.upper] if row.upper is not None else []
+    for state, value in ((PRUNED, 1.0), (KEPT, 0.0)):
+        columns = np.flatnonzero(rows.state == state)
+        constraints += [z[columns] == value] if len(columns) else []
+    return constraints
+
+
 def build(run: NativeRun, kind: str) -> _Compiled:
     """The compiled model. Raises OutOfTime."""
     d = shift.diagonal_shift(run.quad, kind)
@@ -62,10 +78,9 @@ def build(run: NativeRun, kind: str) -> _Compiled:
     rows = shift.factor(run.quad - np.diag(d))
     run.check_time()
     start = time.perf_counter()
-    z = cp.Variable(run.groups.n, boolean=True)
-    budgets = run.groups.indicator() @ z == run.groups.pruned
+    z = cp.Variable(run.legal.n, boolean=True)
     square = cp.sum_squares(rows @ z) if len(rows) else 0.0  # type: ignore[attr-defined]
-    problem = cp.Problem(cp.Minimize(square + d @ z), [budgets])
+    problem = cp.Problem(cp.Minimize(square + d @ z), constraints_of(run.legal.linear_rows(), z))
     data, chain, _ = problem.get_problem_data(cp.SCIP, solver_opts={})
     seconds = time.perf_counter() - start
     run.check_time(needed=WRITING * seconds)

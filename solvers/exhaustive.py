@@ -30,6 +30,8 @@ class Exhaustive:
         best: Mask | None = None
         value, seen = np.inf, 0
         for pruned in problem.legal.enumerate_pruned():
+            if seen and limits.deadline.expired():
+                return Answer(best, limits.deadline.stop(), value, counters={"masks": seen})
             z = pruned.astype(np.float64)
             losses = np.einsum("ij,ij->i", z @ problem.quad, z)
             least = int(losses.argmin())
@@ -37,11 +39,10 @@ class Exhaustive:
             if losses[least] < value:
                 value, best = float(losses[least]), ~pruned[least]
                 limits.journal.incumbent(best, value)
-            if limits.deadline.expired() and seen < problem.legal.masks:
-                return Answer(best, limits.deadline.stop(), value, counters={"masks": seen})
-        assert best is not None  # every budget has at least one legal mask
+        if best is None:
+            raise Refused(f"row {problem.row}: no mask meets all of '{problem.pattern}'")
         value = problem.scaled_loss(best)
-        bound = max(0.0, value - rounding_margin(problem.quad, problem.groups))
+        bound = max(0.0, value - rounding_margin(problem.quad, problem.legal))
         limits.journal.bound(bound)
         proof = RowProof(
             problem.row, problem.digest, problem.rescale(bound), best, ProofKind.ENUMERATION

@@ -1,4 +1,4 @@
-"""Gurobi on one row: minimise z^T Q z over binary z with fixed budget sums, as it stands.
+"""Gurobi on one row or part: minimise z^T Q z over binary z that meet linear rows, as it stands.
 
 Gurobi takes a convex or nonconvex binary quadratic objective directly, without the factor 1/2 and
 as a full symmetric matrix. The package is optional; the licence in its wheel is for non-production
@@ -17,6 +17,7 @@ from gurobipy import GRB
 
 from instances.errors import Refused
 from instances.problem import RowProblem
+from instances.sets.rows import KEPT, PRUNED
 from solvers.base import Answer, Limits, Stop
 from solvers.native import NativeRun, Outcome, finite, stop_of
 
@@ -89,8 +90,19 @@ def build(run: NativeRun, seed: int) -> _Built:
         model = gurobipy.Model(env=environment)
         z = model.addMVar(run.problem.n, vtype=GRB.BINARY)
         model.setMObjective(run.quad, None, 0.0, xQ_L=z, xQ_R=z, sense=GRB.MINIMIZE)
-        budget = np.full(run.groups.count, float(run.groups.pruned))
-        model.addConstr(run.groups.indicator() @ z == budget)
+        rows = run.legal.linear_rows()
+        equal, at = rows.equalities()
+        model.addConstr(equal @ z == at)
+        for row in rows.as_rows():
+            if row.is_equality:
+                continue
+            sums = row.values.astype(np.float64) @ z[row.columns.tolist()]
+            if row.lower is not None:
+                model.addConstr(sums >= row.lower)
+            if row.upper is not None:
+                model.addConstr(sums <= row.upper)
+        z.setAttr("LB", (rows.state == PRUNED).astype(np.float64))
+        z.setAttr("UB", (rows.state != KEPT).astype(np.float64))
     if run.start is not None:
         z.setAttr("Start", (~run.start).astype(np.float64))
     run.check_time()

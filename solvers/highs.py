@@ -20,6 +20,7 @@ from highspy import HighsStatus
 from numpy.typing import NDArray
 
 from instances.groups import Vector
+from instances.sets.rows import LinearRows
 from solvers.base import Limits, Stop
 from solvers.native import NativeError, Outcome, finite, stop_of
 
@@ -56,6 +57,12 @@ class LinearModel:
     row_lower: Vector
     row_upper: Vector
     integers: int
+
+
+def rows_of(rows: LinearRows) -> tuple[scipy.sparse.csr_matrix, Vector, Vector]:
+    """The matrix and both sides of the rows of a set of masks, as a `LinearModel` takes them."""
+    matrix = scipy.sparse.csr_matrix(rows.system, dtype=np.float64)
+    return matrix, rows.lower.astype(np.float64), rows.upper.astype(np.float64)
 
 
 class _Quiet(highspy.Highs):

@@ -6,7 +6,7 @@ With a diagonal shift d (`solvers.shift`), on every binary z the loss z^T Q z eq
 
 so at any point x, a minimiser or not, F(z) >= (2 P x + d)^T z - x^T P x. The master problem
 
-    min t,   t >= 0,   t >= (2 P x_s + d)^T z - x_s^T P x_s  for each point x_s,   z binary, budgets
+    min t,   t >= 0,   t >= (2 P x_s + d)^T z - x_s^T P x_s  for each point x_s,   z a mask
 
 is a mixed-integer linear one that never exceeds the loss, and the *dual bound* of every master,
 finished or not, is a lower bound (its primal value is none). Duran and Grossmann, Mathematical
@@ -21,8 +21,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import scipy.sparse
 
-from instances.groups import Mask, Matrix, Vector
+from instances.groups import BudgetGroups, Mask, Matrix, Vector
 from instances.problem import RowProblem
+from instances.sets.rows import KEPT, PRUNED
 from solvers import highs, shift
 from solvers.base import Answer, Limits, Stop
 from solvers.bounds import hull
@@ -33,6 +34,9 @@ TOLERANCE = 1e-7
 
 MASTER_SHARE = 0.2
 """Share of the gap left to which the next master is solved."""
+
+FIRST_STEPS = 100
+"""Frank-Wolfe steps to the first point; any point gives a valid tangent."""
 
 LARGEST_ROW = 2000
 """Columns; the shift takes two eigenvalue decompositions of that size."""
@@ -81,27 +85,53 @@ def build(run: NativeRun, kind: str) -> _Tangents:
     d = shift.diagonal_shift(run.quad, kind)
     run.check_time()
     tangents = _Tangents(run.quad - np.diag(d), d)
-    tangents.add(hull.minimise(tangents.matrix, d, run.groups, run.limits.deadline).x)
+    tangents.add(_first_point(tangents, run))
     run.check_time()
     if run.start is not None:
         tangents.add_mask(run.start)
     return tangents
 
 
+def _first_point(tangents: _Tangents, run: NativeRun) -> Vector:
+    """About the minimiser of F over the hull of the masks (n,).
+
+    Where they are not those of equal groups, by Frank-Wolfe steps with the set's own oracle, each
+    as long as the line through the vertex lets F fall.
+    """
+    if isinstance(run.legal, BudgetGroups):
+        return hull.minimise(tangents.matrix, tangents.linear, run.legal, run.limits.deadline).x
+    x = (~run.cheap).astype(np.float64)
+    for _ in range(FIRST_STEPS):
+        if run.limits.deadline.expired():
+            break
+        gradient = 2.0 * (tangents.matrix @ x) + tangents.linear
+        pruned = run.legal.oracle(gradient)
+        if pruned is None:
+            break
+        step = pruned - x
+        slope, curve = float(gradient @ step), float(step @ tangents.matrix @ step)
+        if slope >= 0.0:
+            break
+        x += min(1.0, -0.5 * slope / curve if curve > 0.0 else 1.0) * step
+    return x
+
+
 def master(run: NativeRun, tangents: _Tangents) -> highs.LinearModel:
     """The master problem: columns z, then t."""
-    n, count = run.groups.n, run.groups.count
+    rows = run.legal.linear_rows()
+    matrix, lower, upper = highs.rows_of(rows)
     cuts = np.column_stack([-np.stack(tangents.slopes), np.ones(len(tangents.slopes))])
-    budgets = np.column_stack([run.groups.indicator(), np.zeros(count)])
-    budget = np.full(count, float(run.groups.pruned))
+    budgets = scipy.sparse.hstack([matrix, scipy.sparse.csr_matrix((matrix.shape[0], 1))])
     return highs.LinearModel(
-        cost=np.append(np.zeros(n), 1.0),
-        lower=np.zeros(n + 1),
-        upper=np.append(np.ones(n), np.inf),
-        matrix=scipy.sparse.csr_matrix(np.vstack([budgets, cuts])),
-        row_lower=np.append(budget, tangents.offsets),
-        row_upper=np.append(budget, np.full(len(cuts), np.inf)),
-        integers=n,
+        cost=np.append(np.zeros(run.legal.n), 1.0),
+        lower=np.append(rows.state == PRUNED, 0.0).astype(np.float64),
+        upper=np.append((rows.state != KEPT).astype(np.float64), np.inf),
+        matrix=scipy.sparse.csr_matrix(
+            scipy.sparse.vstack([budgets, scipy.sparse.csr_matrix(cuts)])
+        ),
+        row_lower=np.append(lower, tangents.offsets),
+        row_upper=np.append(upper, np.full(len(cuts), np.inf)),
+        integers=run.legal.n,
     )
 
 
@@ -117,13 +147,13 @@ def solve_master(
     masks: list[Mask] = []
 
     def keep(x: Vector) -> None:
-        mask = round_to_mask(x[: run.groups.n], run.groups)
+        mask = round_to_mask(x[: run.legal.n], run.legal)
         if mask is not None:
             run.offer(mask)
             masks.append(mask)
 
     highs.optimise(native, run.limits, keep, run.offer_bound)
-    outcome = highs.read_back(native, run.groups.n)
+    outcome = highs.read_back(native, run.legal.n)
     if outcome.vector is not None:
         keep(np.asarray(outcome.vector))
     return outcome, masks

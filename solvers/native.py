@@ -11,7 +11,7 @@ and a native bound b is claimed as unit * (b - slack(b)), slack(b) = tolerance +
 solver's absolute tolerance is what its own bound can be trusted to at best. A native objective
 within that slack of the recomputed loss counts as equal to it.
 
-A native vector is rounded at 1/2 and is a mask only if every budget then holds exactly. Whatever
+A native vector is rounded at 1/2 and is a mask only if every row then holds exactly. Whatever
 the solver does, a given start or a mask it once reported is never lost to a worse one.
 """
 
@@ -24,9 +24,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from instances.errors import Refused
-from instances.groups import BudgetGroups, Mask, Matrix
+from instances.groups import Mask, Matrix
 from instances.layer import unit_exponent
 from instances.problem import RowProblem
+from instances.sets.protocol import MaskSet
 from solvers import scores
 from solvers.base import Answer, Limits, Stop
 
@@ -73,16 +74,16 @@ class Outcome:
     nodes: int = 0
 
 
-def round_to_mask(values: ArrayLike, groups: BudgetGroups) -> Mask | None:
+def round_to_mask(values: ArrayLike, legal: MaskSet) -> Mask | None:
     """Mask (n,) bool, True = kept, of native values of z (n,), 1 = pruned, rounded at 1/2.
 
-    None when a value is not finite or a budget does not hold exactly after rounding.
+    None when a value is not finite or the mask is not exactly legal after rounding.
     """
     vector = np.asarray(values, dtype=np.float64)
-    if vector.shape != (groups.n,) or not np.isfinite(vector).all():
+    if vector.shape != (legal.n,) or not np.isfinite(vector).all():
         return None
     mask = vector <= 0.5
-    return mask if groups.is_legal(mask) else None
+    return mask if legal.is_legal(mask) else None
 
 
 def stop_of(status: str, known: Mapping[str, Stop], solver: str) -> Stop:
@@ -100,7 +101,8 @@ def finite(value: float | None) -> float | None:
 class NativeRun:
     """One run of a native solver on a row: its units, its best mask, its deadline.
 
-    quad: (n, n) float64, Q / unit. start: (n,) mask to start from or None. tolerance: absolute, of
+    quad: (n, n) float64, Q / unit. start: (n,) mask to start from or None. cheap: (n,) mask that
+    prunes the least diagonal entries. tolerance: absolute, of
     the solver's bound. settled: the answer where none needs a solver (one legal mask, a mask of
     loss 0, no time), else None.
     """
@@ -117,15 +119,15 @@ class NativeRun:
             self.start = scores.starting_mask(problem, warm_start, seed)
             if self.start is not None:
                 self.offer(self.start)
-            cheap = problem.groups.prune_lowest(problem.quad.diagonal())
-            cheap_loss = min(problem.scaled_loss(cheap), self.loss)
+            self.cheap = problem.legal.prune_lowest(problem.quad.diagonal())
+            cheap_loss = min(problem.scaled_loss(self.cheap), self.loss)
             self.unit = self._unit(cheap_loss)
             self.quad: Matrix = problem.quad / self.unit
         self.settled: Answer | None = None
         if limits.deadline.expired():
             self.settled = self.unsolved()
-        elif problem.groups.masks == 1 or cheap_loss == 0.0:
-            self.offer(cheap)
+        elif problem.legal.single or cheap_loss == 0.0:
+            self.offer(self.cheap)
             limits.journal.bound(self.loss)
             self.settled = Answer(
                 self.mask, Stop.FINISHED, self.loss, self.loss, notes={"native_status": "not run"}
@@ -138,9 +140,9 @@ class NativeRun:
         return float(np.ldexp(1.0, unit_exponent(wanted))) if wanted > 0 else 1.0
 
     @property
-    def groups(self) -> BudgetGroups:
-        """Budget groups of the row."""
-        return self.problem.groups
+    def legal(self) -> MaskSet:
+        """The legal masks of the row."""
+        return self.problem.legal
 
     @property
     def native_gap(self) -> float:
@@ -186,7 +188,7 @@ class NativeRun:
 
     def offer_vector(self, values: ArrayLike) -> None:
         """Keep the mask of native values of z, where it is legal."""
-        mask = round_to_mask(values, self.groups)
+        mask = round_to_mask(values, self.legal)
         if mask is not None:
             self.offer(mask)
 
@@ -219,7 +221,7 @@ class NativeRun:
         }
         objective = None
         if outcome.vector is not None:
-            mask = round_to_mask(outcome.vector, self.groups)
+            mask = round_to_mask(outcome.vector, self.legal)
             if mask is None:
                 said["rejected"] = "the native solution does not meet the budgets when rounded"
             else:

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import cast, get_type_hints
+from typing import cast, get_args, get_type_hints
 
 from instances.errors import InputError
-from instances.patterns import PATTERN_KINDS
+from instances.patterns import PATTERN_KINDS, Pattern, RowPattern
 from solvers.base import BatchSolver, Solver
 
 ALL_PATTERNS = tuple(PATTERN_KINDS.values())
+ROW_PATTERNS = tuple(PATTERN_KINDS[kind] for kind in get_args(RowPattern))
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,8 @@ class Spec:
 
     proves: it can give a lower bound that reaches the optimum. bound_only: it gives a bound and no
     mask of its own. batched: it takes all rows at once. randomised: its answer depends on the seed.
-    requires: the modules it imports, with the package to install for each.
+    requires: the modules it imports, with the package to install for each. patterns: the kinds it
+    takes; a solver may still refuse some problems of a kind, in words.
     """
 
     name: str
@@ -45,6 +47,17 @@ class Spec:
             if find_spec(module) is None:
                 return f"pip install {package}"
         return None
+
+    def refusal(self, pattern: Pattern) -> str | None:
+        """Why it does not take a pattern, and which solvers do, or None when it does."""
+        kind = PATTERN_KINDS[type(pattern)]
+        if kind in self.patterns:
+            return None
+        others = ", ".join(spec.name for spec in SPECS.values() if kind in spec.patterns)
+        return (
+            f"{self.name} takes patterns {', '.join(self.patterns)}, not '{pattern.text}'; "
+            f"those of the kind {kind} are taken by {others}"
+        )
 
 
 _SCIP = (("pyscipopt", "pyscipopt"),)
@@ -69,20 +82,34 @@ _ENTRIES = (
     Spec("wanda", "solvers.scoring:Wanda", "prune the smallest |w| times input norm", batched=True),
     Spec("ria", "solvers.scoring:Ria", "relative importance and activations", batched=True),
     Spec("obs", "solvers.scoring:Obs", "Optimal Brain Surgeon saliency", batched=True),
-    Spec("sparsegpt", "solvers.sparsegpt:SparseGpt", "mask rule of SparseGPT", batched=True),
+    Spec(
+        "sparsegpt",
+        "solvers.sparsegpt:SparseGpt",
+        "mask rule of SparseGPT",
+        batched=True,
+        patterns=ROW_PATTERNS,
+    ),
     Spec(
         "obs-greedy",
         "solvers.obs_greedy:ObsGreedy",
         "one weight at a time in the order of ExactOBS",
         batched=True,
         requires=(("numba", "numba"),),
+        patterns=ROW_PATTERNS,
     ),
-    Spec("dsnot", "solvers.dsnot:Dsnot", "exchanges that lower the expected error", batched=True),
+    Spec(
+        "dsnot",
+        "solvers.dsnot:Dsnot",
+        "exchanges that lower the expected error",
+        batched=True,
+        patterns=ROW_PATTERNS,
+    ),
     Spec(
         "sparsefw",
         "solvers.sparsefw:SparseFw",
         "Frank-Wolfe on the relaxed mask, rounded",
         batched=True,
+        patterns=ROW_PATTERNS,
     ),
     Spec(
         "swap",
@@ -154,6 +181,7 @@ _ENTRIES = (
         "one diagonal shift for all rows of a layer: bounds with proofs, for wide rows",
         bound_only=True,
         batched=True,
+        patterns=ROW_PATTERNS,
     ),
     Spec(
         "fw-bnb",

@@ -5,17 +5,18 @@
                 min <Q, Z>,  diag(Z) = z,  Z e_g = k z,  [1 z^T; z Z] semidefinite,
                 with triangle inequalities on Z where they are asked for
 
-Sets of masks other than equal groups have their equality rows in the place of budgets in the second,
-and their masks' own hull, through the oracle, in both. Neither takes a number from a native solver. Multipliers are repaired until P is semidefinite
-(`bounds.convexify`), a point x near the minimiser is found, and the bound is that of the convex
-function's linearisation at x less a rounding margin (`bounds.hull`), so a solver stopped early
-costs tightness and never validity. A singular Gram, one legal mask, or Q = 0 need no other way.
+Sets of masks other than equal groups have their equality rows in the place of budgets, and the
+hull of their masks, through their oracle. No number is taken from a native solver. Multipliers are
+repaired until P is semidefinite (`bounds.convexify`), a point x near the minimiser is found, and
+the bound is that of the convex function's linearisation at x less a rounding margin
+(`bounds.hull`), so a solver stopped early costs tightness and never validity. A singular Gram, one
+legal mask, or Q = 0 need no other way.
 """
 
 from dataclasses import dataclass
 
 from instances.errors import InputError
-from instances.groups import Matrix, Vector
+from instances.groups import BudgetGroups, Matrix, Vector
 from instances.problem import RowProblem
 from instances.proof import ConvexFunction, ProofKind, RowProof, root_leaves
 from solvers.base import Answer, Limits, Stop
@@ -81,6 +82,7 @@ def _answer(
         mask=None,
         kind=ProofKind.LEAVES,
         leaves=root_leaves(bound.function, bound.point.x, beside),
+        height=problem.height,
     )
     return Answer(
         None,
@@ -139,7 +141,8 @@ class SdpBound:
             return Answer(None, deadline.stop())
         notes: dict[str, str | float] = {"relaxation": "qp", "sdp_solver": self.sdp_solver}
         plain = convexify.plain(problem.legal)
-        if problem.groups.single or not problem.quad.any():
+        single = isinstance(problem.legal, BudgetGroups) and problem.legal.single
+        if single or not problem.quad.any():
             # the hull is exact already
             return self._finish(
                 problem, _bound(problem, plain, limits), Stop.FINISHED, notes, limits
@@ -167,10 +170,11 @@ class SdpBound:
         notes: dict[str, str | float],
         limits: Limits,
     ) -> Answer:
-        groups, beside = problem.groups, None
-        if self.beside and groups.count == 1 and 0 < groups.pruned < groups.n:
+        legal, beside = problem.legal, None
+        one_budget = isinstance(legal, BudgetGroups) and legal.count == 1
+        if self.beside and one_budget and 0 < legal.total_pruned < legal.n:
             beside = points_beside(
-                problem.quad, groups, bound.function, bound.point.x, limits.deadline
+                problem.quad, problem.groups, bound.function, bound.point.x, limits.deadline
             )
         return _answer(problem, bound, stop, notes, beside)
 

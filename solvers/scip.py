@@ -1,4 +1,4 @@
-"""SCIP on one row: minimise t over binary z with fixed budget sums, in two forms.
+"""SCIP on one row or part: minimise t over binary z that meet the rows of their set, in two forms.
 
     scip-miqp     t >= z^T Q z, all products written out                          (epigraph form)
     scip-factor   t >= d^T z + sum_k y_k^2,  y = F z,  F^T F = Q - Diag(d)        (factor form)
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from pyscipopt import Eventhdlr, Model, quicksum
+from pyscipopt import Eventhdlr, Model
 from pyscipopt.scip import PY_SCIP_EVENTTYPE, PY_SCIP_STAGE, Expr, Term
 
 from instances.groups import Mask, Vector
@@ -27,6 +27,7 @@ from instances.problem import RowProblem
 from solvers import shift
 from solvers.base import Answer, Limits, Stop
 from solvers.native import NativeRun, Outcome, finite, stop_of
+from solvers.scip_rows import add_rows
 
 FEASIBILITY = 1e-7
 """Feasibility and dual feasibility tolerance: t may lie below the loss by that, in the units of
@@ -95,7 +96,7 @@ class _Built:
 
 
 def _empty_model(run: NativeRun, seed: int) -> tuple[Any, list[Any], Any]:
-    """A model with the budgets, its binaries z and its objective t."""
+    """A model with the rows of the set, its binaries z and its objective t."""
     model = Model()
     if not run.limits.log:
         model.hideOutput()
@@ -110,9 +111,7 @@ def _empty_model(run: NativeRun, seed: int) -> tuple[Any, list[Any], Any]:
     )
     z = [model.addVar(f"z{j}", vtype="B") for j in range(run.problem.n)]
     t = model.addVar("t", lb=0.0, ub=None, obj=1.0)
-    size = run.groups.size
-    for first in range(0, len(z), size):
-        model.addCons(quicksum(z[first : first + size]) == run.groups.pruned)
+    add_rows(model, z, run.legal.linear_rows())
     return model, z, t
 
 

@@ -109,7 +109,7 @@ def test_highs_has_no_integer_quadratic_solver():
 def test_the_linearisation_is_exact(size):
     layer = random_layer(1, 6, tokens=4)
     problem = row_problem(*_arrays(layer), f"1:{size}")
-    model = highs_milp.linearise(problem.quad, problem.groups)
+    model = highs_milp.linearise(problem.quad, problem.legal)
     for columns in legal_pruned_sets(6, size, size - 1):
         mask = np.ones(6, dtype=bool)
         mask[list(columns)] = False

@@ -256,6 +256,20 @@ def test_kill_9_of_the_harness_loses_only_runs_under_way(tmp_path):
     assert [r.key for r in read_records(path)[0]][: len(done)] == done
 
 
+def test_runs_far_from_their_limit_do_not_outlive_a_kill_9(tmp_path):
+    toml = _toml(tmp_path, ["wanda", f"{FAKES}:Deaf"], 600.0)
+    out = tmp_path / "run"
+    process = _maskgap("run", toml, "--out", out, "--jobs", 1, stderr=subprocess.DEVNULL)
+    path = out / "records.jsonl"
+    _wait_for(lambda: path.exists() and path.read_bytes().count(b"\n") >= 4)
+    time.sleep(1.0)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait()
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
+
+
 def test_an_interrupt_ends_runs_in_order_and_exits_130(tmp_path):
     toml = _toml(tmp_path, ["wanda", f"{FAKES}:Patient"], 60.0)
     out = tmp_path / "run"

@@ -1,9 +1,9 @@
 """The figures of `maskgap plot` as SVG that is part of a page and takes its colours.
 
 What is drawn is exactly what `benchmarks.plots` draws. Here only its form changes: text stays text,
-neutral colours become the page's own (so that a dark page has light axes), styles that repeat
-become classes, identifiers are unique in the page, coordinates have one decimal (marks two), and
-nothing points outside. Colours of solvers are kept; black, which is one of them, is that of text.
+colours become the page's own (a dark page has light axes, and lighter colours of the same hue),
+styles that repeat become classes, identifiers are unique in the page, coordinates have one decimal
+(marks two), and nothing points outside.
 """
 
 import re
@@ -14,12 +14,14 @@ from xml.etree import ElementTree as ET
 
 from benchmarks.plots import drawn
 from benchmarks.record import Record
+from benchmarks.style import COLOURS
 
 _SVG = "{http://www.w3.org/2000/svg}"
 _HREF = "{http://www.w3.org/1999/xlink}href"
 _NUMBER = re.compile(r"-?\d+\.\d+")
 
 _THEMED = {
+    **{colour.lower(): f"var(--s{place})" for place, colour in enumerate(COLOURS)},
     "#000000": "currentColor",
     "#333333": "currentColor",
     "#555555": "var(--muted)",
@@ -29,10 +31,15 @@ _THEMED = {
     "#f1f1f1": "var(--lane)",
     "#ffffff": "var(--card)",
 }
-"""Neutral colours of `benchmarks.style` and what they are in a page."""
+"""Colours of figures and what they are in a page; black, one of the solvers', is that of text."""
 
 _OF_PAGE = ("font-family",)
 """What the page's style sheet says for all text."""
+
+
+def themed(colour: str) -> str:
+    """What a colour of `benchmarks.style` is in the style of a page; anything else as it is."""
+    return _THEMED.get(colour.lower(), colour)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +60,7 @@ class Sheet:
         """The class of a style attribute, '' when the page says it all."""
         parts = (part.partition(":") for part in style.split(";"))
         pairs = [(name.strip(), value.strip()) for name, _, value in parts if value]
-        rule = ";".join(
-            f"{name}:{_THEMED.get(value.lower(), value)}"
-            for name, value in pairs
-            if name not in _OF_PAGE
-        )
+        rule = ";".join(f"{name}:{themed(value)}" for name, value in pairs if name not in _OF_PAGE)
         return self.classes.setdefault(rule, f"m{len(self.classes)}") if rule else ""
 
     @property

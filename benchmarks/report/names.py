@@ -1,4 +1,4 @@
-"""Names as a page can show them, whatever a records file holds.
+"""Names and other texts as a page can show them, whatever a records file holds.
 
 Control characters but line breaks and tabs, and those that turn the direction of a line or hide in
 it, are written as escapes; all others stay, and the template escapes what means something to HTML.
@@ -6,12 +6,11 @@ it, are written as escapes; all others stay, and the template escapes what means
 
 import unicodedata
 from collections.abc import Sequence
+from typing import Any
 
 from benchmarks.record import Record
 
 _HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-_NAMES = ("suite", "group", "instance", "pattern", "problem", "solver", "solver_version",
-          "layer_type", "device", "started")  # fmt: skip
 
 
 def visible(text: str) -> str:
@@ -24,11 +23,20 @@ def visible(text: str) -> str:
     )
 
 
-def with_visible_names(records: Sequence[Record]) -> list[Record]:
-    """The same records, their names made visible; numbers and verdicts are untouched."""
+def visible_records(records: Sequence[Record]) -> list[Record]:
+    """The same records with all their texts visible; numbers are untouched."""
     found = []
     for record in records:
-        shown = {name: visible(getattr(record, name)) for name in _NAMES}
-        changed = {name: text for name, text in shown.items() if text != getattr(record, name)}
+        shown = {name: _shown(value) for name, value in record if isinstance(value, str | dict)}
+        changed = {name: value for name, value in shown.items() if value != getattr(record, name)}
         found.append(record.model_copy(update=changed) if changed else record)
     return found
+
+
+def _shown(value: Any) -> Any:
+    """A value of JSON with its texts, keys included, made visible."""
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, dict):
+        return {_shown(name): _shown(part) for name, part in value.items()}
+    return [_shown(part) for part in value] if isinstance(value, list) else value

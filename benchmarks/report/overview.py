@@ -132,16 +132,13 @@ def faults(groups: Sequence[Contest]) -> list[Fault]:
 
 def solver_tables(groups: Sequence[Contest]) -> list[Table]:
     """One table a group: a line a solver."""
-    return [
-        Table(c.name, heading(c), _marked(c, shown_summary(c)), notes(c), LEGEND) for c in groups
-    ]
+    return [Table(c.name, heading(c), _told(shown_summary(c)), notes(c), LEGEND) for c in groups]
 
 
-def _marked(contest: Contest, lines: Lines) -> Lines:
-    """Lines with the count of wrong rows beside the failed ones only where a table has any."""
-    if any(line["failed"] != "-" for line in lines):
-        return lines
-    return [{k: v for k, v in line.items() if k != "failed"} for line in lines]
+def _told(lines: Lines) -> Lines:
+    """Lines without the columns in which nothing is told; that of failures always stays."""
+    kept = [name for name in lines[0] if any(line[name] != "-" for line in lines)]
+    return [{k: v for k, v in line.items() if k in kept or k == "failed"} for line in lines]
 
 
 def further_tables(groups: Sequence[Contest]) -> list[Table]:
@@ -199,18 +196,17 @@ def _finding(contest: Contest) -> str:
         return ""
     least = min(gap for gap, _ in held)
     alike = [s.contender for gap, s in held if percent(gap) == percent(least)]
-    who = _listed(alike)
+    wanda = next((percent(gap) for gap, s in held if s.contender == "wanda"), None)
     if percent(least) == "0 %":
-        said = f"every mask of {who} is certainly the best possible"
+        said = f"every mask of {_listed(alike)} is certainly the best possible"
+        also = f"; the errors of wanda's could be lower by {wanda} at most, on average"
     else:
         said = (
-            f"masks of {who} are the closest to a proof: on average no mask can have an error "
-            f"lower by more than {percent(least)}"
+            f"least for {_listed(alike)}: on average, no mask can have an error lower by more than "
+            f"{percent(least)}"
         )
-    wanda = next((gap for gap, s in held if s.contender == "wanda"), None)
-    if wanda is not None and "wanda" not in alike:
-        said += f" (for Wanda's masks: by more than {percent(wanda)})"
-    return f"{contest.name}: {said}."
+        also = f"; than wanda's, by more than {wanda}"
+    return f"{contest.name}: {said}{also if wanda and 'wanda' not in alike else ''}."
 
 
 def _listed(names: Sequence[str], most: int = 4) -> str:

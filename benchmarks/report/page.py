@@ -17,10 +17,9 @@ from benchmarks.contest import contests, heading
 from benchmarks.record import Record, load_run
 from benchmarks.report import overview
 from benchmarks.report.drawings import drawings
-from benchmarks.report.names import visible, with_visible_names
+from benchmarks.report.names import visible_records
 from benchmarks.report.problems import STEPS, embedded
 from benchmarks.report.words import FIGURES, GLOSSARY
-from benchmarks.style import COLOURS
 from benchmarks.tables import PROBLEM_LEGEND
 from instances.files import write_atomically
 
@@ -41,7 +40,7 @@ def render_page(records: Sequence[Record]) -> str:
     """The page of a run's records, which are cross-checked here."""
     import jinja2
 
-    records = cross_check(with_visible_names(records))
+    records = cross_check(visible_records(records))
     groups = contests(records)
     script = _part("report.js")
     figures, rules = drawings(records)
@@ -52,7 +51,6 @@ def render_page(records: Sequence[Record]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        finalize=lambda value: visible(value) if type(value) is str else value,
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     return environment.get_template("report.html.j2").render(
@@ -77,7 +75,6 @@ def render_page(records: Sequence[Record]) -> str:
         contenders=overview.contender_lines(groups),
         environments=overview.environments(records),
         glossary=GLOSSARY,
-        colours=COLOURS,
         style=_part("report.css"),
         rules=rules,
         script=script,

@@ -21,7 +21,7 @@ from benchmarks.contest import Contest, Entry
 from benchmarks.figures.trace import Steps, bounds_over_time, masks_over_time
 from benchmarks.labels import setting
 from benchmarks.record import Record
-from benchmarks.report.names import visible
+from benchmarks.report.drawings import themed
 from benchmarks.report.overview import outcome, place_of
 from benchmarks.report.words import STOPS
 from benchmarks.statistics import certified_gap, own_gap, ratio_to_wanda
@@ -59,7 +59,9 @@ def embedded(groups: Sequence[Contest]) -> dict[str, Any]:
         "runs": list(RUN_COLUMNS),
         "checks": list(CHECK_COLUMNS),
         "problems": problems,
-        "styles": {name: [own["color"], _dashes(own["linestyle"])] for name, own in styles.items()},
+        "styles": {
+            name: [themed(own["color"]), _dashes(own["linestyle"])] for name, own in styles.items()
+        },
     }
 
 
@@ -71,8 +73,9 @@ def _dashes(style: Any) -> str:
 def _problem(contest: Contest, mine: Sequence[Entry], cells: dict[str, str]) -> dict[str, Any]:
     """One problem: its line of the table, what is certain, runs, checks, masks, traces.
 
-    n: columns. masks: [bits, runs that found it, columns that differ from the first], least error
-    first. traces: [label, seconds and errors, seconds and bounds]. faults: reason and traceback.
+    n: columns. masks: [bits, runs that found it, columns that differ from the first, error], least
+    error first. traces: [contender, run, seconds and errors, seconds and bounds]. faults: [run,
+    exception, traceback].
     """
     first = mine[0].record
     digest = first.problem
@@ -85,7 +88,7 @@ def _problem(contest: Contest, mine: Sequence[Entry], cells: dict[str, str]) -> 
         "runs": [_run(contest, entry) for entry in mine],
         "checks": [_check(contest, entry) for entry in mine if _has_check(entry)],
         "traces": [
-            [_name(e), _flat(masks_over_time(e)), _flat(bounds_over_time(e))]
+            [e.label, _name(e), _flat(masks_over_time(e)), _flat(bounds_over_time(e))]
             for e in mine
             if e.record.trace and not e.wrong
         ],
@@ -99,8 +102,7 @@ def _problem(contest: Contest, mine: Sequence[Entry], cells: dict[str, str]) -> 
         found["digests"] = len(digests)
     if broken := [e for e in mine if e.record.traceback or e.record.exception]:
         found["faults"] = [
-            [_name(e), visible(e.record.exception or ""), visible(e.record.traceback or "")]
-            for e in broken
+            [_name(e), e.record.exception or "", e.record.traceback or ""] for e in broken
         ]
     return found
 
@@ -200,7 +202,7 @@ def _check(contest: Contest, entry: Entry) -> list[str]:
         _digits(record.claimed_objective),
         _digits(record.objective),
         seconds(record.check_s),
-        visible("; ".join(remarks)) or "-",
+        "; ".join(remarks) or "-",
     ]
 
 

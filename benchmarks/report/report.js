@@ -37,7 +37,7 @@
 
   function isNumeric(texts) {
     const told = texts.filter((text) => !missing(text));
-    return told.length > 0 && told.every((text) => value(text) !== null);
+    return told.every((text) => value(text) !== null);
   }
 
   // Compares two cells; missing ones come last in either direction.
@@ -181,7 +181,7 @@
       part.append(make("p", { class: "note" }, "No run of this problem that counts kept a trace."));
       return part;
     }
-    const curves = problem.traces.map(([name, masks, bounds]) => ({ name, masks: pairs(masks), bounds: pairs(bounds) }));
+    const curves = problem.traces.map(([label, name, masks, bounds]) => ({ label, name, masks: pairs(masks), bounds: pairs(bounds) }));
     const points = curves.flatMap((curve) => [...curve.masks, ...curve.bounds]);
     const ends = curves.map((curve) => curve.bounds.at(-1)).filter(Boolean).map((point) => point[1]);
     const errors = curves.flatMap((curve) => curve.masks.map((point) => point[1]));
@@ -218,22 +218,21 @@
     const keys = make("ul", { class: "keys" });
     const groups = [];
     for (const curve of curves) {
-      const [base, dash] = data.styles[curve.name.replace(/, seed \d+$/, "")] || ["#7F7F7F", ""];
-      const colour = base === "#000000" ? "currentColor" : base;
+      const [colour, dash] = data.styles[curve.label];
       const group = draw("g", {});
       for (const steps of [curve.masks, curve.bounds]) {
         if (!steps.length) continue;
         let path = `M${x(steps[0][0]).toFixed(1)} ${y(steps[0][1]).toFixed(1)}`;
         for (const [t, v] of steps.slice(1)) path += `H${x(t).toFixed(1)}V${y(v).toFixed(1)}`;
         const [endT, endV] = steps.at(-1);
-        group.append(draw("path", { d: path, stroke: colour, "stroke-dasharray": dash }),
+        group.append(draw("path", { d: path, style: `stroke:${colour}`, "stroke-dasharray": dash }),
           draw("circle", { cx: x(endT), cy: y(endV), r: 3, style: `fill:${colour}` }));
       }
       image.append(group);
       groups.push(group);
       const key = make("button", { type: "button", "aria-pressed": "false" },
         draw("svg", { viewBox: "0 0 30 10", "aria-hidden": "true" },
-          draw("path", { d: "M0 5H30", stroke: colour, "stroke-dasharray": dash, style: "stroke-width:3" })), curve.name);
+          draw("path", { d: "M0 5H30", "stroke-dasharray": dash, style: `stroke:${colour};stroke-width:3` })), curve.name);
       key.addEventListener("click", () => {
         const only = key.getAttribute("aria-pressed") !== "true";
         for (const other of keys.querySelectorAll("button")) other.setAttribute("aria-pressed", "false");
@@ -267,7 +266,7 @@
     if (problem.checks.length) {
       body.append(make("p", { class: "note" },
         "Checked: the checker derived the bound again from the run’s proof. Claimed: the solver’s word. "
-        + "Records hold what was checked, not the proof itself; maskgap solve --proof writes proofs to files."),
+        + "Records hold what was checked, not the proof itself, which ", make("code", {}, "maskgap solve --proof"), " writes to files."),
         scrolled("Bounds and certificates", table("bounds", ...telling(data.checks, problem.checks))));
     } else {
       body.append(make("p", { class: "note" }, "No run of this problem stated a bound."));

@@ -6,7 +6,9 @@ Quadratic programme, for a convex F(x) = x^T P x + q^T x over the hull of the le
 
 Semidefinite programme, with Z in place of z z^T:
 
-    minimise <Q, Z>   subject to   diag(Z) = z,   Z e_g = k z,   e_g^T z = k,   [1 z^T; z Z] >= 0.
+    minimise <Q, Z>   subject to   diag(Z) = z,   Z e_g = k z,   e_g^T z = k,   [1 z^T; z Z] >= 0,
+
+with e_g the indicators of groups; any other set of masks has its equality rows in their place.
 
 Its Lagrangian has Q - Diag(u) + sum_g (alpha_g e_g^T + e_g alpha_g^T) / 2 in front of Z and
 u - k sum_g alpha_g in front of z, where -u and alpha_g are the multipliers of the first two rows:
@@ -29,7 +31,8 @@ import cvxpy
 import numpy as np
 
 from instances.groups import BudgetGroups, Matrix, Vector
-from instances.proof import ConvexFunction
+from instances.proof import ConvexFunction, equality_rows
+from instances.sets.protocol import MaskSet
 from solvers.base import Deadline, Journal
 from solvers.bounds import convexify
 
@@ -101,23 +104,25 @@ def minimise_on_hull(
 
 
 def sdp_dual(
-    quad: Matrix, groups: BudgetGroups, solver: str, deadline: Deadline, journal: Journal
+    quad: Matrix, legal: MaskSet, solver: str, deadline: Deadline, journal: Journal
 ) -> SdpDual:
     """Multipliers of the semidefinite relaxation by 'CLARABEL' or 'SCS', converged or not.
 
     quad: (n, n) float64 of mean diagonal near 1. A fifth of the time left is kept for the caller's
     repair. Building is noted in the journal's phase 'build'.
     """
-    n, count = groups.n, groups.count
+    n = legal.n
+    rows, budget = equality_rows(legal)
+    count = len(budget)
     with journal.phase("build"):
         lifted = cp.Variable((n + 1, n + 1), PSD=True)
         z, square = lifted[1:, 0], lifted[1:, 1:]
         column = cp.reshape(z, (n, 1), order="F")
         diagonal = cp.diag(square) == z
-        products = square @ groups.indicator().T == groups.pruned * (column @ np.ones((1, count)))
+        products = square @ rows.T == column @ budget[None, :]
         problem = cp.Problem(
             cp.Minimize(cp.sum(cp.multiply(quad, square))),
-            [diagonal, products, groups.indicator() @ z == groups.pruned, lifted[0, 0] == 1],
+            [diagonal, products, rows @ z == budget, lifted[0, 0] == 1],
         )
         model = _Model.of(problem, solver)
     seconds = 0.8 * deadline.remaining() - SETUP_S * n * n
@@ -136,11 +141,11 @@ def sdp_dual(
     alpha = np.asarray(duals[products.id], dtype=np.float64).reshape(n, count, order="F").T
     if not (np.isfinite(u).all() and np.isfinite(alpha).all()) or not (u.any() or alpha.any()):
         return SdpDual(None, solution.status, late)
-    return SdpDual(_signed(quad, groups, u, alpha), solution.status, late)
+    return SdpDual(_signed(quad, legal, u, alpha), solution.status, late)
 
 
-def _signed(quad: Matrix, groups: BudgetGroups, u: Vector, alpha: Matrix) -> ConvexFunction:
+def _signed(quad: Matrix, legal: MaskSet, u: Vector, alpha: Matrix) -> ConvexFunction:
     """The multipliers with the signs under which P is nearest to semidefinite."""
     ways = [ConvexFunction(s * u, t * alpha) for s in (1.0, -1.0) for t in (1.0, -1.0)]
-    least = [np.linalg.eigvalsh(convexify.quadratic(quad, groups, way)[0])[0] for way in ways]
+    least = [np.linalg.eigvalsh(convexify.quadratic(quad, legal, way)[0])[0] for way in ways]
     return ways[int(np.argmax(least))]

@@ -10,7 +10,8 @@ convexity (the Frank-Wolfe bound):
 A solver's value of F is *not* a bound; this is. The method is accelerated projected gradient with
 step 1 / (2 lambda_max(P)), restarted when the momentum points uphill (Nesterov; O'Donoghue and
 Candes, Foundations of Computational Mathematics 15, 2015); the projection finds the multiplier of
-each budget by bisection over its breakpoints.
+each budget by bisection over its breakpoints. Over any other set of masks, Frank-Wolfe steps on the
+vertices that its oracle gives (`bounds.vertices`).
 """
 
 from dataclasses import dataclass
@@ -20,13 +21,18 @@ import scipy.linalg
 
 from instances.groups import BudgetGroups, Matrix, Vector
 from instances.proof import ConvexFunction
+from instances.sets.protocol import MaskSet
 from solvers.base import Deadline
-from solvers.bounds import convexify
+from solvers.bounds import convexify, vertices
+from solvers.frank_wolfe.oracles import make_oracle
 
 GAP = 1e-9
 """Relative gap between F(x) and its bound at which the minimisation stops."""
 
 CHECK_EVERY = 10
+
+MOST_CALLS = 300
+"""Most calls of the oracle of a set that is not one of equal groups."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,13 +54,18 @@ class HullPoint:
         return max(0.0, self.value - self.bound) / max(abs(self.value), 1e-12)
 
 
-def linearise(matrix: Matrix, linear: Vector, groups: BudgetGroups, x: Vector) -> HullPoint:
+def linearise(matrix: Matrix, linear: Vector, legal: MaskSet, x: Vector) -> HullPoint:
     """F(x) and the bound of its linearisation at x (n,)."""
     product = matrix @ x
     gradient = 2.0 * product + linear
-    lowest = np.sort(gradient.reshape(groups.count, groups.size), axis=1)[:, : groups.pruned]
+    if isinstance(legal, BudgetGroups):
+        grouped = gradient.reshape(legal.count, legal.size)
+        least = float(np.sort(grouped, axis=1)[:, : legal.pruned].sum())
+    else:
+        oracle = make_oracle("closed-form", legal, Deadline(np.inf))
+        least = oracle.minimise(gradient, np.zeros(legal.n, np.int8), np.empty(legal.n))
     curved = float(x @ product)
-    return HullPoint(x, curved + float(linear @ x), float(lowest.sum()) - curved)
+    return HullPoint(x, curved + float(linear @ x), least - curved)
 
 
 def project(y: Vector, groups: BudgetGroups) -> Vector:
@@ -86,16 +97,41 @@ def project(y: Vector, groups: BudgetGroups) -> Vector:
 def minimise(
     matrix: Matrix,
     linear: Vector,
-    groups: BudgetGroups,
+    legal: MaskSet,
     deadline: Deadline,
     iterations: int = 1000,
     start: Vector | None = None,
 ) -> HullPoint:
     """The point with the best bound seen; stops at GAP, after `iterations`, or at the deadline.
 
-    matrix, linear: P (n, n) and q (n,) float64. start: a point to start from, else the centre. An
-    expired deadline leaves the bound of the start, which is valid too.
+    matrix, linear: P (n, n) and q (n,) float64. start: a point to start from, else the centre; only
+    equal groups use it. An expired deadline leaves the bound of the first point, valid too.
     """
+    if isinstance(legal, BudgetGroups):
+        return _on_groups(matrix, linear, legal, deadline, iterations, start)
+    found = vertices.minimise(
+        vertices.Convex(matrix, linear, 0.0),
+        np.zeros(legal.n, dtype=np.int8),
+        make_oracle("closed-form", legal, deadline),
+        vertices.Pool(legal.n),
+        vertices.ActiveSet.empty(),
+        np.inf,
+        0.0,
+        deadline,
+        min(iterations, MOST_CALLS),
+    )
+    return HullPoint(found.x, found.value, found.bound, found.steps)
+
+
+def _on_groups(
+    matrix: Matrix,
+    linear: Vector,
+    groups: BudgetGroups,
+    deadline: Deadline,
+    iterations: int,
+    start: Vector | None,
+) -> HullPoint:
+    """As `minimise`, by projected gradients."""
     x = np.full(groups.n, groups.pruned / groups.size) if start is None else project(start, groups)
     best = linearise(matrix, linear, groups, x)
     largest = float(
@@ -123,13 +159,13 @@ def minimise(
     return best
 
 
-def stated_bound(quad: Matrix, groups: BudgetGroups, function: ConvexFunction, x: Vector) -> float:
+def stated_bound(quad: Matrix, legal: MaskSet, function: ConvexFunction, x: Vector) -> float:
     """The bound to state for the root leaf of a repaired function at x, in units of `quad`.
 
     x is rounded to float32 first, as in the proof. The rounding margin is taken off, and a negative
     bound becomes 0, which holds of every loss.
     """
-    matrix, linear, constant = convexify.quadratic(quad, groups, function)
+    matrix, linear, constant = convexify.quadratic(quad, legal, function)
     stored = np.clip(x, 0.0, 1.0).astype(np.float32).astype(np.float64)
-    bound = linearise(matrix, linear, groups, stored).bound + constant
-    return max(0.0, bound - convexify.rounding_margin(quad, groups, function))
+    bound = linearise(matrix, linear, legal, stored).bound + constant
+    return max(0.0, bound - convexify.rounding_margin(quad, legal, function))

@@ -24,6 +24,7 @@ import scipy.linalg
 
 from instances.groups import Matrix, Vector
 from solvers.bounds.face import Face
+from solvers.bounds.rows_face import RowsFace
 from solvers.bounds.triangles import Cuts, no_cuts, products
 
 STEP_TO_BOUNDARY = 0.95
@@ -39,7 +40,7 @@ class Iterate:
     m triangle inequalities.
     """
 
-    face: Face
+    face: Face | RowsFace
     cuts: Cuts
     y: Vector
     weight: Vector
@@ -99,6 +100,26 @@ def centre(face: Face, cost: Matrix) -> Iterate:
     slack = inner + np.diag(shift / scale)
     none = np.zeros(0)
     return Iterate(face, no_cuts(), -shift * y, none, np.diag(scale), slack, none)
+
+
+def begin(face: RowsFace, cost: Matrix) -> Iterate | None:
+    """A first iterate without cuts on a face of any rows; cost: C (kept, kept).
+
+    The primal constraints are missed a little where `RowsFace.first_iterate` cannot meet them. None
+    where the arithmetic does not allow one.
+    """
+    primal, v = face.first_iterate()
+    inner, room = face.project(cost), face.project(np.diag(v))
+    lower = cholesky(room)
+    if lower is None:
+        return None
+    half = scipy.linalg.solve_triangular(lower, inner, lower=True)
+    scaled = scipy.linalg.solve_triangular(lower, half.T, lower=True)
+    least = float(scipy.linalg.eigvalsh(scaled, subset_by_index=[0, 0])[0])
+    size = max(float(scaled.trace()), float(np.abs(scaled).max()))
+    shift = FIRST_MARGIN * size / len(scaled) - least
+    none = np.zeros(0)
+    return Iterate(face, no_cuts(), -shift * v, none, primal, inner + shift * room, none)
 
 
 def advance(at: Iterate) -> Iterate | None:

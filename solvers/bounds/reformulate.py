@@ -25,6 +25,7 @@ import scipy.linalg
 from instances.errors import InputError
 from instances.groups import BudgetGroups, Matrix, Vector
 from instances.proof import ConvexFunction
+from instances.sets.protocol import MaskSet
 from solvers.base import Deadline
 from solvers.bounds import convexify, hull
 from solvers.bounds.semidefinite import Effort, SdpSolution, solve_sdp, solve_with_triangles
@@ -52,7 +53,7 @@ class Reformulation:
 
 def reformulate(
     quad: Matrix,
-    groups: BudgetGroups,
+    legal: MaskSet,
     method: str,
     deadline: Deadline,
     effort: Effort | None = None,
@@ -65,18 +66,19 @@ def reformulate(
     """
     if method not in METHODS:
         raise InputError(f"reformulation is '{method}', expected one of {', '.join(METHODS)}")
-    if deadline.expired() or groups.masks == 1 or not quad.any():
-        return _on_hull(quad, groups, np.zeros(groups.n), deadline)
+    single = isinstance(legal, BudgetGroups) and legal.masks == 1
+    if deadline.expired() or single or not quad.any():
+        return _on_hull(quad, legal, np.zeros(legal.n), deadline)
     if method == "sdp":
-        return _semidefinite(quad, groups, [solve_sdp(quad, groups, deadline)], deadline)
+        return _semidefinite(quad, legal, [solve_sdp(quad, legal, deadline)], deadline)
     if method == "sdp-triangles":
-        both = solve_with_triangles(quad, groups, deadline, Effort() if effort is None else effort)
-        return _semidefinite(quad, groups, both, deadline)
-    return _on_hull(quad, groups, _diagonal(quad, method), deadline)
+        both = solve_with_triangles(quad, legal, deadline, Effort() if effort is None else effort)
+        return _semidefinite(quad, legal, both, deadline)
+    return _on_hull(quad, legal, _diagonal(quad, method), deadline)
 
 
 def _semidefinite(
-    quad: Matrix, groups: BudgetGroups, found: Sequence[SdpSolution], deadline: Deadline
+    quad: Matrix, legal: MaskSet, found: Sequence[SdpSolution], deadline: Deadline
 ) -> Reformulation:
     """The functions of relaxations in order of their bounds, or `none` when stopped before it paid.
 
@@ -84,14 +86,14 @@ def _semidefinite(
     """
     kept: list[SdpSolution] = []
     for solution in found:
-        function = convexify.repair(quad, groups, solution.function)
+        function = convexify.repair(quad, legal, solution.function)
         lowered = float((solution.function.u - function.u).max())
-        bound = solution.bound - 0.25 * groups.n * lowered
+        bound = solution.bound - 0.25 * legal.n * lowered
         if not kept or bound > kept[-1].bound:
             kept.append(replace(solution, function=function, bound=bound))
     best = kept[-1]
     if not best.converged:
-        plain = _on_hull(quad, groups, np.zeros(groups.n), deadline)
+        plain = _on_hull(quad, legal, np.zeros(legal.n), deadline)
         if plain.bound > best.bound:
             return plain
     functions = tuple(solution.function for solution in kept)
@@ -112,12 +114,12 @@ def _diagonal(quad: Matrix, method: str) -> Vector:
     return max(0.0, least) * scale * scale
 
 
-def _on_hull(quad: Matrix, groups: BudgetGroups, u: Vector, deadline: Deadline) -> Reformulation:
+def _on_hull(quad: Matrix, legal: MaskSet, u: Vector, deadline: Deadline) -> Reformulation:
     """The repaired function of u, minimised over the hull."""
-    function = ConvexFunction(u, np.zeros((groups.count, groups.n)))
-    function = convexify.repair(quad, groups, function)
-    matrix, linear, constant = convexify.quadratic(quad, groups, function)
-    lowest = hull.minimise(matrix, linear, groups, deadline)
+    function = convexify.of_diagonal(legal, u)
+    function = convexify.repair(quad, legal, function)
+    matrix, linear, constant = convexify.quadratic(quad, legal, function)
+    lowest = hull.minimise(matrix, linear, legal, deadline)
     return Reformulation(
         (function,), lowest.x, lowest.bound + constant, lowest.iterations, not deadline.expired()
     )

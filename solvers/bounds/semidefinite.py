@@ -7,7 +7,9 @@ With s = 2 z - 1 and Y = (1, s)(1, s)^T, the loss is <C, Y> with 4 C = [e^T Q e,
 where a_g . (1, s) = sum of z over the group - k. This is the relaxation with diag(Z) = z and
 Z e_g = k z (Helmberg, Rendl, Weismantel, Journal of Combinatorial Optimization 4, 2000). On its
 face (`bounds.face`) it is smaller, has interior points, and n + 1 constraints of rank one. About
-fifteen steps (`bounds.interior`) of a few n^3 operations are needed at any n.
+fifteen steps (`bounds.interior`) of a few n^3 operations are needed at any n. Any other set of
+masks has its equality rows in the place of budgets (`bounds.rows_face`); its inequality rows are
+left to the hull over which the function found here is minimised.
 
 Triangle inequalities (`bounds.triangles`) are found and added while the method runs: not at the
 optimum of each set of them but wherever the iterate is roughly centred, so that the whole sequence
@@ -28,12 +30,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from instances.groups import BudgetGroups, Matrix, Vector
-from instances.proof import ConvexFunction
+from instances.proof import ConvexFunction, equality_rows
+from instances.sets.protocol import MaskSet
 from instances.triangles import Triangles, no_triangles
 from solvers.base import Deadline
 from solvers.bounds import convexify
 from solvers.bounds.face import Face
-from solvers.bounds.interior import Iterate, advance, centre, cholesky, to_boundary
+from solvers.bounds.interior import Iterate, advance, begin, centre, cholesky, to_boundary
+from solvers.bounds.rows_face import orthonormal_rows, rows_face
 from solvers.bounds.triangles import separate
 
 TOLERANCE = 1e-6
@@ -107,41 +111,52 @@ class SdpSolution:
 
 
 def solve_sdp(
-    quad: Matrix, groups: BudgetGroups, deadline: Deadline, tolerance: float = TOLERANCE
+    quad: Matrix, legal: MaskSet, deadline: Deadline, tolerance: float = TOLERANCE
 ) -> SdpSolution:
     """Solve the relaxation; quad: (n, n) float64, mean diagonal near 1.
 
     A row with one legal mask, or with Q = 0, has all multipliers zero: its hull says everything.
     """
-    if groups.masks == 1 or not quad.any():
-        return _trivial(groups)
-    at, _, iterations = _relax(quad, groups, deadline, tolerance)
-    return _solution(quad, at, iterations, _closed(at, tolerance))
+    first = _first(quad, legal)
+    if first is None:
+        return _trivial(legal)
+    at, _, iterations = _relax(first, deadline, tolerance)
+    return _solution(quad, legal, at, iterations, _closed(at, tolerance))
 
 
 def solve_with_triangles(
-    quad: Matrix, groups: BudgetGroups, deadline: Deadline, effort: Effort
+    quad: Matrix, legal: MaskSet, deadline: Deadline, effort: Effort
 ) -> list[SdpSolution]:
     """The relaxation without triangle inequalities, as `solve_sdp` has it, and with them.
 
     The second is the stronger; it is left out where no inequality helps, or the deadline came
     before one did.
     """
-    if groups.masks == 1 or not quad.any():
-        return [_trivial(groups)]
-    at, fork, iterations = _relax(quad, groups, deadline, TOLERANCE)
-    plain = _solution(quad, at, iterations, _closed(at, TOLERANCE))
+    first = _first(quad, legal)
+    if first is None:
+        return [_trivial(legal)]
+    at, fork, iterations = _relax(first, deadline, TOLERANCE)
+    plain = _solution(quad, legal, at, iterations, _closed(at, TOLERANCE))
     best, iterations = _lift(at if fork is None else fork, deadline, effort)
     if best.value <= plain.bound:
         return [plain]
-    return [plain, _solution(quad, best, iterations, _closed(best, effort.tolerance))]
+    return [plain, _solution(quad, legal, best, iterations, _closed(best, effort.tolerance))]
+
+
+def _first(quad: Matrix, legal: MaskSet) -> Iterate | None:
+    """The first iterate; None where the hull says everything or there is no iterate."""
+    if not quad.any():
+        return None
+    if isinstance(legal, BudgetGroups):
+        return None if legal.masks == 1 else centre(Face(legal), lifted_cost(quad))
+    face = rows_face(*equality_rows(legal))
+    return None if face.order == 1 else begin(face, face.reduced(lifted_cost(quad)))
 
 
 def _relax(
-    quad: Matrix, groups: BudgetGroups, deadline: Deadline, tolerance: float
+    at: Iterate, deadline: Deadline, tolerance: float
 ) -> tuple[Iterate, Iterate | None, int]:
     """The last iterate without triangle inequalities, the first that is ready for them, steps."""
-    at = centre(Face(groups), lifted_cost(quad))
     ready = None
     for steps in range(MOST_STEPS):
         ready = at if ready is None and _ready(at) else ready
@@ -185,33 +200,50 @@ def lifted_cost(quad: Matrix) -> Matrix:
 
 
 def whole_space(
-    quad: Matrix, groups: BudgetGroups, u: Vector, triangles: Triangles | None = None
+    quad: Matrix, legal: MaskSet, u: Vector, triangles: Triangles | None = None
 ) -> ConvexFunction:
     """The function of u with the alpha that makes P as convex everywhere as on the budgets.
 
-    With E the normalised indicators and M = Q - Diag(u), less the products in triangle terms, P
-    keeps M on the space orthogonal to E, has the mean diagonal of M on E, and nothing in between.
+    With E the equality rows made orthonormal (of budgets: normalised) and M = Q - Diag(u), less the
+    products in triangle terms, P keeps M on the space orthogonal to E, has the mean diagonal of M
+    on E, and nothing in between.
     """
     used = no_triangles() if triangles is None else triangles
-    normal = groups.indicator().T / np.sqrt(groups.size)
-    shifted = quad - np.diag(u) - convexify.triangle_terms(groups.n, used)[0]
+    if isinstance(legal, BudgetGroups):
+        normal = legal.indicator().T / np.sqrt(legal.size)
+    else:
+        normal, made_of = orthonormal_rows(equality_rows(legal)[0])
+    shifted = quad - np.diag(u) - convexify.triangle_terms(legal.n, used)[0]
     image = shifted @ normal
     within = normal.T @ image
     mean = float(np.abs(shifted.diagonal()).mean())
-    alpha = -2.0 * (image - normal @ within) - normal @ (within - mean * np.eye(groups.count))
-    return ConvexFunction(u, alpha.T / np.sqrt(groups.size), used)
+    alpha = -2.0 * (image - normal @ within) - normal @ (within - mean * np.eye(len(within)))
+    if isinstance(legal, BudgetGroups):
+        return ConvexFunction(u, alpha.T / np.sqrt(legal.size), used)
+    return ConvexFunction(u, made_of.T @ alpha.T, used)
 
 
-def _trivial(groups: BudgetGroups) -> SdpSolution:
-    share = np.full(groups.n, groups.pruned / groups.size)
-    return SdpSolution(convexify.plain(groups), share, 0.0, 0, True)
+def _trivial(legal: MaskSet) -> SdpSolution:
+    share = np.full(legal.n, legal.total_pruned / legal.n)
+    return SdpSolution(convexify.plain(legal), share, 0.0, 0, True)
 
 
-def _solution(quad: Matrix, at: Iterate, iterations: int, converged: bool) -> SdpSolution:
+def _solution(
+    quad: Matrix, legal: MaskSet, at: Iterate, iterations: int, converged: bool
+) -> SdpSolution:
     """What an iterate says, converged or not."""
-    point = np.clip(0.5 * (1.0 + at.lifted[0, 1:]), 0.0, 1.0)
-    u = 4.0 * (at.y + at.cuts.touching(at.weight, len(at.y)))[1:]
-    function = whole_space(quad, at.face.groups, u, at.cuts.triangles(at.weight))
+    first, triangles = at.lifted[0], at.cuts.triangles(at.weight)
+    touched = at.y + at.cuts.touching(at.weight, len(at.y))
+    if not isinstance(at.face, Face):
+        kept = at.face.kept  # a class of columns leaves its multipliers to the first of them
+        first = at.face.spread @ first
+        columns = (kept[triangles.columns + 1] - 1).astype(np.int32)  # index 0 is CONSTANT
+        triangles = replace(triangles, columns=columns)
+        everywhere = np.zeros(legal.n + 1)
+        everywhere[kept] = touched
+        touched = everywhere
+    point = np.clip(0.5 * (1.0 + first[1:]), 0.0, 1.0)
+    function = whole_space(quad, legal, 4.0 * touched[1:], triangles)
     return SdpSolution(function, point, at.value, iterations, converged)
 
 

@@ -220,6 +220,7 @@ class TreeSearch:
                 mask,
                 ProofKind.LEAVES,
                 self.record.leaves(tuple(self.functions)),
+                height=problem.height,
             )
         return Answer(
             mask,

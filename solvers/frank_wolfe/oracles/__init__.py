@@ -1,6 +1,7 @@
 """Linear minimisation oracles of the nodes: the whole interface to the set of legal masks.
 
-A node fixes some columns; with Z the legal masks of the row (`instances.groups`) its oracle solves
+A node fixes some columns; with Z the legal masks of a row, or of rows that are coupled
+(`instances.sets.protocol`), its oracle solves
 
     min < g, v >   over   { v in Z : v_j = 1 where state_j = 1, v_j = 0 where state_j = 2 },
 
@@ -9,8 +10,13 @@ is a legal mask, and the lower bound on the minimum gives the bound of the node,
 
     F(x) - < g, x > + bound  <=  min of F over the node,   g = grad F(x),   F convex.
 
-    closed-form   a sort a group; the bound is the minimum, rounded to the nearest float64
+    closed-form   a sort a group; the bound is the minimum, rounded to the nearest float64. For sets
+                  other than equal budget groups, the oracle that the set itself has: the same, less
+                  a margin for rounding (`oracles.own`)
     highs, scip   the same set as a mixed-integer model, for a solver that only sees rows and bounds
+
+Where the hull of Z is its linear relaxation (`MaskSet.integral`), no oracle gives a better bound
+than the relaxation would. Cost budgets and overlapping caps are not such sets.
 
 An oracle serves one thread at a time. Those of native solvers hold foreign memory: they are built
 where they are used, and neither pickled nor carried through a fork.
@@ -24,8 +30,10 @@ from numpy.typing import NDArray
 
 from instances.errors import InputError
 from instances.groups import BudgetGroups, Vector
+from instances.sets.protocol import MaskSet
 from solvers.base import Deadline
 from solvers.frank_wolfe.oracles.closed_form import ClosedForm
+from solvers.frank_wolfe.oracles.own import OwnOracle
 
 ORACLES = ("closed-form", "highs", "scip")
 """Kinds that `make_oracle` knows."""
@@ -65,20 +73,20 @@ class Counted:
             self.seconds += time.perf_counter() - start
 
 
-def make_oracle(kind: str, groups: BudgetGroups, deadline: Deadline, threads: int = 1) -> Oracle:
-    """An oracle of one of the ORACLES on a row's legal masks; a native library is imported here.
+def make_oracle(kind: str, legal: MaskSet, deadline: Deadline, threads: int = 1) -> Oracle:
+    """An oracle of one of the ORACLES on legal masks; a native library is imported here.
 
     deadline: what the calls of native solvers may use, together. threads: of HiGHS; the others use
     one. Raises InputError for another kind.
     """
     if kind == "closed-form":
-        return ClosedForm(groups)
+        return ClosedForm(legal) if isinstance(legal, BudgetGroups) else OwnOracle(legal)
     if kind == "highs":
         from solvers.frank_wolfe.oracles.highs import HighsOracle
 
-        return HighsOracle(groups, deadline, threads)
+        return HighsOracle(legal, deadline, threads)
     if kind == "scip":
         from solvers.frank_wolfe.oracles.scip import ScipOracle
 
-        return ScipOracle(groups, deadline)
+        return ScipOracle(legal, deadline)
     raise InputError(f"no oracle is called '{kind}'; there are {', '.join(ORACLES)}")

@@ -1,6 +1,6 @@
 """The oracle by HiGHS: one model, whose costs and bounds change from call to call.
 
-Presolve, symmetry detection and heuristics are off: on these sets the first relaxation is integral,
+Presolve, symmetry detection and heuristics are off: on most sets the first relaxation is integral,
 and each of them costs more than it does. For a mixed-integer model `time_limit` counts from the
 start of the run, not from the object's first. An interrupt is seen between calls only.
 """
@@ -8,12 +8,12 @@ start of the run, not from the object's first. An interrupt is seen between call
 from typing import Any
 
 import numpy as np
-import scipy.sparse
-from highspy import HighsStatus
+from highspy import HighsModelStatus, HighsStatus
 
-from instances.groups import BudgetGroups, Vector
+from instances.groups import Vector
+from instances.sets.protocol import MaskSet
 from solvers import highs
-from solvers.base import Deadline, Limits
+from solvers.base import Deadline, Limits, Stop
 from solvers.frank_wolfe.oracles.mixed_integer import Found, MixedIntegerOracle
 from solvers.native import NativeError
 
@@ -34,14 +34,14 @@ class HighsOracle(MixedIntegerOracle):
     name = "HiGHS"
     tolerance = highs.FEASIBILITY
 
-    def __init__(self, groups: BudgetGroups, deadline: Deadline, threads: int = 1) -> None:
-        super().__init__(groups, deadline)
-        budgets = np.full(groups.count, float(groups.pruned))
-        rows = scipy.sparse.csr_matrix(groups.indicator())
-        free = np.zeros(groups.n), np.zeros(groups.n), np.ones(groups.n)
-        model = highs.LinearModel(*free, rows, budgets, budgets, groups.n)
+    def __init__(self, legal: MaskSet, deadline: Deadline, threads: int = 1) -> None:
+        super().__init__(legal, deadline)
+        n = legal.n
+        model = highs.LinearModel(
+            np.zeros(n), np.zeros(n), np.ones(n), *highs.rows_of(self.rows), integers=n
+        )
         self._highs: Any = highs.load(model, Limits(deadline, threads=threads), gap=0.0, seed=0)
-        self._columns = np.arange(groups.n, dtype=np.int32)
+        self._columns = np.arange(n, dtype=np.int32)
         for option, value in OPTIONS.items():
             self._accept(self._highs.setOptionValue(option, value), option)
 
@@ -53,6 +53,8 @@ class HighsOracle(MixedIntegerOracle):
         self._accept(model.setOptionValue("time_limit", seconds), "time_limit")
         if model.run() == HighsStatus.kError:
             raise NativeError(f"HiGHS: run failed: {model.getModelStatus().name}")
+        if model.getModelStatus() == HighsModelStatus.kInfeasible:
+            return Found(Stop.FINISHED, None, None, empty=True)
         outcome = highs.read_back(model, n)
         return Found(outcome.stop, outcome.vector, outcome.bound)
 

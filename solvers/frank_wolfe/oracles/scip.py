@@ -1,19 +1,21 @@
 """The oracle by SCIP: one model, taken back to its untransformed state before each call.
 
 Building the model anew costs more than a solve. Presolving, symmetry handling and heuristics are
-off: on these sets the first relaxation is integral, and each of them costs more than it does. SCIP
+off: on most sets the first relaxation is integral, and each of them costs more than it does. SCIP
 uses one thread. An interrupt from the keyboard reaches SCIP itself.
 """
 
 from typing import Any
 
-from pyscipopt import Model, quicksum
+from pyscipopt import Model
 from pyscipopt.scip import PY_SCIP_PARAMSETTING, Expr, Term
 
-from instances.groups import BudgetGroups, Vector
+from instances.groups import Vector
+from instances.sets.protocol import MaskSet
 from solvers.base import Deadline, Stop
 from solvers.frank_wolfe.oracles.mixed_integer import Found, MixedIntegerOracle
 from solvers.native import NATIVE_INFINITY, NativeError, finite, stop_of
+from solvers.scip_rows import add_rows
 
 TOLERANCE = 1e-7
 """Feasibility and dual feasibility; from 1e-8 on, SCIP asks its LP solver for too much."""
@@ -34,7 +36,7 @@ STATUSES = {
     "userinterrupt": Stop.INTERRUPTED,
     "terminate": Stop.INTERRUPTED,
 }
-"""SCIP's words; 'infeasible' is missing, since only nodes with a legal mask are handed over."""
+"""SCIP's words; 'infeasible' is not among them: it is no end but a node without a mask."""
 
 
 class ScipOracle(MixedIntegerOracle):
@@ -43,16 +45,14 @@ class ScipOracle(MixedIntegerOracle):
     name = "SCIP"
     tolerance = TOLERANCE
 
-    def __init__(self, groups: BudgetGroups, deadline: Deadline) -> None:
-        super().__init__(groups, deadline)
+    def __init__(self, legal: MaskSet, deadline: Deadline) -> None:
+        super().__init__(legal, deadline)
         self._model: Any = Model()
         self._model.hideOutput()
         self._model.setHeuristics(PY_SCIP_PARAMSETTING.OFF)
         self._model.setParams(PARAMETERS)
-        self._z = [self._model.addVar(f"z{j}", vtype="B") for j in range(groups.n)]
-        for first in range(0, groups.n, groups.size):
-            row = quicksum(self._z[first : first + groups.size])
-            self._model.addCons(row == groups.pruned)
+        self._z = [self._model.addVar(f"z{j}", vtype="B") for j in range(legal.n)]
+        add_rows(self._model, self._z, self.rows)
 
     def solve(self, cost: Vector, lower: Vector, upper: Vector, seconds: float) -> Found:
         """As `MixedIntegerOracle.solve`."""
@@ -73,6 +73,8 @@ class ScipOracle(MixedIntegerOracle):
         model.setObjective(Expr(terms))
         model.setParam("limits/time", min(seconds, NATIVE_INFINITY))
         model.optimize()
+        if model.getStatus() == "infeasible":
+            return Found(Stop.FINISHED, None, None, empty=True)
         vector = None
         if model.getNSols() > 0:
             best = model.getBestSol()
