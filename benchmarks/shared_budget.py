@@ -7,25 +7,26 @@ A bound for each row under every budget gives one for the layer (`benchmarks.bud
     bound = sum over rows of  min over k of (b_r(k) - t k)  +  t K,
 
 and the gap of the layer is the sum over rows of L_r - t k_r less that minimum. Passes of growing
-cost (`benchmarks.ladder`) take the rows in the order of their part in the gap. What a pass proves of
-a row is for the budget at which its minimum lies, so each pass raises the curve where it is lowest;
-a row keeps the proofs whose curves are the highest anywhere.
+cost (`benchmarks.ladder`) take the rows in the order of their part in the gap. What a pass proves
+of a row is for the budget at which its minimum lies, so each pass raises the curve where it is
+lowest; a row keeps the proofs whose curves are the highest anywhere.
 
 Multiplier and budgets are fixed when a pass begins, from the passes before it. A limit on runs ends
 the work between passes, so that a later call goes on as if there had been no interruption.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 from math import inf
 from time import perf_counter
 
 import numpy as np
 
-from benchmarks.bounding import Total
+from benchmarks.bounding import RowState, Total
 from benchmarks.budget_curve import SharedBudget, budget_bounds, share_budget
 from benchmarks.certify import BoundKind, Certificate, Verdict, certify_row, gap_of, standing
 from benchmarks.child import Task
+from benchmarks.executor import Executor
 from benchmarks.judge import judge
 from benchmarks.ladder import Pass, shared_ladder
 from benchmarks.pool import Pool
@@ -48,7 +49,8 @@ class SharedRow:
 
     def curve(self, n: int) -> Vector:
         """(n + 1,) the highest of its proofs' bounds under each budget; 0 without any."""
-        return np.max([np.zeros(n + 1), *(curve for _, curve in self.proofs)], axis=0)
+        curves = [np.zeros(n + 1), *(curve for _, curve in self.proofs)]
+        return np.asarray(np.max(curves, axis=0))
 
     def prune(self) -> None:
         """Leave out the proofs whose curve is nowhere the highest."""
@@ -74,6 +76,7 @@ class SharedBudgetBound:
         seed: int = 0,
         runs: int | None = None,
         held: RowProof | None = None,
+        executor: Executor | None = None,
     ) -> None:
         self.problem = replace(problem, layer=share(problem.layer))
         (self.part,) = self.problem
@@ -85,10 +88,10 @@ class SharedBudgetBound:
         self.least = inf
         self.passes = 0
         self._n = problem.layer.d_in
-        self._pool = Pool(threads, 1)
+        self._pool = executor or Pool(threads, 1)
         targets = {registry.spec_of(name).target for name in ("swap", "search", "sdp-bound")}
         self._pool.preload(sorted({target.partition(":")[0] for target in targets}))
-        self.rows = [SharedRow(row, None) for row in self.problem.rows]
+        self._rows = [SharedRow(row, None) for row in self.problem.rows]
         if self.part.start is not None:
             self._take(self.part.start)
         if held is not None:
@@ -102,7 +105,7 @@ class SharedBudgetBound:
         if held.mask is not None and not self.judging:
             self._take(held.mask)
         for proof in held.rows:
-            row = self.rows[proof.row - self.part.row]
+            row = self._rows[proof.row - self.part.row]
             row.proofs.append((proof, budget_bounds(self._row_problem(row, proof.budget), proof)))
 
     def _row_problem(self, row: SharedRow, budget: int | None) -> RowProblem:
@@ -120,28 +123,35 @@ class SharedBudgetBound:
 
     def _take(self, mask: Mask) -> None:
         """Take a mask (n,) of all rows as theirs."""
-        for state, own in zip(self.rows, mask.reshape(len(self.rows), -1), strict=True):
+        for state, own in zip(self._rows, mask.reshape(len(self._rows), -1), strict=True):
             state.mask = own.copy()
-        self.least = min(self.least, self.part.loss(mask))
+        self._note_loss()
+
+    def _note_loss(self) -> None:
+        mask = self.mask
+        if mask is not None:
+            self.least = min(self.least, self.part.loss(mask))
 
     @property
     def mask(self) -> Mask | None:
         """(n,) of all rows end to end, None while a row has none."""
-        masks = [row.mask for row in self.rows if row.mask is not None]
-        return np.concatenate(masks) if len(masks) == len(self.rows) else None
+        masks = [row.mask for row in self._rows if row.mask is not None]
+        return np.concatenate(masks) if len(masks) == len(self._rows) else None
 
     def masks(self) -> Mask | None:
         """(rows, d_in) of the masks, True = kept; None while a row has none."""
-        return None if self.mask is None else self.mask.reshape(len(self.rows), -1)
+        return None if self.mask is None else self.mask.reshape(len(self._rows), -1)
 
     def _shared(self) -> SharedBudget:
-        return share_budget([row.curve(self._n) for row in self.rows], self.part.legal.total_pruned)
+        return share_budget(
+            [row.curve(self._n) for row in self._rows], self.part.legal.total_pruned
+        )
 
     @property
     def certificate(self) -> Certificate:
         """Of the mask and the proofs as they stand."""
         bound = self._shared().bound
-        kind = BoundKind.CHECKED if all(row.proofs for row in self.rows) else BoundKind.TRIVIAL
+        kind = BoundKind.CHECKED if bound > 0.0 else BoundKind.TRIVIAL
         mask, held_out = self.mask, self.problem.layer.gram_eval
         objective = None if mask is None else self.part.loss(mask)
         objective_eval = (
@@ -156,7 +166,7 @@ class SharedBudgetBound:
     def total(self) -> Total:
         """The certificate as the sums of a layer."""
         found = self.certificate
-        closed = len(self.rows) if found.verdict is Verdict.PROVED else 0
+        closed = len(self._rows) if found.verdict is Verdict.PROVED else 0
         return Total(
             found.objective,
             found.objective_eval,
@@ -165,16 +175,37 @@ class SharedBudgetBound:
             found.gap,
             found.verdict,
             closed,
-            len(self.rows),
+            len(self._rows),
         )
 
-    def proofs(self) -> list[RowProof]:
-        """One proof of the whole, with the rows' proofs that it rests on; none before each has one.
+    @property
+    def rows(self) -> list[RowState]:
+        """Each row as it stands: its bound is its share of the whole, min b(k) - t k, plus t k_r.
 
-        Its stated bound is the one that they give.
+        These sum to the bound of the whole, and each bounds the row under the budget of its mask.
         """
-        if not all(row.proofs for row in self.rows):
-            return []
+        shared, whole = self._shared(), self.certificate
+        held_out = self.problem.layer.gram_eval
+        found = []
+        for place, row in enumerate(self._rows):
+            own = 0 if row.mask is None else int((~row.mask).sum())
+            problem = self._row_problem(row, own)
+            bound = max(0.0, float(shared.parts[place]) + shared.multiplier * own)
+            certificate = standing(
+                None if row.mask is None else problem.loss(row.mask),
+                None if row.mask is None or held_out is None else problem.loss(row.mask, held_out),
+                bound if row.mask is not None else 0.0,
+                whole.bound_kind,
+                self.tolerance,
+            )
+            found.append(RowState(problem, row.mask, None, self.passes, certificate))
+        return found
+
+    def proofs(self) -> list[RowProof]:
+        """One proof of the whole, with the rows' proofs that it rests on.
+
+        Its stated bound is the one that they give; a row without a proof has the bound 0.
+        """
         return [
             RowProof(
                 self.part.row,
@@ -184,7 +215,7 @@ class SharedBudgetBound:
                 ProofKind.SHARED_BUDGET,
                 passes=self.passes,
                 height=self.part.height,
-                rows=tuple(proof for row in self.rows for proof, _ in row.proofs),
+                rows=tuple(proof for row in self._rows for proof, _ in row.proofs),
             )
         ]
 
@@ -201,13 +232,13 @@ class SharedBudgetBound:
             if stage.looks_for_masks and self.judging:
                 self.passes = number
                 continue
-            if self._over() or self._runs_left < len(self.rows):
+            if self._over() or self._runs_left < len(self._rows):
                 return
             if stage.solver == "swap":
                 whole = yield from self._exchange(stage)
             else:
                 whole = yield from self._pass(stage)
-            for row in self.rows:
+            for row in self._rows:
                 row.prune()
             if not whole:
                 return
@@ -219,7 +250,7 @@ class SharedBudgetBound:
     def _over(self) -> bool:
         return self.interrupted or perf_counter() >= self._end
 
-    def _exchange(self, stage: Pass) -> Iterator[SharedRow]:
+    def _exchange(self, stage: Pass) -> Generator[SharedRow, None, bool]:
         """Search the whole layer, exchanges between rows included, from the mask there is."""
         mask = self.mask
         start = None
@@ -235,27 +266,25 @@ class SharedBudgetBound:
                 if judged.certificate.objective < self.least or mask is None:
                     self._take(judged.answer.mask)
                 whole = judged.answer.stop not in (Stop.TIME, Stop.INTERRUPTED)
-            yield self.rows[0]
+            yield self._rows[0]
         return whole
 
     def _task(self, problem: Problem, stage: Pass, threads: int = 1) -> Task:
         left = max(0.0, self._end - perf_counter())
-        return Task(
-            problem, stage.solver, stage.settings, self.seed, left, self.tolerance, threads
-        )
+        return Task(problem, stage.solver, stage.settings, self.seed, left, self.tolerance, threads)
 
-    def _pass(self, stage: Pass) -> Iterator[SharedRow]:
+    def _pass(self, stage: Pass) -> Generator[SharedRow, None, bool]:
         """One run on each row at the budget that decides its part, the largest parts first."""
-        self._runs_left -= len(self.rows)
+        self._runs_left -= len(self._rows)
         shared = self._shared()
-        order = sorted(range(len(self.rows)), key=lambda i: -self._width(i, shared))
+        order = sorted(range(len(self._rows)), key=lambda i: -self._width(i, shared))
         tasks: list[tuple[SharedRow, Task]] = []
 
         def due() -> Iterator[Task]:
             for place in order:
                 if self._over():
                     return
-                row = self.rows[place]
+                row = self._rows[place]
                 own = None if row.mask is None else int((~row.mask).sum())
                 if stage.looks_for_masks:
                     if own is None:
@@ -272,7 +301,9 @@ class SharedBudgetBound:
             row, task = tasks[index]
             (judged,) = judge(task, outcome)
             ended += judged.answer.stop not in (Stop.TIME, Stop.INTERRUPTED)
-            self._keep(row, judged.problem, judged.answer.mask, judged.answer.proof, judged.certificate)
+            self._keep(
+                row, judged.problem, judged.answer.mask, judged.answer.proof, judged.certificate
+            )
             yield row
         return ended == len(order)
 
@@ -284,10 +315,10 @@ class SharedBudgetBound:
 
     def _width(self, place: int, shared: SharedBudget) -> float:
         """The row's part in the gap."""
-        mask = self.rows[place].mask
+        mask = self._rows[place].mask
         if mask is None:
             return inf
-        problem = self._row_problem(self.rows[place], int((~mask).sum()))
+        problem = self._row_problem(self._rows[place], int((~mask).sum()))
         loss = problem.loss(mask)
         return loss - shared.multiplier * problem.legal.total_pruned - float(shared.parts[place])
 
@@ -302,26 +333,14 @@ class SharedBudgetBound:
         """Keep of a run what is better than what the row has, or new."""
         if found.verdict is Verdict.WRONG:
             self.wrong = self.wrong or found.reason
-        if mask is not None and found.objective is not None and row.mask is not None:
-            if found.objective < problem.loss(row.mask):
-                row.mask = mask
-                whole = self.mask
-                if whole is not None:
-                    self.least = min(self.least, self.part.loss(whole))
+        if (
+            mask is not None
+            and row.mask is not None
+            and found.objective is not None
+            and found.objective < problem.loss(row.mask)
+        ):
+            row.mask = mask
+            self._note_loss()
         if proof is not None and found.bound_kind is BoundKind.CHECKED:
             named = replace(proof, budget=problem.legal.total_pruned)
             row.proofs.append((named, budget_bounds(problem, proof)))
-
-    def lines(self) -> list[tuple[int, float | None, float | None, Mask | None]]:
-        """Of each row its number, the loss of its mask, the same held out, and the mask."""
-        found = []
-        held_out = self.problem.layer.gram_eval
-        for row in self.rows:
-            problem = self._row_problem(row, 0)
-            loss = None if row.mask is None else problem.loss(row.mask)
-            other = (
-                None if row.mask is None or held_out is None else problem.loss(row.mask, held_out)
-            )
-            found.append((row.row, loss, other, row.mask))
-        return found
-

@@ -9,6 +9,8 @@ that gets no better has ended).
 Weights and Gram are divided by powers of two, so the masks do not depend on their scale; losses
 are multiplied back once. The loss claimed for a mask is summed afresh from the mask.
 
+Rows that share one budget also exchange between them (`solvers.one_swap.shared_budget`).
+
 On the processor each thread has blocks of rows of its own, and nothing but a few vectors a row is
 allocated beyond W and G. On another device rows swap in step, as many together as a share of its
 free memory takes.
@@ -21,10 +23,12 @@ from dataclasses import dataclass
 from instances.errors import Refused
 from instances.groups import Mask
 from instances.layer import unit_rows
+from instances.patterns import LayerShare
 from instances.problem import Problem
 from solvers.base import Answer, Limits
 from solvers.one_swap.course import Course
 from solvers.one_swap.engine import Engine, engine_for
+from solvers.one_swap.shared_budget import descend_part
 from solvers.scores import starting_masks
 
 
@@ -48,6 +52,11 @@ class Swap:
         start = starting_masks(problem, self.warm_start, seed)
         if start is None:
             raise Refused("swap needs a start: magnitude, wanda, ria, obs, random or a mask")
+        if isinstance(problem.pattern, LayerShare):
+            if limits.device != "cpu":
+                raise Refused("swap of rows that share a budget runs on the processor only")
+            (part,) = problem
+            return [descend_part(part, start[0], limits, self.max_swaps)]
         with limits.journal.phase("warmup"):
             engine = engine_for(limits.device, limits.threads)
         return self._search(engine, problem, start, limits, begun)

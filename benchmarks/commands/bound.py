@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -14,10 +14,12 @@ from benchmarks.bounding import LayerBound, RowState
 from benchmarks.certify import Verdict
 from benchmarks.commands.numbers import check_numbers, number
 from benchmarks.environment import cores
+from benchmarks.executor import Executor
 from benchmarks.runner import parse_rows
+from benchmarks.shared_budget import SharedBudgetBound
 from instances import files
 from instances.errors import InputError
-from instances.patterns import parse_pattern
+from instances.patterns import LayerShare, parse_pattern
 from instances.problem import Problem
 from instances.proof import RowProof, read_proof, write_proof
 
@@ -60,7 +62,7 @@ def run(
     problem = Problem.of(layer, parse_pattern(pattern), chosen, start)
     target = None if proof is None else proof / PROOF_NAME
     held = {} if target is None else _held(target, problem, resume)
-    work = LayerBound(problem, time_limit, threads or cores(), device, gap, seed, max_runs, held)
+    work = bounding(problem, time_limit, threads or cores(), device, gap, seed, max_runs, held)
     saved = time.monotonic()
     with _reporting(file.stem) as say:
         for _ in work:
@@ -79,6 +81,26 @@ def run(
     if work.interrupted:
         return 130
     return 1 if work.total.verdict is Verdict.WRONG else 0
+
+
+def bounding(
+    problem: Problem,
+    seconds: float,
+    threads: int,
+    device: str,
+    tolerance: float,
+    seed: int,
+    runs: int | None,
+    held: Mapping[int, RowProof],
+    executor: Executor | None = None,
+) -> LayerBound | SharedBudgetBound:
+    """The work on a layer, by the kind of its pattern."""
+    if isinstance(problem.pattern, LayerShare):
+        whole = held.get(problem.rows.start)
+        return SharedBudgetBound(
+            problem, seconds, threads, device, tolerance, seed, runs, whole, executor
+        )
+    return LayerBound(problem, seconds, threads, device, tolerance, seed, runs, held, executor)
 
 
 def _held(target: Path, problem: Problem, resume: bool) -> dict[int, RowProof]:
@@ -115,7 +137,7 @@ def _line(state: RowState) -> dict[str, object]:
     return line
 
 
-def _show(work: LayerBound, as_json: bool) -> None:
+def _show(work: LayerBound | SharedBudgetBound, as_json: bool) -> None:
     total = work.total
     if as_json:
         for state in work.rows:
@@ -149,7 +171,7 @@ def _share(value: float | None) -> str:
 
 
 @contextmanager
-def _reporting(name: str) -> Iterator[Callable[[LayerBound], None]]:
+def _reporting(name: str) -> Iterator[Callable[[LayerBound | SharedBudgetBound], None]]:
     """The total gap as it falls: in place on a terminal, elsewhere a line now and then."""
     from rich.console import Console
 
@@ -157,7 +179,7 @@ def _reporting(name: str) -> Iterator[Callable[[LayerBound], None]]:
     interval = TERMINAL_INTERVAL_S if console.is_terminal else PLAIN_INTERVAL_S
     begun = said = time.monotonic()
 
-    def say(work: LayerBound) -> None:
+    def say(work: LayerBound | SharedBudgetBound) -> None:
         """Sums take all rows, so they are made only when they are shown."""
         nonlocal said
         now = time.monotonic()

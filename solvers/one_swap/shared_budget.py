@@ -109,9 +109,7 @@ class _Search:
             mask[part] = own
             return sum(answer.counters["swaps"] for answer in answers)
 
-        parts = [
-            slice(top, top + self.height) for top in range(0, len(self.weight), self.height)
-        ]
+        parts = [slice(top, top + self.height) for top in range(0, len(self.weight), self.height)]
         with ThreadPoolExecutor(self.engine.workers) as pool:
             self.swaps += sum(pool.map(descend, parts))
         self._sum(mask)
