@@ -10,6 +10,9 @@ Rows are independent and each is searched on one thread. A row's mask depends on
 number, the seed and the settings, not on the batch, the number of threads or the scale of weights
 and Gram by powers of two; unless the deadline cuts its search short. Rows share what time is left:
 each may take what is left for it and those after it, divided by their number over the threads.
+
+Rows that a pattern couples are searched as one. Where the masks are not those of equal groups, the
+same is done with the moves that keep them legal (`solvers.neighbours`).
 """
 
 import time
@@ -24,6 +27,7 @@ from instances.groups import BudgetGroups, Mask
 from instances.problem import Problem, RowProblem
 from solvers.base import Answer, Deadline, Limits, Stop, TracePoint
 from solvers.memetic.improve import improve
+from solvers.neighbours.parts import improve_part
 from solvers.scores import starting_masks
 
 
@@ -59,11 +63,11 @@ class Search:
         turns = count()
 
         def go(row: RowProblem) -> Answer:
-            own = None if start is None else start[row.row - problem.rows.start]
+            own = None if start is None else start[(row.row - problem.rows.start) // row.height]
             after = len(problem) - next(turns)
             share = min(1.0, workers / after) * limits.deadline.remaining()
             answer = self._row(row, own, limits, share, seed, begun, len(problem) == 1)
-            limits.journal.rows_done(1)
+            limits.journal.rows_done(row.height)
             return answer
 
         with ThreadPoolExecutor(workers) as pool:
@@ -86,14 +90,12 @@ class Search:
         trace: list[TracePoint] = []
 
         def note(mask: Mask, loss: float) -> None:
-            value = row.rescale(loss)
-            trace.append(TracePoint(time.perf_counter() - begun, value, None))
+            trace.append(TracePoint(time.perf_counter() - begun, loss, None))
             if alone:  # the harness keeps the mask of a run that is killed if it is of one row
-                limits.journal.incumbent(mask, value)
+                limits.journal.incumbent(mask, loss)
 
-        found = improve(
-            row.quad,
-            row.groups,
+        found = improve_part(
+            row,
             start,
             [seed, row.row],
             self.population,
@@ -108,7 +110,7 @@ class Search:
         return Answer(
             found.mask,
             stop,
-            claimed_objective=row.rescale(found.loss),
+            claimed_objective=found.loss,
             counters={"swaps": found.swaps},
             trace=tuple(trace),
         )

@@ -9,11 +9,13 @@ that gets no better has ended).
 Weights and Gram are divided by powers of two, so the masks do not depend on their scale; losses
 are multiplied back once. The loss claimed for a mask is summed afresh from the mask.
 
-Rows that share one budget also exchange between them (`solvers.one_swap.shared_budget`).
-
 On the processor each thread has blocks of rows of its own, and nothing but a few vectors a row is
 allocated beyond W and G. On another device rows swap in step, as many together as a share of its
 free memory takes.
+
+Patterns that couple rows or have side constraints are searched part by part on the processor, each
+by the moves that keep its masks legal (`solvers.neighbours`): a swap is then one such move. Rows
+that share one budget exchange within and between them (`solvers.one_swap.shared_budget`).
 """
 
 import time
@@ -23,9 +25,10 @@ from dataclasses import dataclass
 from instances.errors import Refused
 from instances.groups import Mask
 from instances.layer import unit_rows
-from instances.patterns import LayerShare
-from instances.problem import Problem
-from solvers.base import Answer, Limits
+from instances.patterns import LayerShare, RowPattern
+from instances.problem import Problem, RowProblem
+from solvers.base import Answer, Limits, Stop, TracePoint
+from solvers.neighbours.parts import improve_part
 from solvers.one_swap.course import Course
 from solvers.one_swap.engine import Engine, engine_for
 from solvers.one_swap.shared_budget import descend_part
@@ -52,11 +55,8 @@ class Swap:
         start = starting_masks(problem, self.warm_start, seed)
         if start is None:
             raise Refused("swap needs a start: magnitude, wanda, ria, obs, random or a mask")
-        if isinstance(problem.pattern, LayerShare):
-            if limits.device != "cpu":
-                raise Refused("swap of rows that share a budget runs on the processor only")
-            (part,) = problem
-            return [descend_part(part, start[0], limits, self.max_swaps)]
+        if not isinstance(problem.pattern, RowPattern):
+            return self._parts(problem, start, limits, seed, begun)
         with limits.journal.phase("warmup"):
             engine = engine_for(limits.device, limits.threads)
         return self._search(engine, problem, start, limits, begun)
@@ -85,3 +85,43 @@ class Swap:
         parts = [slice(first, first + height) for first in range(0, len(problem), height)]
         with ThreadPoolExecutor(engine.workers) as pool:
             return [answer for answers in pool.map(descend, parts) for answer in answers]
+
+    def _parts(
+        self, problem: Problem, start: Mask, limits: Limits, seed: int, begun: float
+    ) -> list[Answer]:
+        """One answer a part; see `solve_rows`."""
+        if limits.device != "cpu":
+            raise Refused(
+                f"swap takes '{problem.pattern.text}' on the processor only, not on {limits.device}"
+            )
+        if isinstance(problem.pattern, LayerShare):
+            (whole,) = problem
+            return [descend_part(whole, start[0], limits, self.max_swaps)]
+        deadline = limits.deadline
+
+        def go(part: RowProblem, own: Mask) -> Answer:
+            if deadline.expired():
+                return Answer(own, deadline.stop(), counters={"swaps": 0})
+            trace: list[TracePoint] = []
+
+            def note(mask: Mask, loss: float) -> None:
+                trace.append(TracePoint(time.perf_counter() - begun, loss, None))
+
+            found = improve_part(
+                part, own, [seed, part.row], 1, self.max_swaps, deadline.expired, note
+            )
+            limits.journal.rows_done(part.height)
+            stop = Stop.FINISHED
+            if not found.finished:
+                spent = found.swaps == self.max_swaps
+                stop = Stop.ITERATIONS if spent else deadline.stop()
+            return Answer(
+                found.mask,
+                stop,
+                claimed_objective=found.loss,
+                counters={"swaps": found.swaps},
+                trace=tuple(trace),
+            )
+
+        with ThreadPoolExecutor(max(1, min(limits.threads, len(problem)))) as pool:
+            return list(pool.map(go, problem, start))

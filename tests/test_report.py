@@ -4,6 +4,7 @@ import base64
 import json
 import subprocess
 import sys
+import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -383,6 +384,17 @@ def _report(*words):
         [sys.executable, "-m", "benchmarks.cli", "report", *map(str, words)],
         capture_output=True, text=True, cwd=ROOT, timeout=120,
     )  # fmt: skip
+
+
+def test_the_parts_of_the_page_ship_in_the_wheel():
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    patterns = declared["tool"]["setuptools"]["package-data"]["benchmarks"]
+    shipped = {path for pattern in patterns for path in (ROOT / "benchmarks").glob(pattern)}
+    parts = {
+        p for p in (ROOT / "benchmarks" / "report").iterdir() if p.suffix in (".j2", ".css", ".js")
+    }
+    assert len(parts) == 3
+    assert parts <= shipped
 
 
 # In a browser.

@@ -109,15 +109,21 @@ def evaluate_model(
             "dense model; name that by --against"
         )
     pairs = [] if dense is None else _pairs(loaded, dense)
-    source = dense or loaded
-    if loaded.causal:
-        batches, meta = load_windows(source, calibration, samples, sequence_length)
-    else:
-        data = load_calibration(source, calibration, samples, sequence_length)
-        batches, meta = data.held_out, data.meta
+    batches, text = held_out_data(dense or loaded, calibration, samples, sequence_length)
     layers = [] if dense is None else _layer_errors(dense, pairs, batches, say)
-    with calm(loaded.module), calm(source.module):
-        return _measure(loaded, dense, batches, meta["calibration"], layers, say)
+    return measure(loaded, dense, batches, text, layers, say)
+
+
+def held_out_data(
+    loaded: LoadedModel, calibration: Sequence[Path], samples: int, sequence_length: int
+) -> tuple[list[Batch], str]:
+    """The batches to evaluate on, and what they are. Raises InputError."""
+    if loaded.causal:
+        batches, meta = load_windows(loaded, calibration, samples, sequence_length)
+    else:
+        data = load_calibration(loaded, calibration, samples, sequence_length)
+        batches, meta = data.held_out, data.meta
+    return batches, f"held-out half of {meta['calibration']}"
 
 
 def _pairs(loaded: LoadedModel, dense: LoadedModel) -> list[tuple[Site, Site]]:
@@ -171,42 +177,48 @@ def _layer_errors(
     return found
 
 
-def _measure(
+def measure(
     loaded: LoadedModel,
     dense: LoadedModel | None,
-    batches: list[Batch],
+    batches: Sequence[Batch],
     text: str,
-    layers: list[LayerError],
-    say: Say,
+    layers: Sequence[LayerError] = (),
+    say: Say = lambda text: None,
 ) -> Evaluation:
+    """Run both models over the batches and compare them. Raises InputError.
+
+    layers: what is known of them already.
+    """
     own, reference, divergence = Likelihood(), Likelihood(), Divergence()
     output, hidden, embeddings = RelativeError(), RelativeError(), Embeddings()
     sequences = tokens = 0
-    for number, batch in enumerate(batches, start=1):
-        ours = outputs_of(loaded, batch, number)
-        rows = ours.rows(ours.output)
-        sequences += ours.output.shape[0] if ours.output.ndim else 1
-        tokens += len(rows)
-        ids = batch.get("input_ids") if isinstance(batch, Mapping) else None
-        if loaded.causal and ids is not None:
-            own.add(ours.output, ids, ours.real)
-        if dense is not None:
-            theirs = outputs_of(dense, batch, number)
-            dense_rows = theirs.rows(theirs.output)
-            output.add(dense_rows, rows)
-            if loaded.causal:
-                divergence.add(dense_rows, rows)
-                if ids is not None:
-                    reference.add(theirs.output, ids, theirs.real)
-            if ours.hidden is not None and theirs.hidden is not None:
-                hidden.add(theirs.rows(theirs.hidden), ours.rows(ours.hidden))
-                if not loaded.causal and ours.hidden.ndim == 3:
-                    embeddings.add(theirs.hidden, ours.hidden, ours.real)
-        batches_told(say)(number, len(batches), "evaluation")
+    progress = batches_told(say)
+    with calm(loaded.module), calm((dense or loaded).module):
+        for number, batch in enumerate(batches, start=1):
+            ours = outputs_of(loaded, batch, number)
+            rows = ours.rows(ours.output)
+            sequences += ours.output.shape[0] if ours.output.ndim else 1
+            tokens += len(rows)
+            ids = batch.get("input_ids") if isinstance(batch, Mapping) else None
+            if loaded.causal and ids is not None:
+                own.add(ours.output, ids, ours.real)
+            if dense is not None:
+                theirs = outputs_of(dense, batch, number)
+                dense_rows = theirs.rows(theirs.output)
+                output.add(dense_rows, rows)
+                if loaded.causal:
+                    divergence.add(dense_rows, rows)
+                    if ids is not None:
+                        reference.add(theirs.output, ids, theirs.real)
+                if ours.hidden is not None and theirs.hidden is not None:
+                    hidden.add(theirs.rows(theirs.hidden), ours.rows(ours.hidden))
+                    if not loaded.causal and ours.hidden.ndim == 3:
+                        embeddings.add(theirs.hidden, ours.hidden, ours.real)
+            progress(number, len(batches), "evaluation")
     return Evaluation(
         model=loaded.name,
         against=None if dense is None else dense.name,
-        text=f"held-out half of {text}",
+        text=text,
         sequences=sequences,
         tokens=tokens,
         predicted=own.predicted or None,

@@ -197,16 +197,17 @@ def _finding(contest: Contest) -> str:
     least = min(gap for gap, _ in held)
     alike = [s.contender for gap, s in held if percent(gap) == percent(least)]
     wanda = next((percent(gap) for gap, s in held if s.contender == "wanda"), None)
+    beside = "" if wanda is None or "wanda" in alike else f"lower than wanda's by more than {wanda}"
     if percent(least) == "0 %":
         said = f"every mask of {_listed(alike)} is certainly the best possible"
-        also = f"; the errors of wanda's could be lower by {wanda} at most, on average"
+        also = f"; on average none has an error {beside}"
     else:
         said = (
-            f"least for {_listed(alike)}: on average, no mask can have an error lower by more than "
-            f"{percent(least)}"
+            f"the least gap is that of {_listed(alike)}: on average no mask has an error lower "
+            f"by more than {percent(least)}"
         )
-        also = f"; than wanda's, by more than {wanda}"
-    return f"{contest.name}: {said}{also if wanda and 'wanda' not in alike else ''}."
+        also = f", and none {beside}"
+    return f"{contest.name}: {said}{also if beside else ''}."
 
 
 def _listed(names: Sequence[str], most: int = 4) -> str:

@@ -128,15 +128,15 @@ class Minimum:
     """What a minimisation ended with.
 
     x: (n,) float64, each entry a float32 number, of the best bound. bound: b(x), +inf for a node
-    without masks. value: F at the last point. active: its vertices. met: numbers of the vertices
-    that the oracle gave, in order. steps, calls: made.
+    without masks. value: F at the last point. active: its vertices. met: vertices that the
+    oracle gave and that were new to the pool, in order. steps, calls: made.
     """
 
     x: Vector
     bound: float
     value: float
     active: ActiveSet
-    met: list[int]
+    met: list[Vector]
     steps: int
     calls: int
 
@@ -158,15 +158,15 @@ def minimise(
     ones. Where the deadline comes first, what has been found is returned.
     """
     n = len(function.linear)
-    met: list[int] = []
+    met: list[Vector] = []
     vertex, steps, calls = np.empty(n), 0, 0
     best_x, best_bound = np.zeros(n), -np.inf
 
     def ask(gradient: Vector) -> tuple[float, int, bool]:
         least = oracle.minimise(gradient, state, vertex)
         number, new = pool.add(vertex) if least < np.inf else (-1, False)
-        if least < np.inf:
-            met.append(number)
+        if new:
+            met.append(vertex.copy())
         return least, number, new
 
     stored, numbers = pool.fitting(state)

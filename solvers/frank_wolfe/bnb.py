@@ -7,6 +7,9 @@ incumbent, and gradients fix columns (`frank_wolfe.search`). Triangles cost more
 so they come when a search has outgrown its first nodes and its gap is still wide. The answer
 carries a proof: the tree, and one x for each leaf (`frank_wolfe.record`).
 
+Equal budget groups are searched by compiled code that knows their hull (`frank_wolfe.search`), all
+other sets of masks through their oracle (`frank_wolfe.general`).
+
 Nodes grow exponentially with n; their cost is that of a few n^2 operations. When the search is cut
 short, the bound is the least over open nodes and closed leaves; the hybrid traversal always takes
 up the node of least bound next and dives from there, so that this bound keeps rising.
@@ -20,17 +23,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from instances.errors import InputError
-from instances.groups import Mask
+from instances.groups import BudgetGroups, Mask
 from instances.layer import Layer
 from instances.patterns import parse_pattern
 from instances.problem import Problem, RowProblem
 from solvers.base import Answer, Deadline, Limits
 from solvers.bounds.reformulate import METHODS, reformulate
 from solvers.bounds.semidefinite import Effort
+from solvers.frank_wolfe.general import Choices, GeneralSearch
 from solvers.frank_wolfe.oracles import ORACLES
 from solvers.frank_wolfe.rules import (
     BRANCHING,
     HEURISTICS,
+    HULLS,
     TRAVERSALS,
     VARIANTS,
     Rules,
@@ -54,6 +59,12 @@ end does without; one whose bound has far to rise has them early. A stage that a
 effort than was made is passed over.
 """
 
+GENERAL_SHARE = 0.1
+"""Of `triangle_nodes`: in the general search nodes cost many times as much."""
+
+GENERAL_GAP = 0.02
+"""Gap from which on triangles are made in the general search."""
+
 FIRST_POPULATION = 32
 """Last population of the first search for a mask; it takes a small part of the time of the SDP."""
 
@@ -70,7 +81,11 @@ class FwBnb:
     lazy: steps to stored vertices first. inherit: children keep the active set. node_tolerance:
     share of its distance to the incumbent at which a node's gap is small enough. fixing: by
     gradients. max_nodes: -1 for no limit. max_memory: MiB for the open nodes, and as much again for
-    the proof, which is given up beyond it.
+    the proof, which is given up beyond it. hull: convex, that of the masks, or relaxation, the
+    linear relaxation of their rows; for equal groups they are the same.
+
+    Sets other than equal groups: oracle closed-form is the set's own, triangle_nodes counts for a
+    tenth, and the variant is blended pairwise, lazy, whatever the settings say.
     """
 
     warm_start: str = "wanda"
@@ -87,6 +102,7 @@ class FwBnb:
     heuristics: str = "rounding"
     max_nodes: int = -1
     max_memory: int = 4096
+    hull: str = "convex"
 
     def __post_init__(self) -> None:
         """Raise InputError for a bad setting."""
@@ -107,17 +123,20 @@ class FwBnb:
             ("branching", BRANCHING),
             ("traversal", TRAVERSALS),
             ("heuristics", HEURISTICS),
+            ("hull", HULLS),
         ):
             number_of(choices, getattr(self, name), name)
 
     def solve(self, problem: RowProblem, limits: Limits, seed: int) -> Answer:
         """Mask, bound with proof, counters. Raises InputError for an unknown warm start."""
-        rules = self._rules(problem, limits.gap)
         start = starting_mask(problem, self.warm_start, seed)
-        groups, quad = problem.groups, problem.quad
         if limits.deadline.expired():
             loss = None if start is None else problem.scaled_loss(start)
             return Answer(start, limits.deadline.stop(), loss)
+        if not isinstance(problem.legal, BudgetGroups):
+            return self._general(problem, start, limits)
+        rules = self._rules(problem, limits.gap)
+        groups, quad = problem.groups, problem.quad
         found = self._masks(problem, start, seed, FIRST_POPULATION, limits)
         later = self.convexify == "sdp-triangles" and self.triangle_nodes > 0
         with limits.journal.phase("build"):
@@ -140,6 +159,38 @@ class FwBnb:
                 found = self._masks(problem, search.mask, seed, population, limits)
                 search.offer(found.mask, found.loss)
                 made = effort.rounds
+        search.run(self.max_nodes)
+        return search.answer()
+
+    def _general(self, problem: RowProblem, start: Mask | None, limits: Limits) -> Answer:
+        """Over a set of masks other than equal groups."""
+        choices = Choices(
+            oracle=self.oracle,
+            relaxed=self.hull == "relaxation",
+            inherit=self.inherit,
+            branching=self.branching,
+            traversal=self.traversal,
+            node_tolerance=float(self.node_tolerance),
+            fixing=self.fixing,
+            rounding=self.heuristics in ("rounding", "both"),
+            gap=GAP_SHARE * limits.gap,
+            most_bytes=self.max_memory * MIB,
+        )
+        later = self.convexify == "sdp-triangles" and self.triangle_nodes > 0
+        quad, legal, deadline = problem.quad, problem.legal, limits.deadline
+        with limits.journal.phase("build"):
+            method = "sdp" if later else self.convexify
+            functions = reformulate(quad, legal, method, deadline).functions
+            search = GeneralSearch(problem, limits, choices, functions)
+        search.offer(legal.prune_lowest(quad.diagonal()) if start is None else start)
+        pause = int(GENERAL_SHARE * self.triangle_nodes) if later else 0
+        if pause > 0:
+            search.run(pause if self.max_nodes < 0 else min(pause, self.max_nodes))
+            ahead = search.open and (self.max_nodes < 0 or search.nodes < self.max_nodes)
+            if ahead and search.gap() >= GENERAL_GAP and not deadline.expired():
+                with limits.journal.phase("build"):
+                    more = reformulate(quad, legal, "sdp-triangles", deadline, SOME)
+                    search.add_functions(more.functions[1:])
         search.run(self.max_nodes)
         return search.answer()
 

@@ -77,19 +77,38 @@ class Record:
 
     def leaves(self, functions: tuple[ConvexFunction, ...]) -> Leaves:
         """The tree in preorder with the points and functions that its leaves refer to."""
-        table = self.table
-        branch, point, source = preorder(
-            table.column, table.kept, table.pruned, table.point, table.source, self._rows
+        table, rows = self.table, self._rows
+        return leaves_of(
+            functions,
+            table.column[:rows],
+            table.kept,
+            table.pruned,
+            table.point,
+            table.source,
+            table.points,
         )
-        needed, compact = np.unique(point, return_inverse=True)
-        offset = int(np.searchsorted(needed, 0))
-        return Leaves(
-            functions=functions,
-            branch=branch,
-            function=np.where(point >= 0, source, -1).astype(np.int16),
-            point=np.where(point >= 0, compact - offset, -1).astype(np.int32),
-            points=table.points[needed[needed >= 0]],
-        )
+
+
+def leaves_of(
+    functions: tuple[ConvexFunction, ...],
+    column: NDArray[np.int32],
+    kept: NDArray[np.int32],
+    pruned: NDArray[np.int32],
+    point: NDArray[np.int32],
+    source: NDArray[np.int8],
+    points: NDArray[np.float32],
+) -> Leaves:
+    """A tree given as a table, one node an entry, in preorder with what its leaves refer to."""
+    branch, at, by = preorder(column, kept, pruned, point, source, len(column))
+    needed, compact = np.unique(at, return_inverse=True)
+    offset = int(np.searchsorted(needed, 0))
+    return Leaves(
+        functions=functions,
+        branch=branch,
+        function=np.where(at >= 0, by, -1).astype(np.int16),
+        point=np.where(at >= 0, compact - offset, -1).astype(np.int32),
+        points=points[needed[needed >= 0]],
+    )
 
 
 def _enlarged(table: Table, rows: int, points: int) -> Table:

@@ -18,6 +18,8 @@ HYBRID, BEST_FIRST, DEPTH_FIRST = range(3)
 
 HEURISTICS = ("rounding", "vertices", "both", "none")
 
+HULLS = ("convex", "relaxation")
+
 
 class Rules(NamedTuple):
     """What a search keeps to; the fields named like settings of `FwBnb` mean the same.
