@@ -3,23 +3,22 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.bounding import LayerBound, RowState
+from benchmarks.bounding import RowState
 from benchmarks.certify import Verdict
 from benchmarks.commands.numbers import check_numbers, number
 from benchmarks.environment import cores
-from benchmarks.executor import Executor
 from benchmarks.runner import parse_rows
-from benchmarks.shared_budget import SharedBudgetBound
+from benchmarks.whole_layer import Course, LayerWork, bounding
 from instances import files
 from instances.errors import InputError
-from instances.patterns import LayerShare, parse_pattern
+from instances.patterns import parse_pattern
 from instances.problem import Problem
 from instances.proof import RowProof, read_proof, write_proof
 
@@ -64,9 +63,11 @@ def run(
     held = {} if target is None else _held(target, problem, resume)
     work = bounding(problem, time_limit, threads or cores(), device, gap, seed, max_runs, held)
     saved = time.monotonic()
+    course = Course()
     with _reporting(file.stem) as say:
         for _ in work:
             say(work)
+            course.look(work)
             if target is not None and time.monotonic() - saved > SAVE_INTERVAL_S:
                 write_proof(target, work.proofs())
                 saved = time.monotonic()
@@ -77,30 +78,11 @@ def run(
         whole = np.ones(layer.weight.shape, dtype=bool)
         whole[chosen.start : chosen.stop] = masks
         files.write_mask(out, whole, layer, problem.pattern.text, "bound", chosen)
-    _show(work, as_json)
+    course.look(work, last=True)
+    _show(work, course, as_json)
     if work.interrupted:
         return 130
     return 1 if work.total.verdict is Verdict.WRONG else 0
-
-
-def bounding(
-    problem: Problem,
-    seconds: float,
-    threads: int,
-    device: str,
-    tolerance: float,
-    seed: int,
-    runs: int | None,
-    held: Mapping[int, RowProof],
-    executor: Executor | None = None,
-) -> LayerBound | SharedBudgetBound:
-    """The work on a layer, by the kind of its pattern."""
-    if isinstance(problem.pattern, LayerShare):
-        whole = held.get(problem.rows.start)
-        return SharedBudgetBound(
-            problem, seconds, threads, device, tolerance, seed, runs, whole, executor
-        )
-    return LayerBound(problem, seconds, threads, device, tolerance, seed, runs, held, executor)
 
 
 def _held(target: Path, problem: Problem, resume: bool) -> dict[int, RowProof]:
@@ -137,12 +119,13 @@ def _line(state: RowState) -> dict[str, object]:
     return line
 
 
-def _show(work: LayerBound | SharedBudgetBound, as_json: bool) -> None:
+def _show(work: LayerWork, course: Course, as_json: bool) -> None:
     total = work.total
     if as_json:
         for state in work.rows:
             print(json.dumps(_line(state), allow_nan=False))
-        print(json.dumps({"total": True, **asdict(total)}, allow_nan=False), flush=True)
+        line = {"total": True, **asdict(total), "trace": course.points}
+        print(json.dumps(line, allow_nan=False), flush=True)
         return
     from rich.console import Console
     from rich.table import Table
@@ -171,7 +154,7 @@ def _share(value: float | None) -> str:
 
 
 @contextmanager
-def _reporting(name: str) -> Iterator[Callable[[LayerBound | SharedBudgetBound], None]]:
+def _reporting(name: str) -> Iterator[Callable[[LayerWork], None]]:
     """The total gap as it falls: in place on a terminal, elsewhere a line now and then."""
     from rich.console import Console
 
@@ -179,7 +162,7 @@ def _reporting(name: str) -> Iterator[Callable[[LayerBound | SharedBudgetBound],
     interval = TERMINAL_INTERVAL_S if console.is_terminal else PLAIN_INTERVAL_S
     begun = said = time.monotonic()
 
-    def say(work: LayerBound | SharedBudgetBound) -> None:
+    def say(work: LayerWork) -> None:
         """Sums take all rows, so they are made only when they are shown."""
         nonlocal said
         now = time.monotonic()
