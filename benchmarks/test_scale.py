@@ -1,9 +1,9 @@
 """1-swap and cheap bounds at the size of language models' layers: `make scale`.
 
-Nothing is asserted about time. Synthetic layers with outlier features (`instances.llm`), 60 % pruned, from Wanda. `search_s` in the
-extra information is the search alone, from the first loss noted to the last, without Wanda's masks
-and without putting the Gram onto the device; `peak_gib` is the memory that torch took on the
-device; `swaps` and `error_reduction` are of all rows.
+Nothing is asserted about time. Synthetic layers with outlier features (`instances.llm`). 1-swap
+starts from Wanda: `search_s` in the extra information is the search alone, from the first loss
+noted to the last, without Wanda's masks and without putting the Gram onto the device; `swaps` and
+`error_reduction` are of all rows. `peak_gib` is the memory that torch took on the device.
 """
 
 import os
