@@ -38,7 +38,7 @@ from benchmarks.pruning.quality_page import (
     render,
     text_of,
 )
-from instances.calibration import load_calibration
+from instances.calibration import Batch, load_calibration
 from instances.errors import MaskgapError
 from instances.extract import extract_sites
 from instances.files import write_atomically
@@ -109,6 +109,12 @@ class Bench:
         sites = choose_linear(module, self._subject.layers, self.dense.absent, self._left_out)
         return list(extract_sites(module, sites, data.batches, held_out=data.held_out))
 
+    @cached_property
+    def held_out(self) -> tuple[list[Batch], str]:
+        """The batches to measure on, and what they are."""
+        one = self._amounts
+        return held_out_data(self.dense, (), one.samples, one.sequence_length)
+
     def _left_out(self, name: str, reason: str) -> None:
         self._say(f"{name} is left out: {reason}")
 
@@ -130,8 +136,7 @@ class Bench:
                 choice = masks.of(layer)
                 reports.append(report(layer, choice, time.perf_counter() - begun))
                 ledger.apply(by_name[layer.name], choice.mask)
-        batches, text = held_out_data(self.dense, (), one.samples, one.sequence_length)
-        found = measure(pruned, self.dense, batches, text)
+        found = measure(pruned, self.dense, *self.held_out)
         return _row(subject, pattern, method, setup(subject, method, one), reports, found)
 
 

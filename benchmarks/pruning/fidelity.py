@@ -37,6 +37,10 @@ FEWEST_TEXTS = 3
 """Texts below which the pairs are too few to correlate."""
 
 
+ROUNDING = 1e-12
+"""Numbers whose spread is less than this share of their size do not vary."""
+
+
 @dataclass(frozen=True, eq=False)
 class Outputs:
     """What a forward of a batch gave. real: bool (batch, length), or None when all is real.
@@ -199,8 +203,10 @@ def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
 def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float | None:
     """Pearson's; None when one of the two does not vary."""
     a, b = one - one.mean(), other - other.mean()
-    size = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(a @ b) / size if size > 0 else None
+    spread = [np.linalg.norm(x - x.mean()) / (np.linalg.norm(x) or 1.0) for x in (one, other)]
+    if min(spread) < ROUNDING:
+        return None
+    return float(a @ b) / float(np.linalg.norm(a) * np.linalg.norm(b))
 
 
 def _wide(tensor: torch.Tensor) -> torch.Tensor:
