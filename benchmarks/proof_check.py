@@ -8,15 +8,14 @@ a lower bound b(x) on its losses, and the least over the leaves bounds the row:
 where z^T P z + q^T z + c is a convex function that is at most the loss on the legal binaries z.
 
 This file holds what is combinatorial: that the proof belongs to the problem and is well formed,
-that its leaves partition the legal set (the tree is walked, each split on a column not yet split),
-that an enumeration is complete. Rows that share a budget are put together by
-`benchmarks.budget_curve`. A proof by a shift that rows share is left to
+that its leaves partition the legal set (the tree is walked in `benchmarks.proof_tree`), that an
+enumeration is complete. Rows that share a budget are put together by `benchmarks.budget_curve`; a
+proof by a shift that rows share is left to
 `benchmarks.shared_shift`. That P is semidefinite and that float64 does not flatter the
 bounds is shown in `benchmarks.rigour`. A stated bound above the derived one is a rejection, however
 small the difference; the derived one is what counts.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isfinite
 
@@ -24,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.budget_curve import budget_bounds, share_budget
+from benchmarks.leaf_minimum import LeafMinimum
+from benchmarks.proof_tree import walk
 from benchmarks.rigour import (
     FREE,
     KEPT,
@@ -40,9 +41,14 @@ from benchmarks.rigour import (
 )
 from benchmarks.shared_shift import shift_bound
 from instances.errors import InputError, ProofError
-from instances.groups import BudgetGroups, Mask, Matrix, Vector
+from instances.groups import ENUMERATION_COLUMNS, BudgetGroups, Mask, Matrix, Vector
 from instances.problem import RowProblem
-from instances.proof import Leaves, ProofKind, RowProof
+from instances.proof import Leaves, ProofKind, RowProof, equality_rows
+from instances.sets.protocol import MaskSet
+from instances.sets.rows import FREE as ROW_FREE
+from instances.sets.rows import KEPT as ROW_KEPT
+from instances.sets.rows import PRUNED as ROW_PRUNED
+from instances.sets.rows import LinearRows
 from instances.triangles import CONSTANT, Triangles
 
 ENUMERATED = 5_000_000
@@ -51,8 +57,8 @@ ENUMERATED = 5_000_000
 LARGEST_MULTIPLIER = 1e30
 """Multipliers and points beyond this are refused: products of them could overflow."""
 
-BLOCK = 1024
-"""Leaves evaluated at once."""
+LOOKED_AT = 1 << 16
+"""0/1 vectors looked at at once in an enumeration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +77,8 @@ class Checked:
 
 def check_row(problem: RowProblem, proof: RowProof) -> Checked:
     """Derive the bound of a proof again. Raises ProofError with the reason when it fails."""
-    if proof.problem != problem.digest or proof.row != problem.row:
+    same = proof.row == problem.row and proof.height == problem.height
+    if proof.problem != problem.digest or not same:
         raise ProofError(
             f"row {proof.row}: the proof belongs to another problem than row {problem.row} of "
             f"{problem.layer.name} under '{problem.pattern}'"
@@ -128,7 +135,9 @@ def _of_rows(part: RowProblem, proof: RowProof) -> float:
 
 
 def _enumerate(problem: RowProblem, quad: Matrix) -> tuple[float, int]:
-    groups = problem.groups
+    groups = problem.legal
+    if not isinstance(groups, BudgetGroups):
+        return _look_at_all(problem, groups.linear_rows(), quad)
     if groups.masks > ENUMERATED:
         raise ProofError(
             f"row {problem.row}: an enumeration of {groups.masks} masks is more than {ENUMERATED}"
@@ -149,6 +158,30 @@ def _enumerate(problem: RowProblem, quad: Matrix) -> tuple[float, int]:
     return least, distinct
 
 
+def _look_at_all(problem: RowProblem, rows: LinearRows, quad: Matrix) -> tuple[float, int]:
+    """Every 0/1 vector of the free columns is looked at, so no mask can be missing."""
+    free = np.flatnonzero(rows.state == ROW_FREE)
+    if len(free) > ENUMERATION_COLUMNS:
+        raise ProofError(
+            f"row {problem.row}: an enumeration over {len(free)} free columns is more than "
+            f"{ENUMERATION_COLUMNS}"
+        )
+    matrix = rows.matrix.T.astype(np.float64)
+    least, seen = np.inf, 0
+    for start in range(0, 1 << len(free), LOOKED_AT):
+        codes = np.arange(start, min(start + LOOKED_AT, 1 << len(free)), dtype=np.int64)
+        pruned = np.tile(rows.state == ROW_PRUNED, (len(codes), 1))
+        pruned[:, free] = (codes[:, None] >> np.arange(len(free), dtype=np.int64)) & 1
+        sums = pruned @ matrix  # whole numbers: exact
+        chosen = pruned[((rows.lower <= sums) & (sums <= rows.upper)).all(axis=1)]
+        if len(chosen):
+            least = min(least, float(losses(quad, chosen).min()))
+            seen += len(chosen)
+    if not seen:
+        raise ProofError(f"row {problem.row}: no mask meets '{problem.pattern}'")
+    return least, seen
+
+
 def _words(pruned: Mask) -> NDArray[np.uint64]:
     packed = np.packbits(pruned, axis=1)
     padded = np.zeros((len(packed), -(-packed.shape[1] // 8) * 8), dtype=np.uint8)
@@ -161,8 +194,14 @@ def _least_leaf(problem: RowProblem, quad: Matrix, leaves: Leaves) -> tuple[floa
     functions: dict[int, Verified] = {}
     for number in np.unique(leaves.function[leaves.function >= 0]).tolist():
         functions[number] = verified(problem, quad, leaves.functions[number], number)
+    legal = problem.legal
+    hull: BudgetGroups | LeafMinimum
+    if isinstance(legal, BudgetGroups):
+        hull = legal
+    else:
+        hull = LeafMinimum.of(legal.linear_rows(), legal.integral)
     least, first = np.inf, 0
-    for states in _walk(problem, leaves.branch):
+    for states in walk(problem, leaves.branch):
         numbers = leaves.function[first : first + len(states)]
         bounded = numbers >= 0
         point = leaves.point[first : first + len(states)]
@@ -171,7 +210,7 @@ def _least_leaf(problem: RowProblem, quad: Matrix, leaves: Leaves) -> tuple[floa
             if chosen.any():
                 distinct, of_leaf = np.unique(point[chosen], return_inverse=True)
                 x = leaves.points[distinct].astype(np.float64)
-                values = leaf_bounds(problem.groups, function, x, of_leaf, states[chosen])
+                values = leaf_bounds(hull, function, x, of_leaf, states[chosen])
                 least = min(least, float(values.min()))
         if not bounded.all():
             values = _single_losses(problem, quad, states[~bounded])
@@ -183,7 +222,8 @@ def _least_leaf(problem: RowProblem, quad: Matrix, leaves: Leaves) -> tuple[floa
 
 
 def _validate(problem: RowProblem, leaves: Leaves) -> None:
-    n, count = problem.n, problem.groups.count
+    n, legal = problem.n, problem.legal
+    count = legal.count if isinstance(legal, BudgetGroups) else len(equality_rows(legal)[1])
     branch, function, points = leaves.branch, leaves.function, leaves.points
     point = leaves.point
     problems = (
@@ -256,76 +296,10 @@ def _wrong_triangles(n: int, triangles: Triangles) -> str:
     return ""
 
 
-def _walk(problem: RowProblem, branch: NDArray[np.integer]) -> Iterator[States]:
-    """Leaves in preorder as blocks (<= BLOCK, n) of states. Raises ProofError when malformed.
-
-    A split changes its column's state at three places of the list of leaves: at the first leaf of
-    its kept side, at the first of its pruned side, and past its last; states are running sums.
-    """
-    nodes, (first, middle, last) = _splits(problem, branch)
-    place = np.concatenate([first, middle, last])
-    order = np.argsort(place, kind="stable")
-    place, column = place[order], np.tile(branch[nodes], 3)[order]
-    steps = np.array([KEPT - FREE, PRUNED - KEPT, FREE - PRUNED], dtype=np.int8)
-    change = np.repeat(steps, len(nodes))[order]
-    leaves, state = len(nodes) + 1, np.full(problem.n, FREE, dtype=np.int8)
-    for start in range(0, leaves, BLOCK):
-        stop = min(start + BLOCK, leaves)
-        here = slice(*np.searchsorted(place, [start, stop]).tolist())
-        states = np.zeros((stop - start, problem.n), dtype=np.int8)
-        states[0] = state
-        np.add.at(states, (place[here] - start, column[here]), change[here])
-        reach = 1
-        while reach < len(states):  # running sums over twice as many rows each time
-            states[reach:] += states[:-reach].copy()
-            reach *= 2
-        state = states[-1]
-        yield states
-
-
-def _splits(
-    problem: RowProblem, branch: NDArray[np.integer]
-) -> tuple[NDArray[np.intp], tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]]:
-    """Nodes that split, and for each the numbers (first, middle, last) of leaves.
-
-    Its kept side has leaves first to middle - 1, its pruned side middle to last - 1. With level the
-    running sum of +1 at a split and -1 at a leaf, a subtree whose level is h before it ends at its
-    first node of level h - 1, so a tree at its first node of level -1. Raises ProofError when the
-    tree does not end at its last node, or splits a column that is out of range or split already.
-    """
-    size, n = len(branch), problem.n
-    outside = np.flatnonzero((branch < -1) | (branch >= n))
-    if len(outside):
-        node = int(outside[0])
-        raise ProofError(f"row {problem.row}: node {node} splits column {branch[node]}")
-    is_leaf = branch == -1
-    level = np.cumsum(np.where(is_leaf, -1, 1))
-    ends = np.flatnonzero(level < 0)
-    if not len(ends):
-        raise ProofError(f"row {problem.row}: the tree ends before all its leaves")
-    if ends[0] + 1 < size:
-        raise ProofError(f"row {problem.row}: node {ends[0] + 1} lies outside the tree")
-
-    nodes, leaf_nodes = np.flatnonzero(~is_leaf), np.flatnonzero(is_leaf)
-    key = level[leaf_nodes] * size + leaf_nodes
-    order = np.argsort(key)
-    key = key[order]
-    before = level[nodes] - 1
-    first = nodes - np.arange(len(nodes))  # nodes before it that are no splits
-    middle = order[np.searchsorted(key, before * size + nodes)] + 1
-    last = order[np.searchsorted(key, (before - 1) * size + nodes)] + 1
-
-    by_column = np.argsort(branch[nodes], kind="stable")  # in preorder within a column
-    column = branch[nodes][by_column]
-    again = (column[1:] == column[:-1]) & (first[by_column][1:] < last[by_column][:-1])
-    if again.any():
-        node = int(nodes[by_column[1:][again]].min())
-        raise ProofError(f"row {problem.row}: node {node} splits column {branch[node]} again")
-    return nodes, (first, middle, last)
-
-
 def _single_losses(problem: RowProblem, quad: Matrix, states: States) -> Vector:
     """Lower bounds on the losses of leaves that must have at most one mask left."""
+    if not isinstance(problem.legal, BudgetGroups):
+        return _forced_losses(problem, problem.legal, quad, states)
     left, free = still_open(problem.groups, states)
     empty = ((left < 0) | (left > free)).any(axis=1)
     single = ((left == 0) | (left == free)).all(axis=1)
@@ -335,3 +309,17 @@ def _single_losses(problem: RowProblem, quad: Matrix, states: States) -> Vector:
         )
     rest = np.repeat(left > 0, problem.groups.size, axis=1) & (states == FREE)
     return np.where(empty, np.inf, losses(quad, (states == PRUNED) | rest))
+
+
+def _forced_losses(problem: RowProblem, legal: MaskSet, quad: Matrix, states: States) -> Vector:
+    """The same for sets other than equal groups: all columns of the leaves must be forced."""
+    rows = legal.linear_rows()
+    pruned = (states == PRUNED) | (rows.state == ROW_PRUNED)
+    kept = (states == KEPT) | (rows.state == ROW_KEPT)
+    if not bool((pruned | kept).all()):
+        raise ProofError(
+            f"row {problem.row}: a leaf without a function has columns that are not forced"
+        )
+    sums = pruned @ rows.matrix.T.astype(np.float64)  # whole numbers: exact
+    met = ((rows.lower <= sums) & (sums <= rows.upper)).all(axis=1) & ~(pruned & kept).any(axis=1)
+    return np.where(met, losses(quad, pruned), np.inf)

@@ -9,7 +9,7 @@ For multipliers u, alpha and triangle weights t >= 0 (see `instances.proof`) let
 where each triangle's last factor is 0 or 1 on binaries (`instances.triangles`), A has +-1/2 at both
 places of each of its pairs of columns, b has +-1 and d is 0 or 1. So F is at most the loss there:
 
-    P = Q - Diag(u) + sum_g (alpha_g e_g^T + e_g alpha_g^T) / 2 - sum t A,
+    P = Q - Diag(u) + sum_g (alpha_g a_g^T + a_g alpha_g^T) / 2 - sum t A,
     q = u - sum_g k_g alpha_g - sum t b,     c = - sum t d,
 
 and, if P is positive semidefinite, no loss in a leaf (columns forced kept or pruned) is less than
@@ -24,9 +24,11 @@ for the rounding of the allowance itself, and TINY covers underflow.
 Entries. Q is formed from the mantissas of w and G, two roundings an entry; the multiplier terms
     and u add at most four, and the triangles at most m, the most that have one column in common: no
     more than that meet in one entry of P, and two sums of no more than that in one entry of q. The
-    halves are exact. With T the matrix of sums of the absolute terms of each entry, the stored P
-    differs from the exact one by at most E_ij = gamma_{m+8} T_ij, so by gamma_{m+8} ||T||_inf in
-    the spectral norm. The sum in c is rounded once (`fsum`).
+    halves are exact. In sets other than equal groups a column can be in r > 1 equality rows, whose
+    entries are whole numbers, so sums of r products take the place of one exact term: r - 1 more
+    roundings, counted into m. With T the matrix of sums of the absolute terms of each entry, the
+    stored P differs from the exact one by at most E_ij = gamma_{m+8} T_ij, so by
+    gamma_{m+8} ||T||_inf in the spectral norm. The sum in c is rounded once (`fsum`).
 Positive semidefinite (Rump, Verification of positive definiteness, BIT 46, 2006). If a
     floating-point Cholesky factorisation of A ends, then R^T R = A + D with
     |D| <= gamma |R|^T |R| and gamma = gamma_{n+1} (Higham, theorem 10.3). The columns r_i of R meet
@@ -38,11 +40,13 @@ Positive semidefinite (Rump, Verification of positive definiteness, BIT 46, 2006
 Lowering u. The best P is singular and cannot pass. Replacing u by u - delta, again stored numbers,
     adds delta I to P and leaves the loss on binaries alone: the smallest delta of LADDER times s
     that passes is used, and no further allowance is due for it.
-Evaluation. P x, x^T P x, q, c and their sums over v take fewer than 4 n + groups + m + 32
-    roundings on any path from data to result. With t = T |x| and a the sums of the absolute terms
-    of q, the error of b(x) is at most that gamma times |x|^T t + sum_i (2 t_i + a_i) + |c|. No
-    product with T is due for it: |x|^T t <= max|x| sum_i t_i, and sum_i t_i = (T e) . |x|. A loss
-    z^T Q z takes fewer than 2 n + 8, of terms that sum to z^T |Q| z in absolute value.
+Evaluation. P x, x^T P x, q, c and their sums over v take fewer than 4 n + rows + m + 32 roundings
+    on any path from data to result, rows being those of equalities, one a group. What else rounds
+    in the minimum over v of other sets is taken off there (`benchmarks.leaf_minimum`). With
+    t = T |x| and a the sums of the absolute terms of q, the error of b(x) is at most that gamma
+    times |x|^T t + sum_i (2 t_i + a_i) + |c|. No product with T is due for it: |x|^T t <= max|x|
+    sum_i t_i, and sum_i t_i = (T e) . |x|. A loss z^T Q z takes fewer than 2 n + 8, of terms that
+    sum to z^T |Q| z in absolute value.
 """
 
 from dataclasses import dataclass, replace
@@ -54,10 +58,12 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
+from benchmarks.leaf_minimum import LeafMinimum
 from instances.errors import ProofError
 from instances.groups import BudgetGroups, Mask, Matrix, Vector
 from instances.problem import RowProblem
-from instances.proof import ConvexFunction
+from instances.proof import ConvexFunction, equality_rows
+from instances.sets.protocol import MaskSet
 from instances.triangles import CONSTANT, Triangles
 
 LADDER = (0.0, 2.0, 8.0, 32.0, 128.0)
@@ -89,7 +95,7 @@ class Verified:
     """A function whose exact P is semidefinite.
 
     matrix, linear, constant: P (n, n), q (n,), c as stored. size: T e, (n,). rest: sum of a, and
-    |c|. meeting: m.
+    |c|. meeting: m. rows: equality rows.
     """
 
     matrix: Matrix
@@ -98,6 +104,7 @@ class Verified:
     size: Vector
     rest: float
     meeting: int
+    rows: int
 
 
 def gamma(operations: int) -> float:
@@ -166,10 +173,10 @@ def losses(quad: Matrix, pruned: Mask) -> Vector:
 
 def verified(problem: RowProblem, quad: Matrix, function: ConvexFunction, number: int) -> Verified:
     """The function with u lowered until its exact P is verified. Raises ProofError."""
-    unit = _shift(_build(problem.groups, quad, function))
+    unit = _shift(_build(problem.legal, quad, function))
     for step in LADDER:
         lowered = replace(function, u=function.u - step * unit)
-        built = _build(problem.groups, quad, lowered)
+        built = _build(problem.legal, quad, lowered)
         shifted = built.matrix - _shift(built) * np.eye(problem.n)
         try:
             scipy.linalg.cholesky(shifted, lower=True, overwrite_a=True, check_finite=True)
@@ -181,28 +188,45 @@ def verified(problem: RowProblem, quad: Matrix, function: ConvexFunction, number
     )
 
 
-def _build(groups: BudgetGroups, quad: Matrix, function: ConvexFunction) -> Verified:
-    u, alpha = function.u, function.alpha
-    of_column = np.arange(groups.n) // groups.size
-    spread, spread_size = alpha[of_column], np.abs(alpha)[of_column]
+def _row_terms(legal: MaskSet, alpha: Matrix) -> tuple[Matrix, Matrix, Vector, Vector, int]:
+    """Sum of a_g alpha_g^T and of absolute terms, sum of k_g alpha_g and of absolute terms, r - 1.
+
+    r is the most equality rows that one column is in.
+    """
+    size = np.abs(alpha)
+    if isinstance(legal, BudgetGroups):
+        of_column, k = np.arange(legal.n) // legal.size, legal.pruned
+        return alpha[of_column], size[of_column], k * alpha.sum(axis=0), k * size.sum(axis=0), 0
+    rows, budget = equality_rows(legal)
+    meeting = max(0, int((rows != 0.0).sum(axis=0).max(initial=0)) - 1)
+    wide, dear = np.abs(rows), np.abs(budget)
+    return rows.T @ alpha, wide.T @ size, budget @ alpha, dear @ size, meeting
+
+
+def _build(legal: MaskSet, quad: Matrix, function: ConvexFunction) -> Verified:
+    n, u = legal.n, function.u
+    spread, spread_size, paid, paid_size, rows_meeting = _row_terms(legal, function.alpha)
     matrix = quad + 0.5 * (spread + spread.T) - np.diag(u)
     size = np.abs(quad) + 0.5 * (spread_size + spread_size.T) + np.diag(np.abs(u))
-    linear = u - groups.pruned * alpha.sum(axis=0)
-    linear_size = np.abs(u) + groups.pruned * np.abs(alpha).sum(axis=0)
+    linear = u - paid
+    linear_size = np.abs(u) + paid_size
 
     triangles = function.triangles
     signs = triangles.weight[:, None] * PAIR_SIGNS[triangles.apex]
     single = triangles.weight[:, None] * SINGLE_SIGNS[triangles.apex]
-    pairs, pairs_size = (_pair_sums(groups.n, triangles, v) for v in (signs, np.abs(signs)))
+    pairs, pairs_size = (_pair_sums(n, triangles, v) for v in (signs, np.abs(signs)))
     matrix -= 0.5 * pairs[1:, 1:]
     size += 0.5 * pairs_size[1:, 1:]
-    linear -= pairs[0, 1:] + _column_sums(groups.n, triangles, single)
-    linear_size += pairs_size[0, 1:] + _column_sums(groups.n, triangles, np.abs(single))
+    linear -= pairs[0, 1:] + _column_sums(n, triangles, single)
+    linear_size += pairs_size[0, 1:] + _column_sums(n, triangles, np.abs(single))
     of_constant = triangles.columns[:, 0] == CONSTANT
     constant = -fsum(triangles.weight[triangles.apex == np.where(of_constant, 0, -1)])
-    meeting = _column_sums(groups.n, triangles, np.ones_like(single)).max()
+    meeting = _column_sums(n, triangles, np.ones_like(single)).max()
     rest = float(linear_size.sum()) - constant
-    return Verified(matrix, linear, constant, size.sum(axis=1), rest, int(meeting))
+    return Verified(
+        matrix, linear, constant, size.sum(axis=1), rest, int(meeting) + rows_meeting,
+        len(function.alpha),
+    )  # fmt: skip
 
 
 def _pair_sums(n: int, triangles: Triangles, values: Matrix) -> Matrix:
@@ -243,7 +267,7 @@ def still_open(groups: BudgetGroups, states: States) -> tuple[Counts, Counts]:
 
 
 def leaf_bounds(
-    groups: BudgetGroups,
+    hull: BudgetGroups | LeafMinimum,
     function: Verified,
     x: Matrix,
     point: NDArray[np.integer],
@@ -251,22 +275,33 @@ def leaf_bounds(
 ) -> Vector:
     """b(x) less its allowance for each leaf; +inf where no mask is left.
 
-    x: (any number, n) points; point: (leaves,), the row of x that a leaf uses; states: (leaves, n).
+    hull: what minimises over a leaf. x: (any number, n) points; point: (leaves,), the row of x that
+    a leaf uses; states: (leaves, n).
     """
     product, width = x @ function.matrix, np.abs(x)
     size = (2.0 + width.max(axis=1)) * (width @ function.size) + function.rest
-    allowance = gamma(4 * groups.n + groups.count + function.meeting + 32) * size + TINY
+    operations = 4 * len(function.linear) + function.rows + function.meeting + 32
+    allowance = gamma(operations) * size + TINY
     base = function.constant - np.einsum("ij,ij->i", x, product) - allowance
     gradient = (2.0 * product + function.linear)[point]
 
+    if isinstance(hull, BudgetGroups):
+        least = _by_sorting(hull, gradient, states)
+    else:
+        least = hull.bounds(gradient, states == PRUNED, states == KEPT)
+    bounds: Vector = least + base[point]
+    if np.isnan(bounds).any():
+        raise ProofError("a leaf's bound is not a number")
+    return bounds
+
+
+def _by_sorting(groups: BudgetGroups, gradient: Matrix, states: States) -> Vector:
+    """The least gradient . v over the masks v of each leaf; +inf where there is none."""
     left, free = still_open(groups, states)
     keys = np.where(states == FREE, gradient, FAR).reshape(-1, groups.count, groups.size)
     keys.sort(axis=2)
     lowest = np.arange(groups.size, dtype=np.float32) < left[:, :, None]
     taken = np.einsum("ij,ij->i", lowest.reshape(states.shape), keys.reshape(states.shape))
     forced = np.einsum("ij,ij->i", states == PRUNED, gradient)
-    bounds = forced + taken + base[point]
-    if np.isnan(bounds).any():
-        raise ProofError("a leaf's bound is not a number")
     empty = ((left < 0) | (left > free)).any(axis=1)
-    return np.where(empty, np.inf, bounds)
+    return np.where(empty, np.inf, forced + taken)

@@ -45,6 +45,7 @@ class Exhaustive:
         bound = max(0.0, value - rounding_margin(problem.quad, problem.legal))
         limits.journal.bound(bound)
         proof = RowProof(
-            problem.row, problem.digest, problem.rescale(bound), best, ProofKind.ENUMERATION
-        )
+            problem.row, problem.digest, problem.rescale(bound), best, ProofKind.ENUMERATION,
+            height=problem.height,
+        )  # fmt: skip
         return Answer(best, Stop.FINISHED, value, bound, counters={"masks": seen}, proof=proof)

@@ -22,7 +22,8 @@ from instances.proof import ConvexFunction, ProofKind, RowProof, root_leaves
 from solvers.base import Answer, Limits, Stop
 from solvers.bounds import conic, convexify, hull
 from solvers.bounds.beside import points_beside
-from solvers.bounds.semidefinite import Effort, solve_sdp, solve_with_triangles
+from solvers.bounds.semidefinite import Effort
+from solvers.bounds.tilts import relaxations
 
 INTERIOR_POINT_COLUMNS = 1000
 """Widest row whose quadratic programme goes on to Clarabel, whose factors are dense."""
@@ -211,8 +212,8 @@ class SdpBound:
                     self.triangle_least,
                     share=TRIANGLE_SHARE,
                 )
-                solution = solve_with_triangles(quad, legal, deadline, effort)[-1]
+                solution = relaxations(quad, legal, deadline, effort)[-1]
             else:
-                solution = solve_sdp(quad, legal, deadline)
+                solution = relaxations(quad, legal, deadline)[-1]
         status = CONVERGED if solution.converged else "stopped early"
         return solution.function, solution.point, status, deadline.expired()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import proof_check
+from benchmarks import proof_tree
 from benchmarks.proof_check import check_row
 from instances.errors import ProofError
 from instances.proof import Leaves
@@ -67,8 +67,8 @@ def test_a_tree_is_read_as_by_recursion(seed, n, block):
     branch = random_branch(rng, list(range(n)))
     problem = make_problem(0, n, "keep=1")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(proof_check, "BLOCK", block)
-        walk = list(proof_check._walk(problem, np.array(branch, dtype=np.int32)))
+        patch.setattr(proof_tree, "BLOCK", block)
+        walk = list(proof_tree.walk(problem, np.array(branch, dtype=np.int32)))
     assert all(len(states) == block for states in walk[:-1])
     assert np.concatenate(walk).tolist() == leaves_by_recursion(branch, n)
 
@@ -78,7 +78,7 @@ def test_a_tree_is_read_as_by_recursion(seed, n, block):
     branch[node : node + 1] = change
     expected = leaves_by_recursion(branch, n)
     try:
-        found = np.concatenate(list(proof_check._walk(problem, np.array(branch, dtype=np.int32))))
+        found = np.concatenate(list(proof_tree.walk(problem, np.array(branch, dtype=np.int32))))
     except ProofError:
         assert expected is None
     else:
@@ -90,7 +90,7 @@ def test_leaves_across_blocks_are_matched_to_their_points(monkeypatch):
     rng = np.random.default_rng(5)
     leaves = random_tree(problem, rng, tuple(random_functions(problem, rng, 3)), depth=7)
     whole = check_row(problem, row_proof(problem, leaves)).bound
-    monkeypatch.setattr(proof_check, "BLOCK", 5)
+    monkeypatch.setattr(proof_tree, "BLOCK", 5)
     assert len(leaves.function) > 25
     assert check_row(problem, row_proof(problem, leaves)).bound == pytest.approx(whole, rel=1e-12)
 

@@ -28,7 +28,8 @@ from instances.proof import ConvexFunction
 from instances.sets.protocol import MaskSet
 from solvers.base import Deadline
 from solvers.bounds import convexify, hull
-from solvers.bounds.semidefinite import Effort, SdpSolution, solve_sdp, solve_with_triangles
+from solvers.bounds.semidefinite import Effort, SdpSolution
+from solvers.bounds.tilts import relaxations
 
 METHODS = ("none", "eig", "diag", "sdp", "sdp-triangles")
 
@@ -70,9 +71,9 @@ def reformulate(
     if deadline.expired() or single or not quad.any():
         return _on_hull(quad, legal, np.zeros(legal.n), deadline)
     if method == "sdp":
-        return _semidefinite(quad, legal, [solve_sdp(quad, legal, deadline)], deadline)
+        return _semidefinite(quad, legal, relaxations(quad, legal, deadline), deadline)
     if method == "sdp-triangles":
-        both = solve_with_triangles(quad, legal, deadline, Effort() if effort is None else effort)
+        both = relaxations(quad, legal, deadline, Effort() if effort is None else effort)
         return _semidefinite(quad, legal, both, deadline)
     return _on_hull(quad, legal, _diagonal(quad, method), deadline)
 

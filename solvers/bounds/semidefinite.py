@@ -8,8 +8,8 @@ where a_g . (1, s) = sum of z over the group - k. This is the relaxation with di
 Z e_g = k z (Helmberg, Rendl, Weismantel, Journal of Combinatorial Optimization 4, 2000). On its
 face (`bounds.face`) it is smaller, has interior points, and n + 1 constraints of rank one. About
 fifteen steps (`bounds.interior`) of a few n^3 operations are needed at any n. Any other set of
-masks has its equality rows in the place of budgets (`bounds.rows_face`); its inequality rows are
-left to the hull over which the function found here is minimised.
+masks has its equality rows in the place of budgets (`bounds.rows_face`). What its inequality rows
+say can enter as a tilt: a linear function, at most 0 on every mask, that is added to the loss.
 
 Triangle inequalities (`bounds.triangles`) are found and added while the method runs: not at the
 optimum of each set of them but wherever the iterate is roughly centred, so that the whole sequence
@@ -96,11 +96,20 @@ At the optimum one of the two is 0; a new inequality, of small weight, must have
 
 
 @dataclass(frozen=True, eq=False)
+class Tilt:
+    """constant + linear . z, linear (n,), which is at most 0 on every legal mask."""
+
+    linear: Vector
+    constant: float
+
+
+@dataclass(frozen=True, eq=False)
 class SdpSolution:
     """function: multipliers, P not yet repaired by a shift. point: z of the primal solution, (n,).
 
-    bound: the dual value, in units of `quad`, before any rounding. converged: whether the gap was
-    closed, rather than the deadline or the arithmetic ending it.
+    bound: the dual value, in units of `quad`, before any rounding; with a tilt it takes the rows that
+    the tilt came from to reach it. converged: whether the gap was closed, rather than the deadline
+    or the arithmetic ending it.
     """
 
     function: ConvexFunction
@@ -111,13 +120,17 @@ class SdpSolution:
 
 
 def solve_sdp(
-    quad: Matrix, legal: MaskSet, deadline: Deadline, tolerance: float = TOLERANCE
+    quad: Matrix,
+    legal: MaskSet,
+    deadline: Deadline,
+    tolerance: float = TOLERANCE,
+    tilt: Tilt | None = None,
 ) -> SdpSolution:
     """Solve the relaxation; quad: (n, n) float64, mean diagonal near 1.
 
     A row with one legal mask, or with Q = 0, has all multipliers zero: its hull says everything.
     """
-    first = _first(quad, legal)
+    first = _first(quad, legal, tilt)
     if first is None:
         return _trivial(legal)
     at, _, iterations = _relax(first, deadline, tolerance)
@@ -125,14 +138,14 @@ def solve_sdp(
 
 
 def solve_with_triangles(
-    quad: Matrix, legal: MaskSet, deadline: Deadline, effort: Effort
+    quad: Matrix, legal: MaskSet, deadline: Deadline, effort: Effort, tilt: Tilt | None = None
 ) -> list[SdpSolution]:
     """The relaxation without triangle inequalities, as `solve_sdp` has it, and with them.
 
     The second is the stronger; it is left out where no inequality helps, or the deadline came
     before one did.
     """
-    first = _first(quad, legal)
+    first = _first(quad, legal, tilt)
     if first is None:
         return [_trivial(legal)]
     at, fork, iterations = _relax(first, deadline, TOLERANCE)
@@ -143,14 +156,19 @@ def solve_with_triangles(
     return [plain, _solution(quad, legal, best, iterations, _closed(best, effort.tolerance))]
 
 
-def _first(quad: Matrix, legal: MaskSet) -> Iterate | None:
+def _first(quad: Matrix, legal: MaskSet, tilt: Tilt | None) -> Iterate | None:
     """The first iterate; None where the hull says everything or there is no iterate."""
     if not quad.any():
         return None
     if isinstance(legal, BudgetGroups):
         return None if legal.masks == 1 else centre(Face(legal), lifted_cost(quad))
-    face = rows_face(*equality_rows(legal))
-    return None if face.order == 1 else begin(face, face.reduced(lifted_cost(quad)))
+    face, cost = rows_face(*equality_rows(legal)), lifted_cost(quad)
+    if tilt is not None:
+        half = 0.25 * tilt.linear
+        cost[0, 0] += tilt.constant + 2.0 * half.sum()
+        cost[0, 1:] += half
+        cost[1:, 0] += half
+    return None if face.order == 1 else begin(face, face.reduced(cost))
 
 
 def _relax(

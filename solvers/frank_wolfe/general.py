@@ -51,7 +51,7 @@ CANDIDATES = 8
 
 INTEGRAL = 1e-6
 
-ROOT_TOLERANCE = 0.02
+ROOT_TOLERANCE = 1e-3
 """Node tolerance of the root, at most: all nodes inherit its bound and its vertices."""
 
 _LEAST = 1e-12

@@ -27,10 +27,14 @@ NEAR = 1e-9
 
 
 class RelaxationOracle:
-    """Minimum over the linear relaxation of a node; see `oracles.Oracle`."""
+    """Minimum over the linear relaxation of a node; see `oracles.Oracle`.
+
+    multipliers: (rows,) y of the last call.
+    """
 
     def __init__(self, legal: MaskSet, deadline: Deadline) -> None:
         self.calls = 0
+        self.multipliers: Vector = np.zeros(len(legal.linear_rows().lower))
         rows, n = legal.linear_rows(), legal.n
         self._forced = rows.state
         self._matrix, self._lower, self._upper = highs.rows_of(rows)
@@ -73,6 +77,7 @@ class RelaxationOracle:
         if status == HighsModelStatus.kTimeLimit:
             return -inf
         y = np.asarray(solution.row_dual, dtype=np.float64)
+        self.multipliers = scale * y
         rest = gradient / scale - self._matrix.T @ y
         sides = np.where(y > 0.0, y * self._lower, y * self._upper)
         return scale * float(sides.sum() + np.minimum(rest * lower, rest * upper).sum())
