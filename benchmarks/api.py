@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from benchmarks.bounding import LayerBound
 from benchmarks.certify import Certificate, certify_row
 from benchmarks.child import Task
 from benchmarks.environment import cores
 from benchmarks.judge import Judged, judge, parts_of
 from benchmarks.pool import Pool
 from benchmarks.sharing import share
+from benchmarks.whole_layer import LayerWork, bounding
 from instances.errors import InputError, Refused
 from instances.groups import Mask
 from instances.layer import Layer
@@ -85,15 +85,15 @@ def bound(
     seed: int = 0,
     threads: int | None = None,
     device: str = "cpu",
-) -> LayerBound:
+) -> LayerWork:
     """Masks and checked lower bounds for all rows of a layer, in at most `time_limit` seconds.
 
     weight: (d_out, d_in); gram: (d_in, d_in). mask: (d_out, d_in), True = kept, to be judged; None:
     masks are searched for. Returns the work done: `total` has the sums, `rows` each row's
-    certificate, `masks()` the masks, `proofs()` the proofs. Raises InputError.
+    certificate, `masks()` the masks, `proofs()` the proofs. Raises InputError, Refused.
     """
     problem = Problem.of(Layer.from_arrays(weight, gram), parse_pattern(pattern), None, mask)
-    work = LayerBound(problem, time_limit, threads or cores(), device, gap, seed)
+    work = bounding(problem, time_limit, threads or cores(), device, gap, seed)
     for _ in work:
         pass
     return work

@@ -51,3 +51,27 @@ def ladder(n: int) -> Iterator[Pass]:
             "sdp-bound",
             {"triangle_rounds": rounds, "triangle_most": most, "triangle_least": 0.1 / attempt},
         )
+
+
+def shared_ladder() -> Iterator[Pass]:
+    """Passes over rows that share one budget.
+
+    `swap` moves the budget between rows, after each search at fixed budgets. The semidefinite
+    relaxation comes twice before triangle inequalities: first at the budgets of the mask, then
+    where each row's curve is lowest.
+    """
+    yield Pass("swap", looks_for_masks=True, takes_masks=True)
+    yield Pass("search", {"population": 32}, looks_for_masks=True, takes_masks=True)
+    yield Pass("swap", looks_for_masks=True, takes_masks=True)
+    beside: dict[str, object] = {"beside": True}
+    yield Pass("sdp-bound", beside)
+    yield Pass("sdp-bound", beside)
+    for attempt in count(1):
+        rounds, most = 12 * attempt, 2500 * attempt
+        triangles = {
+            "triangle_rounds": rounds, "triangle_most": most, "triangle_least": 0.1 / attempt,
+        }  # fmt: skip
+        for _ in range(2):
+            yield Pass("sdp-bound", {**beside, **triangles})
+        yield Pass("search", {"population": 64 * attempt}, looks_for_masks=True, takes_masks=True)
+        yield Pass("swap", looks_for_masks=True, takes_masks=True)

@@ -9,7 +9,8 @@ where z^T P z + q^T z + c is a convex function that is at most the loss on the l
 
 This file holds what is combinatorial: that the proof belongs to the problem and is well formed,
 that its leaves partition the legal set (the tree is walked in `benchmarks.proof_tree`), that an
-enumeration is complete. A proof by a shift that rows share is left to
+enumeration is complete. Rows that share a budget are put together by `benchmarks.budget_curve`; a
+proof by a shift that rows share is left to
 `benchmarks.shared_shift`. That P is semidefinite and that float64 does not flatter the
 bounds is shown in `benchmarks.rigour`. A stated bound above the derived one is a rejection, however
 small the difference; the derived one is what counts.
@@ -21,6 +22,7 @@ from math import isfinite
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.budget_curve import budget_bounds, share_budget
 from benchmarks.leaf_minimum import LeafMinimum
 from benchmarks.proof_tree import walk
 from benchmarks.rigour import (
@@ -95,6 +97,8 @@ def check_row(problem: RowProblem, proof: RowProof) -> Checked:
     elif proof.kind is ProofKind.ENUMERATION:
         derived, leaves = _enumerate(problem, scaled_quad(problem))
         bound = rescaled_down(problem, max(0.0, derived))
+    elif proof.kind is ProofKind.SHARED_BUDGET:
+        bound, leaves = _of_rows(problem, proof), len(proof.rows)
     elif proof.leaves is None:
         raise ProofError(f"row {proof.row}: a proof by leaves without leaves")
     else:
@@ -110,6 +114,24 @@ def check_row(problem: RowProblem, proof: RowProof) -> Checked:
             f"row {proof.row}: the bound {bound:.17g} exceeds the loss {objective:.17g} of a mask"
         )
     return Checked(bound, objective, leaves)
+
+
+def _of_rows(part: RowProblem, proof: RowProof) -> float:
+    """The bound of rows that share one budget, from a proof or more of each of them."""
+    n, groups = part.layer.d_in, part.groups
+    if groups.count != 1:
+        raise ProofError(f"row {part.row}: '{part.pattern}' has no budget that its rows share")
+    curves: dict[int, Vector] = {row: np.zeros(n + 1) for row in part.rows}
+    for own in proof.rows:
+        if own.row not in curves or own.budget is None or not 0 <= own.budget <= n:
+            raise ProofError(f"row {own.row}: it is not one of rows {part.rows.start}:"
+                             f"{part.rows.stop}, or its budget is missing")  # fmt: skip
+        row = RowProblem(
+            part.layer, own.row, f"keep={n - own.budget}", BudgetGroups(n, n, own.budget)
+        )
+        check_row(row, own)
+        curves[own.row] = np.maximum(curves[own.row], budget_bounds(row, own))
+    return share_budget(list(curves.values()), groups.pruned).bound
 
 
 def _enumerate(problem: RowProblem, quad: Matrix) -> tuple[float, int]:

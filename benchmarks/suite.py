@@ -4,7 +4,7 @@
     description = "..."
     [[groups]]                       # one table each; solvers within a group see the same problems
     name = "rows"
-    instances = ["value-n48"]        # shipped names, `synthetic:...`, `llm:...`,
+    instances = ["value-n48"]        # shipped names, `cut:...`, `synthetic:...`, `llm:...`,
                                      # `extracted:...`, or files beside the TOML
     rows = "0:2"                     # half-open; all rows when left out
     patterns = ["50%", "2:4"]
@@ -37,7 +37,7 @@ from pydantic import (
 
 from benchmarks.extraction import PREFIX as EXTRACTED
 from benchmarks.extraction import Extraction
-from instances import families, files, llm, shipped
+from instances import excerpt, families, files, llm, shipped
 from instances.errors import InputError
 from instances.layer import Layer
 
@@ -128,7 +128,7 @@ def read_suite(name: str) -> Suite:
 
 
 def load_instance(name: str, suite: Suite, run: Path) -> Layer:
-    """A layer by shipped name, `synthetic:`, `llm:` or `extracted:` text, or file path.
+    """A layer by shipped name, `cut:`, `synthetic:`, `llm:` or `extracted:` text, or file path.
 
     run: the directory that extracted layers are in. Raises InputError.
     """
@@ -136,6 +136,8 @@ def load_instance(name: str, suite: Suite, run: Path) -> Layer:
         return families.parse_family(name).layer()
     if name.startswith(llm.PREFIX):
         return llm.parse_llm(name).layer()
+    if name.startswith(excerpt.PREFIX):
+        return excerpt.parse_excerpt(name).layer()
     if name.startswith(EXTRACTED) and suite.extract is not None:
         return suite.extract.read(name.removeprefix(EXTRACTED), run)
     if name in shipped.names():

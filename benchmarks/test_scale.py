@@ -1,9 +1,9 @@
-"""1-swap at the size of language models' layers: `make scale`. Nothing is asserted about time.
+"""1-swap and cheap bounds at the size of language models' layers: `make scale`.
 
-Synthetic layers with outlier features (`instances.llm`), 60 % pruned, from Wanda. `search_s` in the
-extra information is the search alone, from the first loss noted to the last, without Wanda's masks
-and without putting the Gram onto the device; `peak_gib` is the memory that torch took on the
-device; `swaps` and `error_reduction` are of all rows.
+Nothing is asserted about time. Synthetic layers with outlier features (`instances.llm`). 1-swap
+starts from Wanda: `search_s` in the extra information is the search alone, from the first loss
+noted to the last, without Wanda's masks and without putting the Gram onto the device; `swaps` and
+`error_reduction` are of all rows. `peak_gib` is the memory that torch took on the device.
 """
 
 import os
@@ -13,11 +13,15 @@ from statistics import fmean
 import pytest
 import torch
 
+from benchmarks.proof_check import check_row
 from instances.llm import parse_llm
 from instances.patterns import parse_pattern
 from instances.problem import Problem
 from solvers.base import Deadline, Limits, solve_batch
+from solvers.shift_bound import ShiftBound
 from solvers.swap import Swap
+
+CHECKED_ROWS = 4
 
 CUDA = pytest.param(
     "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -65,3 +69,26 @@ def test_swap(benchmark, layer, pattern, swaps, device):
     if device == "cuda":
         benchmark.extra_info["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
     print({"case": f"{layer} {pattern} T={swaps} {device}", **benchmark.extra_info})
+
+
+@pytest.mark.parametrize("device", ["cpu", CUDA])
+@pytest.mark.parametrize("n", [384, 1024, 2048, 4096])
+def test_shift_bound(benchmark, n, device):
+    """Bounds of all rows of n x n layers. share: of the error of `swap` after 10 swaps a row."""
+    problem = Problem.of(_layer(f"llm:rows={n},n={n},seed=1"), parse_pattern("50%"))
+    threads = len(os.sched_getaffinity(0))
+    limits = Limits(Deadline(3600), threads=threads, device=device)
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        benchmark.extra_info["card"] = torch.cuda.get_device_name()
+    benchmark.extra_info["threads"] = threads
+    answers = benchmark.pedantic(lambda: solve_batch(ShiftBound(), problem, limits, 0), rounds=1)
+    for row in range(CHECKED_ROWS):
+        checked = check_row(problem.row(row), answers[row].proof)
+        assert checked.bound >= answers[row].claimed_bound * (1 - 1e-9)
+    masks = solve_batch(Swap(max_swaps=10), problem, limits, 0)
+    error = sum(answer.claimed_objective or 0.0 for answer in masks)
+    benchmark.extra_info["share"] = sum(answer.claimed_bound or 0.0 for answer in answers) / error
+    if device == "cuda":
+        benchmark.extra_info["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
+    print({"case": f"shift-bound {n} {device}", **benchmark.extra_info})

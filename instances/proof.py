@@ -29,6 +29,10 @@ Shared shift. Rows w of one layer may share a vector d with G - Diag(d) positive
 the layer's Gram G. A row's function is then that of u = w^2 d, alpha = 0, its only leaf the root,
 and all it stores of its own is a point; the semidefinite check is one for all rows.
 
+Shared budget. Where rows share one budget, proofs of single rows, each under a budget of its own,
+bound the whole by a multiplier (`benchmarks.budget_curve`); their points beyond the leaf's are for
+other budgets of the row.
+
 On disk: one safetensors file, metadata `format = maskgap-proof/1`, and a sha256 over everything in
 it, so that a damaged file is told from a false one.
 """
@@ -59,6 +63,7 @@ class ProofKind(StrEnum):
     ENUMERATION = "enumeration"
     LEAVES = "leaves"
     SHIFT = "shift"
+    SHARED_BUDGET = "shared-budget"
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,9 +110,10 @@ class RowProof:
 
     row: its number in the layer, the first of a part of `height` rows. problem: digest of the
     RowProblem. bound: the stated lower bound, in units of the layer's loss. mask: the incumbent
-    (n,), True = kept, or None. leaves, shared: None but for a proof of kind LEAVES, SHIFT. passes:
-    of the work on a whole layer, how many this row has had, so that it can be gone on with; nothing
-    is proved by it.
+    (n,), True = kept, or None. leaves, shared, rows: None or empty but for a proof of kind LEAVES,
+    SHIFT, SHARED_BUDGET. budget: of one of such rows, the columns pruned in the problem that it is
+    for; else None. passes: of the work on a whole layer, how many this row has had, so that it can
+    be gone on with; nothing is proved by it.
     """
 
     row: int
@@ -119,6 +125,8 @@ class RowProof:
     passes: int = 0
     shared: SharedShift | None = None
     height: int = 1
+    rows: tuple["RowProof", ...] = ()
+    budget: int | None = None
 
 
 def equality_rows(legal: MaskSet) -> tuple[Matrix, Vector]:
@@ -153,40 +161,53 @@ def root_leaves(function: ConvexFunction, point: Vector, beside: Matrix | None =
 def write_proof(path: Path, rows: Sequence[RowProof]) -> None:
     """Write the proofs of one or more rows into one self-contained file."""
     tensors: dict[str, NDArray[np.generic]] = {}
-    heads: list[dict[str, object]] = []
     shifts: dict[bytes, int] = {}
-    for proof in rows:
-        key = f"row{proof.row}"
-        head: dict[str, object] = {
-            "row": proof.row,
-            "problem": proof.problem,
-            "bound": proof.bound.hex(),
-            "kind": str(proof.kind),
-            "passes": proof.passes,
-            "height": proof.height,
-        }
-        if proof.mask is not None:
-            tensors[f"{key}.mask"] = proof.mask
-        if proof.shared is not None:
-            number = shifts.setdefault(proof.shared.shift.tobytes(), len(shifts))
-            head["shift"] = number
-            tensors[f"shift{number}"] = proof.shared.shift
-            tensors[f"{key}.at"] = proof.shared.point
-        if proof.leaves is not None:
-            head["functions"] = len(proof.leaves.functions)
-            for i, function in enumerate(proof.leaves.functions):
-                tensors[f"{key}.u{i}"] = function.u
-                tensors[f"{key}.alpha{i}"] = function.alpha
-                tensors[f"{key}.triangles{i}"] = function.triangles.columns
-                tensors[f"{key}.apex{i}"] = function.triangles.apex
-                tensors[f"{key}.weight{i}"] = function.triangles.weight
-            tensors[f"{key}.branch"] = proof.leaves.branch
-            tensors[f"{key}.function"] = proof.leaves.function
-            tensors[f"{key}.point"] = proof.leaves.point
-            tensors[f"{key}.points"] = proof.leaves.points
-        heads.append(head)
+    heads = [_put(proof, f"row{proof.row}", tensors, shifts) for proof in rows]
     meta = {"format": PROOF_FORMAT, "rows": json.dumps(heads)}
     write_tensors(path, tensors, {**meta, "digest": _digest(tensors, meta)})
+
+
+def _put(
+    proof: RowProof,
+    key: str,
+    tensors: dict[str, NDArray[np.generic]],
+    shifts: dict[bytes, int],
+) -> dict[str, object]:
+    """Add the tensors of a proof under names that begin with `key`; its head."""
+    head: dict[str, object] = {
+        "row": proof.row,
+        "problem": proof.problem,
+        "bound": proof.bound.hex(),
+        "kind": str(proof.kind),
+        "passes": proof.passes,
+        "height": proof.height,
+    }
+    if proof.budget is not None:
+        head["budget"] = proof.budget
+    if proof.mask is not None:
+        tensors[f"{key}.mask"] = proof.mask
+    if proof.shared is not None:
+        number = shifts.setdefault(proof.shared.shift.tobytes(), len(shifts))
+        head["shift"] = number
+        tensors[f"shift{number}"] = proof.shared.shift
+        tensors[f"{key}.at"] = proof.shared.point
+    if proof.leaves is not None:
+        head["functions"] = len(proof.leaves.functions)
+        for i, function in enumerate(proof.leaves.functions):
+            tensors[f"{key}.u{i}"] = function.u
+            tensors[f"{key}.alpha{i}"] = function.alpha
+            tensors[f"{key}.triangles{i}"] = function.triangles.columns
+            tensors[f"{key}.apex{i}"] = function.triangles.apex
+            tensors[f"{key}.weight{i}"] = function.triangles.weight
+        tensors[f"{key}.branch"] = proof.leaves.branch
+        tensors[f"{key}.function"] = proof.leaves.function
+        tensors[f"{key}.point"] = proof.leaves.point
+        tensors[f"{key}.points"] = proof.leaves.points
+    if proof.rows:
+        head["rows"] = [
+            _put(row, f"{key}.{i}", tensors, shifts) for i, row in enumerate(proof.rows)
+        ]
+    return head
 
 
 def read_proof(path: Path) -> list[RowProof]:
@@ -202,25 +223,21 @@ def read_proof(path: Path) -> list[RowProof]:
         raise ProofError(f"{path}: its contents do not match its digest: the file was altered")
     try:
         heads = json.loads(meta["rows"])
-        used = {int(str(head["shift"])) for head in heads if "shift" in head}
-        shifts = {number: tensors[f"shift{number}"].astype(np.float64) for number in used}
-        return [_row(head, tensors, shifts) for head in heads]
+        return [_row(head, f"row{int(str(head['row']))}", tensors) for head in heads]
     except (KeyError, ValueError, TypeError) as error:
         raise ProofError(f"{path}: a part of the proof is missing or malformed ({error})") from None
 
 
 def _row(
-    head: Mapping[str, object],
-    tensors: Mapping[str, NDArray[np.generic]],
-    shifts: Mapping[int, Vector],
+    head: Mapping[str, object], key: str, tensors: Mapping[str, NDArray[np.generic]]
 ) -> RowProof:
     row = int(str(head["row"]))
-    key = f"row{row}"
     kind = ProofKind(str(head["kind"]))
     leaves, shared = None, None
     if kind is ProofKind.SHIFT:
         point = tensors[f"{key}.at"].astype(np.float32)
-        shared = SharedShift(shifts[int(str(head["shift"]))], point)
+        shift = tensors[f"shift{int(str(head['shift']))}"].astype(np.float64)
+        shared = SharedShift(shift, point)
     if kind is ProofKind.LEAVES:
         functions = tuple(
             ConvexFunction(
@@ -252,7 +269,17 @@ def _row(
         shared=shared,
         passes=int(str(head.get("passes", 0))),
         height=int(str(head.get("height", 1))),
+        rows=tuple(_row(own, f"{key}.{i}", tensors) for i, own in enumerate(_heads(head))),
+        budget=None if head.get("budget") is None else int(str(head["budget"])),
     )
+
+
+def _heads(head: Mapping[str, object]) -> list[Mapping[str, object]]:
+    """The heads of the rows that a proof rests on. Raises TypeError for anything else."""
+    found = head.get("rows", [])
+    if not isinstance(found, list) or not all(isinstance(own, dict) for own in found):
+        raise TypeError("rows of a shared budget")
+    return found
 
 
 def _digest(tensors: Mapping[str, NDArray[np.generic]], meta: Mapping[str, str]) -> str:

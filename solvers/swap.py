@@ -14,7 +14,8 @@ allocated beyond W and G. On another device rows swap in step, as many together 
 free memory takes.
 
 Patterns that couple rows or have side constraints are searched part by part on the processor, each
-by the moves that keep its masks legal (`solvers.neighbours`): a swap is then one such move.
+by the moves that keep its masks legal (`solvers.neighbours`): a swap is then one such move. Rows
+that share one budget exchange within and between them (`solvers.one_swap.shared_budget`).
 """
 
 import time
@@ -24,12 +25,13 @@ from dataclasses import dataclass
 from instances.errors import Refused
 from instances.groups import Mask
 from instances.layer import unit_rows
-from instances.patterns import RowPattern
+from instances.patterns import LayerShare, RowPattern
 from instances.problem import Problem, RowProblem
 from solvers.base import Answer, Limits, Stop, TracePoint
 from solvers.neighbours.parts import improve_part
 from solvers.one_swap.course import Course
 from solvers.one_swap.engine import Engine, engine_for
+from solvers.one_swap.shared_budget import descend_part
 from solvers.scores import starting_masks
 
 
@@ -92,6 +94,9 @@ class Swap:
             raise Refused(
                 f"swap takes '{problem.pattern.text}' on the processor only, not on {limits.device}"
             )
+        if isinstance(problem.pattern, LayerShare):
+            (whole,) = problem
+            return [descend_part(whole, start[0], limits, self.max_swaps)]
         deadline = limits.deadline
 
         def go(part: RowProblem, own: Mask) -> Answer:

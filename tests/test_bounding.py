@@ -2,6 +2,9 @@
 
 import json
 import math
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,11 +16,12 @@ from benchmarks.bounding import LayerBound
 from benchmarks.certify import BoundKind, Verdict
 from benchmarks.commands.bound import PROOF_NAME
 from benchmarks.ladder import Pass, ladder
+from instances import shipped
 from instances.files import read_mask, write_layer, write_mask
 from instances.layer import Layer
 from instances.patterns import parse_pattern
 from instances.problem import Problem
-from tests.test_cli import maskgap
+from tests.test_cli import ROOT, maskgap
 from tests.tiny import brute_force, random_layer
 
 
@@ -158,6 +162,75 @@ def test_the_ladder_begins_with_masks_and_never_ends(n):
     for stage in stages:
         assert spec_of(stage.solver).missing is None
         build(stage.solver, stage.settings)
+
+
+def _degenerate():
+    rng = np.random.default_rng(3)
+    plain = random_layer(9, 8, rows=3)
+    inputs = rng.normal(size=(8, 40))
+    doubled = inputs[[0, 0, 1, 1, 2, 3, 4, 5]]
+    dead = inputs * np.array([1.0, 0, 1, 1, 0, 1, 1, 1])[:, None]
+    single = plain.gram.astype(np.float32)
+    single[0, 1] = np.nextafter(single[0, 1], np.float32(9e9))  # sums differ in their last bits
+    return {
+        "low rank": (plain.weight, inputs[:, :2] @ inputs[:, :2].T),
+        "duplicated": (plain.weight, doubled @ doubled.T),
+        "duplicated rows and columns": (np.ones((3, 8)), doubled @ doubled.T),
+        "dead columns": (plain.weight, dead @ dead.T),
+        "zero row": (plain.weight * np.array([[1.0], [0.0], [1.0]]), plain.gram),
+        "float32": (plain.weight.astype(np.float32), single),
+        "float32 low rank": (plain.weight, (inputs[:, :3] @ inputs[:, :3].T).astype(np.float32)),
+    }
+
+
+@pytest.mark.parametrize("case", _degenerate())
+@pytest.mark.parametrize("pattern", ["50%", "2:4", "keep=1"])
+def test_degenerate_layers_are_proved(case, pattern):
+    layer = Layer.from_arrays(*_degenerate()[case])
+    groups = parse_pattern(pattern).groups(8)
+    work = worked(layer, pattern)
+    for state, weight in zip(work.rows, layer.weight, strict=True):
+        best, _ = brute_force(weight, layer.gram, groups.size, groups.pruned)
+        scale = float(weight**2 @ layer.gram.diagonal())
+        assert state.certificate.gap <= 1e-6
+        # a loss of 0 needs no proof: it is a squared norm
+        wanted = Verdict.PROVED if state.certificate.objective > 0 else Verdict.FEASIBLE
+        assert state.certificate.verdict is wanted, state.certificate
+        assert state.certificate.bound <= best + 1e-12 * scale
+        assert state.certificate.objective == pytest.approx(best, rel=1e-6, abs=1e-12 * scale)
+
+
+@pytest.mark.parametrize("pattern", ["50%", "layer:50%"])
+def test_an_interrupt_keeps_what_there_is_and_a_later_call_is_never_weaker(tmp_path, pattern):
+    words = [
+        shipped.path("value1-n384"), "-p", pattern, "--rows", "0:2", "--threads", "1",
+        "--proof", tmp_path / "p", "--json",
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.cli", "bound", *map(str, words), "--time-limit", "250"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "total gap" in line and "100.00%" not in line and "gap -" not in line:
+            process.send_signal(signal.SIGINT)
+            break
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 130
+    before = [json.loads(line) for line in out.splitlines()]
+    assert before[-1]["bound_kind"] == "checked"
+    done = maskgap("check", tmp_path / "p" / PROOF_NAME, "--instance", words[0], "-p", pattern)
+    assert done.returncode == 0, done.stderr
+    after = lines(*words, "--time-limit", "10", "--resume")
+    assert after[-1]["bound_kind"] == "checked"
+    assert after[-1]["bound"] >= before[-1]["bound"] * (1 - 1e-12)
+    assert after[-1]["objective"] <= before[-1]["objective"] * (1 + 1e-12)
+
+
+def test_patterns_whose_layers_are_not_bounded_are_refused(file):
+    done = maskgap("bound", file, "-p", "50%;cap=3/4", "--time-limit", "5")
+    assert done.returncode == 2
+    assert "layer:P%" in done.stderr
 
 
 def test_the_interface_on_arrays():

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.bounding import LayerBound, RowState
+from benchmarks.bounding import RowState
 from benchmarks.certify import Verdict
 from benchmarks.commands.numbers import check_numbers, number
 from benchmarks.environment import cores
 from benchmarks.runner import parse_rows
+from benchmarks.whole_layer import Course, LayerWork, bounding
 from instances import files
 from instances.errors import InputError
 from instances.patterns import parse_pattern
@@ -60,11 +61,13 @@ def run(
     problem = Problem.of(layer, parse_pattern(pattern), chosen, start)
     target = None if proof is None else proof / PROOF_NAME
     held = {} if target is None else _held(target, problem, resume)
-    work = LayerBound(problem, time_limit, threads or cores(), device, gap, seed, max_runs, held)
+    work = bounding(problem, time_limit, threads or cores(), device, gap, seed, max_runs, held)
     saved = time.monotonic()
+    course = Course()
     with _reporting(file.stem) as say:
         for _ in work:
             say(work)
+            course.look(work)
             if target is not None and time.monotonic() - saved > SAVE_INTERVAL_S:
                 write_proof(target, work.proofs())
                 saved = time.monotonic()
@@ -75,7 +78,8 @@ def run(
         whole = np.ones(layer.weight.shape, dtype=bool)
         whole[chosen.start : chosen.stop] = masks
         files.write_mask(out, whole, layer, problem.pattern.text, "bound", chosen)
-    _show(work, as_json)
+    course.look(work, last=True)
+    _show(work, course, as_json)
     if work.interrupted:
         return 130
     return 1 if work.total.verdict is Verdict.WRONG else 0
@@ -115,12 +119,13 @@ def _line(state: RowState) -> dict[str, object]:
     return line
 
 
-def _show(work: LayerBound, as_json: bool) -> None:
+def _show(work: LayerWork, course: Course, as_json: bool) -> None:
     total = work.total
     if as_json:
         for state in work.rows:
             print(json.dumps(_line(state), allow_nan=False))
-        print(json.dumps({"total": True, **asdict(total)}, allow_nan=False), flush=True)
+        line = {"total": True, **asdict(total), "trace": course.points}
+        print(json.dumps(line, allow_nan=False), flush=True)
         return
     from rich.console import Console
     from rich.table import Table
@@ -149,7 +154,7 @@ def _share(value: float | None) -> str:
 
 
 @contextmanager
-def _reporting(name: str) -> Iterator[Callable[[LayerBound], None]]:
+def _reporting(name: str) -> Iterator[Callable[[LayerWork], None]]:
     """The total gap as it falls: in place on a terminal, elsewhere a line now and then."""
     from rich.console import Console
 
@@ -157,7 +162,7 @@ def _reporting(name: str) -> Iterator[Callable[[LayerBound], None]]:
     interval = TERMINAL_INTERVAL_S if console.is_terminal else PLAIN_INTERVAL_S
     begun = said = time.monotonic()
 
-    def say(work: LayerBound) -> None:
+    def say(work: LayerWork) -> None:
         """Sums take all rows, so they are made only when they are shown."""
         nonlocal said
         now = time.monotonic()
