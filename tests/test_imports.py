@@ -60,6 +60,9 @@ def test_the_checkers_use_no_solver_code():
          ["torch", "pandas", "matplotlib", "pyscipopt", "highspy", "cvxpy"]),
         ("import benchmarks.commands.solve", ["torch", "pandas", "matplotlib", "cvxpy"]),
         ("import benchmarks.commands.check", ["torch", "solvers", "pandas", "matplotlib"]),
+        ("import benchmarks.commands.extract, benchmarks.commands.evaluate", ["torch", "numpy"]),
+        ("import benchmarks.commands.prune, benchmarks.pruning.masks",
+         ["torch", "transformers", "pandas", "matplotlib", "cvxpy"]),
         ("import benchmarks.commands.run", ["torch", "pandas", "matplotlib", "cvxpy"]),
     ],
 )  # fmt: skip
