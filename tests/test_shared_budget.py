@@ -227,7 +227,10 @@ def _bound(tmp_path, *more):
         "bound", tmp_path / "l.safetensors", "-p", "layer:50%", "--time-limit", 300, "--threads", 1,
         "--json", *more,
     )  # fmt: skip
-    return code, [json.loads(line) for line in out.splitlines()]
+    lines = [json.loads(line) for line in out.splitlines()]
+    total = lines[-1]
+    assert total.pop("trace")[-1][1:] == [total["objective"], total["bound"]]
+    return code, lines
 
 
 def test_the_command_goes_on_where_it_was_limited(tmp_path):
