@@ -43,6 +43,7 @@ from solvers.frank_wolfe.rules import (
 )
 from solvers.frank_wolfe.tree import TreeSearch
 from solvers.memetic.improve import Found, improve
+from solvers.neighbours.parts import improve_part
 from solvers.scores import starting_mask
 
 GAP_SHARE = 0.5
@@ -64,6 +65,9 @@ GENERAL_SHARE = 0.1
 
 GENERAL_GAP = 0.02
 """Gap from which on triangles are made in the general search."""
+
+GENERAL_POPULATION = 16
+"""Last population of the search for a mask before a general search, which improves none itself."""
 
 FIRST_POPULATION = 32
 """Last population of the first search for a mask; it takes a small part of the time of the SDP."""
@@ -134,7 +138,7 @@ class FwBnb:
             loss = None if start is None else problem.scaled_loss(start)
             return Answer(start, limits.deadline.stop(), loss)
         if not isinstance(problem.legal, BudgetGroups):
-            return self._general(problem, start, limits)
+            return self._general(problem, start, seed, limits)
         rules = self._rules(problem, limits.gap)
         groups, quad = problem.groups, problem.quad
         found = self._masks(problem, start, seed, FIRST_POPULATION, limits)
@@ -162,7 +166,9 @@ class FwBnb:
         search.run(self.max_nodes)
         return search.answer()
 
-    def _general(self, problem: RowProblem, start: Mask | None, limits: Limits) -> Answer:
+    def _general(
+        self, problem: RowProblem, start: Mask | None, seed: int, limits: Limits
+    ) -> Answer:
         """Over a set of masks other than equal groups."""
         choices = Choices(
             oracle=self.oracle,
@@ -178,11 +184,19 @@ class FwBnb:
         )
         later = self.convexify == "sdp-triangles" and self.triangle_nodes > 0
         quad, legal, deadline = problem.quad, problem.legal, limits.deadline
+        improved = improve_part(
+            problem,
+            start,
+            [seed, problem.row],
+            GENERAL_POPULATION,
+            expired=deadline.expired,
+            report=lambda mask, _: limits.journal.incumbent(mask, problem.scaled_loss(mask)),
+        )
         with limits.journal.phase("build"):
             method = "sdp" if later else self.convexify
             functions = reformulate(quad, legal, method, deadline).functions
             search = GeneralSearch(problem, limits, choices, functions)
-        search.offer(legal.prune_lowest(quad.diagonal()) if start is None else start)
+        search.offer(improved.mask)
         pause = int(GENERAL_SHARE * self.triangle_nodes) if later else 0
         if pause > 0:
             search.run(pause if self.max_nodes < 0 else min(pause, self.max_nodes))
