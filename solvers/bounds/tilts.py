@@ -81,7 +81,7 @@ def _tilted(
         if gain <= ENOUGH * abs(best_bound) or deadline.expired():
             break
         vertex = np.empty(legal.n)
-        oracle.minimise(2.0 * (convex.matrix @ found.x) + convex.linear, state, vertex)
+        oracle.minimise(convex.at(found.x)[1], state, vertex)
         y = y + OVER * (oracle.multipliers[loose] - y)
         constant = float((y * np.where(y > 0.0, lower, upper)).sum())
         tilt = Tilt(np.asarray(-(matrix.T @ y)), constant)

@@ -57,6 +57,11 @@ class Convex:
     linear: Vector
     constant: float
 
+    def at(self, x: Vector) -> tuple[float, Vector]:
+        """F(x) and its gradient 2 P x + q."""
+        gradient: Vector = 2.0 * (self.matrix @ x) + self.linear
+        return 0.5 * float((gradient + self.linear) @ x) + self.constant, gradient
+
 
 class Pool:
     """Vertices met so far, each once and numbered as they came; the oldest are given up."""
@@ -180,12 +185,11 @@ def minimise(
     promised, before = -1.0, np.inf
     while True:
         exact = weight @ stored
-        gradient = 2.0 * (function.matrix @ exact) + function.linear
+        _, gradient = function.at(exact)
         target = _first_target(stored, weight, gradient) if promised < 0.0 else promised
         steps += int(_descend(function.matrix, stored, weight, exact, gradient, target, MOST_STEPS))
         x = (weight @ stored).astype(np.float32).astype(np.float64)
-        gradient = 2.0 * (function.matrix @ x) + function.linear
-        value = 0.5 * float((gradient + function.linear) @ x) + function.constant
+        value, gradient = function.at(x)
         calls += 1
         least, number, new = ask(gradient)
         bound = value - float(gradient @ x) + least

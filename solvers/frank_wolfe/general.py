@@ -39,6 +39,7 @@ from solvers.frank_wolfe.nodes import (
 )
 from solvers.frank_wolfe.oracles import Counted, make_oracle
 from solvers.frank_wolfe.relaxation import RelaxationOracle
+from solvers.frank_wolfe.splits import INTEGRAL, choose
 
 TRY_EVERY = 4
 """One node in so many is minimised with another function too."""
@@ -46,16 +47,8 @@ TRY_EVERY = 4
 ROUND_EVERY = 8
 """x is rounded at the first ROUND_EVERY nodes, then at one in so many."""
 
-CANDIDATES = 8
-"""Columns tried by strong branching."""
-
-INTEGRAL = 1e-6
-
 ROOT_TOLERANCE = 1e-3
 """Node tolerance of the root, at most: all nodes inherit its bound and its vertices."""
-
-_LEAST = 1e-12
-"""Added to shares, so that integral columns are still ordered."""
 
 
 @dataclass(frozen=True)
@@ -112,11 +105,13 @@ class GeneralSearch:
         self.open_nodes.put(root)
 
     def add_functions(self, functions: Sequence[ConvexFunction]) -> None:
-        """Use more functions from here on."""
+        """Use more functions from here on; open nodes go on with the last."""
         self.functions.extend(functions)
         quad, legal = self.problem.quad, self.problem.legal
         self.convex = [Convex(*convexify.quadratic(quad, legal, f)) for f in self.functions]
         self.margin = max(convexify.rounding_margin(quad, legal, f) for f in self.functions)
+        for node in self.open_nodes:
+            node.function = len(self.functions) - 1
 
     @property
     def cut(self) -> float:
@@ -239,8 +234,7 @@ class GeneralSearch:
     def _fix(self, node: Node, found: Minimum) -> None:
         """Cut off the other side of columns that x has at 0 or 1, where its bound allows."""
         function, x, vertex = self.convex[node.function], found.x, np.empty(len(found.x))
-        gradient = 2.0 * (function.matrix @ x) + function.linear
-        value = 0.5 * float((gradient + function.linear) @ x) + function.constant
+        value, gradient = function.at(x)
         base = value - float(gradient @ x)
         near = np.minimum(x, 1.0 - x) < INTEGRAL
         for j in np.flatnonzero(near & (node.state == FREE) & (self.fixed == FREE)):
@@ -268,7 +262,17 @@ class GeneralSearch:
 
     def _split(self, node: Node, found: Minimum, free: Mask) -> Node:
         """Put one child aside and return the other, that of the side that x is nearer to."""
-        j = self._choose(node, found.x, free)
+        function = self.convex[node.function]
+        j = choose(
+            self.choices.branching,
+            function,
+            node,
+            found.x,
+            free,
+            self.pseudo,
+            self.oracle,
+            self.cut,
+        )
         kept, pruned = self.record.split(node.row, j)
         children = []
         for side, value, row in ((KEPT_SIDE, KEPT, kept), (PRUNED_SIDE, PRUNED, pruned)):
@@ -283,40 +287,6 @@ class GeneralSearch:
         first = PRUNED_SIDE if found.x[j] >= 0.5 else KEPT_SIDE
         self.open_nodes.put(children[1 - first])
         return children[first]
-
-    def _choose(self, node: Node, x: Vector, free: Mask) -> int:
-        """The column to split, by the rule of the settings (`frank_wolfe.branching`)."""
-        function, rule = self.convex[node.function], self.choices.branching
-        curvature = np.maximum(function.matrix.diagonal(), 0.0)
-        share = np.minimum(x, 1.0 - x) + _LEAST
-        gradient = 2.0 * (function.matrix @ x) + function.linear
-        if rule == "fractionality":
-            scores = share
-        elif rule == "gradient":
-            scores = np.where(share > INTEGRAL, np.abs(gradient), _LEAST * share)
-        elif rule == "pseudo-cost":
-            scores = self.pseudo.worth(x, curvature) + _LEAST * share
-        else:
-            scores = share * curvature
-        scores = np.where(free, scores, -np.inf)
-        best = int(scores.argmax())
-        if rule != "strong":
-            return best
-        most, vertex = -1.0, np.empty(len(x))
-        value = 0.5 * float((gradient + function.linear) @ x) + function.constant
-        for j in np.argsort(-scores, kind="stable")[:CANDIDATES]:
-            if not free[j] or share[j] < INTEGRAL:
-                break
-            worth = 1.0
-            for side in (KEPT, PRUNED):
-                node.state[j] = side
-                least = self.oracle.minimise(gradient, node.state, vertex)
-                bound = min(self.cut, value - float(gradient @ x) + least)
-                worth *= max(bound - node.bound, 1e-9 * self.cut)
-            node.state[j] = FREE
-            if worth > most:
-                most, best = worth, int(j)
-        return best
 
     def bound(self) -> float:
         """What open nodes and closed leaves leave, less the margin of rounding; at least 0."""

@@ -5,6 +5,7 @@ one mask is left, and otherwise the row of `points` that bounds the node, at fir
 """
 
 import heapq
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +51,9 @@ class OpenNodes:
 
     def __len__(self) -> int:
         return len(self._heap)
+
+    def __iter__(self) -> Iterator[Node]:
+        return (node for _, _, node in self._heap)
 
     def put(self, node: Node) -> None:
         """Add a node."""
