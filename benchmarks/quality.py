@@ -59,14 +59,13 @@ Say = Callable[[str], None]
 
 
 SUBJECTS = (
-    Subject(LM, "transformer.h.*", 16, "perplexity", False, ("perplexity", "kl")),
+    Subject(LM, "transformer.h.*", 8, ("perplexity", "kl")),
     Subject(
         MINILM,
         "encoder.layer.*.attention.*,encoder.layer.*.intermediate.*",
         2,
-        "spearman",
-        True,
         ("cosine", "spearman", "hidden_error"),
+        ("cosine", "spearman"),
     ),
 )
 

@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from instances.calibration import split_texts, standard_library_docstrings
 from instances.errors import InputError
 from instances.models import INSTALL, quiet
+from instances.texts import split_texts, standard_library_docstrings
 
 VOCABULARY = 1024
 LENGTH = 128

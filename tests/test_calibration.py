@@ -4,14 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from instances.calibration import (
-    file_texts,
-    load_calibration,
-    split_texts,
-    standard_library_docstrings,
-)
+from instances.calibration import load_calibration
 from instances.errors import InputError
 from instances.models import MINILM, LoadedModel, load_model
+from instances.texts import file_texts, split_texts, standard_library_docstrings
 from tests.toys import Net, one
 
 

@@ -12,9 +12,10 @@ from torch import nn
 from benchmarks import cli
 from benchmarks.pruning.evaluate import evaluate_model, measure, render
 from benchmarks.pruning.fidelity import Divergence, Embeddings, Likelihood, RelativeError
-from instances.calibration import load_windows, split_texts
+from instances.calibration import load_windows
 from instances.errors import InputError
 from instances.models import LoadedModel, load_model
+from instances.texts import split_texts
 
 UNIFORM = torch.zeros(4)
 SURE = torch.tensor([0.0, math.log(3.0), 0.0, 0.0])  # probabilities 1/6, 1/2, 1/6, 1/6

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from instances.calibration import split_texts, standard_library_docstrings
 from instances.errors import InputError
 from instances.extract import run_extract
 from instances.files import read_layer
 from instances.models import MINILM, load_model
+from instances.texts import split_texts, standard_library_docstrings
 from tests.toys import Net, one
 
 

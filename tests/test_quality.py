@@ -7,10 +7,10 @@ import pytest
 from benchmarks import quality
 from benchmarks.pruning.quality_page import FIELDS, Subject, render
 from benchmarks.quality import METHODS, Amounts, run
-from instances.calibration import split_texts, standard_library_docstrings
 from instances.errors import InputError
 from instances.models import load_model
 from instances.small_lm import train
+from instances.texts import split_texts, standard_library_docstrings
 
 LINE = dict.fromkeys(FIELDS, "")
 
@@ -30,10 +30,10 @@ def test_pairs_in_order_count_lower_error_with_the_better_model():
         line("2:4", "wanda", 5.0, 30.0),
         line("2:4", "swap", 5.0, 25.0),
     ]
-    lower = render(rows, [Subject("m", "*", 2, "perplexity", False, ("perplexity",))])
-    assert "by perplexity: 2 of 3 at 50%, 0 of 1 at 2:4" in lower
-    higher = render(rows, [Subject("m", "*", 2, "spearman", True, ("spearman",))])
-    assert "by Spearman of pairs: 1 of 3 at 50%, 0 of 1 at 2:4" in higher
+    lower = render(rows, [Subject("m", "*", 2, ("perplexity",))])
+    assert "by perplexity 2 of 3 at 50%, 0 of 1 at 2:4." in lower
+    higher = render(rows, [Subject("m", "*", 2, ("spearman",), ("spearman",))])
+    assert "by Spearman of pairs 1 of 3 at 50%, 0 of 1 at 2:4." in higher
     found = [row.split("|")[2:6] for row in lower.splitlines() if " swap |" in row]
     assert [cell.strip() for cell in found[0]] == ["swap", "0.500", "0.500", "15"]
 
@@ -64,7 +64,7 @@ def test_the_small_language_model_is_trained_on_the_calibration_half_only(small_
 
 def test_a_table_is_resumed_by_cell(small_lm, tmp_path, monkeypatch):
     folder, _ = small_lm
-    subject = Subject(quality.LM, "*.h.0.attn.c_proj", 2, "perplexity", False, ("perplexity", "kl"))
+    subject = Subject(quality.LM, "*.h.0.attn.c_proj", 2, ("perplexity", "kl"))
     monkeypatch.setattr(quality, "PATTERNS", ("50%",))
     amounts = Amounts(samples=2, sequence_length=32, steps=2)
     lines = []

@@ -38,15 +38,14 @@ Row = Mapping[str, str]
 class Subject:
     """A model to prune. population: of `search`. columns: the measures that its table shows.
 
-    score: the one that says which of two models is better. higher: whether the higher one is.
+    higher: those of them of which the higher is the better; of the others it is the lower.
     """
 
     name: str
     layers: str
     population: int
-    score: str
-    higher: bool
     columns: tuple[str, ...]
+    higher: tuple[str, ...] = ()
 
 
 def key(row: Row) -> tuple[str, str, str, str]:
@@ -120,19 +119,21 @@ def _shown(text: str) -> str:
 
 def _agreement(own: Sequence[Row], subject: Subject) -> str:
     parts = []
-    for pattern in dict.fromkeys(row["pattern"] for row in own if row["method"] != DENSE):
-        rows = [row for row in own if row["pattern"] == pattern]
-        pairs = list(itertools.combinations(rows, 2))
-        sign = -1 if subject.higher else 1
-        right = sum(
-            (float(a["error"]) - float(b["error"]))
-            * sign
-            * (float(a[subject.score]) - float(b[subject.score]))
-            > 0
-            for a, b in pairs
-        )
-        parts.append(f"{right} of {len(pairs)} at {pattern}")
-    return f"Pairs in order, by {HEADINGS[subject.score]}: {', '.join(parts)}."
+    for name in subject.columns:
+        sign = -1 if name in subject.higher else 1
+        counts = []
+        for pattern in dict.fromkeys(row["pattern"] for row in own if row["method"] != DENSE):
+            rows = [row for row in own if row["pattern"] == pattern]
+            pairs = list(itertools.combinations(rows, 2))
+            right = sum(_difference(a, b, "error") * sign * _difference(a, b, name) > 0
+                        for a, b in pairs)  # fmt: skip
+            counts.append(f"{right} of {len(pairs)} at {pattern}")
+        parts.append(f"by {HEADINGS[name]} {', '.join(counts)}")
+    return f"Pairs in order: {'; '.join(parts)}."
+
+
+def _difference(one: Row, other: Row, name: str) -> float:
+    return float(one[name] or "nan") - float(other[name] or "nan")
 
 
 def _legend() -> list[str]:
