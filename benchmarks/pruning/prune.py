@@ -72,6 +72,8 @@ def prune_model(
     source = source or Source()
     check_free(out)
     sites = chosen_sites(loaded, masks, layers, say)
+    if source.extracted is not None:
+        sites = _with_files(sites, source, say)
     ledger = Ledger(loaded.module, sites)
     by_name = {site.name: site for site in sites}
     reports: list[Report] = []
@@ -191,9 +193,7 @@ def _can_meet(site: Site, pattern: str) -> None:
 
 def _layers(loaded: LoadedModel, sites: list[Site], source: Source, say: Say) -> Iterator[Layer]:
     if source.extracted is not None:
-        if source.propagate:
-            raise InputError("--propagate collects inputs anew, so it takes no --extracted layers")
-        return _stored(sites, source.extracted, say)
+        return _stored(sites, source.extracted)
     data = load_calibration(loaded, source.calibration, source.samples, source.sequence_length)
     return extract_sites(
         loaded.module,
@@ -207,24 +207,34 @@ def _layers(loaded: LoadedModel, sites: list[Site], source: Source, say: Say) ->
     )
 
 
-def _stored(sites: list[Site], folder: Path, say: Say) -> Iterator[Layer]:
-    """Layers from files, checked to hold the model's weights."""
-    found = False
+def _with_files(sites: list[Site], source: Source, say: Say) -> list[Site]:
+    """The layers that were extracted. Raises InputError when there are none."""
+    folder = source.extracted or Path()
+    if source.propagate:
+        raise InputError("--propagate collects inputs anew, so it takes no --extracted layers")
+    found = []
     for site in sites:
         path = layer_path(folder, site.name)
-        if not path.exists():
+        if path.exists():
+            found.append(site)
+        else:
             _left_out(say)(site.name, f"there is no {path}")
-            continue
+    if not found:
+        raise InputError(f"{folder}: holds no layer file of this model (<layer>.safetensors)")
+    return found
+
+
+def _stored(sites: list[Site], folder: Path) -> Iterator[Layer]:
+    """Layers from files, checked to hold the model's weights."""
+    for site in sites:
+        path = layer_path(folder, site.name)
         layer = read_layer(path)
         weight = site.matrix().cpu().double().numpy()
         if not np.array_equal(layer.weight, weight):
             raise InputError(
                 f"{path}: its weights are not those of {site.name} in this model; extract again"
             )
-        found = True
         yield replace(layer, name=site.name)
-    if not found:
-        raise InputError(f"{folder}: holds no layer file of this model (<layer>.safetensors)")
 
 
 def _left_out(say: Say) -> Callable[[str, str], None]:
