@@ -23,6 +23,14 @@ def coupled_layer(height=3, n=12) -> Layer:
     return Layer.from_arrays(plain.weight, plain.gram, column_cost=cost, forced=forced)
 
 
+def with_extras(layer, seed) -> Layer:
+    """A layer with random costs, and about one in eight columns forced."""
+    rng = np.random.default_rng([7, seed])
+    forced = np.where(rng.random(layer.weight.shape) < 0.12, rng.choice([-1, 1]), 0)
+    cost = rng.integers(1, 9, layer.d_in)
+    return Layer.from_arrays(layer.weight, layer.gram, column_cost=cost, forced=forced)
+
+
 # ---- what the patterns mean, by hand, on the kept columns of a part: lists of 0/1 a row
 
 
