@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.certify import BoundKind, Verdict
 from benchmarks.child import Task, run_task
-from benchmarks.judge import judge, rows_of
+from benchmarks.judge import judge, parts_of
 from instances.files import read_layer
 from instances.layer import Layer
 from instances.patterns import parse_pattern
@@ -35,7 +35,7 @@ def test_absent_solvers_are_seen(name):
 def answers(name, layer, pattern, limit=20.0, seed=0, settings=None, start=None):
     """Certified answers of a solver on all rows, run in this process."""
     problem = Problem.of(layer, parse_pattern(pattern), None, start)
-    parts = [problem] if registry.spec_of(name).batched else rows_of(problem)
+    parts = [problem] if registry.spec_of(name).batched else parts_of(problem)
     found = []
     for part in parts:
         task = Task(part, name, settings or {}, seed, limit * len(part))
