@@ -24,10 +24,11 @@ import numpy as np
 
 from instances.errors import InputError
 from instances.groups import BudgetGroups, Mask
+from instances.patterns import RowPattern
 from instances.problem import Problem, RowProblem
 from solvers.base import Answer, Deadline, Limits, Stop, TracePoint
 from solvers.memetic.improve import improve
-from solvers.neighbours.parts import improve_part
+from solvers.neighbours.parts import improve_part, warm_up
 from solvers.scores import starting_masks
 
 
@@ -59,6 +60,9 @@ class Search:
         begun = time.perf_counter()
         with limits.journal.phase("build"):
             start = starting_masks(problem, self.warm_start, seed)
+        if not isinstance(problem.pattern, RowPattern):
+            with limits.journal.phase("warmup"):
+                warm_up()
         workers = max(1, min(limits.threads, len(problem)))
         turns = count()
 

@@ -28,7 +28,7 @@ from instances.layer import unit_rows
 from instances.patterns import LayerShare, RowPattern
 from instances.problem import Problem, RowProblem
 from solvers.base import Answer, Limits, Stop, TracePoint
-from solvers.neighbours.parts import improve_part
+from solvers.neighbours.parts import improve_part, warm_up
 from solvers.one_swap.course import Course
 from solvers.one_swap.engine import Engine, engine_for
 from solvers.one_swap.shared_budget import descend_part
@@ -97,6 +97,8 @@ class Swap:
         if isinstance(problem.pattern, LayerShare):
             (whole,) = problem
             return [descend_part(whole, start[0], limits, self.max_swaps)]
+        with limits.journal.phase("warmup"):
+            warm_up()
         deadline = limits.deadline
 
         def go(part: RowProblem, own: Mask) -> Answer:

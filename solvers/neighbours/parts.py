@@ -9,12 +9,19 @@ from instances.groups import BudgetGroups, Mask, Matrix
 from instances.layer import unit_exponent
 from instances.problem import RowProblem
 from instances.sets.linear import LinearSet
-from instances.sets.tiles import FlowRule, TileRule
+from instances.sets.tiles import FlowRule, TileRule, transposable
 from solvers.memetic.improve import Found, improve
 from solvers.neighbours import population as populations
 from solvers.neighbours.cycles import Cycles
 from solvers.neighbours.exchanges import Exchanges
 from solvers.neighbours.reduced import Reduced
+
+
+def warm_up() -> None:
+    """Compile the kernels, or load them from their cache."""
+    improve(np.eye(4) + 0.1, BudgetGroups(4, 4, 2), None, [0], 2)
+    strip = Cycles(np.eye(6) + 0.1, np.arange(1.0, 19.0).reshape(3, 6), transposable(3, 1, 6))
+    strip.descend(strip.oracle(-strip.scores), True, -1, lambda: False)
 
 
 def improve_part(
