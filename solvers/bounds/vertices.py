@@ -31,8 +31,11 @@ SHARE = 0.25
 FLAT = 1e-9
 """A gap this small a share of F(x) is rounding."""
 
-MOST_STEPS = 4000
-"""Most steps between two oracle calls."""
+STEPS_A_TURN = 256
+"""Pairwise steps after which the active weights are corrected: the tail of such steps is long."""
+
+TURNS = 16
+"""Turns between two oracle calls, at most."""
 
 NEGLIGIBLE = 1e-12
 """A weight below this leaves the active set."""
@@ -184,10 +187,7 @@ def minimise(
     weight = active.on(numbers)
     promised, before = -1.0, np.inf
     while True:
-        exact = weight @ stored
-        _, gradient = function.at(exact)
-        target = _first_target(stored, weight, gradient) if promised < 0.0 else promised
-        steps += int(_descend(function.matrix, stored, weight, exact, gradient, target, MOST_STEPS))
+        steps += _settle(function, stored, weight, promised)
         x = (weight @ stored).astype(np.float32).astype(np.float64)
         value, gradient = function.at(x)
         calls += 1
@@ -215,6 +215,51 @@ def minimise(
     order = used[np.argsort(numbers[used])]
     left = ActiveSet(numbers[order], weight[order])
     return Minimum(best_x, best_bound, value, left, met, steps, calls)
+
+
+def _settle(function: Convex, stored: Matrix, weight: Vector, promised: float) -> int:
+    """Steps over the stored vertices until pairs promise no more than told; weight is changed."""
+    steps = 0
+    for turn in range(TURNS):
+        x = weight @ stored
+        _, gradient = function.at(x)
+        target = _first_target(stored, weight, gradient) if promised < 0.0 else promised
+        promised = target
+        made = int(_descend(function.matrix, stored, weight, x, gradient, target, STEPS_A_TURN))
+        steps += made
+        if made < STEPS_A_TURN:
+            break
+        if turn + 1 < TURNS:
+            _correct(function, stored, weight)
+    return steps
+
+
+def _correct(function: Convex, stored: Matrix, weight: Vector) -> None:
+    """Minimise over the affine hull of the active vertices, as far as the weights stay positive.
+
+    Vertices whose weight comes to 0 leave, until all that are left would stay (Wolfe, Mathematical
+    Programming 11, 1976, for the nearest point of a polytope).
+    """
+    while True:
+        active = np.flatnonzero(weight)
+        if len(active) < 2:
+            return
+        atoms = stored[active]
+        base, edges = atoms[0], atoms[1:] - atoms[0]
+        image = edges @ function.matrix
+        slope = 2.0 * (image @ base) + edges @ function.linear
+        wanted, *_ = np.linalg.lstsq(2.0 * (image @ edges.T), -slope, rcond=1e-12)
+        wanted = np.concatenate([[1.0 - wanted.sum()], wanted])
+        own = weight[active]
+        falling = wanted < own
+        share = float((own[falling] / (own - wanted)[falling]).min(initial=1.0))
+        new = own + share * (wanted - own)
+        new[new < NEGLIGIBLE] = 0.0
+        if function.at(new @ atoms)[0] > function.at(own @ atoms)[0]:
+            return  # lost in rounding
+        weight[active] = new / new.sum()
+        if share >= 1.0 or (new > 0.0).all():
+            return
 
 
 def _first_target(stored: Matrix, weight: Vector, gradient: Vector) -> float:

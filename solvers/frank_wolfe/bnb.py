@@ -69,6 +69,9 @@ GENERAL_GAP = 0.02
 GENERAL_POPULATION = 16
 """Last population of the search for a mask before a general search, which improves none itself."""
 
+SMALL_PART = 32
+"""Columns up to which one descent is enough before a general search."""
+
 FIRST_POPULATION = 32
 """Last population of the first search for a mask; it takes a small part of the time of the SDP."""
 
@@ -188,7 +191,7 @@ class FwBnb:
             problem,
             start,
             [seed, problem.row],
-            GENERAL_POPULATION,
+            GENERAL_POPULATION if problem.n > SMALL_PART else 1,
             expired=deadline.expired,
             report=lambda mask, _: limits.journal.incumbent(mask, problem.scaled_loss(mask)),
         )
