@@ -104,13 +104,15 @@ class LeafMinimum:
 
     def bounds(self, gradient: Matrix, pruned: Mask, kept: Mask) -> Vector:
         """Lower bounds (leaves,), +inf for an empty leaf; the arguments are (leaves, n)."""
+        if not self.possible:
+            return np.full(len(gradient), np.inf)
         count = self.matrix.shape[1]
         merge = np.zeros((len(self.of_column), count))
         merge[np.arange(len(merge)), self.of_column] = 1.0
         cost = gradient @ merge
         ones, zeros = (pruned @ merge > 0.0) | self.pruned, (kept @ merge > 0.0) | self.kept
         found = np.full(len(gradient), np.inf)
-        left = np.flatnonzero(~(ones & zeros).any(axis=1)) if self.possible else np.zeros(0, int)
+        left = np.flatnonzero(~(ones & zeros).any(axis=1))
         knapsack = self._knapsack()
         parts = None if knapsack else self._parts()
         if knapsack:
@@ -119,7 +121,7 @@ class LeafMinimum:
             size = max(len(masks) for _, masks in parts)
         else:
             size = BATCH
-        step = max(1, BATCH // size)
+        step = max(1, BATCH // max(1, size))
         for first in range(0, len(left), step):
             some = left[first : first + step]
             leaf = cost[some], ones[some], zeros[some]
