@@ -37,8 +37,7 @@ from solvers.frank_wolfe.nodes import (
     PseudoCosts,
     TreeRecord,
 )
-from solvers.frank_wolfe.oracles import Counted, make_oracle
-from solvers.frank_wolfe.relaxation import RelaxationOracle
+from solvers.frank_wolfe.oracles import Counted, Oracle, make_oracle
 from solvers.frank_wolfe.splits import INTEGRAL, choose
 
 TRY_EVERY = 4
@@ -71,6 +70,14 @@ class Choices:
     most_bytes: int
 
 
+def _oracle(problem: RowProblem, limits: Limits, choices: Choices) -> Oracle:
+    if choices.relaxed:
+        from solvers.frank_wolfe.relaxation import RelaxationOracle  # HiGHS, only where asked for
+
+        return RelaxationOracle(problem.legal, limits.deadline)
+    return make_oracle(choices.oracle, problem.legal, limits.deadline, limits.threads)
+
+
 class GeneralSearch:
     """A search over the masks of one part of a problem."""
 
@@ -83,11 +90,7 @@ class GeneralSearch:
     ) -> None:
         n = problem.n
         self.problem, self.limits, self.choices = problem, limits, choices
-        self.oracle = Counted(
-            RelaxationOracle(problem.legal, limits.deadline)
-            if choices.relaxed
-            else make_oracle(choices.oracle, problem.legal, limits.deadline, limits.threads)
-        )
+        self.oracle = Counted(_oracle(problem, limits, choices))
         self.fixed = problem.legal.linear_rows().state
         self.pool, self.record = vertices.Pool(n), TreeRecord(n, choices.most_bytes)
         self.open_nodes = OpenNodes(choices.traversal == "depth-first")

@@ -65,6 +65,10 @@ class RelaxationOracle:
                 raise NativeError(f"HiGHS: the relaxation's model was not changed: {status.name}")
         model.run()
         status = model.getModelStatus()
+        if status not in (HighsModelStatus.kOptimal, HighsModelStatus.kTimeLimit):
+            model.clearSolver()  # a warm start can end in doubt, or call a node empty that is not
+            model.run()
+            status = model.getModelStatus()
         if status == HighsModelStatus.kInfeasible:
             return inf
         if status not in (HighsModelStatus.kOptimal, HighsModelStatus.kTimeLimit):
