@@ -39,6 +39,13 @@ CalibrationOption = Annotated[
 ]
 SamplesOption = Annotated[int, typer.Option(help="Calibration texts; as many are held out.")]
 LengthOption = Annotated[int, typer.Option(help="Tokens per text, at most.")]
+ExecutorOption = Annotated[
+    str, typer.Option(help="Where runs take place: local, or dask (see benchmarks/CLUSTER.md).")
+]
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option(help="Address of a dask scheduler; if absent, dask workers are started here."),
+]
 RunDirectory = Annotated[Path, typer.Argument(help="Directory of a run.", metavar="DIR")]
 
 
@@ -96,6 +103,8 @@ def bound(
     proof: Annotated[Path | None, typer.Option(help="Directory that receives the proof.")] = None,
     out: Annotated[Path | None, typer.Option(help="Mask file to write.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the proof in DIR.")] = False,
+    executor: ExecutorOption = "local",
+    scheduler: SchedulerOption = None,
     json: JsonOption = False,
 ) -> int:
     """Certify how far the masks of a whole layer are from the best, row by row and in total."""
@@ -103,7 +112,7 @@ def bound(
 
     return run(
         file, pattern, time_limit, mask, rows, gap, seed, threads, device, max_runs, proof, out,
-        resume, json,
+        resume, executor, scheduler, json,
     )  # fmt: skip
 
 
@@ -126,7 +135,8 @@ def run(
     solvers: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
     time_limit: Annotated[float | None, typer.Option(help="Seconds per run.")] = None,
     jobs: Annotated[int | None, typer.Option(help="Runs at a time; all cores if absent.")] = None,
-    executor: Annotated[str, typer.Option(help="Where runs take place: local.")] = "local",
+    executor: ExecutorOption = "local",
+    scheduler: SchedulerOption = None,
     out: Annotated[Path | None, typer.Option(help="Default: results/runs/SUITE.")] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh/--resume", help="Set old records aside, or build on them.")
@@ -136,7 +146,9 @@ def run(
     """Run a suite: solve, certify, record. What is recorded already is not repeated."""
     from benchmarks.commands.run import run as run_suite
 
-    return run_suite(suite, solvers, time_limit, jobs, executor, out, fresh, retry_failed)
+    return run_suite(
+        suite, solvers, time_limit, jobs, executor, out, fresh, retry_failed, scheduler
+    )  # fmt: skip
 
 
 @app.command()

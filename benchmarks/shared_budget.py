@@ -257,7 +257,8 @@ class SharedBudgetBound:
         if mask is not None:
             start = np.ones(self.problem.layer.weight.shape, dtype=bool)
             start[self.part.row : self.part.row + self.part.height] = self.masks()
-        task = self._task(replace(self.problem, start=start), stage, self.threads)
+        at_once = self._pool.threads(self.threads)
+        task = self._task(replace(self.problem, start=start), stage, at_once)
         self._pool.jobs = 1
         whole = False
         for _, outcome in self._pool.outcomes([task]):

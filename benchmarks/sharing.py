@@ -66,7 +66,7 @@ def share(layer: Layer) -> Layer:
         for name, array in arrays.items():
             file.seek(places[name][0])
             file.write(np.ascontiguousarray(array, dtype=np.float64).data)
-    shared = _mapped(block, _bare(layer))
+    shared = _mapped(block, bare(layer))
     weakref.finalize(shared, os.close, block.descriptor)
     return shared
 
@@ -77,7 +77,7 @@ def shared_bytes(layer: Layer) -> int:
     return 0 if block is None else block.size
 
 
-def _bare(layer: Layer) -> Layer:
+def bare(layer: Layer) -> Layer:
     """All of a layer but its matrices."""
     return replace(layer, weight=_NOTHING, gram=_NOTHING, gram_eval=None)
 
@@ -108,7 +108,7 @@ def _reduce(layer: Layer) -> Any:
     if block is None:
         return layer.__reduce_ex__(4)
     sent = reduction.DupFd(block.descriptor)
-    return _received, (sent, block.size, block.places, block.exponent, _bare(layer))
+    return _received, (sent, block.size, block.places, block.exponent, bare(layer))
 
 
 def _received(

@@ -1,10 +1,13 @@
 """Solvers that misbehave on purpose, named 'tests.fakes:Class' where a solver is expected."""
 
 import os
+import signal
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import psutil
 
 from instances.errors import InputError, Refused
 from solvers.base import Answer, Stop, TracePoint
@@ -154,3 +157,41 @@ class Plods:
             answers.append(Answer(_first(row), Stop.FINISHED))
             limits.journal.rows_done(1)
         return answers
+
+
+@dataclass(frozen=True)
+class Once:
+    """Notes its process in `folder` and waits for its deadline; where it was before, answers."""
+
+    folder: str
+
+    def solve(self, problem, limits, seed):
+        mark = Path(self.folder) / f"row{problem.row}"
+        try:
+            mark.with_suffix(".begun").touch(exist_ok=False)
+        except FileExistsError:
+            return Answer(_first(problem), Stop.FINISHED)
+        mark.with_suffix(".tmp").write_text(str(os.getpid()))
+        mark.with_suffix(".tmp").rename(mark)
+        while not limits.deadline.expired():
+            time.sleep(0.02)
+        return Answer(_first(problem), limits.deadline.stop())
+
+
+@dataclass(frozen=True)
+class Fells:
+    """Kills the process that owns the server it was forked from."""
+
+    def solve(self, problem, limits, seed):
+        os.kill(psutil.Process(os.getppid()).ppid(), signal.SIGKILL)
+        time.sleep(60.0)
+
+
+@dataclass(frozen=True)
+class Asks:
+    """Asks for two GiB of memory."""
+
+    def solve(self, problem, limits, seed):
+        return Answer(
+            _first(problem), Stop.FINISHED, counters={"bytes": np.empty(2 << 30, "u1").size}
+        )

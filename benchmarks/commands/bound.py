@@ -14,6 +14,7 @@ from benchmarks.bounding import RowState
 from benchmarks.certify import Verdict
 from benchmarks.commands.numbers import check_numbers, number
 from benchmarks.environment import cores
+from benchmarks.executor import elsewhere
 from benchmarks.runner import parse_rows
 from benchmarks.whole_layer import Course, LayerWork, bounding
 from instances import files
@@ -47,6 +48,8 @@ def run(
     proof: Path | None,
     out: Path | None,
     resume: bool,
+    executor: str,
+    scheduler: str | None,
     as_json: bool,
 ) -> int:
     """Exit code 0, 1 when a row is wrong, or 130. Raises InputError."""
@@ -61,16 +64,19 @@ def run(
     problem = Problem.of(layer, parse_pattern(pattern), chosen, start)
     target = None if proof is None else proof / PROOF_NAME
     held = {} if target is None else _held(target, problem, resume)
-    work = bounding(problem, time_limit, threads or cores(), device, gap, seed, max_runs, held)
-    saved = time.monotonic()
-    course = Course()
-    with _reporting(file.stem) as say:
-        for _ in work:
-            say(work)
-            course.look(work)
-            if target is not None and time.monotonic() - saved > SAVE_INTERVAL_S:
-                write_proof(target, work.proofs())
-                saved = time.monotonic()
+    width = threads or cores()
+    with elsewhere(executor, scheduler, 1, width, None, False, _say) as cluster:
+        if cluster is not None and threads is None:
+            width = cluster.capacity
+        work = bounding(problem, time_limit, width, device, gap, seed, max_runs, held, cluster)
+        saved, course = time.monotonic(), Course()
+        with _reporting(file.stem) as report:
+            for _ in work:
+                report(work)
+                course.look(work)
+                if target is not None and time.monotonic() - saved > SAVE_INTERVAL_S:
+                    write_proof(target, work.proofs())
+                    saved = time.monotonic()
     if target is not None and work.proofs():
         write_proof(target, work.proofs())
     masks = work.masks()
@@ -83,6 +89,10 @@ def run(
     if work.interrupted:
         return 130
     return 1 if work.total.verdict is Verdict.WRONG else 0
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _held(target: Path, problem: Problem, resume: bool) -> dict[int, RowProof]:

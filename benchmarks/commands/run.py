@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.environment import cores
+from benchmarks.executor import elsewhere
 from benchmarks.runner import Progress, Result, run_suite
 from benchmarks.suite import read_suite
 from instances.errors import InputError
@@ -24,10 +25,9 @@ def run(
     out: Path | None,
     fresh: bool,
     retry_failed: bool,
+    scheduler: str | None = None,
 ) -> int:
     """1 for crashed or wrong rows only; 130 when interrupted. Raises InputError."""
-    if executor != "local":
-        raise InputError(f"--executor {executor}: expected local")
     if time_limit is not None and not time_limit > 0:
         raise InputError(f"--time-limit {time_limit:g}: expected seconds, more than 0")
     if jobs is not None and jobs < 1:
@@ -36,22 +36,32 @@ def run(
     directory = out or Path("results") / "runs" / suite.name
     threads = max(group.threads for group in suite.groups)
     chosen = [s.strip() for s in solvers.split(",")] if solvers else None
-    with _reporting(suite.name) as report:
+    at_once = jobs or max(1, cores() // threads)
+    limit = at_once if scheduler is None else jobs
+    with (
+        elsewhere(executor, scheduler, at_once, threads, limit, True, _say) as cluster,
+        _reporting(suite.name) as report,
+    ):
         result = run_suite(
             suite,
             directory,
             chosen,
             time_limit,
-            jobs or max(1, cores() // threads),
+            at_once,
             fresh,
             retry_failed,
             report,
-            lambda text: print(text, file=sys.stderr, flush=True),
+            _say,
+            cluster,
         )
     _account(result, directory)
     if result.interrupted:
         return 130
     return 1 if result.faults else 0
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager
