@@ -188,11 +188,15 @@ def run(
     amounts: Amounts | None = None,
     subjects: Sequence[Subject] = SUBJECTS,
     say: Say = lambda text: None,
+    fresh: bool = False,
 ) -> str:
-    """Make what is missing of the table in a folder, and return its page. Raises MaskgapError."""
+    """Make what is missing of the table in a folder, and return its page. Raises MaskgapError.
+
+    fresh: make all of it anew.
+    """
     amounts = amounts or Amounts()
     path = out / TABLE
-    known = {key(row): row for row in read(path)}
+    known = {} if fresh else {key(row): row for row in read(path)}
     wanted = [
         (subject, pattern, method)
         for subject in subjects
@@ -223,13 +227,14 @@ def main(words: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the table")
     parser.add_argument("--work", type=Path, default=WORK, help="folder of the trained model")
+    parser.add_argument("--fresh", action="store_true", help="make every cell anew")
     chosen = parser.parse_args(words)
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
     try:
-        print(run(chosen.out, chosen.work, say=say))
+        print(run(chosen.out, chosen.work, say=say, fresh=chosen.fresh))
     except MaskgapError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
