@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import falling
+from benchmarks import falling, quality
 from benchmarks.ablation import render_ablations
 from benchmarks.certify import Verdict, cross_check
 from benchmarks.commands.run import run
@@ -33,10 +33,14 @@ MARKS = {
     "ablation": ("<!-- reference:ablation -->", "<!-- reference:ablation:end -->"),
     "coupled": ("<!-- reference:coupled -->", "<!-- reference:coupled:end -->"),
     "bound": ("<!-- reference:bound -->", "<!-- reference:bound:end -->"),
+    "quality": ("<!-- reference:quality -->", "<!-- reference:quality:end -->"),
 }
 """Between which marks the README shows what came of each suite, and of what else is measured."""
 
-MEASURED: dict[str, Callable[[Path], str]] = {"bound": falling.main}
+MEASURED: dict[str, Callable[[Path], str]] = {
+    "bound": falling.main,
+    "quality": lambda directory: quality.run(directory, quality.WORK, say=print, fresh=True),
+}
 """What is no suite: each writes into its directory and returns what the README shows."""
 
 
