@@ -19,8 +19,8 @@ from instances import shipped
 
 LAYERS = ("value1-n384", "intermediate2-n384")
 PATTERNS = ("50%", "2:4", "layer:50%")
-SECONDS = 120.0
-CHOSEN_TIMES = (15.0, 30.0, 60.0)
+SECONDS = 90.0
+CHOSEN_TIMES = (10.0, 20.0, 40.0)
 
 LEGEND = (
     "gap: (sum of the masks' errors - sum of the checked bounds) / the first: no legal mask of the "

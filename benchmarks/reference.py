@@ -2,8 +2,9 @@
 
 The suites named here are run afresh, their tables and figures are written beside their records,
 what the README shows of them is replaced, and better masks go into the manifest of the shipped
-layers. Directories of other runs may be named as arguments; then only their masks are taken into
-the manifest. It works on a checkout, not on an installed wheel.
+layers. Some of them alone may be named as arguments (`python -m benchmarks.reference coupled`), or
+directories of other runs, of which only the masks are taken into the manifest. It works on a
+checkout, not on an installed wheel.
 """
 
 import sys
@@ -93,16 +94,17 @@ def note_best(records: Sequence[Record], directory: Path) -> int:
     return record_best(directory, found)
 
 
-def main(directories: Sequence[str]) -> int:
+def main(words: Sequence[str]) -> int:
     """0 when every suite ran without a crashed or wrong row."""
-    for other in directories:
+    chosen = [word for word in words if word in MARKS]
+    for other in (word for word in words if word not in MARKS):
         changed = note_best(cross_check(load_run(Path(other))), shipped.folder())
         print(f"{other}: {changed} entries of the manifest changed")
-    if directories:
+    if words and not chosen:
         return 0
     worst = 0
     readme = ROOT / "README.md"
-    for name in MARKS:
+    for name in chosen or MARKS:
         directory = REFERENCE / name
         if name in MEASURED:
             block = MEASURED[name](directory)
