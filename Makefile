@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := results/runs/small
 
-.PHONY: bench test check smoke micro scale data reference clean
+.PHONY: bench test check smoke micro scale harness data reference clean
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -34,6 +34,10 @@ micro: .venv/.installed
 # 1-swap on layers of 4096 x 4096 and more, on CUDA too where there is a device: some minutes.
 scale: .venv/.installed
 	$(BIN)/python -m pytest benchmarks/test_scale.py -s --benchmark-only -p no:xdist --override-ini=addopts=
+
+# What a run costs beyond itself, and what a second worker brings, in processes and on dask.
+harness: .venv/.installed
+	$(BIN)/python -m pytest benchmarks/test_harness.py -s --benchmark-only -p no:xdist --override-ini=addopts=
 
 # Extracts the shipped layers again from the model, and looks for the best known masks.
 data: .venv/.installed

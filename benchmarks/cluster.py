@@ -10,21 +10,18 @@ and to a worker that asks for it later. Nothing but this process writes results,
 takes once.
 """
 
-import logging
 import math
 import queue
-import re
 import time
 from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
-import dask
-from distributed import Client, Future, KilledWorker, LocalCluster
+from distributed import Future, KilledWorker
 
 from benchmarks.child import Outcome, Task, failed
 from benchmarks.environment import Place
@@ -34,7 +31,6 @@ from benchmarks.site import (
     Parcel,
     Site,
     abandoned,
-    differs,
     interrupt_there,
     light,
     run_there,
@@ -46,7 +42,6 @@ from instances.layer import Layer
 from solvers.base import Stop
 from solvers.registry import SPECS
 
-CONNECT_LIMIT_S = 10.0
 LOOK_INTERVAL_S = 1.0
 """How often the scheduler is asked which workers there are."""
 
@@ -59,12 +54,7 @@ CALM_S = 3.0
 HARNESS_RETRIES = 2
 """How often a run is tried again that a worker could not start or see through."""
 
-_LASTING = {"distributed.deploy.lost-worker-timeout": "1 day"}
-"""A cluster on this machine writes off a worker whose new start takes longer: 15 s if not told."""
-
 _PREFIX = "maskgap-"
-
-_EXPECTED = "expected tcp://HOST:PORT, as `dask scheduler` prints it when it begins"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +78,7 @@ class Cluster(Interrupts):
     """Runs tasks on the workers of a dask scheduler, `jobs` at a time where that is a number.
 
     capped: whether each run may take its share of its worker's memory only. private: whether the
-    cluster is the command's own. say: takes lines for people. Raises InputError when a worker's
-    versions are others.
+    cluster is the command's own. say: takes lines for people.
     """
 
     def __init__(
@@ -110,23 +99,7 @@ class Cluster(Interrupts):
         self._address: str = client.scheduler.address
         for name in client.run_on_scheduler(abandoned, _PREFIX):
             client.unregister_worker_plugin(name)
-        self._agree()
         client.subscribe_topic(self._site, self._heard)
-
-    def _agree(self) -> None:
-        """Refuse machines where a run may mean something else. Workers that join later say so."""
-        names = [name for name in versions() if name != "python"]
-        told = self._client.get_versions(packages=names)
-        machines = {"the scheduler": told["scheduler"], **told["workers"]}
-        for where, found in machines.items():
-            python = ".".join(found["host"]["python"].split(".")[:3])
-            theirs = {"python": python, **{n: found["packages"][n] or "absent" for n in names}}
-            for name, ours in versions().items():
-                # of the scheduler nothing is asked but that it can read what it passes on
-                if theirs[name] != ours and (
-                    name in ("python", "maskgap") or where in told["workers"]
-                ):
-                    raise InputError(differs(where, name, theirs[name], ours))
 
     def preload(self, modules: Sequence[str]) -> None:
         """See `Executor`. A worker of others may serve other commands, so it loads all solvers."""
@@ -139,15 +112,12 @@ class Cluster(Interrupts):
         self._client.register_plugin(site, name=self._site)
 
     def threads(self, wanted: int) -> int:
-        """See `Executor`: those of the widest worker."""
+        """See `Executor`: those of the widest worker, once there is one."""
         self._look()
-        return min(wanted, max(self._workers.values(), default=wanted))
-
-    @property
-    def capacity(self) -> int:
-        """Threads of all workers together, 1 at least."""
-        self._look()
-        return max(1, sum(self._workers.values()))
+        while not self._workers:
+            time.sleep(0.2)
+            self._look()
+        return min(wanted, max(self._workers.values()))
 
     def settings(self, wanted: Sequence[tuple[str, dict[str, object]]]) -> list[dict[str, object]]:
         """See `Executor`."""
@@ -323,46 +293,3 @@ class Cluster(Interrupts):
             self._client.scatter(
                 parcel, workers=address and [address], broadcast=address is None, hash=False
             )
-
-
-@contextmanager
-def connected(
-    scheduler: str | None,
-    workers: int,
-    threads: int,
-    capped: bool,
-    say: Callable[[str], None],
-) -> Iterator[Cluster]:
-    """The cluster of a scheduler's address; None: one on this machine, gone at the end.
-
-    workers, threads: what the latter has. capped, say: see `Cluster`. Raises InputError when nobody
-    answers at the address.
-    """
-    for name in ("distributed", "distributed.client"):  # what ends badly is said in one line
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    with ExitStack() as stack:
-        address: Any = scheduler
-        if scheduler is None:
-            stack.enter_context(dask.config.set(_LASTING))
-            address = stack.enter_context(
-                LocalCluster(
-                    n_workers=workers,
-                    threads_per_worker=threads,
-                    processes=True,
-                    host="127.0.0.1",
-                    dashboard_address=None,
-                    silence_logs=logging.CRITICAL,
-                )
-            )
-        elif not re.fullmatch(r"\w+://.+:\d+", scheduler):
-            raise InputError(f"--scheduler {scheduler}: {_EXPECTED}")
-        try:
-            client = Client(address, timeout=CONNECT_LIMIT_S, set_as_default=False)
-        except (OSError, ValueError, TypeError) as error:
-            raise InputError(
-                f"--scheduler {scheduler}: no dask scheduler answers there ({error}); {_EXPECTED}"
-            ) from None
-        stack.enter_context(client)
-        cluster = Cluster(client, capped, scheduler is None, say)
-        stack.callback(cluster.close)
-        yield cluster

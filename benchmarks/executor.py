@@ -100,7 +100,7 @@ def elsewhere(
         return
     if find_spec("distributed") is None:
         raise Refused("--executor dask is not installed: pip install maskgap[cluster]")
-    from benchmarks.cluster import connected
+    from benchmarks.connection import connected
 
     with connected(scheduler, workers, threads, capped, say) as cluster:
         cluster.jobs = math.inf if jobs is None else jobs

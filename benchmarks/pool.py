@@ -63,7 +63,7 @@ class _Run:
         self.process: BaseProcess = context.Process(
             target=child_main, args=(task, memory_bytes, theirs), daemon=True
         )
-        with _processes, _bare_main():
+        with _processes, bare_main():
             self.process.start()
         theirs.close()
         self.started: float | None = None
@@ -190,7 +190,7 @@ class Pool(Interrupts):
         process = self._context.Process(
             target=settings_main, args=(list(wanted), theirs), daemon=True
         )
-        with _processes, _bare_main():
+        with _processes, bare_main():
             process.start()
         theirs.close()
         try:
@@ -241,7 +241,7 @@ class Pool(Interrupts):
 
 
 @contextmanager
-def _bare_main() -> Iterator[None]:
+def bare_main() -> Iterator[None]:
     """Hide the caller's script from the child, which would otherwise import it at each start."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")

@@ -66,8 +66,8 @@ def run(
     held = {} if target is None else _held(target, problem, resume)
     width = threads or cores()
     with elsewhere(executor, scheduler, 1, width, None, False, _say) as cluster:
-        if cluster is not None and threads is None:
-            width = cluster.capacity
+        if scheduler is not None and threads is None:
+            width = sys.maxsize  # as many as the cluster has
         work = bounding(problem, time_limit, width, device, gap, seed, max_runs, held, cluster)
         saved, course = time.monotonic(), Course()
         with _reporting(file.stem) as report:
