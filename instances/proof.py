@@ -236,7 +236,8 @@ def _row(
     leaves, shared = None, None
     if kind is ProofKind.SHIFT:
         point = tensors[f"{key}.at"].astype(np.float32)
-        shift = tensors[f"shift{int(str(head['shift']))}"].astype(np.float64)
+        # rows that share a shift share the array, by which what was checked of it is remembered
+        shift = np.asarray(tensors[f"shift{int(str(head['shift']))}"], dtype=np.float64)
         shared = SharedShift(shift, point)
     if kind is ProofKind.LEAVES:
         functions = tuple(

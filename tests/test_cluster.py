@@ -56,7 +56,7 @@ def cluster():
             n_workers=WORKERS,
             threads_per_worker=1,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             memory_limit="2GiB",
         ) as found,
     ):
