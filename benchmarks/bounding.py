@@ -173,6 +173,10 @@ class LayerBound:
 
     def __iter__(self) -> Iterator[RowState]:
         """Rows as runs on them end, until the time, the runs or the open rows come to an end."""
+        with self._pool.watched():  # between runs too
+            yield from self._passes()
+
+    def _passes(self) -> Iterator[RowState]:
         for number, stage in enumerate(ladder(self.problem.layer.d_in), start=1):
             todo = [s for s in self.rows if s.passes < number and not self._closed(s)]
             if stage.looks_for_masks and self.judging:

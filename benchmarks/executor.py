@@ -9,7 +9,7 @@ import math
 import signal
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol
 
@@ -39,6 +39,10 @@ class Executor(Protocol):
 
     def threads(self, wanted: int) -> int:
         """Threads that one run can have, at most `wanted`."""
+        ...
+
+    def watched(self) -> AbstractContextManager[None]:
+        """Look out for signals inside; `outcomes` does so by itself."""
         ...
 
     def outcomes(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Outcome]]:

@@ -226,6 +226,10 @@ class SharedBudgetBound:
 
     def __iter__(self) -> Iterator[SharedRow]:
         """Rows as runs on them end, until the time, the runs or the gap come to an end."""
+        with self._pool.watched():  # between runs too
+            yield from self._passes()
+
+    def _passes(self) -> Iterator[SharedRow]:
         for number, stage in enumerate(shared_ladder(), start=1):
             if number <= self.passes:
                 continue
