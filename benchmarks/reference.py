@@ -24,6 +24,7 @@ from benchmarks.tables import origin, readme_table, write_tables
 from instances import shipped
 from instances.best_known import Found, record_best
 from instances.errors import InputError
+from instances.patterns import RowPattern, parse_pattern
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "results" / "reference"
@@ -90,6 +91,7 @@ def note_best(records: Sequence[Record], directory: Path) -> int:
         if record.pruned is not None
         and record.instance in names
         and record.verdict != Verdict.WRONG
+        and isinstance(parse_pattern(record.pattern), RowPattern)  # the manifest has no others
     ]
     return record_best(directory, found)
 
