@@ -23,12 +23,13 @@ from itertools import count
 import numpy as np
 
 from instances.errors import InputError
-from instances.groups import BudgetGroups, Mask
+from instances.groups import BudgetGroups
 from instances.patterns import RowPattern
 from instances.problem import Problem, RowProblem
-from solvers.base import Answer, Deadline, Limits, Stop, TracePoint
+from solvers.base import Answer, Deadline, Limits
 from solvers.memetic.improve import improve
-from solvers.neighbours.parts import improve_part, warm_up
+from solvers.neighbours.answer import search_part
+from solvers.neighbours.parts import warm_up
 from solvers.scores import starting_masks
 
 
@@ -70,54 +71,24 @@ class Search:
             own = None if start is None else start[(row.row - problem.rows.start) // row.height]
             after = len(problem) - next(turns)
             share = min(1.0, workers / after) * limits.deadline.remaining()
-            answer = self._row(row, own, limits, share, seed, begun, len(problem) == 1)
+            # the harness keeps the mask of a run that is killed if it is of one row
+            incumbent = limits.journal.incumbent if len(problem) == 1 else None
+            answer = search_part(
+                row,
+                own,
+                [seed, row.row],
+                self.population,
+                self.max_swaps,
+                limits.deadline,
+                begun,
+                Deadline(share),
+                incumbent,
+            )
             limits.journal.rows_done(row.height)
             return answer
 
         with ThreadPoolExecutor(workers) as pool:
             return list(pool.map(go, problem))
-
-    def _row(
-        self,
-        row: RowProblem,
-        start: Mask | None,
-        limits: Limits,
-        share: float,
-        seed: int,
-        begun: float,
-        alone: bool,
-    ) -> Answer:
-        """Search a row for `share` seconds at most."""
-        deadline, own = limits.deadline, Deadline(share)
-        if deadline.expired():
-            return Answer(start, deadline.stop(), counters={"swaps": 0})
-        trace: list[TracePoint] = []
-
-        def note(mask: Mask, loss: float) -> None:
-            trace.append(TracePoint(time.perf_counter() - begun, loss, None))
-            if alone:  # the harness keeps the mask of a run that is killed if it is of one row
-                limits.journal.incumbent(mask, loss)
-
-        found = improve_part(
-            row,
-            start,
-            [seed, row.row],
-            self.population,
-            self.max_swaps,
-            lambda: deadline.expired() or own.expired(),
-            note,
-        )
-        stop = Stop.FINISHED
-        if not found.finished:
-            spent = found.swaps == self.max_swaps
-            stop = Stop.ITERATIONS if spent else deadline.stop()
-        return Answer(
-            found.mask,
-            stop,
-            claimed_objective=found.loss,
-            counters={"swaps": found.swaps},
-            trace=tuple(trace),
-        )
 
 
 def _compile() -> None:

@@ -27,8 +27,9 @@ from instances.groups import Mask
 from instances.layer import unit_rows
 from instances.patterns import LayerShare, RowPattern
 from instances.problem import Problem, RowProblem
-from solvers.base import Answer, Limits, Stop, TracePoint
-from solvers.neighbours.parts import improve_part, warm_up
+from solvers.base import Answer, Limits
+from solvers.neighbours.answer import search_part
+from solvers.neighbours.parts import warm_up
 from solvers.one_swap.course import Course
 from solvers.one_swap.engine import Engine, engine_for
 from solvers.one_swap.shared_budget import descend_part
@@ -99,31 +100,13 @@ class Swap:
             return [descend_part(whole, start[0], limits, self.max_swaps)]
         with limits.journal.phase("warmup"):
             warm_up()
-        deadline = limits.deadline
 
         def go(part: RowProblem, own: Mask) -> Answer:
-            if deadline.expired():
-                return Answer(own, deadline.stop(), counters={"swaps": 0})
-            trace: list[TracePoint] = []
-
-            def note(mask: Mask, loss: float) -> None:
-                trace.append(TracePoint(time.perf_counter() - begun, loss, None))
-
-            found = improve_part(
-                part, own, [seed, part.row], 1, self.max_swaps, deadline.expired, note
+            answer = search_part(
+                part, own, [seed, part.row], 1, self.max_swaps, limits.deadline, begun
             )
             limits.journal.rows_done(part.height)
-            stop = Stop.FINISHED
-            if not found.finished:
-                spent = found.swaps == self.max_swaps
-                stop = Stop.ITERATIONS if spent else deadline.stop()
-            return Answer(
-                found.mask,
-                stop,
-                claimed_objective=found.loss,
-                counters={"swaps": found.swaps},
-                trace=tuple(trace),
-            )
+            return answer
 
         with ThreadPoolExecutor(max(1, min(limits.threads, len(problem)))) as pool:
             return list(pool.map(go, problem, start))
