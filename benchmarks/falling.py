@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.certify import gap_of
 from benchmarks.environment import cores
 from benchmarks.figures.falling import falling_figure
 from benchmarks.typeset import markdown, percent
@@ -64,11 +65,8 @@ def table(lines: list[dict[str, Any]]) -> str:
 
 
 def _gap_at(trace: list[tuple[float, float | None, float]], seconds: float) -> float:
-    gaps = [1.0]
-    for s, objective, bound in trace:
-        if s <= seconds and objective:
-            gaps.append((objective - bound) / objective)
-    return gaps[-1]
+    gaps = [gap_of(objective, bound) for s, objective, bound in trace if s <= seconds]
+    return next((gap for gap in reversed(gaps) if gap is not None), 1.0)
 
 
 def main(directory: Path) -> str:

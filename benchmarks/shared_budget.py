@@ -17,7 +17,7 @@ the work between passes, so that a later call goes on as if there had been no in
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
-from math import inf
+from math import fsum, inf
 from time import perf_counter
 
 import numpy as np
@@ -41,10 +41,14 @@ from solvers.base import Stop
 
 @dataclass(eq=False)
 class SharedRow:
-    """What is known of a row. mask: (n,), or None. proofs: with their curves b(k) (n + 1,)."""
+    """What is known of a row. mask: (n,), or None. loss: of it, infinite without one.
+
+    proofs: with their curves b(k) (n + 1,).
+    """
 
     row: int
-    mask: Mask | None
+    mask: Mask | None = None
+    loss: float = inf
     proofs: list[tuple[RowProof, Vector]] = field(default_factory=list)
 
     def curve(self, n: int) -> Vector:
@@ -85,13 +89,12 @@ class SharedBudgetBound:
         self._end = perf_counter() + seconds
         self._runs_left = inf if runs is None else runs
         self.wrong = ""
-        self.least = inf
         self.passes = 0
         self._n = problem.layer.d_in
         self._pool = executor or Pool(threads, 1)
         targets = {registry.spec_of(name).target for name in ("swap", "search", "sdp-bound")}
         self._pool.preload(sorted({target.partition(":")[0] for target in targets}))
-        self._rows = [SharedRow(row, None) for row in self.problem.rows]
+        self._rows = [SharedRow(row) for row in self.problem.rows]
         if self.part.start is not None:
             self._take(self.part.start)
         if held is not None:
@@ -123,14 +126,14 @@ class SharedBudgetBound:
 
     def _take(self, mask: Mask) -> None:
         """Take a mask (n,) of all rows as theirs."""
-        for state, own in zip(self._rows, mask.reshape(len(self._rows), -1), strict=True):
-            state.mask = own.copy()
-        self._note_loss()
+        masks, losses = mask.reshape(len(self._rows), -1), self.part.row_losses(mask)
+        for state, own, loss in zip(self._rows, masks, losses, strict=True):
+            state.mask, state.loss = own.copy(), loss
 
-    def _note_loss(self) -> None:
-        mask = self.mask
-        if mask is not None:
-            self.least = min(self.least, self.part.loss(mask))
+    @property
+    def least(self) -> float:
+        """The loss of the masks, of which no better were seen; infinite while a row has none."""
+        return fsum(row.loss for row in self._rows)
 
     @property
     def mask(self) -> Mask | None:
@@ -153,7 +156,7 @@ class SharedBudgetBound:
         bound = self._shared().bound
         kind = BoundKind.CHECKED if bound > 0.0 else BoundKind.TRIVIAL
         mask, held_out = self.mask, self.problem.layer.gram_eval
-        objective = None if mask is None else self.part.loss(mask)
+        objective = None if mask is None else self.least
         objective_eval = (
             None if mask is None or held_out is None else self.part.loss(mask, held_out)
         )
@@ -192,7 +195,7 @@ class SharedBudgetBound:
             problem = self._row_problem(row, own)
             bound = max(0.0, float(shared.parts[place]) + shared.multiplier * own)
             certificate = standing(
-                None if row.mask is None else problem.loss(row.mask),
+                None if row.mask is None else row.loss,
                 None if row.mask is None or held_out is None else problem.loss(row.mask, held_out),
                 bound if row.mask is not None else 0.0,
                 whole.bound_kind,
@@ -320,12 +323,11 @@ class SharedBudgetBound:
 
     def _width(self, place: int, shared: SharedBudget) -> float:
         """The row's part in the gap."""
-        mask = self._rows[place].mask
-        if mask is None:
+        row = self._rows[place]
+        if row.mask is None:
             return inf
-        problem = self._row_problem(self._rows[place], int((~mask).sum()))
-        loss = problem.loss(mask)
-        return loss - shared.multiplier * problem.legal.total_pruned - float(shared.parts[place])
+        own = int((~row.mask).sum())
+        return row.loss - shared.multiplier * own - float(shared.parts[place])
 
     def _keep(
         self,
@@ -342,10 +344,9 @@ class SharedBudgetBound:
             mask is not None
             and row.mask is not None
             and found.objective is not None
-            and found.objective < problem.loss(row.mask)
+            and found.objective < row.loss
         ):
-            row.mask = mask
-            self._note_loss()
+            row.mask, row.loss = mask, problem.loss(mask)
         if proof is not None and found.bound_kind is BoundKind.CHECKED:
             named = replace(proof, budget=problem.legal.total_pruned)
             row.proofs.append((named, budget_bounds(problem, proof)))
