@@ -73,10 +73,13 @@ class Record(BaseModel):
     threads: int = 1
     device: str = "cpu"
 
+    checker: int = 0
     stop: str
     verdict: str
     reason: str = ""
     objective: Finite | None = None
+    objective_low: Finite | None = None
+    objective_high: Finite | None = None
     objective_eval: Finite | None = None
     energy: Finite | None = None
     energy_eval: Finite | None = None

@@ -15,13 +15,15 @@ from benchmarks.certify import Verdict
 from benchmarks.commands.numbers import check_numbers, number
 from benchmarks.environment import cores
 from benchmarks.executor import elsewhere
+from benchmarks.proof_check import require_same_question
 from benchmarks.runner import parse_rows
 from benchmarks.whole_layer import Course, LayerWork, bounding
 from instances import files
-from instances.errors import InputError
+from instances.errors import InputError, ProofError
 from instances.patterns import parse_pattern
 from instances.problem import Problem
-from instances.proof import RowProof, read_proof, write_proof
+from instances.proof import RowProof
+from instances.proof_file import read_proof, write_proof
 
 PROOF_NAME = "bound.proof.safetensors"
 
@@ -75,10 +77,10 @@ def run(
                 report(work)
                 course.look(work)
                 if target is not None and time.monotonic() - saved > SAVE_INTERVAL_S:
-                    write_proof(target, work.proofs())
+                    write_proof(target, problem, work.proofs())
                     saved = time.monotonic()
-    if target is not None and work.proofs():
-        write_proof(target, work.proofs())
+    if target is not None:
+        write_proof(target, problem, work.proofs())
     masks = work.masks()
     if out is not None and masks is not None:
         whole = np.ones(layer.weight.shape, dtype=bool)
@@ -101,14 +103,12 @@ def _held(target: Path, problem: Problem, resume: bool) -> dict[int, RowProof]:
         return {}
     if not resume:
         raise InputError(f"{target} exists; go on from it with --resume, or move it away")
-    held = {proof.row: proof for proof in read_proof(target)}
-    for row in problem:
-        if row.row in held and held[row.row].problem != row.digest:
-            raise InputError(
-                f"{target}: row {row.row} of this proof belongs to another layer or pattern than "
-                f"{problem.layer.name} under '{problem.pattern.text}'"
-            )
-    return held
+    try:
+        file = read_proof(target)
+        require_same_question(problem, file)
+    except ProofError as error:
+        raise InputError(f"{target}: cannot be gone on from: {error}; move it away") from None
+    return {proof.row: proof for proof in file.proofs}
 
 
 def _line(state: RowState) -> dict[str, object]:
@@ -116,6 +116,8 @@ def _line(state: RowState) -> dict[str, object]:
     line: dict[str, object] = {
         "row": state.problem.row,
         "objective": certificate.objective,
+        "objective_low": certificate.objective_low,
+        "objective_high": certificate.objective_high,
         "bound": certificate.bound,
         "bound_kind": str(certificate.bound_kind),
         "gap": certificate.gap,

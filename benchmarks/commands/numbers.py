@@ -1,5 +1,6 @@
 """Numbers of the command line: what is expected of them, and how they are shown."""
 
+from decimal import ROUND_FLOOR, Context
 from math import isfinite
 
 from instances.errors import InputError
@@ -27,3 +28,8 @@ def check_amounts(samples: int, sequence_length: int) -> None:
 def number(value: float | None) -> str:
     """Eight significant digits; '-' for None."""
     return "-" if value is None else f"{value:.8g}"
+
+
+def rounded_down(value: float) -> str:
+    """Eight significant digits, never above the value: a bound shown as 4 is at least 4."""
+    return f"{Context(prec=8, rounding=ROUND_FLOOR).create_decimal_from_float(value).normalize():g}"

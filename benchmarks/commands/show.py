@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from instances.errors import InputError, ProofError
-from instances.files import LAYER_FORMAT, MASK_FORMAT, read_layer, read_tensors
-from instances.proof import PROOF_FORMAT, read_proof
+from instances.files import LAYER_FORMAT, MASK_FORMAT, read_layer
+from instances.proof_file import PROOF_FORMAT, read_proof
+from instances.tensors import read_tensors
 
 RANK_TOLERANCE = 1e-10
 EIGENVALUE_COLUMNS = 2048
@@ -24,7 +25,7 @@ def run(file: Path) -> int:
         _facts(meta)
     elif kind == PROOF_FORMAT:
         try:
-            for proof in read_proof(file):
+            for proof in read_proof(file).proofs:
                 leaves = "" if proof.leaves is None else f", {len(proof.leaves.function)} leaves"
                 print(f"row {proof.row}: bound {proof.bound:.8g} by {proof.kind}{leaves}")
         except ProofError as error:

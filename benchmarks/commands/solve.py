@@ -7,6 +7,7 @@ a part together; a last line has the totals.
 import json
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from math import fsum
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,14 @@ from benchmarks.api import Runs
 from benchmarks.certify import BoundKind, Verdict, summed
 from benchmarks.commands.numbers import check_numbers, number
 from benchmarks.judge import Judged, pruned_columns
+from benchmarks.objective import Loss, row_losses
 from benchmarks.runner import parse_rows
 from instances import files
 from instances.errors import InputError, Refused
 from instances.patterns import CoupledPattern, parse_pattern
 from instances.problem import Problem
-from instances.proof import write_proof
+from instances.proof import RowProof, trivial_proof
+from instances.proof_file import write_proof
 from solvers import registry
 from solvers.base import Stop
 from solvers.scores import WARM_STARTS
@@ -76,9 +79,10 @@ def run(
     for judged in _shown(runs, solver, as_json, coupled):
         done.append(judged)
         if proof is not None and not coupled:
-            _write_proofs(proof / f"row{judged.problem.row}.proof.safetensors", [judged])
+            own = replace(problem, rows=judged.problem.rows)
+            _write_proofs(proof / f"row{judged.problem.row}.proof.safetensors", own, [judged])
     if proof is not None and coupled:
-        _write_proofs(proof / LAYER_PROOF, done)
+        _write_proofs(proof / LAYER_PROOF, problem, done)
     if out is not None:
         _write_masks(out, problem, done, solver)
     if runs.interrupted:
@@ -90,15 +94,22 @@ def run(
     return 0 if all(_fulfilled(judged, spec.bound_only) for judged in done) else 1
 
 
-def _write_proofs(target: Path, done: list[Judged]) -> None:
-    """Write the proofs that were checked, where there are any."""
-    proofs = [
-        judged.answer.proof
-        for judged in sorted(done, key=lambda judged: judged.problem.row)
-        if judged.answer.proof is not None and judged.certificate.bound_kind is BoundKind.CHECKED
-    ]
-    if proofs:
-        write_proof(target, proofs)
+def _write_proofs(target: Path, problem: Problem, done: list[Judged]) -> None:
+    """Write the proofs of all parts of a problem, where one of them was checked."""
+    if any(_has_proof(judged) for judged in done) and len(done) == len(problem):
+        ordered = sorted(done, key=lambda judged: judged.problem.row)
+        write_proof(target, problem, [_proof(judged) for judged in ordered])
+
+
+def _has_proof(judged: Judged) -> bool:
+    checked = judged.certificate.bound_kind is BoundKind.CHECKED
+    return judged.answer.proof is not None and checked
+
+
+def _proof(judged: Judged) -> RowProof:
+    """The proof that was checked, or the trivial one."""
+    proof = judged.answer.proof if _has_proof(judged) else None
+    return proof or trivial_proof(judged.problem)
 
 
 def _fulfilled(judged: Judged, bound_only: bool) -> bool:
@@ -131,17 +142,19 @@ def coupled_lines(judged: Judged, solver: str) -> list[dict[str, object]]:
     """The JSON objects of the rows of a part that the pattern couples: losses, but no bounds."""
     part, mask = judged.problem, judged.answer.mask
     whole = row_line(judged, solver)
-    losses: list[float | None] = [None] * part.height
+    losses: list[Loss] | None = None
     pruned: list[list[int] | None] = [None] * part.height
     if mask is not None and judged.certificate.objective is not None:
-        losses = list(part.row_losses(mask))
+        losses = row_losses(part, mask)
         pruned = [np.flatnonzero(~row).tolist() for row in mask.reshape(part.height, -1)]
     return [
         {
             **whole,
             "row": row,
             "n": part.layer.d_in,
-            "objective": losses[place],
+            "objective": None if losses is None else losses[place].value,
+            "objective_low": None if losses is None else losses[place].low,
+            "objective_high": None if losses is None else losses[place].high,
             "bound": None,
             "bound_kind": None,
             "gap": None,
@@ -161,6 +174,8 @@ def total_line(done: list[Judged], solver: str) -> dict[str, object]:
         "solver": solver,
         "rows": sum(judged.problem.height for judged in done),
         "objective": sums.objective,
+        "objective_low": sums.objective_low,
+        "objective_high": sums.objective_high,
         "objective_eval": sums.objective_eval,
         "bound": sums.bound,
         "bound_kind": str(sums.bound_kind),
@@ -182,6 +197,8 @@ def row_line(judged: Judged, solver: str) -> dict[str, object]:
         "pattern": problem.pattern,
         "solver": solver,
         "objective": certificate.objective,
+        "objective_low": certificate.objective_low,
+        "objective_high": certificate.objective_high,
         "bound": certificate.bound,
         "bound_kind": str(certificate.bound_kind),
         "gap": certificate.gap,
