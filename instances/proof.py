@@ -50,11 +50,13 @@ from numpy.typing import NDArray
 from instances.errors import InputError, ProofError
 from instances.files import read_tensors, write_tensors
 from instances.groups import Mask, Matrix, Vector
+from instances.outputs import stored_kind
 from instances.sets.protocol import MaskSet
 from instances.sets.rows import FREE, PRUNED
 from instances.triangles import Triangles, no_triangles
 
 PROOF_FORMAT = "maskgap-proof/1"
+PROOF = stored_kind("proof file", PROOF_FORMAT)
 
 
 class ProofKind(StrEnum):
