@@ -66,12 +66,11 @@ def format_of(path: Path) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def try_file(path: Path, kind: Kind, inputs: Iterable[Path | None] = ()) -> Path:
-    """See that a file can be written, without a trace; the path. Missing folders are made.
+def check_file(path: Path, kind: Kind, inputs: Iterable[Path | None] = ()) -> None:
+    """See that nothing is in the way of a file in a directory that was tried already.
 
     inputs: files that the command reads, None among them is skipped. Raises InputError when `path`
-    is one of them, is a directory or no regular file, is there and not of `kind`, or its folder
-    cannot be made or written to.
+    is one of them, is a directory or no regular file, or is there and not of `kind`.
     """
     try:
         for source in inputs:
@@ -79,6 +78,17 @@ def try_file(path: Path, kind: Kind, inputs: Iterable[Path | None] = ()) -> Path
                 raise InputError(f"{path}: this is the input; give another file to write to")
         if os.path.lexists(path):
             _expect(path, kind)
+    except (OSError, ValueError) as error:
+        raise _unwritable(path, error) from None
+
+
+def try_file(path: Path, kind: Kind, inputs: Iterable[Path | None] = ()) -> Path:
+    """See that a file can be written, without a trace; the path. Missing folders are made.
+
+    Raises InputError as `check_file` does, and when the folder cannot be made or written to.
+    """
+    check_file(path, kind, inputs)
+    try:
         target = Path(os.path.realpath(path))
         target.parent.mkdir(parents=True, exist_ok=True)
         _try(target.parent)
