@@ -103,7 +103,8 @@ class Runs:
     """The runs of one solver on the rows of a problem, certified as they end, in row order.
 
     `interrupted` says afterwards whether a signal ended them early. A wrong setting or start is an
-    InputError of the first run that has it, raised here.
+    InputError of the first run that has it, raised here. log: directory of the solver's own logs,
+    a file `rowN.log` for each run, or None.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class Runs:
         device: str = "cpu",
         log: Path | None = None,
     ) -> None:
+        self.solver, self.log = solver, log
         spec = registry.spec_of(solver)
         if spec.missing is not None:
             raise Refused(f"solver '{solver}' is not installed: {spec.missing}")
@@ -125,8 +127,8 @@ class Runs:
         if refusal is not None:
             raise Refused(refusal)
         width = threads or cores()
-        problem = replace(problem, layer=share(problem.layer))
-        parts = [problem] if spec.batched else parts_of(problem)
+        self.problem = replace(problem, layer=share(problem.layer))
+        parts = [self.problem] if spec.batched else parts_of(self.problem)
         self.tasks = [
             Task(
                 part,
@@ -148,6 +150,11 @@ class Runs:
     def interrupted(self) -> bool:
         """Whether a signal ended the runs early."""
         return self.pool.interrupted
+
+    @property
+    def interrupt_code(self) -> int:
+        """The exit code of a command that this signal ended: 130 for SIGINT, 143 for SIGTERM."""
+        return 128 + self.pool.signal_number
 
     def __iter__(self) -> Iterator[Judged]:
         for index, outcome in self.pool.outcomes(self.tasks):

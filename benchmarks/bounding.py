@@ -201,6 +201,11 @@ class LayerBound:
         """Whether a signal ended the work early."""
         return self._pool.interrupted
 
+    @property
+    def signal_number(self) -> int:
+        """The signal that did."""
+        return self._pool.signal_number
+
     def _over(self) -> bool:
         return self.interrupted or perf_counter() >= self._end or self._runs_left <= 0
 

@@ -1,18 +1,16 @@
 """The command `maskgap`: options, and one line for every mistake.
 
 Exit codes: 0 done; 1 a row crashed, ended without a mask or is wrong, or a proof does not hold;
-2 bad input, or a solver that refuses; 130 interrupted. Each command imports what it needs when it
-runs, so that `maskgap --help` stays fast.
+2 bad input, or a solver that refuses; 130 interrupted, 143 by SIGTERM. Each command imports what it
+needs when it runs, so that `maskgap --help` stays fast. Nothing is imported from the current
+directory, where a `numpy.py` may lie, but a solver that is named on the command line as
+`module:Class` (see `solvers.outside`).
 """
 
-import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from instances.errors import MaskgapError
 
 app = typer.Typer(
     name="maskgap",
@@ -24,7 +22,16 @@ app = typer.Typer(
 )
 
 PatternOption = Annotated[
-    str, typer.Option("--pattern", "-p", help="'50%', 'keep=K' (per row) or 'N:M' (N kept of M).")
+    str,
+    typer.Option(
+        "--pattern",
+        "-p",
+        help="P% or keep=K of each row, N:M (N kept of M), layer:P% (all rows together), N:M^T "
+        "(both ways); with ;block=B ;cap=K/W ;cost=C ;forced after those of a row.",
+    ),
+]
+LayerArgument = Annotated[
+    Path, typer.Argument(help="Layer file (*.safetensors), or the name of a shipped layer.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One strict JSON object a line.")]
 ModelArgument = Annotated[
@@ -51,7 +58,7 @@ RunDirectory = Annotated[Path, typer.Argument(help="Directory of a run.", metava
 
 @app.command()
 def solve(
-    file: Annotated[Path, typer.Argument(help="Layer file (*.safetensors).")],
+    file: LayerArgument,
     pattern: PatternOption,
     solver: Annotated[str, typer.Option(help="A name listed by `maskgap solvers`.")],
     rows: Annotated[str | None, typer.Option(help="Half-open range A:B; all rows if absent.")] = (
@@ -76,15 +83,16 @@ def solve(
     """Solve rows of a layer with one solver, and certify every answer."""
     from benchmarks.commands.solve import run
 
+    _admit(solver)
     return run(
-        file, pattern, solver, rows, time_limit, gap, seed, threads, device, warm_start,
+        _layer(file), pattern, solver, rows, time_limit, gap, seed, threads, device, warm_start,
         set_ or [], proof, out, log, json,
     )  # fmt: skip
 
 
 @app.command()
 def bound(
-    file: Annotated[Path, typer.Argument(help="Layer file (*.safetensors).")],
+    file: LayerArgument,
     pattern: PatternOption,
     time_limit: Annotated[float, typer.Option(help="Seconds for the whole layer.")] = 60.0,
     mask: Annotated[
@@ -111,15 +119,15 @@ def bound(
     from benchmarks.commands.bound import run
 
     return run(
-        file, pattern, time_limit, mask, rows, gap, seed, threads, device, max_runs, proof, out,
-        resume, executor, scheduler, json,
+        _layer(file), pattern, time_limit, mask, rows, gap, seed, threads, device, max_runs, proof,
+        out, resume, executor, scheduler, json,
     )  # fmt: skip
 
 
 @app.command()
 def check(
     proof: Annotated[Path, typer.Argument(help="Proof file.")],
-    instance: Annotated[Path, typer.Option(help="The layer file it is about.")],
+    instance: Annotated[Path, typer.Option(help="The layer, file or shipped, it is about.")],
     pattern: PatternOption,
     rows: Annotated[
         str | None, typer.Option(help="Half-open range A:B that it must be about.")
@@ -132,7 +140,7 @@ def check(
     """Verify a proof from the layer's data, with no solver code."""
     from benchmarks.commands.check import run
 
-    return run(proof, instance, pattern, rows, time_limit, json)
+    return run(proof, _layer(instance), pattern, rows, time_limit, json)
 
 
 @app.command()
@@ -152,6 +160,7 @@ def run(
     """Run a suite: solve, certify, record. What is recorded already is not repeated."""
     from benchmarks.commands.run import run as run_suite
 
+    _admit(*(solvers or "").split(","))
     return run_suite(
         suite, solvers, time_limit, jobs, executor, out, fresh, retry_failed, scheduler
     )  # fmt: skip
@@ -207,16 +216,19 @@ def instances(json: JsonOption = False) -> int:
 
 
 @app.command()
-def show(file: Annotated[Path, typer.Argument(help="A layer, mask or proof file.")]) -> int:
+def show(
+    file: Annotated[Path, typer.Argument(help="A layer, mask or proof file, or a shipped layer.")],
+    json: JsonOption = False,
+) -> int:
     """Describe a file."""
     from benchmarks.commands.show import run
 
-    return run(file)
+    return run(_layer(file), json)
 
 
 @app.command()
 def export(
-    file: Annotated[Path, typer.Argument(help="Layer file.")],
+    file: LayerArgument,
     row: Annotated[int, typer.Option(help="Row, from 0.")],
     pattern: PatternOption,
     format_: Annotated[str, typer.Option("--format", help="lp or mps.")] = "lp",
@@ -224,7 +236,7 @@ def export(
     """Print one row as a binary quadratic programme for other solvers."""
     from benchmarks.commands.export import run
 
-    return run(file, row, pattern, format_)
+    return run(_layer(file), row, pattern, format_)
 
 
 @app.command()
@@ -240,6 +252,7 @@ def extract(
     """Extract layers from a torch model: weights and the Gram matrices of their inputs."""
     from benchmarks.commands.extract import run
 
+    _admit(model)
     return run(model, out, layers, calibration or [], samples, sequence_length, device)
 
 
@@ -273,6 +286,7 @@ def prune(
     """Prune a model by masks, found or read, and save a checkpoint that its library loads."""
     from benchmarks.commands.prune import run
 
+    _admit(model, solver)
     return run(
         model, out, masks, solver, pattern, layers, extracted, calibration or [], samples,
         sequence_length, propagate, time_limit, set_ or [], seed, threads, device,
@@ -292,32 +306,30 @@ def evaluate(
     """Measure a model on held-out data: perplexity, and agreement with the dense model."""
     from benchmarks.commands.evaluate import run
 
+    _admit(model, against)
     return run(model, against, calibration or [], samples, sequence_length, device, json)
 
 
 def main() -> None:
-    """Run the command; every mistake of the user's is one line on stderr and exit code 2."""
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy is loaded; see child.py
-    try:
-        code = app(standalone_mode=False)
-    except MaskgapError as error:
-        code = _complain(str(error))
-    except KeyboardInterrupt:
-        code = 130
-    except BrokenPipeError:  # the reader of our output has gone: nothing is left to say
-        sys.stderr.close()
-        code = 1
-    except Exception as error:
-        # typer raises its usage errors as exceptions with a one-line message
-        if not hasattr(error, "format_message"):
-            raise
-        code = _complain(error.format_message())
-    sys.exit(code or 0)
+    """Run the command; whatever goes wrong is one line on stderr and an exit code."""
+    from benchmarks.entry import enter
+
+    enter(lambda words: app(words, standalone_mode=False))
 
 
-def _complain(message: str) -> int:
-    print(f"maskgap: {' '.join(message.split())}", file=sys.stderr)
-    return 2
+def _admit(*targets: str | None) -> None:
+    """Let modules that the user names be found in the current directory."""
+    from instances.own_modules import admit
+
+    for target in targets:
+        admit(target, Path.cwd())
+
+
+def _layer(name: Path) -> Path:
+    """A layer file by its path, or a shipped one by its name."""
+    from instances.shipped import find
+
+    return find(name)
 
 
 if __name__ == "__main__":

@@ -21,10 +21,15 @@ if TYPE_CHECKING:
 
 
 class Executor(Protocol):
-    """Runs tasks, `jobs` at a time. interrupted: whether a signal ended the runs early."""
+    """Runs tasks, `jobs` at a time.
+
+    interrupted: whether a signal ended the runs early. signal_number: of that
+    signal, SIGINT until one came.
+    """
 
     jobs: float
     interrupted: bool
+    signal_number: int
 
     def preload(self, modules: Sequence[str]) -> None:
         """Name the modules that are loaded once, before the first run, and not by each run."""
@@ -58,6 +63,8 @@ class Interrupts:
     """Turns the first SIGINT or SIGTERM into an orderly end, a second one into an abrupt one."""
 
     interrupted = False
+    signal_number = int(signal.SIGINT)
+    """The signal of the interrupt."""
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -66,7 +73,7 @@ class Interrupts:
         def handle(number: int, frame: types.FrameType | None) -> None:
             if self.interrupted:
                 raise KeyboardInterrupt
-            self.interrupted = True
+            self.interrupted, self.signal_number = True, number
 
         try:
             before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}

@@ -242,10 +242,21 @@ class Pool(Interrupts):
 
 @contextmanager
 def bare_main() -> Iterator[None]:
-    """Hide the caller's script from the child, which would otherwise import it at each start."""
+    """What a process is started with: nothing of the caller's script, nor the current directory.
+
+    The child would import the script at each start. It is begun as `python -c`, for which Python
+    puts the current directory first on the path, unless told not to: any `random.py` there would be
+    run.
+    """
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
     try:
         yield
     finally:
         sys.modules["__main__"] = main
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before

@@ -241,6 +241,11 @@ class SharedBudgetBound:
         """Whether a signal ended the work early."""
         return self._pool.interrupted
 
+    @property
+    def signal_number(self) -> int:
+        """The signal that did."""
+        return self._pool.signal_number
+
     def __iter__(self) -> Iterator[SharedRow]:
         """Rows as runs on them end, until the time, the runs or the gap come to an end."""
         with self._pool.watched():  # between runs too

@@ -9,8 +9,10 @@ metadata `format = maskgap-mask/1`, pattern, solver, digest of the layer and of 
 kept). Any float dtype is read, bfloat16 too.
 """
 
+import json
 import os
-import tempfile
+import secrets
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,37 +23,63 @@ from safetensors.numpy import save
 from instances.errors import InputError
 from instances.groups import Mask
 from instances.layer import Layer, array_digest
+from instances.outputs import stored_kind
 from instances.tensors import read_tensors
 
 LAYER_FORMAT = "maskgap-layer/1"
 MASK_FORMAT = "maskgap-mask/1"
 
+LAYER = stored_kind("layer file", LAYER_FORMAT)
+MASK = stored_kind("mask file", MASK_FORMAT)
+
 
 def write_tensors(
     path: Path, tensors: Mapping[str, NDArray[np.generic]], meta: Mapping[str, str]
 ) -> None:
-    """Write a safetensors file so that a reader sees the old file or the whole new one."""
+    """Write a safetensors file so that a reader sees the old file or the whole new one.
+
+    The same contents are the same bytes.
+    """
     contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    write_atomically(path, save(contiguous, metadata=dict(meta)))
+    write_atomically(path, _in_order(save(contiguous, metadata=dict(meta))))
+
+
+def _in_order(data: bytes) -> bytes:
+    """The same file with its metadata sorted, which `safetensors` writes in an order of chance."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    meta = {"__metadata__": dict(sorted(header.pop("__metadata__", {}).items()))}
+    text = json.dumps(meta | header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file by one rename, after its data have reached the disk. Raises InputError."""
+    """Replace a file by one rename, after its data have reached the disk. Raises InputError.
+
+    A link is written through. A new file has the permissions that the umask leaves, a replaced one
+    keeps its own; a write that fails or is interrupted leaves no file behind.
+    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        target = Path(os.path.realpath(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".maskgap-{secrets.token_hex(8)}.part")
+        # not tempfile: it gives every file the permissions 0600, whatever the umask says
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
             with os.fdopen(descriptor, "wb") as file:
+                if target.exists():
+                    os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(name, 0o644)
-            os.replace(name, path)
+            os.replace(part, target)
         except BaseException:
-            os.unlink(name)
+            part.unlink(missing_ok=True)
             raise
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be written: {reason}") from None
 
 
 def layer_path(folder: Path, name: str) -> Path:

@@ -32,6 +32,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from instances.errors import InputError, ProofError
 from instances.files import write_tensors
+from instances.outputs import stored_kind
 from instances.problem import Problem
 from instances.proof import (
     OBJECTIVE,
@@ -45,6 +46,7 @@ from instances.tensors import Tensors, read_tensors
 from instances.triangles import Triangles
 
 PROOF_FORMAT = "maskgap-proof/2"
+PROOF = stored_kind("proof file", PROOF_FORMAT)
 
 EARLIER_FORMAT = "maskgap-proof/1"
 

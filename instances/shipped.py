@@ -6,6 +6,7 @@ it was proved to be the least, if it was. A loss in the manifest is always recom
 """
 
 import json
+import os
 from importlib.resources import files
 from pathlib import Path
 from typing import TypedDict, cast
@@ -87,3 +88,13 @@ def path(name: str) -> Path:
     if name not in have:
         raise InputError(f"no shipped layer '{name}'; there are {', '.join(have)}")
     return folder() / f"{name}{SUFFIX}"
+
+
+def find(file: Path) -> Path:
+    """The file itself, or the shipped layer of that name; a file of that name wins.
+
+    What is neither is given back as it is, for its reader to say.
+    """
+    if os.path.lexists(file) or str(file) not in names():
+        return file
+    return path(str(file))

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from typing import cast, get_args, get_type_hints
 
 from instances.errors import InputError
+from instances.own_modules import load
 from instances.patterns import PATTERN_KINDS, Pattern, RowPattern
 from solvers.base import BatchSolver, Solver
 
@@ -241,12 +242,14 @@ def spec_of(name: str) -> Spec:
 @cache
 def _outside(target: str) -> Spec:
     module, _, attribute = target.partition(":")
-    try:
-        factory = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"solver '{target}' cannot be imported: {error}") from None
+    factory = getattr(load(module, f"solver '{target}'"), attribute, None)
     if not dataclasses.is_dataclass(factory):
-        raise InputError(f"solver '{target}' is not a dataclass whose fields are its settings")
+        raise InputError(
+            f"solver '{target}': {module} has no dataclass '{attribute}', whose fields would be "
+            "its settings"
+        )
+    if not (hasattr(factory, "solve") or hasattr(factory, "solve_rows")):
+        raise InputError(f"solver '{target}' has neither solve nor solve_rows (solvers/ADDING.md)")
     return Spec(target, target, "outside the register", batched=hasattr(factory, "solve_rows"))
 
 
@@ -292,6 +295,7 @@ def _convert(value: object, wanted: type, solver: str, key: str) -> object:
             return wanted(text)
     except ValueError:
         pass
+    expected = {bool: "true or false", int: "a whole number", float: "a number"}
     raise InputError(
-        f"solver '{solver}': setting {key}={text} is not a {getattr(wanted, '__name__', wanted)}"
+        f"solver '{solver}': setting {key}={text}: expected {expected.get(wanted, wanted)}"
     )

@@ -1,29 +1,33 @@
 """`maskgap bound`: how far the masks of a whole layer are from the best ones, certified."""
 
-import json
+import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.bounding import RowState
-from benchmarks.certify import Verdict
-from benchmarks.commands.numbers import check_numbers, number
+from benchmarks.certify import BoundKind, Verdict
+from benchmarks.commands.lines import interval
+from benchmarks.commands.numbers import at_least, at_most, check_numbers, percent
+from benchmarks.commands.screen import Results, errors, print_table, say
 from benchmarks.environment import cores
 from benchmarks.executor import elsewhere
+from benchmarks.lock import locked
 from benchmarks.proof_check import require_same_question
 from benchmarks.runner import parse_rows
 from benchmarks.whole_layer import Course, LayerWork, bounding
 from instances import files
 from instances.errors import InputError, ProofError
+from instances.outputs import Writes, check_file, replacing, try_directory, try_file
 from instances.patterns import parse_pattern
 from instances.problem import Problem
-from instances.proof import RowProof
-from instances.proof_file import read_proof, write_proof
+from instances.proof import ProofKind, RowProof
+from instances.proof_file import PROOF, read_proof, write_proof
 
 PROOF_NAME = "bound.proof.safetensors"
 
@@ -54,70 +58,124 @@ def run(
     scheduler: str | None,
     as_json: bool,
 ) -> int:
-    """Exit code 0, 1 when a row is wrong, or 130. Raises InputError."""
+    """Exit code 0, 1 when a row is wrong, 130 or 143. Raises InputError, and OSError.
+
+    OSError: standard output cannot be written to; all else is done by then.
+    """
     check_numbers(time_limit, gap, seed, threads)
-    if max_runs is not None and max_runs < 0:
-        raise InputError(f"--max-runs {max_runs}: expected a whole number, 0 or more")
+    if max_runs is not None and max_runs < 1:
+        raise InputError(f"--max-runs {max_runs}: expected a whole number, 1 or more")
     if resume and proof is None:
         raise InputError("--resume goes on from the proofs in a directory; name it by --proof DIR")
     layer = files.read_layer(file)
     chosen = range(layer.d_out) if rows is None else parse_rows(rows, layer.d_out)
     start = None if mask is None else files.read_mask(mask, layer)
     problem = Problem.of(layer, parse_pattern(pattern), chosen, start)
-    target = None if proof is None else proof / PROOF_NAME
-    held = {} if target is None else _held(target, problem, resume)
     width = threads or cores()
-    with elsewhere(executor, scheduler, 1, width, None, False, _say) as cluster:
+    writes, results = Writes(), Results(kept=True)
+    with ExitStack() as stack:
+        store = None
+        if proof is not None:
+            try_directory(proof)
+            stack.enter_context(locked(proof, "wait for it or choose another --proof"))
+            store = _Store.opened(proof / PROOF_NAME, problem, resume, (file, mask))
+        if out is not None:
+            try_file(out, files.MASK, [file, mask])
+            if store is not None and os.path.realpath(out) == os.path.realpath(store.target):
+                raise InputError(f"{out}: this is the name of the proof; give another to --out")
+        cluster = stack.enter_context(elsewhere(executor, scheduler, 1, width, None, False, say))
         if scheduler is not None and threads is None:
             width = sys.maxsize  # as many as the cluster has
+        held = {} if store is None else store.held
         work = bounding(problem, time_limit, width, device, gap, seed, max_runs, held, cluster)
         saved, course = time.monotonic(), Course()
-        with _reporting(file.stem) as report:
-            for _ in work:
-                report(work)
-                course.look(work)
-                if target is not None and time.monotonic() - saved > SAVE_INTERVAL_S:
-                    write_proof(target, problem, work.proofs())
-                    saved = time.monotonic()
-    if target is not None:
-        write_proof(target, problem, work.proofs())
+        try:
+            with _reporting(file.stem) as report:
+                for _ in work:
+                    report(work)
+                    course.look(work)
+                    if store is not None and time.monotonic() - saved > SAVE_INTERVAL_S:
+                        _save_meanwhile(store, work)
+                        saved = time.monotonic()
+        finally:  # whatever ends the work
+            if store is not None:
+                with writes.attempt():
+                    store.save(work)
     masks = work.masks()
-    if out is not None and masks is not None:
+    if out is not None and masks is None:
+        say(f"maskgap: {out}: a row has no mask, nothing is written")
+    elif out is not None and masks is not None:
         whole = np.ones(layer.weight.shape, dtype=bool)
         whole[chosen.start : chosen.stop] = masks
-        files.write_mask(out, whole, layer, problem.pattern.text, "bound", chosen)
+        with writes.attempt(), replacing(out, say) as new:
+            files.write_mask(new, whole, layer, problem.pattern.text, "bound", chosen)
     course.look(work, last=True)
-    _show(work, course, as_json)
+    _show(work, course, results if as_json else None)
+    _advise(work, proof, max_runs)
+    writes.close()
+    results.close()
     if work.interrupted:
-        return 130
+        return 128 + work.signal_number
     return 1 if work.total.verdict is Verdict.WRONG else 0
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+@dataclass(eq=False)
+class _Store:
+    """The proof file of the work. held: its proofs, by row."""
+
+    target: Path
+    problem: Problem
+    held: Mapping[int, RowProof] = field(default_factory=dict)
+
+    @staticmethod
+    def opened(
+        target: Path, problem: Problem, resume: bool, inputs: tuple[Path | None, ...]
+    ) -> "_Store":
+        """What there is to go on from. Raises InputError rather than lose or mistake any."""
+        check_file(target, PROOF, inputs)
+        if not target.exists():
+            return _Store(target, problem)
+        if not resume:
+            raise InputError(f"{target} exists; go on from it with --resume, or move it away")
+        try:
+            file = read_proof(target)
+            require_same_question(problem, file)
+        except ProofError as error:
+            raise InputError(f"{target}: cannot be gone on from: {error}; move it away") from None
+        return _Store(target, problem, {proof.row: proof for proof in file.proofs})
+
+    def save(self, work: LayerWork) -> None:
+        """Write the proofs of all rows. Raises InputError.
+
+        A file with proofs that did not hold, and so are not in the new one, is set aside.
+        """
+        proofs = {proof.row: proof for proof in work.proofs()}
+        if all(_kept(proof, proofs[row]) for row, proof in self.held.items()):
+            write_proof(self.target, self.problem, list(proofs.values()))
+            return
+        with replacing(self.target, say) as new:
+            write_proof(new, self.problem, list(proofs.values()))
+        self.held = {}
 
 
-def _held(target: Path, problem: Problem, resume: bool) -> dict[int, RowProof]:
-    """The proofs to go on from, by row. Raises InputError rather than lose or mistake any."""
-    if not target.exists():
-        return {}
-    if not resume:
-        raise InputError(f"{target} exists; go on from it with --resume, or move it away")
+def _kept(before: RowProof, now: RowProof) -> bool:
+    """Whether a proof that there was has not been given up."""
+    return before.kind is ProofKind.TRIVIAL or now.kind is not ProofKind.TRIVIAL
+
+
+def _save_meanwhile(store: _Store, work: LayerWork) -> None:
+    """Save; a failure is said and not more, since a later one may succeed."""
     try:
-        file = read_proof(target)
-        require_same_question(problem, file)
-    except ProofError as error:
-        raise InputError(f"{target}: cannot be gone on from: {error}; move it away") from None
-    return {proof.row: proof for proof in file.proofs}
+        store.save(work)
+    except InputError as error:
+        say(f"maskgap: {error}; the work goes on")
 
 
 def _line(state: RowState) -> dict[str, object]:
     certificate = state.certificate
     line: dict[str, object] = {
         "row": state.problem.row,
-        "objective": certificate.objective,
-        "objective_low": certificate.objective_low,
-        "objective_high": certificate.objective_high,
+        **interval(certificate.loss),
         "bound": certificate.bound,
         "bound_kind": str(certificate.bound_kind),
         "gap": certificate.gap,
@@ -131,15 +189,14 @@ def _line(state: RowState) -> dict[str, object]:
     return line
 
 
-def _show(work: LayerWork, course: Course, as_json: bool) -> None:
+def _show(work: LayerWork, course: Course, results: Results | None) -> None:
+    """JSON lines, or (None) a table."""
     total = work.total
-    if as_json:
+    if results is not None:
         for state in work.rows:
-            print(json.dumps(_line(state), allow_nan=False))
-        line = {"total": True, **asdict(total), "trace": course.points}
-        print(json.dumps(line, allow_nan=False), flush=True)
+            results.line(_line(state))
+        results.line({"total": True, **asdict(total), "trace": course.points})
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("row", "objective", "bound", "kind", "gap", "verdict")
@@ -147,34 +204,49 @@ def _show(work: LayerWork, course: Course, as_json: bool) -> None:
         certificate = state.certificate
         table.add_row(
             str(state.problem.row),
-            number(certificate.objective),
-            number(certificate.bound),
+            at_most(certificate.objective),
+            at_least(certificate.bound),
             str(certificate.bound_kind),
-            _share(certificate.gap),
+            percent(certificate.gap),
             str(certificate.verdict),
         )
     table.add_section()
     table.add_row(
-        "total", number(total.objective), number(total.bound), str(total.bound_kind),
-        _share(total.gap), str(total.verdict),
+        "total", at_most(total.objective), at_least(total.bound), str(total.bound_kind),
+        percent(total.gap), str(total.verdict),
     )  # fmt: skip
-    Console().print(table)
+    print_table(table)
 
 
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2%}"
+def _advise(work: LayerWork, proof: Path | None, max_runs: int | None) -> None:
+    """Say what can be done about rows that are left without a bound, or an end that came early."""
+    total = work.total
+    bare = [
+        str(state.problem.row)
+        for state in work.rows
+        if state.certificate.bound_kind is BoundKind.TRIVIAL and state.certificate.gap != 0
+    ]
+    if bare:
+        names = ", ".join(bare[:5]) + (", ..." if len(bare) > 5 else "")
+        longer = "a longer --time-limit" if max_runs is None else "more --max-runs"
+        say(f"no bound yet for {len(bare)} of {total.rows} rows ({names}): give {longer}")
+    if total.closed == total.rows:
+        return
+    if work.interrupted:
+        if proof is not None:
+            say(f"interrupted; the same command with --resume goes on from {proof}")
+        else:
+            say("interrupted; with --proof DIR a later call could go on by --resume")
 
 
 @contextmanager
 def _reporting(name: str) -> Iterator[Callable[[LayerWork], None]]:
     """The total gap as it falls: in place on a terminal, elsewhere a line now and then."""
-    from rich.console import Console
-
-    console = Console(file=sys.stderr)
+    console = errors()
     interval = TERMINAL_INTERVAL_S if console.is_terminal else PLAIN_INTERVAL_S
     begun = said = time.monotonic()
 
-    def say(work: LayerWork) -> None:
+    def report(work: LayerWork) -> None:
         """Sums take all rows, so they are made only when they are shown."""
         nonlocal said
         now = time.monotonic()
@@ -182,14 +254,14 @@ def _reporting(name: str) -> Iterator[Callable[[LayerWork], None]]:
             return
         said, total = now, work.total
         text = (
-            f"{name}: {now - begun:.0f} s, total gap {_share(total.gap)}, "
+            f"{name}: {now - begun:.0f} s, total gap {percent(total.gap)}, "
             f"{total.closed} of {total.rows} rows closed"
         )
         if status is None:
-            print(text, file=sys.stderr, flush=True)
+            say(text)
         else:
             status.update(text)
 
     status = console.status(f"{name}: begun") if console.is_terminal else None
     with status or nullcontext():
-        yield say
+        yield report

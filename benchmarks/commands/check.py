@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.certify import gap_of
 from benchmarks.clock import Clock
-from benchmarks.commands.numbers import rounded_down
+from benchmarks.commands.numbers import at_least, at_most
 from benchmarks.objective import sum_down
 from benchmarks.proof_check import Checked, check_row, require_same_question
 from benchmarks.runner import parse_rows
@@ -63,7 +63,7 @@ def run(
     if not as_json:
         print(
             f"rows {problem.rows.start}:{problem.rows.stop} of {layer.d_out}: all hold; "
-            f"bound {rounded_down(sum_down(bounds))} in all"
+            f"bound {at_least(sum_down(bounds))} in all"
         )
     return 0
 
@@ -96,7 +96,7 @@ def _lines(part: RowProblem, proof: RowProof, checked: Checked, as_json: bool) -
         )
         return
     name = f"row {part.row}" if part.height == 1 else f"rows {part.rows.start}:{part.rows.stop}"
-    objective = "none" if loss is None else f"{loss.value:.8g}"
+    objective = "none" if loss is None else at_most(loss.high)
     kind = "trivial bound" if checked.leaves == 0 else "bound"
-    text = f"{name}: holds; {kind} {rounded_down(proof.bound)}, objective {objective}"
+    text = f"{name}: holds; {kind} {at_least(proof.bound)}, objective {objective}"
     yield f"{text}, {checked.leaves} leaves"

@@ -4,28 +4,35 @@ Where the pattern couples rows, a row's line has its own loss and no bound, whic
 a part together; a last line has the totals.
 """
 
-import json
-import sys
+import os
 from collections.abc import Iterable
 from dataclasses import replace
-from math import fsum
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from benchmarks.api import Runs
-from benchmarks.certify import BoundKind, Verdict, summed
-from benchmarks.commands.numbers import check_numbers, number
-from benchmarks.judge import Judged, pruned_columns
-from benchmarks.objective import Loss, row_losses
+from benchmarks.certify import BoundKind, Verdict
+from benchmarks.commands.lines import coupled_lines, row_line, total_line
+from benchmarks.commands.numbers import check_numbers
+from benchmarks.commands.screen import Results, say
+from benchmarks.judge import Judged
 from benchmarks.runner import parse_rows
 from instances import files
 from instances.errors import InputError, Refused
+from instances.outputs import (
+    Kind,
+    Writes,
+    check_file,
+    format_of,
+    replacing,
+    try_directory,
+    try_file,
+)
 from instances.patterns import CoupledPattern, parse_pattern
 from instances.problem import Problem
 from instances.proof import RowProof, trivial_proof
-from instances.proof_file import write_proof
+from instances.proof_file import PROOF, write_proof
 from solvers import registry
 from solvers.base import Stop
 from solvers.scores import WARM_STARTS
@@ -33,7 +40,7 @@ from solvers.scores import WARM_STARTS
 LAYER_PROOF = "layer.proof.safetensors"
 """Where rows are coupled, the file of the proofs of all parts."""
 
-COUNTERS = ("swaps", "nodes", "oracle_calls")
+LOG = Kind("log file", lambda path: format_of(path) is None)
 
 
 def run(
@@ -53,7 +60,10 @@ def run(
     log: Path | None,
     as_json: bool,
 ) -> int:
-    """Exit code 0, 1, 2 or 130, as `benchmarks.cli` defines them. Raises InputError, Refused."""
+    """Exit code 0, 1, 2, 130 or 143, as `benchmarks.cli` defines them.
+
+    Raises InputError, Refused, and OSError when standard output cannot be written to.
+    """
     check_numbers(time_limit, gap, seed, threads)
     spec = registry.spec_of(solver)
     if spec.missing is not None:
@@ -70,23 +80,27 @@ def run(
             start = files.read_mask(Path(warm_start), layer)
     chosen = range(layer.d_out) if rows is None else parse_rows(rows, layer.d_out)
     problem = Problem.of(layer, parse_pattern(pattern), chosen, start)
-    for directory in (proof, log):
-        if directory is not None:
-            _make(directory)
     runs = Runs(problem, solver, settings, time_limit, gap, seed, threads, device, log)
-    done: list[Judged] = []
     coupled = isinstance(problem.pattern, CoupledPattern)
-    for judged in _shown(runs, solver, as_json, coupled):
+    proofs = _proof_files(proof, problem, coupled)
+    logs = [task.log for task in runs.tasks if task.log is not None]
+    _try_outputs((proof, log), proofs, logs, out, (file, None if start is None else warm_start))
+
+    done: list[Judged] = []
+    writes, results = Writes(), Results(kept=out is not None or proof is not None)
+    for judged in _shown(runs, file, results if as_json else None, coupled):
         done.append(judged)
-        if proof is not None and not coupled:
+        if not coupled and proofs:
             own = replace(problem, rows=judged.problem.rows)
-            _write_proofs(proof / f"row{judged.problem.row}.proof.safetensors", own, [judged])
-    if proof is not None and coupled:
-        _write_proofs(proof / LAYER_PROOF, problem, done)
+            _write_proofs(proofs[judged.problem.row - chosen.start], own, [judged], writes)
+    if coupled and proofs:
+        _write_proofs(proofs[0], problem, done, writes)
     if out is not None:
-        _write_masks(out, problem, done, solver)
+        _write_masks(out, problem, done, solver, writes)
+    writes.close()
+    results.close()
     if runs.interrupted:
-        return 130
+        return runs.interrupt_code
     refused = [j for j in done if j.answer.stop is Stop.REFUSED]
     if refused:
         reason = refused[0].answer.notes.get("reason", "no reason given")
@@ -94,11 +108,55 @@ def run(
     return 0 if all(_fulfilled(judged, spec.bound_only) for judged in done) else 1
 
 
-def _write_proofs(target: Path, problem: Problem, done: list[Judged]) -> None:
+def parse_settings(assignments: list[str]) -> dict[str, object]:
+    """Settings from the words key=value of `--set`. Raises InputError."""
+    settings: dict[str, object] = {}
+    for text in assignments:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"--set {text}: expected key=value")
+        if key.strip() in settings:
+            raise InputError(f"--set {text}: '{key.strip()}' is set twice")
+        settings[key.strip()] = value
+    return settings
+
+
+def _proof_files(proof: Path | None, problem: Problem, coupled: bool) -> list[Path]:
+    """The files that may be written into the directory of proofs: one a row, or one of all."""
+    if proof is None:
+        return []
+    if coupled:
+        return [proof / LAYER_PROOF]
+    return [proof / f"row{row}.proof.safetensors" for row in problem.rows]
+
+
+def _try_outputs(
+    directories: Iterable[Path | None],
+    proofs: list[Path],
+    logs: list[Path],
+    out: Path | None,
+    inputs: tuple[Path, str | None],
+) -> None:
+    """See that all outputs can be written, none over an input, a file of a user's or another."""
+    sources = [Path(source) for source in inputs if source is not None]
+    for directory in directories:
+        if directory is not None:
+            try_directory(directory)
+    for paths, kind in ((proofs, PROOF), (logs, LOG)):
+        for path in paths:
+            check_file(path, kind, sources)
+    if out is not None:
+        try_file(out, files.MASK, sources)
+        if os.path.realpath(out) in {os.path.realpath(path) for path in (*proofs, *logs)}:
+            raise InputError(f"{out}: this is the name of a proof or log; give another to --out")
+
+
+def _write_proofs(target: Path, problem: Problem, done: list[Judged], writes: Writes) -> None:
     """Write the proofs of all parts of a problem, where one of them was checked."""
     if any(_has_proof(judged) for judged in done) and len(done) == len(problem):
         ordered = sorted(done, key=lambda judged: judged.problem.row)
-        write_proof(target, problem, [_proof(judged) for judged in ordered])
+        with writes.attempt(), replacing(target, say) as new:
+            write_proof(new, problem, [_proof(judged) for judged in ordered])
 
 
 def _has_proof(judged: Judged) -> bool:
@@ -120,160 +178,28 @@ def _fulfilled(judged: Judged, bound_only: bool) -> bool:
     return judged.certificate.objective is not None
 
 
-def parse_settings(assignments: list[str]) -> dict[str, object]:
-    """Settings from the words key=value of `--set`. Raises InputError."""
-    settings: dict[str, object] = {}
-    for text in assignments:
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
-            raise InputError(f"--set {text}: expected key=value")
-        settings[key.strip()] = value
-    return settings
+def _shown(runs: Runs, file: Path, results: Results | None, coupled: bool) -> Iterable[Judged]:
+    """The same parts, each shown as it passes: JSON lines, or (None) a table."""
+    if results is None:
+        from benchmarks.commands.solve_table import tabled
 
-
-def _make(directory: Path) -> None:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{directory}: cannot be made a directory: {error.strerror}") from None
-
-
-def coupled_lines(judged: Judged, solver: str) -> list[dict[str, object]]:
-    """The JSON objects of the rows of a part that the pattern couples: losses, but no bounds."""
-    part, mask = judged.problem, judged.answer.mask
-    whole = row_line(judged, solver)
-    losses: list[Loss] | None = None
-    pruned: list[list[int] | None] = [None] * part.height
-    if mask is not None and judged.certificate.objective is not None:
-        losses = row_losses(part, mask)
-        pruned = [np.flatnonzero(~row).tolist() for row in mask.reshape(part.height, -1)]
-    return [
-        {
-            **whole,
-            "row": row,
-            "n": part.layer.d_in,
-            "objective": None if losses is None else losses[place].value,
-            "objective_low": None if losses is None else losses[place].low,
-            "objective_high": None if losses is None else losses[place].high,
-            "bound": None,
-            "bound_kind": None,
-            "gap": None,
-            "pruned": pruned[place],
-        }
-        for place, row in enumerate(part.rows)
-    ]
-
-
-def total_line(done: list[Judged], solver: str) -> dict[str, object]:
-    """The JSON object of all parts together."""
-    sums = summed([judged.certificate for judged in done])
-    answers = [judged.answer for judged in done]
-    return {
-        "total": True,
-        "pattern": done[0].problem.pattern,
-        "solver": solver,
-        "rows": sum(judged.problem.height for judged in done),
-        "objective": sums.objective,
-        "objective_low": sums.objective_low,
-        "objective_high": sums.objective_high,
-        "objective_eval": sums.objective_eval,
-        "bound": sums.bound,
-        "bound_kind": str(sums.bound_kind),
-        "gap": sums.gap,
-        "stop": str(max((a.stop for a in answers), key=list(Stop).index)),
-        "verdict": str(sums.verdict),
-        "build_s": fsum(a.build_s for a in answers),
-        "solve_s": fsum(a.solve_s for a in answers),
-        "check_s": fsum(judged.check_s for judged in done),
-    }
-
-
-def row_line(judged: Judged, solver: str) -> dict[str, object]:
-    """The JSON object of one row, as the contract lists its keys."""
-    answer, certificate, problem = judged.answer, judged.certificate, judged.problem
-    line: dict[str, object] = {
-        "row": problem.row,
-        "n": problem.n,
-        "pattern": problem.pattern,
-        "solver": solver,
-        "objective": certificate.objective,
-        "objective_low": certificate.objective_low,
-        "objective_high": certificate.objective_high,
-        "bound": certificate.bound,
-        "bound_kind": str(certificate.bound_kind),
-        "gap": certificate.gap,
-        "stop": str(answer.stop),
-        "verdict": str(certificate.verdict),
-        "build_s": answer.build_s,
-        "warmup_s": answer.warmup_s,
-        "solve_s": answer.solve_s,
-        "check_s": judged.check_s,
-        "pruned": pruned_columns(answer),
-    }
-    line |= {name: answer.counters[name] for name in COUNTERS if name in answer.counters}
-    if certificate.objective_eval is not None:
-        line["objective_eval"] = certificate.objective_eval
-    reason = certificate.reason or answer.notes.get("reason")
-    if reason:
-        line["reason"] = reason
-    return line
-
-
-def _shown(runs: Runs, solver: str, as_json: bool, coupled: bool) -> Iterable[Judged]:
-    """The same parts, each printed as it passes: JSON lines, or a table with a progress bar."""
-    seen: list[Judged] = []
-
-    def lines(judged: Judged) -> list[dict[str, object]]:
-        seen.append(judged)
-        return coupled_lines(judged, solver) if coupled else [row_line(judged, solver)]
-
-    if as_json:
-        for judged in runs:
-            for line in lines(judged):
-                print(json.dumps(line, allow_nan=False), flush=True)
-            yield judged
-        if coupled and seen:
-            print(json.dumps(total_line(seen, solver), allow_nan=False), flush=True)
+        yield from tabled(runs, file, coupled)
         return
-    from rich.console import Console
-    from rich.progress import Progress
-    from rich.table import Table
-
-    table = Table("row", "objective", "bound", "kind", "gap", "verdict", "stop", "seconds")
-    total = sum(len(task.problem.rows) for task in runs.tasks)
-    errors = Console(file=sys.stderr)
-    with Progress(console=errors, disable=not errors.is_terminal, transient=True) as bar:
-        task, ended = bar.add_task(solver, total=total), 0
-        runs.pool.progress = lambda rows: bar.update(task, completed=ended + rows)
-        for judged in runs:
-            ended += judged.problem.height
-            bar.update(task, completed=ended)
-            yield judged
-            for line in lines(judged):
-                table.add_row(*_cells(line, str(line["row"])))
-            if "reason" in line and judged.answer.stop is not Stop.REFUSED:
-                errors.print(f"row {line['row']}: {line['reason']}", highlight=False)
+    seen: list[Judged] = []
+    for judged in runs:
+        seen.append(judged)
+        for line in (
+            coupled_lines(judged, runs.solver) if coupled else [row_line(judged, runs.solver)]
+        ):
+            results.line(line)
+        yield judged
     if coupled and seen:
-        table.add_section()
-        table.add_row(*_cells(total_line(seen, solver), "total"))
-    Console().print(table)
+        results.line(total_line(seen, runs.solver))
 
 
-def _cells(line: dict[str, Any], name: str) -> list[str]:
-    """A line as cells of the table for people."""
-    return [
-        name,
-        number(line["objective"]),
-        number(line["bound"]),
-        line["bound_kind"] or "-",
-        "-" if line["gap"] is None else f"{line['gap']:.2%}",
-        line["verdict"],
-        line["stop"],
-        f"{line['build_s'] + line['solve_s']:.3f}",
-    ]
-
-
-def _write_masks(out: Path, problem: Problem, done: list[Judged], solver: str) -> None:
+def _write_masks(
+    out: Path, problem: Problem, done: list[Judged], solver: str, writes: Writes
+) -> None:
     """Write the masks of the leading rows that have one; the rows beyond stay unpruned."""
     mask = np.ones(problem.layer.weight.shape, dtype=bool)
     last = problem.rows.start
@@ -289,9 +215,10 @@ def _write_masks(out: Path, problem: Problem, done: list[Judged], solver: str) -
         )
         last += judged.problem.height
     if last == problem.rows.start:
-        print(f"maskgap: {out}: no row has a mask, nothing is written", file=sys.stderr)
+        say(f"maskgap: {out}: no row has a mask, nothing is written")
         return
     rows = range(problem.rows.start, last)
-    files.write_mask(out, mask, problem.layer, problem.pattern.text, solver, rows)
-    if last < problem.rows.stop:
-        print(f"maskgap: {out}: holds rows {rows.start}:{last} only", file=sys.stderr)
+    with writes.attempt(), replacing(out, say) as new:
+        files.write_mask(new, mask, problem.layer, problem.pattern.text, solver, rows)
+        if last < problem.rows.stop:
+            say(f"maskgap: {out}: holds rows {rows.start}:{last} only")

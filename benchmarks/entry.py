@@ -1,0 +1,115 @@
+"""The process of a command: its import path, its streams, and how it ends.
+
+Every end is a result or one line. A fault of maskgap's own names itself and no more, unless the
+environment variable MASKGAP_TRACEBACK is set.
+"""
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from benchmarks.commands.screen import say
+from instances.errors import MaskgapError
+
+TRACEBACK = "MASKGAP_TRACEBACK"
+
+Command = Callable[[Sequence[str]], int | None]
+"""Takes the words of the command line, gives the exit code (None is 0)."""
+
+
+def enter(command: Command) -> None:
+    """Run a command in this process, and end it."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy is loaded; see child.py
+    _open_streams()
+    _leave_current_directory()
+    sys.exit(_flushed(_run(command)))
+
+
+def _run(command: Command) -> int:
+    words = sys.argv[1:]
+    try:
+        if not words:
+            command(["--help"])
+            return 2
+        return command(words) or 0
+    except MaskgapError as error:
+        return _complain(str(error))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone: nothing is left to say
+        return 1
+    except OSError as error:
+        where = "" if error.filename is None else f"{error.filename}: "
+        return _complain(f"{where}{error.strerror or error}")
+    except MemoryError as error:
+        return _complain(f"out of memory: {error}")
+    except Exception as error:
+        # typer raises its usage errors as exceptions with a one-line message
+        if hasattr(error, "format_message"):
+            return _complain(error.format_message())
+        if os.environ.get(TRACEBACK):
+            raise
+        _complain(
+            f"a fault of maskgap's own: {type(error).__name__}: {error} (please report it; "
+            f"{TRACEBACK}=1 shows where)"
+        )
+        return 1
+
+
+def _open_streams() -> None:
+    """Open what the caller has closed, lest a file get the number of a standard stream.
+
+    Characters that an encoding lacks are written as escapes.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+        if getattr(sys, name) is None:
+            mode = "w" if number else "r"
+            stream = open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115 - stays open
+            setattr(sys, name, stream)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _leave_current_directory() -> None:
+    """Take off the path what `python -m` puts first on it, here and in Pythons begun from here."""
+    os.environ["PYTHONSAFEPATH"] = "1"
+    if sys.path and not sys.flags.safe_path and sys.path[0] in ("", _current()):
+        del sys.path[0]
+    if find_spec("solvers") is None:  # a source tree that is not installed
+        sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+
+def _current() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # the directory has been deleted
+        return ""
+
+
+def _flushed(code: int) -> int:
+    """The exit code when standard output could be written to the end; else 1, or 2 and a line."""
+    try:
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        failed = code or 1
+    except OSError as error:
+        failed = _complain(f"standard output: {error.strerror or error}")
+    # what is left in the buffer must not be tried again at exit
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return failed
+
+
+def _complain(message: str) -> int:
+    say(f"maskgap: {' '.join(message.split())}")
+    return 2
