@@ -200,8 +200,9 @@ def standing(
 def summed(certificates: Sequence[Certificate]) -> Certificate:
     """What rows or parts come to together.
 
-    Sums are None where one is absent; that of bounds is rounded down. bound_kind: the weakest of
-    those that say something. verdict: the worst.
+    Sums are None where one is absent; that of bounds is rounded down. bound_kind: the weakest, but
+    for trivial bounds, which add nothing that needs a proof; trivial if there are no others.
+    verdict: the worst.
     """
     losses = [c.loss for c in certificates if c.loss is not None]
     loss = total_loss(losses) if len(losses) == len(certificates) else None
@@ -211,11 +212,18 @@ def summed(certificates: Sequence[Certificate]) -> Certificate:
         loss,
         total_of([c.objective_eval for c in certificates]),
         bound,
-        min((c.bound_kind for c in certificates), key=list(reversed(BoundKind)).index),
+        _kind_of_sum({c.bound_kind for c in certificates}),
         None if loss is None else gap_of(loss.high, bound),
         worst.verdict,
         worst.reason,
     )
+
+
+def _kind_of_sum(kinds: set[BoundKind]) -> BoundKind:
+    for kind in (BoundKind.CLAIMED, BoundKind.CHECKED):
+        if kind in kinds:
+            return kind
+    return BoundKind.TRIVIAL
 
 
 def total_of(values: Sequence[float | None]) -> float | None:

@@ -17,6 +17,7 @@ derived one is a rejection, however small the difference; the derived one is wha
 """
 
 from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
 from math import isfinite
 
 import numpy as np
@@ -45,7 +46,7 @@ from benchmarks.rigour import (
 from benchmarks.shared_shift import shift_bound
 from instances.errors import MaskgapError, ProofError
 from instances.groups import BudgetGroups, Matrix, Vector
-from instances.patterns import parse_pattern
+from instances.patterns import Constrained, Pattern, parse_pattern
 from instances.problem import Problem, RowProblem
 from instances.proof import OBJECTIVE, Leaves, ProofKind, RowProof
 from instances.proof_file import ProofFile
@@ -113,7 +114,11 @@ def require_same_question(problem: Problem, file: ProofFile) -> None:
         raise ProofError(f"it is about the objective '{file.objective}', not '{OBJECTIVE}'")
     if file.layer != layer.digest:
         raise ProofError(f"it belongs to another layer than {layer.name}")
-    if _without_text(file.pattern) != _without_text(problem.pattern.text):
+    try:
+        stated = parse_pattern(file.pattern)
+    except MaskgapError as error:
+        raise ProofError(str(error)) from None
+    if _meaning(stated) != _meaning(problem.pattern):
         raise ProofError(f"it is about the pattern '{file.pattern}', not '{problem.pattern.text}'")
     if file.rows != problem.rows:
         raise ProofError(
@@ -130,16 +135,13 @@ def require_same_question(problem: Problem, file: ProofFile) -> None:
         )
 
 
-def _without_text(pattern: str) -> object:
-    """What a pattern means, whichever way it is written. Raises ProofError."""
-    try:
-        parsed = parse_pattern(pattern)
-    except MaskgapError as error:
-        raise ProofError(str(error)) from None
-    fields = {name: getattr(parsed, name) for name in type(parsed).__slots__ if name != "text"}
-    if "budget" in fields:
-        fields["budget"] = _without_text(fields["budget"].text)
-    return type(parsed), tuple(fields.items())
+def _meaning(pattern: Pattern) -> object:
+    """What a pattern means, whichever way it is written."""
+    fields = {f.name: getattr(pattern, f.name) for f in dataclass_fields(pattern)}
+    del fields["text"]
+    if isinstance(pattern, Constrained):
+        fields["budget"] = _meaning(pattern.budget)
+    return type(pattern), tuple(fields.items())
 
 
 def _derive(problem: RowProblem, proof: RowProof, clock: Clock) -> tuple[float, int]:
