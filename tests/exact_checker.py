@@ -17,6 +17,7 @@ times the diagonal, each column's own or the largest, which lowers F between mas
 """
 
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 
@@ -153,19 +154,17 @@ def leaf_states(leaves, n):
     return states
 
 
-def tree_bound(part, quad, pruned, leaves, budget=None):
-    """The least bound of the leaves over masks `pruned`.
+def points_of(leaves, n):
+    """The points as Fractions, each an object array (n,)."""
+    require(leaves.points.ndim == 2 and leaves.points.shape[1] == n, "points of another size")
+    return list(finite(leaves.points, leaves.points.shape, "point"))
 
-    budget: k of the equality rows of a row's curve, whose leaf may use every point; None: the k of
-    the part's own masks, and each leaf its own point.
-    """
-    rows, sides = (array.astype(int).astype(object) for array in equality_rows(part.legal))
-    sides = sides if budget is None else budget
-    if len(rows):
-        require(bool((pruned.dot(rows.T) == sides).all()), "an equality row does not hold")
-    require(leaves.points.ndim == 2 and leaves.points.shape[1] == part.n, "points of another size")
-    require(bool(np.isfinite(leaves.points).all()), "points are not finite")
-    points = [whole(point) for point in leaves.points]
+
+def tree_bound(part, pruned, leaves):
+    """The least bound of the leaves over the masks of the part."""
+    rows, sides = rows_of(part, pruned)
+    points = [whole(point) for point in points_of(leaves, part.n)]
+    quad = quadratic(part)
     functions = [
         convex(function_of(part, quad, function, rows, sides)) for function in leaves.functions
     ]
@@ -182,10 +181,16 @@ def tree_bound(part, quad, pruned, leaves, budget=None):
             continue
         require(0 <= at < len(points), f"leaf {number} names point {at}")
         if len(left):
-            chosen = [points[at]] if budget is None else points
-            found.append(least(functions[which], chosen, left))
+            found.append(least(functions[which], [points[at]], left))
     require(found, "no leaf has a mask")
     return min(found)
+
+
+def rows_of(part, pruned):
+    """(E, k) of the equality rows as integers, after a look at whether every mask meets them."""
+    rows, sides = (array.astype(int).astype(object) for array in equality_rows(part.legal))
+    require(bool((pruned.dot(rows.T) == sides).all()), "an equality row does not hold")
+    return rows, sides
 
 
 def shift_bound(part, pruned, shared):
@@ -200,21 +205,37 @@ def shift_bound(part, pruned, shared):
     return least(convex(matrix), [point], pruned)
 
 
-def curve(part, proof):
-    """b(k) of one row for k = 0 ... n pruned columns, at least 0; its one leaf uses every point."""
+def curve(row, proof):
+    """b(k) of one row for k = 0 ... n pruned columns, at least 0, by every point and between them.
+
+    The function of one leaf, with k in the place of the budget that the proof is for.
+    """
+    leaves, n = proof.leaves, row.n
     require(proof.kind is ProofKind.LEAVES, "rows of a shared budget have trees")
-    require(proof.leaves.branch.tolist() == [-1], "rows of a shared budget have one leaf")
-    every = (np.arange(1 << part.n)[:, None] >> np.arange(part.n)) & 1 == 1
-    counts, quad = every.sum(axis=1), quadratic(part)
+    require(leaf_states(leaves, n) == [{}], "rows of a shared budget have one leaf")
+    which, points = int(leaves.function[0]), points_of(leaves, n)
+    require(0 <= which < len(leaves.functions), f"the leaf names function {which}")
+    require(0 <= int(leaves.point[0]) < len(points), "the leaf names no point")
+    every = (np.arange(1 << n)[:, None] >> np.arange(n)) & 1 == 1
+    counts, quad, ones = every.sum(axis=1), quadratic(row), np.full((1, n), 1, dtype=object)
     found = []
-    for k in range(part.n + 1):
+    for k in range(n + 1):
         pruned, sides = every[counts == k], np.array([k], dtype=object)
         if len(pruned) == 1:
-            bound = losses(part, pruned)[0]
-        else:
-            bound = tree_bound(part, quad, pruned, proof.leaves, sides)
-        found.append(max(Fraction(0), bound))
+            found.append(losses(row, pruned)[0])
+            continue
+        function = convex(function_of(row, quad, leaves.functions[which], ones, sides))
+        near = [whole(point) for point in [*points, between(points, k, n)]]
+        found.append(max(Fraction(0), least(function, near, pruned)))
     return found
+
+
+def between(points, k, n):
+    """The point of sum k on the path through the points by their sums, from all 0 to all 1."""
+    corners = [np.full(n, Fraction(value), dtype=object) for value in (0, 1)]
+    path = [corners[0], *sorted((p for p in points if 0 < sum(p) < n), key=sum), corners[1]]
+    left, right = next(pair for pair in pairwise(path) if sum(pair[1]) > k)
+    return left + (right - left) * (k - sum(left)) / (sum(right) - sum(left))
 
 
 def shared_bound(part, pruned, proof):
@@ -273,7 +294,7 @@ def exact_bound(part, pruned, proof):
     if proof.kind is ProofKind.ENUMERATION:
         bound = min(losses(part, pruned))
     elif proof.kind is ProofKind.LEAVES:
-        bound = tree_bound(part, quadratic(part), pruned, proof.leaves)
+        bound = tree_bound(part, pruned, proof.leaves)
     elif proof.kind is ProofKind.SHIFT:
         bound = shift_bound(part, pruned, proof.shared)
     else:

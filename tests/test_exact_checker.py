@@ -252,7 +252,7 @@ REJECTED = {
     "alpha has shape": _function(alpha=np.zeros((2, 4))),
     "negative weight": _triangle([0, 1, 2], -0.01),
     "ascending": _triangle([0, 2, 1], 0.01),
-    "points are not finite": _leaves(points=np.full((1, 4), np.inf, np.float32)),
+    "point is not finite": _leaves(points=np.full((1, 4), np.inf, np.float32)),
     "names point 1": _leaves(point=np.array([1], np.int32)),
     "names point -1": _leaves(point=np.array([-1], np.int32)),
     "names function 1": _leaves(function=np.array([1], np.int16)),
