@@ -158,7 +158,8 @@ def _compare(judged, about, tally):
     counts[str(certificate.verdict)] += 1
     counts[str(certificate.bound_kind)] += 1
 
-    def fault(what):
+    def fault(what, accepted=False):
+        counts["false accepts"] += accepted
         tally.faults.append(
             f"{about}, row {part.row}: {what}; certificate {certificate}, optimum {float(optimum)}"
         )
@@ -168,7 +169,7 @@ def _compare(judged, about, tally):
         fault(f"{len(theirs)} masks, not {len(own)}")
     bound = Fraction(certificate.bound)
     if certificate.bound_kind is not BoundKind.CLAIMED and bound > optimum:
-        fault("a checked bound above the optimum")
+        fault("a checked bound above the optimum", accepted=True)
     if certificate.bound_kind is BoundKind.CHECKED:
         _second(part, pruned, answer.proof, bound, fault, counts)
     elif answer.proof is not None:
@@ -177,13 +178,13 @@ def _compare(judged, about, tally):
         return
     loss = own.get((~answer.mask).tobytes())
     if loss is None:
-        fault("an illegal mask")
+        fault("an illegal mask", accepted=True)
         return
     low = getattr(certificate, "objective_low", None)
     if low is not None and not Fraction(low) <= loss <= Fraction(certificate.objective_high):
         fault(f"the exact loss {float(loss)} outside its interval")
     if certificate.verdict is Verdict.PROVED and loss - optimum > Fraction(GAP) * loss:
-        fault(f"proved with the loss {float(loss)}")
+        fault(f"proved with the loss {float(loss)}", accepted=True)
     if certificate.verdict is Verdict.WRONG and bound <= loss:
         fault(f"wrong, with the loss {float(loss)}")
 
