@@ -241,14 +241,14 @@ def between(points, k, n):
 def shared_bound(part, pruned, proof):
     """The best over t of sum_r min_k (b_r(k) - t k) + t K: the K least slopes of the hulls.
 
-    A row may have proofs under several budgets; its b_r is the highest of their curves.
+    A row may have proofs under several budgets, of which b_r is the highest curve, or none.
     """
     curves = {row: [Fraction(0)] * (part.layer.d_in + 1) for row in part.rows}
     totals = set(pruned.sum(axis=1).tolist())
     require(len(totals) == 1, "masks of several budgets")
-    require({own.row for own in proof.rows} == set(part.rows), "not the rows of the part")
     for own in proof.rows:
         n = part.layer.d_in
+        require(own.row in curves, f"row {own.row} is not in the part")
         require(own.budget is not None and 0 <= own.budget <= n, f"a row's budget is {own.budget}")
         row = RowProblem(part.layer, own.row, part.pattern, BudgetGroups(n, n, own.budget))
         schema(row, own)
@@ -291,7 +291,9 @@ def exact_bound(part, pruned, proof):
     if proof.mask is not None:
         require(proof.mask.shape == (part.n,), "a mask of another size")
         require(bool((pruned == ~proof.mask).all(axis=1).any()), "its mask is not legal")
-    if proof.kind is ProofKind.ENUMERATION:
+    if proof.kind is ProofKind.TRIVIAL:
+        bound = Fraction(0)
+    elif proof.kind is ProofKind.ENUMERATION:
         bound = min(losses(part, pruned))
     elif proof.kind is ProofKind.LEAVES:
         bound = tree_bound(part, pruned, proof.leaves)

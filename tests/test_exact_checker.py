@@ -274,7 +274,6 @@ def test_what_proves_nothing_is_rejected(reason):
 @pytest.mark.parametrize(
     "mutation",
     [
-        lambda proof: replace(proof, rows=proof.rows[:1]),
         lambda proof: replace(proof, rows=(*proof.rows, replace(proof.rows[0], row=2))),
         lambda proof: replace(proof, rows=(replace(proof.rows[0], budget=None), proof.rows[1])),
         lambda proof: replace(proof, rows=(replace(proof.rows[0], budget=3), proof.rows[1])),

@@ -170,10 +170,10 @@ def _compare(judged, about, tally):
     bound = Fraction(certificate.bound)
     if certificate.bound_kind is not BoundKind.CLAIMED and bound > optimum:
         fault("a checked bound above the optimum", accepted=True)
-    if certificate.bound_kind is BoundKind.CHECKED:
-        _second(part, pruned, answer.proof, bound, fault, counts)
-    elif answer.proof is not None:
+    if certificate.reason.startswith("proof rejected"):
         counts["proofs rejected"] += 1
+    elif answer.proof is not None:
+        _second(part, pruned, answer.proof, bound, fault, counts)
     if answer.mask is None:
         return
     loss = own.get((~answer.mask).tobytes())
