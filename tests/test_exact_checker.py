@@ -134,7 +134,7 @@ def row_of_budget(layer, row, budget, rounds=0):
     n = layer.d_in
     problem = RowProblem(layer, row, f"keep={n - budget}", BudgetGroups(n, n, budget))
     proof = solve_row(SdpBound(beside=True, triangle_rounds=rounds), problem, LIMITS, 0).proof
-    return replace(proof, budget=budget)
+    return replace(proof, budget=budget, bound=0.0, mask=None)
 
 
 def test_both_checkers_accept_the_work_on_a_shared_budget():

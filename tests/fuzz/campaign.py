@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 from threadpoolctl import threadpool_limits
 
+from tests.fuzz.files import run_file
 from tests.fuzz.runs import Tally, run_problem
 
 CHUNK = 50
@@ -25,12 +26,15 @@ def main():
     """Run from the command line: its exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--problems", type=int, default=0, help="seeds of problems")
+    parser.add_argument("--proofs", type=int, default=0, help="seeds of altered proof files")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--processes", type=int, default=2)
     asked = parser.parse_args()
     faults = 0
     if asked.problems:
         faults += _report("problems", run_problem, asked.first, asked.problems, asked.processes)
+    if asked.proofs:
+        faults += _report("proofs", run_file, asked.first, asked.proofs, asked.processes)
     return 1 if faults else 0
 
 

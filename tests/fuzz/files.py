@@ -9,13 +9,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from instances.proof_file import read_proof
 from safetensors.numpy import save
 
 from benchmarks.commands import check
 from benchmarks.proof_check import require_same_question
 from benchmarks.whole_layer import bounding
 from instances.errors import InputError, MaskgapError, ProofError
+from instances.proof_file import read_proof
 from tests.exact import losses
 from tests.exact_checker import Rejected, exact_bound
 from tests.fuzz.bytes import damaged

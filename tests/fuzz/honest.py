@@ -1,4 +1,4 @@
-"""Honest proof files to alter: every kind of proof and pattern, on small layers of some families."""
+"""Honest proof files to alter: every kind of proof and pattern, on small layers."""
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -7,8 +7,6 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import numpy as np
-from instances.proof_file import write_proof
-from instances.tensors import read_tensors
 
 from instances.errors import InputError
 from instances.files import write_layer
@@ -17,6 +15,8 @@ from instances.layer import Layer
 from instances.patterns import parse_pattern
 from instances.problem import Problem, RowProblem
 from instances.proof import ProofKind, RowProof, trivial_proof
+from instances.proof_file import write_proof
+from instances.tensors import read_tensors
 from solvers import registry
 from solvers.base import Deadline, Limits, solve_batch, solve_row
 from solvers.relaxations import SdpBound

@@ -231,6 +231,7 @@ def other_kind(rng, tensors, meta, pool):
     if not heads:
         return
     head = _some_head(rng, heads)
+    before = json.loads(json.dumps(heads))
     kind = str(rng.choice(["leaves", "shift", "enumeration", "shared-budget", "trivial"]))
     for key in ("functions", "shift", "rows"):
         head.pop(key, None)
@@ -240,9 +241,7 @@ def other_kind(rng, tensors, meta, pool):
     if kind == "shift":
         head["shift"] = 0
     if kind == "shared-budget":
-        head["rows"] = [
-            {**h, "budget": int(rng.integers(4)), "height": 1} for h in list(heads) if h is not head
-        ]
+        head["rows"] = [{**own, "budget": int(rng.integers(4)), "height": 1} for own in before]
     meta["parts"] = json.dumps(heads)
 
 
@@ -271,8 +270,8 @@ def other_question(rng, tensors, meta, pool):
     key = str(rng.choice(["layer", "pattern", "objective", "rows", "format", "parts", "more"]))
     texts = (
         "", "50%", "layer:50%", "2:4", "keep=3", "0:1", "0:2", "1:2", "0:99999999999", "5:1",
-        "mask", "refit", "maskgap-proof/1", "maskgap-proof/3", "[]", "[{}]", "{}", "null", "[" * 5000,
-        "NaN", "\x00", "[1e999]", pool[int(rng.integers(len(pool)))].meta.get(key, ""),
+        "mask", "refit", "maskgap-proof/1", "maskgap-proof/3", "[]", "[{}]", "{}", "null",
+        "[" * 5000, "NaN", "\x00", "[1e999]", pool[int(rng.integers(len(pool)))].meta.get(key, ""),
     )  # fmt: skip
     if rng.random() < 0.15:
         meta.pop(key, None)

@@ -138,7 +138,7 @@ def _shared(part, rng):
             alone = RowProblem(part.layer, row, f"keep={n - budget}", BudgetGroups(n, n, budget))
             solver = SdpBound(beside=True, triangle_rounds=int(rng.choice([0, 2])))
             proof = solve_row(solver, alone, limits, 0).proof
-            rows.append(replace(proof, budget=budget))
+            rows.append(replace(proof, budget=budget, bound=0.0, mask=None))
     proof = RowProof(
         part.row, part.digest, 0.0, None, ProofKind.SHARED_BUDGET, height=part.height,
         rows=tuple(rows),
