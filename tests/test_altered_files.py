@@ -25,13 +25,6 @@ def test_the_honest_files_are_of_every_kind_of_proof_and_pattern():
     kinds = Counter(str(one.proofs[0].kind) for one in honest())
     assert set(kinds) == {"trivial", "enumeration", "leaves", "shift", "shared-budget"}
     assert len({one.pattern for one in honest()}) > 12
-    assert any(
-        len(proof.leaves.branch) > 5 for one in honest() for proof in one.proofs if proof.leaves
-    )
-    assert any(
-        len(function.triangles)
-        for one in honest()
-        for proof in one.proofs
-        if proof.leaves
-        for function in proof.leaves.functions
-    )
+    trees = [proof.leaves for one in honest() for proof in one.proofs if proof.leaves]
+    assert any(len(tree.branch) > 5 for tree in trees)
+    assert any(len(function.triangles) for tree in trees for function in tree.functions)
