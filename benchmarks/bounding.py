@@ -75,6 +75,8 @@ class Total:
     """Sums over rows as a certificate has them. closed: how many rows are within the tolerance."""
 
     objective: float | None
+    objective_low: float | None
+    objective_high: float | None
     objective_eval: float | None
     bound: float
     bound_kind: BoundKind
@@ -82,6 +84,22 @@ class Total:
     verdict: Verdict
     closed: int
     rows: int
+
+    @staticmethod
+    def of(sums: Certificate, closed: int, rows: int) -> "Total":
+        """What a certificate of all rows together says."""
+        return Total(
+            sums.objective,
+            sums.objective_low,
+            sums.objective_high,
+            sums.objective_eval,
+            sums.bound,
+            sums.bound_kind,
+            sums.gap,
+            sums.verdict,
+            closed,
+            rows,
+        )
 
 
 class LayerBound:
@@ -153,16 +171,7 @@ class LayerBound:
     def total(self) -> Total:
         """The sums as they stand."""
         sums = summed([state.certificate for state in self.rows])
-        return Total(
-            sums.objective,
-            sums.objective_eval,
-            sums.bound,
-            sums.bound_kind,
-            sums.gap,
-            sums.verdict,
-            sum(self._closed(state) for state in self.rows),
-            len(self.rows),
-        )
+        return Total.of(sums, sum(self._closed(state) for state in self.rows), len(self.rows))
 
     def proofs(self) -> list[RowProof]:
         """The proofs of all rows, each with the row's mask and passes; of some, the trivial one."""

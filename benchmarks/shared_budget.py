@@ -184,16 +184,7 @@ class SharedBudgetBound:
         """The certificate as the sums of a layer."""
         found = self.certificate
         closed = len(self._rows) if found.verdict is Verdict.PROVED else 0
-        return Total(
-            found.objective,
-            found.objective_eval,
-            found.bound,
-            found.bound_kind,
-            found.gap,
-            found.verdict,
-            closed,
-            len(self._rows),
-        )
+        return Total.of(found, closed, len(self._rows))
 
     @property
     def rows(self) -> list[RowState]:
