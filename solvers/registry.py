@@ -49,6 +49,11 @@ class Spec:
                 return f"pip install {package}"
         return None
 
+    @property
+    def compiled(self) -> bool:
+        """Whether it has compiled kernels."""
+        return _NUMBA[0] in self.requires
+
     def refusal(self, pattern: Pattern) -> str | None:
         """Why it does not take a pattern, and which solvers do, or None when it does."""
         kind = PATTERN_KINDS[type(pattern)]
@@ -61,6 +66,7 @@ class Spec:
         )
 
 
+_NUMBA = (("numba", "numba"),)
 _SCIP = (("pyscipopt", "pyscipopt"),)
 _HIGHS = (("highspy", "highspy"),)
 _CVXPY = (("cvxpy", "cvxpy"),)
@@ -95,7 +101,7 @@ _ENTRIES = (
         "solvers.obs_greedy:ObsGreedy",
         "one weight at a time in the order of ExactOBS",
         batched=True,
-        requires=(("numba", "numba"),),
+        requires=_NUMBA,
         patterns=ROW_PATTERNS,
     ),
     Spec(
@@ -117,7 +123,7 @@ _ENTRIES = (
         "solvers.swap:Swap",
         "1-swap local search (SparseSwaps), compiled for processors and CUDA",
         batched=True,
-        requires=(("numba", "numba"),),
+        requires=_NUMBA,
     ),
     Spec(
         "search",
@@ -125,7 +131,7 @@ _ENTRIES = (
         "recombined local optima, improved by 1-swaps: near the optimum in seconds",
         batched=True,
         randomised=True,
-        requires=(("numba", "numba"),),
+        requires=_NUMBA,
     ),
     Spec(
         "scip-miqp",
@@ -153,7 +159,7 @@ _ENTRIES = (
         "solvers.highs_oa:HighsOuterApproximation",
         "HiGHS, multi-tree outer approximation",
         proves=True,
-        requires=_HIGHS,
+        requires=_HIGHS + _NUMBA,
     ),
     Spec(
         "cvxpy-miqp",
@@ -167,14 +173,14 @@ _ENTRIES = (
         "solvers.relaxations:QpBound",
         "convex QP relaxation: bound with proof",
         bound_only=True,
-        requires=_CVXPY,
+        requires=_CVXPY + _NUMBA,
     ),
     Spec(
         "sdp-bound",
         "solvers.relaxations:SdpBound",
         "SDP relaxation, with triangle inequalities if asked: bound with proof",
         bound_only=True,
-        requires=_CVXPY,
+        requires=_CVXPY + _NUMBA,
     ),
     Spec(
         "shift-bound",
@@ -189,21 +195,21 @@ _ENTRIES = (
         "solvers.frank_wolfe.bnb:FwBnb",
         "Frank-Wolfe branch and bound on a convex reformulation, with proof",
         proves=True,
-        requires=(("numba", "numba"),),
+        requires=_NUMBA,
     ),
     Spec(
         "fw-bnb-highs",
         "solvers.frank_wolfe.bnb:FwBnbHighs",
         "the same with HiGHS as linear minimisation oracle",
         proves=True,
-        requires=(("numba", "numba"), *_HIGHS),
+        requires=_NUMBA + _HIGHS,
     ),
     Spec(
         "fw-bnb-scip",
         "solvers.frank_wolfe.bnb:FwBnbScip",
         "the same with SCIP as linear minimisation oracle",
         proves=True,
-        requires=(("numba", "numba"), *_SCIP),
+        requires=_NUMBA + _SCIP,
     ),
     Spec(
         "gurobi",
