@@ -93,9 +93,9 @@ def test_every_file_with_kernels_is_in_the_digest(tmp_path, monkeypatch):
 
 def test_a_changed_kernel_changes_those_that_call_it(tmp_path):
     """In a copy: the value of a kernel follows the source of one that it calls in another file."""
+    left_out = shutil.ignore_patterns("data", "__pycache__")
     for package in ("solvers", "instances"):
-        shutil.copytree(ROOT / package, tmp_path / package,
-                        ignore=lambda folder, names: [n for n in names if n in ("data", "__pycache__")])  # fmt: skip
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=left_out)
     (tmp_path / "solvers" / "inner.py").write_text(
         "from solvers.kernels import strict\n@strict\ndef inner(x):\n    return x + 1\n"
     )
@@ -210,5 +210,5 @@ def test_what_a_solver_compiles_in_its_run_is_warm_up_and_said(tmp_path):
     )  # fmt: skip
     assert done.stderr.count("compiling kernels, once") == 1
     first, second = (json.loads(line) for line in done.stdout.splitlines())
-    assert first["warmup_s"] > first["solve_s"]
-    assert second["warmup_s"] < first["warmup_s"]
+    assert first["warmup_s"] > 0.0
+    assert second["warmup_s"] == 0.0
