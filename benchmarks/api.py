@@ -146,6 +146,11 @@ class Runs:
         self.pool = Pool(1, width)
         self.pool.preload([spec.target.partition(":")[0]])
 
+    def setting_names(self) -> list[str]:
+        """The settings that the solver takes. Starts a process, which loads it."""
+        (settings,) = self.pool.settings([(self.solver, {})])
+        return list(settings)
+
     @property
     def interrupted(self) -> bool:
         """Whether a signal ended the runs early."""

@@ -26,9 +26,10 @@ class Spec:
     """One entry of the register.
 
     proves: it can give a lower bound that reaches the optimum. bound_only: it gives a bound and no
-    mask of its own. batched: it takes all rows at once. randomised: its answer depends on the seed.
-    requires: the modules it imports, with the package to install for each. patterns: the kinds it
-    takes; a solver may still refuse some problems of a kind, in words.
+    mask of its own. claims: its bound is its own word, without a proof. batched: it takes all rows
+    at once. randomised: its answer depends on the seed. requires: the modules it imports, with the
+    package to install for each. patterns: the kinds it takes; a solver may still refuse some
+    problems of a kind, in words.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Spec:
     summary: str
     proves: bool = False
     bound_only: bool = False
+    claims: bool = False
     batched: bool = False
     randomised: bool = False
     requires: tuple[tuple[str, str], ...] = ()
@@ -48,6 +50,13 @@ class Spec:
             if find_spec(module) is None:
                 return f"pip install {package}"
         return None
+
+    @property
+    def gives(self) -> str:
+        """What it has to offer beside a mask: proof, claim, bound (and no mask), or mask alone."""
+        if self.bound_only:
+            return "bound"
+        return "mask" if not self.proves else "claim" if self.claims else "proof"
 
     @property
     def compiled(self) -> bool:
@@ -138,6 +147,7 @@ _ENTRIES = (
         "solvers.scip:ScipMiqp",
         "SCIP, quadratic epigraph",
         proves=True,
+        claims=True,
         requires=_SCIP,
     ),
     Spec(
@@ -145,6 +155,7 @@ _ENTRIES = (
         "solvers.scip:ScipFactor",
         "SCIP, factor form with a diagonal shift",
         proves=True,
+        claims=True,
         requires=_SCIP,
     ),
     Spec(
@@ -152,6 +163,7 @@ _ENTRIES = (
         "solvers.highs_milp:HighsMilp",
         "HiGHS, products linearised with RLT rows",
         proves=True,
+        claims=True,
         requires=_HIGHS,
     ),
     Spec(
@@ -159,6 +171,7 @@ _ENTRIES = (
         "solvers.highs_oa:HighsOuterApproximation",
         "HiGHS, multi-tree outer approximation",
         proves=True,
+        claims=True,
         requires=_HIGHS + _NUMBA,
     ),
     Spec(
@@ -166,6 +179,7 @@ _ENTRIES = (
         "solvers.cvxpy_miqp:CvxpyMiqp",
         "cvxpy model through SCIP",
         proves=True,
+        claims=True,
         requires=_CVXPY + _SCIP,
     ),
     Spec(
@@ -216,6 +230,7 @@ _ENTRIES = (
         "solvers.gurobi:Gurobi",
         "Gurobi MIQP (optional, its licence limits size)",
         proves=True,
+        claims=True,
         requires=(("gurobipy", "gurobipy"),),
     ),
 )

@@ -98,9 +98,7 @@ def _copy_of_layer(path):
         (("--proof", "pr"), _copy_of_layer("pr/{proof}")),
     ],
 )
-def test_outputs_are_refused_before_any_work_and_nothing_is_touched(
-    layer, command, options, there
-):
+def test_outputs_are_refused_before_any_work_and_nothing_is_touched(layer, command, options, there):
     proof = "row0.proof.safetensors" if command is SOLVE else PROOF_NAME
     if there is not None:
         if there.__name__ == "make" and options == ("--proof", "pr"):
@@ -431,9 +429,7 @@ def test_show_sends_no_escapes_and_has_json(tmp_path):
     assert maskgap("solve", "l", "-p", "50%", "--solver", "exhaustive", "--proof", "p", "--out",
                    "m", cwd=tmp_path).returncode == 0  # fmt: skip
     assert json.loads(maskgap("show", "m", "--json", cwd=tmp_path).stdout)["pruned"] == 0.5
-    proof = json.loads(
-        maskgap("show", "p/row1.proof.safetensors", "--json", cwd=tmp_path).stdout
-    )
+    proof = json.loads(maskgap("show", "p/row1.proof.safetensors", "--json", cwd=tmp_path).stdout)
     assert (proof["kind"], proof["row"], proof["by"]) == ("proof", 1, "enumeration")
 
 
