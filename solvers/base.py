@@ -157,7 +157,7 @@ class Limits:
     journal: Journal = field(default_factory=Journal)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Answer:
     """What a solver says.
 
@@ -177,6 +177,11 @@ class Answer:
     build_s: float = 0.0
     warmup_s: float = 0.0
     solve_s: float = 0.0
+
+    def __repr__(self) -> str:
+        if self.mask is None:
+            return f"Answer(no mask, {self.stop})"
+        return f"Answer(mask of {self.mask.size}, {int((~self.mask).sum())} pruned, {self.stop})"
 
 
 class Solver(Protocol):
