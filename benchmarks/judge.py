@@ -18,7 +18,7 @@ from benchmarks.child import Outcome, Task
 from benchmarks.descent import by_swaps, counts_swaps, over_time, steps_of
 from benchmarks.environment import here, solver_version
 from benchmarks.labels import layer_type
-from benchmarks.record import Record, run_key
+from benchmarks.record import CHECKER, Record, run_key
 from instances.groups import Mask, Matrix, Vector
 from instances.layer import array_digest
 from instances.problem import Problem, RowProblem
@@ -116,6 +116,8 @@ def records_of(
         "pruned_per_row": judged[0].problem.legal.total_pruned / problem.height,
         "solver": task.solver,
         "solver_version": solver_version(registry.spec_of(task.solver)),
+        "batched": registry.spec_of(task.solver).batched,
+        "checker": CHECKER,
         "settings": task.settings,
         "seed": task.seed,
         "time_limit_s": task.limit_s,

@@ -14,13 +14,13 @@ import pytest
 from benchmarks.certify import cross_check
 from benchmarks.contest import contests
 from benchmarks.record import load_run
-from benchmarks.report.names import visible
 from benchmarks.report.overview import outcome, problem_counts, run_counts
 from benchmarks.report.page import render_page, write_report
 from benchmarks.report.problems import RUN_COLUMNS, STEPS, embedded
 from benchmarks.statistics import summarise
 from benchmarks.tables import problem_frame, shown_summary
 from benchmarks.typeset import percent
+from benchmarks.visible import visible
 from tests.browser import CHROMIUM, browser
 from tests.records import choices_run, closed, full_run, mixed_run, old_line, record, write, wrong
 
@@ -341,7 +341,7 @@ def test_nothing_that_records_hold_is_markup(hostile):
 
 def test_what_cannot_be_seen_is_an_escape():
     assert visible("a\u202eb\x00") == r"a\u202eb\x00"
-    assert visible("漢字\té\n<b>") == "漢字\té\n<b>"
+    assert visible("漢字\té\n<b>", "\t\n") == "漢字\té\n<b>"
 
 
 def test_the_page_runs_no_script_but_its_own():
