@@ -218,4 +218,4 @@ def solve_batch(solver: BatchSolver, problem: Problem, limits: Limits, seed: int
 
 def _timed(answer: Answer, journal: Journal, wall: float) -> Answer:
     build, warmup = journal.phases.get("build", 0.0), journal.phases.get("warmup", 0.0)
-    return replace(answer, build_s=build, warmup_s=warmup, solve_s=wall - build - warmup)
+    return replace(answer, build_s=build, warmup_s=warmup, solve_s=max(0.0, wall - build - warmup))
