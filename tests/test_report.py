@@ -284,7 +284,7 @@ def test_settings_have_their_table():
     [record("wanda", objective=0.0)],
     [record("scip-miqp", objective=None, stop="time")],
     [record("qp-bound", objective=None, bound=1.0, bound_kind="checked")],
-    [record("retired-solver", objective=3.0, verdict="odd one", stop="odd", bound_kind=None,
+    [record("retired-solver", objective=3.0, stop="iterations", bound_kind=None,
             bound=None)],
     [record("wanda", group="", suite="", packages={})],
     [record("wanda", pruned=[0, 99])],
