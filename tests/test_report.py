@@ -528,6 +528,18 @@ def test_a_problem_is_drawn_when_it_is_opened_and_not_before(page, run):
 
 
 @in_a_browser
+def test_a_table_wider_than_the_screen_says_what_lies_beyond(page, full):
+    more = "[...document.querySelectorAll('.scroll')].map(e => e.dataset.more || '')"
+    page.open(full, 390, 844)
+    page.run("new Promise(done => setTimeout(done, 200))")
+    assert any("more column" in text for text in page.run(more))
+    page.run("document.querySelectorAll('.scroll').forEach(e => { e.scrollLeft = 1e4; })")
+    page.run("new Promise(done => setTimeout(done, 200))")
+    assert not any(page.run(more))
+    assert page.faults() == []
+
+
+@in_a_browser
 def test_the_filter_keeps_table_and_sections_alike(page, full):
     page.open(full)
     shown = "[...document.querySelectorAll('{}')].filter(e => e.checkVisibility()).length"

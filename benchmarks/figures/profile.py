@@ -33,7 +33,7 @@ def profile_figure(contests: Sequence[Contest]) -> "Figure | None":
     proving = [c for c in contests if any(c.spec(name).proves for name in c.contenders)]
     if not proving:
         return None
-    figure, axes = new_figure(len(proving), 2, 3.0 if len(proving) < CROWD else 2.3)
+    figure, axes = new_figure(len(proving), 2, 3.0 if len(proving) < CROWD else 2.7)
     for (left, right), contest in zip(axes, proving, strict=True):
         names = [c for c in contest.contenders if contest.spec(c).proves]
         near = {c: _times(contest, c, NEAR) for c in names}

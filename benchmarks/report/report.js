@@ -308,7 +308,7 @@
     if (scrolled.clientWidth === 0) return;
     const edge = scrolled.getBoundingClientRect().left + scrolled.clientWidth;
     const heads = [...scrolled.querySelectorAll("thead th")];
-    const away = heads.filter((head) => head.getBoundingClientRect().right > edge + 8).length;
+    const away = heads.filter((head) => head.getBoundingClientRect().left > edge - 24).length;
     if (away && scrolled.scrollLeft < 8) {
       scrolled.dataset.more = `${away} more column${away > 1 ? "s" : ""} to the right →`;
     } else {
