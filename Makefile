@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := results/runs/small
 
-.PHONY: bench test check smoke micro scale harness data reference clean
+.PHONY: bench test fuzz check smoke micro scale harness data reference clean
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -19,6 +19,10 @@ bench: .venv/.installed
 # The tests that time nothing run on two workers; BLAS threads are left to the workers.
 test: .venv/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# 100000 problems of nasty families and 10000 altered proof files, in exact arithmetic: an hour.
+fuzz: .venv/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --problems 100000 --proofs 10000 --processes 2
 
 check: .venv/.installed
 	$(BIN)/ruff format --check .

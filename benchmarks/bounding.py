@@ -31,16 +31,18 @@ from benchmarks.certify import (
     gap_of,
     standing,
     summed,
+    width_for,
 )
 from benchmarks.child import Task
 from benchmarks.executor import Executor
 from benchmarks.judge import Judged, judge
 from benchmarks.ladder import DISTINCT_PASSES, Pass, ladder
+from benchmarks.objective import Loss, losses_of
 from benchmarks.pool import Pool
 from benchmarks.sharing import share
 from instances.groups import Mask
 from instances.problem import Problem, RowProblem
-from instances.proof import RowProof
+from instances.proof import ProofKind, RowProof, trivial_proof
 from solvers import registry
 from solvers.base import Stop
 
@@ -73,6 +75,8 @@ class Total:
     """Sums over rows as a certificate has them. closed: how many rows are within the tolerance."""
 
     objective: float | None
+    objective_low: float | None
+    objective_high: float | None
     objective_eval: float | None
     bound: float
     bound_kind: BoundKind
@@ -80,6 +84,22 @@ class Total:
     verdict: Verdict
     closed: int
     rows: int
+
+    @staticmethod
+    def of(sums: Certificate, closed: int, rows: int) -> "Total":
+        """What a certificate of all rows together says."""
+        return Total(
+            sums.objective,
+            sums.objective_low,
+            sums.objective_high,
+            sums.objective_eval,
+            sums.bound,
+            sums.bound_kind,
+            sums.gap,
+            sums.verdict,
+            closed,
+            rows,
+        )
 
 
 class LayerBound:
@@ -117,11 +137,16 @@ class LayerBound:
         self._settle()
 
     def _state(self, row: RowProblem, proof: RowProof | None) -> RowState:
-        mask = row.start if self.judging or proof is None else proof.mask
+        """What an earlier call knew of a row: nothing of a proof counts that does not hold."""
         found = certify_row(row, None, proof=proof)
         if found.bound_kind is not BoundKind.CHECKED:
             proof = None
-        return RowState(row, mask, proof, 0 if proof is None else proof.passes, found)
+        if proof is not None and proof.kind is ProofKind.TRIVIAL:
+            found = replace(found, bound_kind=BoundKind.TRIVIAL)
+        mask = row.start if self.judging or proof is None else proof.mask
+        passes = 0 if proof is None else proof.passes
+        held = None if found.bound_kind is BoundKind.TRIVIAL else proof
+        return RowState(row, mask, held, passes, found)
 
     def _settle(self) -> None:
         """Recompute the losses of all masks together, so that their bits depend on the masks alone.
@@ -133,37 +158,28 @@ class LayerBound:
             if state.mask is not None:
                 masks[place] = state.mask
         held_out = self.problem.layer.gram_eval
-        losses = self.problem.losses(masks)
+        losses = losses_of(self.problem, masks, width_for(self.tolerance))
         losses_eval = None if held_out is None else self.problem.losses(masks, held_out)
         for place, state in enumerate(self.rows):
             if state.mask is not None:
-                objective = float(losses[place])
                 objective_eval = None if losses_eval is None else float(losses_eval[place])
                 bound, kind = state.certificate.bound, state.certificate.bound_kind
-                self._stand(state, objective, objective_eval, bound, kind)
-                state.least = min(state.least, objective)
+                self._stand(state, losses[place], objective_eval, bound, kind)
+                state.least = min(state.least, losses[place].high)
 
     @property
     def total(self) -> Total:
         """The sums as they stand."""
         sums = summed([state.certificate for state in self.rows])
-        return Total(
-            sums.objective,
-            sums.objective_eval,
-            sums.bound,
-            sums.bound_kind,
-            sums.gap,
-            sums.verdict,
-            sum(self._closed(state) for state in self.rows),
-            len(self.rows),
-        )
+        return Total.of(sums, sum(self._closed(state) for state in self.rows), len(self.rows))
 
     def proofs(self) -> list[RowProof]:
-        """The proofs of the rows that have one, each with the row's mask and passes."""
+        """The proofs of all rows, each with the row's mask and passes; of some, the trivial one."""
         return [
-            replace(state.proof, mask=state.mask, passes=state.passes)
+            replace(
+                state.proof or trivial_proof(state.problem), mask=state.mask, passes=state.passes
+            )
             for state in self.rows
-            if state.proof is not None
         ]
 
     def masks(self) -> Mask | None:
@@ -178,7 +194,7 @@ class LayerBound:
 
     def _passes(self) -> Iterator[RowState]:
         for number, stage in enumerate(ladder(self.problem.layer.d_in), start=1):
-            todo = [s for s in self.rows if s.passes < number and not self._closed(s)]
+            todo = [s for s in self.rows if s.passes < number and not self._done(s)]
             if stage.looks_for_masks and self.judging:
                 for state in todo:
                     state.passes = number
@@ -186,7 +202,7 @@ class LayerBound:
             todo.sort(key=lambda state: -state.width)  # stable: equal ones in row order
             yield from self._pass(stage, number, todo)
             self._settle()
-            if self._over() or all(self._closed(state) for state in self.rows):
+            if self._over() or all(self._done(state) for state in self.rows):
                 return
 
     @property
@@ -206,6 +222,11 @@ class LayerBound:
         """Whether the bound has come as near to a mask as is asked for: to the best one seen."""
         gap = gap_of(state.least, state.certificate.bound)
         return gap is not None and gap <= self.tolerance
+
+    def _done(self, state: RowState) -> bool:
+        """Whether no work can change what is known of a row."""
+        loss = state.certificate.loss
+        return self._closed(state) or (loss is not None and loss.unresolved)
 
     def _pass(self, stage: Pass, number: int, todo: list[RowState]) -> Iterator[RowState]:
         spec = registry.spec_of(stage.solver)
@@ -251,32 +272,32 @@ class LayerBound:
     def _keep(self, state: RowState, judged: Judged) -> None:
         """Keep of a run what is better than what the row has."""
         held, found = state.certificate, judged.certificate
-        objective, held_out = held.objective, held.objective_eval
+        loss, held_out = held.loss, held.objective_eval
         bound, kind = held.bound, held.bound_kind
-        better = found.objective is not None and (objective is None or found.objective < objective)
+        better = found.loss is not None and (loss is None or found.loss.value < loss.value)
         if better and not self.judging:
             state.mask = judged.answer.mask
-            objective, held_out = found.objective, found.objective_eval
-        if found.objective is not None:
-            state.least = min(state.least, found.objective)
+            loss, held_out = found.loss, found.objective_eval
+        if found.loss is not None:
+            state.least = min(state.least, found.loss.high)
         higher = state.proof is None or found.bound > bound
         if found.bound_kind is BoundKind.CHECKED and higher:
             state.proof = judged.answer.proof
             bound, kind = found.bound, found.bound_kind
         if found.verdict is Verdict.WRONG:
             state.wrong = state.wrong or found.reason
-        self._stand(state, objective, held_out, bound, kind)
+        self._stand(state, loss, held_out, bound, kind)
 
     def _stand(
         self,
         state: RowState,
-        objective: float | None,
+        loss: Loss | None,
         objective_eval: float | None,
         bound: float,
         kind: BoundKind,
     ) -> None:
         """Certify what the row has; a wrong answer is not forgotten for what comes after it."""
-        found = standing(objective, objective_eval, bound, kind, self.tolerance)
+        found = standing(loss, objective_eval, bound, kind, self.tolerance)
         if state.wrong:
             found = replace(found, verdict=Verdict.WRONG, reason=state.wrong)
         state.certificate = found

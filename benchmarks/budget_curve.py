@@ -26,11 +26,14 @@ from math import fsum, nextafter
 
 import numpy as np
 
-from benchmarks.rigour import TINY, gamma, rescaled_down, scaled_quad, verified
+from benchmarks.clock import Clock
+from benchmarks.proof_form import row_under
+from benchmarks.rigour import TINY, require_finite, rescaled_down, scaled_quad, verified
+from instances.definite import gamma
 from instances.errors import ProofError
 from instances.groups import Matrix, Vector
 from instances.problem import RowProblem
-from instances.proof import ProofKind, RowProof
+from instances.proof import RowProof
 
 BISECTIONS = 100
 """Halvings of the interval of the multiplier, which floating-point numbers outlast."""
@@ -52,15 +55,16 @@ class SharedBudget:
     parts: Vector
 
 
-def budget_bounds(problem: RowProblem, proof: RowProof) -> Vector:
-    """(n + 1,) lower bounds b(k) >= 0, k = 0, ..., n, in units of the layer's loss.
+def row_bounds(part: RowProblem, proof: RowProof) -> Vector:
+    """(n + 1,) lower bounds b(k) >= 0, k = 0, ..., n, of a row, in units of the layer's loss.
 
-    problem: the row under the budget that the proof is for, a whole row's. Raises ProofError for a
-    proof of another kind than one root leaf.
+    part: rows that share one budget. proof: of one of them, of a form that
+    `benchmarks.proof_form` has found right in a proof of the part. Raises ProofError.
     """
-    leaves = proof.leaves
-    if proof.kind is not ProofKind.LEAVES or leaves is None or len(leaves.branch) != 1:
-        raise ProofError(f"row {problem.row}: a shared budget takes proofs of one leaf")
+    leaves, budget = proof.leaves, proof.budget
+    if leaves is None or budget is None:
+        raise ProofError(f"row {proof.row}: a shared budget takes proofs of one leaf")
+    problem = row_under(part, proof.row, budget)
     n, own = problem.n, problem.groups.pruned
     function = leaves.functions[int(leaves.function[0])]
     found = verified(problem, scaled_quad(problem), function, 0)
@@ -77,8 +81,7 @@ def budget_bounds(problem: RowProblem, proof: RowProof) -> Vector:
     np.cumsum(gradient, axis=1, out=sums[:, 1:])
     bounds = sums[budgets, budgets] + found.constant - np.einsum("ij,ij->i", x, product)
     bounds -= allowance
-    if np.isnan(bounds).any():
-        raise ProofError(f"row {problem.row}: a bound is not a number")
+    require_finite(f"row {problem.row}: a bound", bounds, gradient)
     return np.array([rescaled_down(problem, max(0.0, float(b))) for b in bounds])
 
 
@@ -94,6 +97,16 @@ def _interpolated(points: Matrix, n: int) -> Matrix:
     gap = level[left + 1] - level[left]
     share = np.where(gap > 0.0, (wanted - level[left]) / np.where(gap > 0.0, gap, 1.0), 0.0)
     return np.asarray(known[left] + share[:, None] * (known[left + 1] - known[left]))
+
+
+def bound_rows(part: RowProblem, proofs: Sequence[RowProof], clock: Clock) -> float:
+    """The bound of rows that share one budget, from proofs of some of them. Raises ProofError."""
+    n = part.layer.d_in
+    curves: dict[int, Vector] = {row: np.zeros(n + 1) for row in part.rows}
+    for seen, own in enumerate(proofs):
+        clock.look(f"{seen} of {len(proofs)} proofs of rows are")
+        curves[own.row] = np.maximum(curves[own.row], row_bounds(part, own))
+    return share_budget(list(curves.values()), part.legal.total_pruned).bound
 
 
 def share_budget(curves: Sequence[Vector], total: int) -> SharedBudget:

@@ -1,22 +1,29 @@
 """The certificate: what a mask and a bound are worth, from data alone.
 
-    objective = r G r^T recomputed in float64 from the mask, whatever the solver said
-    gap       = (objective - bound) / objective  with bound := max(0, bound);
+    objective = r G r^T recomputed from the mask, whatever the solver said: an interval that holds
+                for the real numbers behind the data (`benchmarks.objective`)
+    gap       = (high - bound) / high  for its upper end, with bound := max(0, bound);
                 0 when the objective is 0, 1 when only the trivial bound 0 is there, None without
                 an objective
 
 A bound is *checked* when `benchmarks.proof_check` derives it again from a proof, *claimed* when
-only the solver says so, *trivial* (0, a squared norm) otherwise. A claimed bound above the
-objective by more than 1e-6 of it, or a checked one by more than 1e-9, is false: the row is *wrong*,
-never a negative gap. Verdicts: proved (checked bound, gap within tolerance), closed (claimed bound
-only), feasible (a legal mask), empty (none), wrong. No solver code is imported here.
+only the solver says so, *trivial* (0, a squared norm) otherwise; where the objective is 0, the
+trivial bound is as good as a checked one. A claimed bound above the objective by more than 1e-6 of
+it, or a checked one above its upper end, is false: the row is *wrong*, never a negative gap.
+Verdicts: proved (checked bound, gap within tolerance), closed (claimed bound only), feasible (a
+legal mask), empty (none), wrong. A loss below the data's resolution is feasible, whatever the gap.
+No solver code is imported here.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from math import fsum, isfinite
+from math import fsum, inf, isfinite
 
+import numpy as np
+
+from benchmarks.clock import Clock
+from benchmarks.objective import WIDTH, Loss, loss_of, sum_down, total_loss
 from benchmarks.proof_check import check_row
 from benchmarks.record import Record
 from instances.errors import ProofError
@@ -25,7 +32,10 @@ from instances.problem import RowProblem
 from instances.proof import RowProof
 
 CLAIMED_ALLOWANCE = 1e-6
-CHECKED_ALLOWANCE = 1e-9
+"""Share of the objective by which a claimed bound may lie above it."""
+
+ROUNDED = 1e-9
+"""Share by which the objective of a record without an interval may have been rounded down."""
 
 
 class BoundKind(StrEnum):
@@ -50,16 +60,32 @@ class Verdict(StrEnum):
 class Certificate:
     """Recomputed numbers of one row, in units of the layer's loss; None where there is none.
 
-    objective_eval: the same mask on the held-out Gram. reason: why a verdict is not a better one.
+    loss: the objective as an interval. objective_eval: of the same mask on the held-out Gram, in
+    float64. reason: why a verdict is not a better one.
     """
 
-    objective: float | None
+    loss: Loss | None
     objective_eval: float | None
     bound: float
     bound_kind: BoundKind
     gap: float | None
     verdict: Verdict
     reason: str = ""
+
+    @property
+    def objective(self) -> float | None:
+        """The objective as one number within its interval."""
+        return None if self.loss is None else self.loss.value
+
+    @property
+    def objective_low(self) -> float | None:
+        """Lower end of the objective."""
+        return None if self.loss is None else self.loss.low
+
+    @property
+    def objective_high(self) -> float | None:
+        """Upper end of the objective, which gap and verdict are taken from."""
+        return None if self.loss is None else self.loss.high
 
 
 def gap_of(objective: float | None, bound: float | None) -> float | None:
@@ -76,10 +102,10 @@ def gap_of(objective: float | None, bound: float | None) -> float | None:
     return max(0.0, (objective - least) / objective)
 
 
-def is_false(bound: float, kind: BoundKind, objective: float) -> bool:
-    """Whether a bound lies above the loss of a legal mask by more than its kind allows."""
-    allowance = CHECKED_ALLOWANCE if kind is BoundKind.CHECKED else CLAIMED_ALLOWANCE
-    return bound > objective * (1 + allowance)
+def is_false(bound: float, kind: BoundKind, high: float) -> bool:
+    """Whether a bound lies above the loss of a legal mask, at most `high`, as its kind allows."""
+    allowance = 0.0 if kind is BoundKind.CHECKED else CLAIMED_ALLOWANCE
+    return not bound <= high * (1 + allowance)
 
 
 def certify_row(
@@ -89,36 +115,40 @@ def certify_row(
     claimed_bound: float | None = None,
     proof: RowProof | None = None,
     tolerance: float = 1e-6,
-    recomputed: tuple[float, float | None] | None = None,
+    recomputed: tuple[Loss, float | None] | None = None,
+    clock: Clock | None = None,
 ) -> Certificate:
     """Judge one answer. mask: (n,) bool, True = kept, or None. tolerance: relative gap.
 
-    recomputed: the mask's loss on the Gram and on the held-out one (None without it) by
-    `Problem.losses`, where the caller has those of many rows; None: they are found here.
+    recomputed: the mask's loss, and its loss on the held-out Gram (None without it), where the
+    caller has those of many rows; None: they are found here. clock: the time that checking the
+    proof may take. Raises InputError where a loss leaves float64.
     """
     bound, kind, reason = 0.0, BoundKind.TRIVIAL, ""
     if proof is not None:
         try:
-            bound, kind = max(0.0, check_row(problem, proof).bound), BoundKind.CHECKED
+            bound, kind = max(0.0, check_row(problem, proof, clock).bound), BoundKind.CHECKED
         except ProofError as error:
             reason = f"proof rejected: {error}"
+        except Exception as error:  # a solver may hand over anything: its row is rejected, no more
+            reason = f"proof rejected: {type(error).__name__} while it was checked: {error}"
     if kind is BoundKind.TRIVIAL and claimed_bound is not None and isfinite(claimed_bound):
         bound, kind = max(0.0, claimed_bound), BoundKind.CLAIMED
 
     if mask is None:
         return Certificate(None, None, bound, kind, None, Verdict.EMPTY, reason)
-    if mask.shape != (problem.n,) or not problem.legal.is_legal(mask):
+    if not is_mask(problem, mask):
         reason = "the mask returned does not meet the budgets"
         return Certificate(None, None, bound, kind, None, Verdict.WRONG, reason)
 
     if recomputed is None:
         held_out = problem.layer.gram_eval
         recomputed = (
-            problem.loss(mask),
+            loss_of(problem, mask, width_for(tolerance)),
             None if held_out is None else problem.loss(mask, held_out),
         )
-    objective, objective_eval = recomputed
-    found = standing(objective, objective_eval, bound, kind, tolerance)
+    found = standing(*recomputed, bound, kind, tolerance)
+    objective = recomputed[0].value
     if (
         found.verdict is Verdict.CLOSED
         and claimed_objective is not None
@@ -129,44 +159,71 @@ def certify_row(
     return replace(found, reason=found.reason or reason)
 
 
+def is_mask(problem: RowProblem, mask: object) -> bool:
+    """Whether something that a solver returned is a legal mask (n,) of a problem."""
+    return (
+        isinstance(mask, np.ndarray)
+        and mask.dtype == np.bool_
+        and mask.shape == (problem.n,)
+        and problem.legal.is_legal(mask)
+    )
+
+
+def width_for(tolerance: float) -> float:
+    """How wide a loss may be, as a share of it, to be judged by a tolerance."""
+    return min(WIDTH, 0.1 * tolerance)
+
+
 def standing(
-    objective: float | None,
+    loss: Loss | None,
     objective_eval: float | None,
     bound: float,
     kind: BoundKind,
     tolerance: float,
 ) -> Certificate:
-    """What a recomputed objective (None: no legal mask) and a bound of a kind make together."""
-    gap, verdict, reason = gap_of(objective, bound), Verdict.FEASIBLE, ""
-    if objective is None:
-        verdict = Verdict.EMPTY
-    elif is_false(bound, kind, objective):
+    """What a recomputed loss (None: no legal mask) and a bound of a kind make together."""
+    if loss is None:
+        return Certificate(None, objective_eval, bound, kind, None, Verdict.EMPTY)
+    if loss.high == 0.0 and bound == 0.0:
+        kind = BoundKind.CHECKED
+    gap, verdict, reason = gap_of(loss.high, bound), Verdict.FEASIBLE, loss.reason()
+    if is_false(bound, kind, loss.high):
         verdict = Verdict.WRONG
-        reason = f"{kind} bound {bound:.12g} lies above the objective {objective:.12g} of its mask"
-    elif gap is not None and gap <= tolerance:
+        reason = f"{kind} bound {bound:.12g} lies above the objective {loss.high:.12g} of its mask"
+    elif gap is not None and gap <= tolerance and not loss.unresolved:
         verdict = {BoundKind.CHECKED: Verdict.PROVED, BoundKind.CLAIMED: Verdict.CLOSED}.get(
             kind, Verdict.FEASIBLE
         )
-    return Certificate(objective, objective_eval, bound, kind, gap, verdict, reason)
+    return Certificate(loss, objective_eval, bound, kind, gap, verdict, reason)
 
 
 def summed(certificates: Sequence[Certificate]) -> Certificate:
     """What rows or parts come to together.
 
-    Sums are None where one is absent. bound_kind: the weakest. verdict: the worst.
+    Sums are None where one is absent; that of bounds is rounded down. bound_kind: the weakest, but
+    for trivial bounds, which add nothing that needs a proof; trivial if there are no others.
+    verdict: the worst.
     """
-    objective = total_of([c.objective for c in certificates])
-    bound = fsum(c.bound for c in certificates)
+    losses = [c.loss for c in certificates if c.loss is not None]
+    loss = total_loss(losses) if len(losses) == len(certificates) else None
+    bound = sum_down([c.bound for c in certificates])
     worst = max(certificates, key=lambda c: list(Verdict).index(c.verdict))
     return Certificate(
-        objective,
+        loss,
         total_of([c.objective_eval for c in certificates]),
         bound,
-        min((c.bound_kind for c in certificates), key=list(reversed(BoundKind)).index),
-        gap_of(objective, bound),
+        _kind_of_sum({c.bound_kind for c in certificates}),
+        None if loss is None else gap_of(loss.high, bound),
         worst.verdict,
         worst.reason,
     )
+
+
+def _kind_of_sum(kinds: set[BoundKind]) -> BoundKind:
+    for kind in (BoundKind.CLAIMED, BoundKind.CHECKED):
+        if kind in kinds:
+            return kind
+    return BoundKind.TRIVIAL
 
 
 def total_of(values: Sequence[float | None]) -> float | None:
@@ -185,31 +242,37 @@ def cross_check(records: Sequence[Record]) -> list[Record]:
     The best objective of a problem must not lie below any bound stated for it; the reason names
     the run whose mask refutes the bound.
     """
-    best: dict[str, Record] = {}
+    best: dict[str, tuple[float, Record]] = {}
     for record in records:
-        if record.objective is not None and record.verdict != Verdict.WRONG:
-            least = best.get(record.problem)
-            if least is None or least.objective is None or record.objective < least.objective:
-                best[record.problem] = record
+        high = _high(record)
+        if high is not None and record.verdict != Verdict.WRONG:
+            held = best.get(record.problem)
+            if held is None or high < held[0]:
+                best[record.problem] = high, record
     judged: list[Record] = []
     for record in records:
-        least = best.get(record.problem)
+        high, least = best.get(record.problem, (inf, record))
         if (
-            least is not None
-            and least.objective is not None
-            and record.bound is not None
+            record.bound is not None
             and record.bound_kind is not None
             and record.verdict != Verdict.WRONG
-            and is_false(record.bound, BoundKind(record.bound_kind), least.objective)
+            and is_false(record.bound, BoundKind(record.bound_kind), high)
         ):
             reason = (
                 f"{record.bound_kind} bound {record.bound:.12g} lies above the objective "
-                f"{least.objective:.12g} of {least.solver} (seed {least.seed})"
+                f"{high:.12g} of {least.solver} (seed {least.seed})"
             )
             judged.append(record.model_copy(update={"verdict": "wrong", "reason": reason}))
         else:
             judged.append(record)
     return judged
+
+
+def _high(record: Record) -> float | None:
+    """The upper end of a record's objective; older records have none, and rounded it."""
+    if record.objective_high is not None or record.objective is None:
+        return record.objective_high
+    return record.objective * (1 + ROUNDED)
 
 
 def best_bounds(records: Sequence[Record]) -> dict[str, Record]:

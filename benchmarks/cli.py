@@ -129,12 +129,18 @@ def check(
     proof: Annotated[Path, typer.Argument(help="Proof file.")],
     instance: Annotated[Path, typer.Option(help="The layer, file or shipped, it is about.")],
     pattern: PatternOption,
+    rows: Annotated[
+        str | None, typer.Option(help="Half-open range A:B that it must be about.")
+    ] = None,
+    time_limit: Annotated[
+        float | None, typer.Option(help="Seconds to check in; no limit if absent.")
+    ] = None,
     json: JsonOption = False,
 ) -> int:
     """Verify a proof from the layer's data, with no solver code."""
     from benchmarks.commands.check import run
 
-    return run(proof, _layer(instance), pattern, json)
+    return run(proof, _layer(instance), pattern, rows, time_limit, json)
 
 
 @app.command()

@@ -13,17 +13,23 @@ from statistics import fmean
 
 import numpy as np
 
-from benchmarks.certify import Certificate, certify_row, summed, total_of
+from benchmarks.certify import Certificate, certify_row, is_mask, summed, total_of, width_for
 from benchmarks.child import Outcome, Task
+from benchmarks.clock import Clock
 from benchmarks.descent import by_swaps, counts_swaps, over_time, steps_of
 from benchmarks.environment import here, solver_version
 from benchmarks.labels import layer_type
-from benchmarks.record import CHECKER, Record, run_key
+from benchmarks.objective import losses_of
+from benchmarks.proof_check import CHECKER
+from benchmarks.record import Record, run_key
 from instances.groups import Mask, Matrix, Vector
 from instances.layer import array_digest
 from instances.problem import Problem, RowProblem
 from solvers import registry
 from solvers.base import Answer, Stop
+
+LEAST_CHECK_S, CHECK_SHARE = 600.0, 10.0
+"""Seconds that a proof may take to check: at least, and as a multiple of the run's limit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,11 +47,12 @@ def judge(task: Task, outcome: Outcome) -> list[Judged]:
     start = time.perf_counter()
     problem, held_out = task.problem, task.problem.layer.gram_eval
     masks = np.ones((len(problem), problem.height * problem.layer.d_in), dtype=bool)
-    for place, answer in enumerate(outcome.answers):
-        if answer.mask is not None and answer.mask.shape == masks[place].shape:
+    for place, (part, answer) in enumerate(zip(problem, outcome.answers, strict=True)):
+        if answer.mask is not None and is_mask(part, answer.mask):
             masks[place] = answer.mask
-    losses = _losses(problem, masks)
+    losses = losses_of(problem, masks.reshape(len(problem.rows), -1), width_for(task.gap))
     losses_eval = None if held_out is None else _losses(problem, masks, held_out)
+    limit_s = max(LEAST_CHECK_S, CHECK_SHARE * task.limit_s)
     share = (time.perf_counter() - start) / len(problem)
     judged = []
     for place, (row, answer) in enumerate(zip(problem, outcome.answers, strict=True)):
@@ -57,10 +64,8 @@ def judge(task: Task, outcome: Outcome) -> list[Judged]:
             answer.claimed_bound,
             answer.proof,
             task.gap,
-            (
-                float(losses[place]),
-                None if losses_eval is None else float(losses_eval[place]),
-            ),
+            (losses[place], None if losses_eval is None else float(losses_eval[place])),
+            Clock(limit_s),
         )
         judged.append(Judged(row, answer, certificate, share + time.perf_counter() - start))
     return judged
@@ -117,7 +122,6 @@ def records_of(
         "solver": task.solver,
         "solver_version": solver_version(registry.spec_of(task.solver)),
         "batched": registry.spec_of(task.solver).batched,
-        "checker": CHECKER,
         "settings": task.settings,
         "seed": task.seed,
         "time_limit_s": task.limit_s,
@@ -128,6 +132,7 @@ def records_of(
         "peak_memory_bytes": outcome.peak_memory_bytes,
         "exception": outcome.exception,
         "traceback": outcome.traceback,
+        "checker": CHECKER,
         "host": place.host,
         "packages": place.packages,
     }
@@ -167,6 +172,8 @@ def _of_row(judged: Judged) -> dict[str, object]:
         "verdict": str(certificate.verdict),
         "reason": certificate.reason or str(answer.notes.get("reason", "")),
         "objective": certificate.objective,
+        "objective_low": certificate.objective_low,
+        "objective_high": certificate.objective_high,
         "objective_eval": certificate.objective_eval,
         "bound": certificate.bound,
         "bound_kind": str(certificate.bound_kind),
@@ -212,6 +219,8 @@ def _of_layer(rows: Sequence[Judged], digest: str) -> dict[str, object]:
         "verdict": str(sums.verdict),
         "reason": sums.reason or str(first.notes.get("reason", "")),
         "objective": objective,
+        "objective_low": sums.objective_low,
+        "objective_high": sums.objective_high,
         "objective_eval": sums.objective_eval,
         "bound": sums.bound,
         "bound_kind": str(sums.bound_kind),

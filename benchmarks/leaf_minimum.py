@@ -34,6 +34,7 @@ import scipy.optimize
 import scipy.sparse
 from numpy.typing import NDArray
 
+from benchmarks.clock import Clock
 from instances.errors import ProofError
 from instances.groups import Mask, Matrix, Vector
 from instances.sets.rows import KEPT, PRUNED, LinearRows
@@ -102,7 +103,9 @@ class LeafMinimum:
         possible = bool((lower <= upper).all()) and not bool((pruned & kept).any())
         return LeafMinimum(of_column, matrix, lower, upper, pruned, kept, integral, possible)
 
-    def bounds(self, gradient: Matrix, pruned: Mask, kept: Mask) -> Vector:
+    def bounds(
+        self, gradient: Matrix, pruned: Mask, kept: Mask, clock: Clock | None = None
+    ) -> Vector:
         """Lower bounds (leaves,), +inf for an empty leaf; the arguments are (leaves, n)."""
         if not self.possible:
             return np.full(len(gradient), np.inf)
@@ -123,6 +126,8 @@ class LeafMinimum:
             size = BATCH
         step = max(1, BATCH // max(1, size))
         for first in range(0, len(left), step):
+            if clock is not None:
+                clock.look(f"{first} of a block of {len(left)} leaves are")
             some = left[first : first + step]
             leaf = cost[some], ones[some], zeros[some]
             if knapsack:
@@ -243,7 +248,8 @@ class LeafMinimum:
         rows, columns = matrix.shape
         meeting = int((matrix != 0.0).sum(axis=0).max(initial=0))
         product = (rows + columns + meeting + 8) * UNIT
-        return float(value - 1.01 * product / (1.0 - product) * size)
+        found = float(value - 1.01 * product / (1.0 - product) * size)
+        return found if np.isfinite(found) else -np.inf  # multipliers may be anything
 
 
 def _links(matrix: Whole) -> scipy.sparse.csr_matrix:

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from benchmarks.certify import BoundKind, Verdict, cross_check
 from benchmarks.planning import planned_keys
-from benchmarks.record import CHECKER, Record, load_run
+from benchmarks.proof_check import CHECKER
+from benchmarks.record import Record, load_run
 from benchmarks.visible import LINE_BREAKS, shown
 from instances.errors import InputError
 

@@ -31,13 +31,11 @@ from pydantic import (
     model_validator,
 )
 
+from benchmarks.proof_check import CHECKER
 from instances.errors import InputError
 
 SCHEMA = 3
 RECORDS_FILE = "records.jsonl"
-
-CHECKER = 2
-"""Version of what judges masks and proofs: records of another version are judged again."""
 
 LARGEST = 1e300
 """Largest size of a number: sums over all rows of a layer stay within the range of float64."""

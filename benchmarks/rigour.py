@@ -29,14 +29,12 @@ Entries. Q is formed from the mantissas of w and G, two roundings an entry; the 
     roundings, counted into m. With T the matrix of sums of the absolute terms of each entry, the
     stored P differs from the exact one by at most E_ij = gamma_{m+8} T_ij, so by
     gamma_{m+8} ||T||_inf in the spectral norm. The sum in c is rounded once (`fsum`).
-Positive semidefinite (Rump, Verification of positive definiteness, BIT 46, 2006). If a
-    floating-point Cholesky factorisation of A ends, then R^T R = A + D with
-    |D| <= gamma |R|^T |R| and gamma = gamma_{n+1} (Higham, theorem 10.3). The columns r_i of R meet
-    |r_i|^2 <= a_ii / (1 - gamma), so |D_ij| <= gamma / (1 - gamma) sqrt(a_ii a_jj), and the
-    spectral norm of D is at most gamma / (1 - gamma) trace(A). So if A = stored P minus s I
-    factorises, the exact P is semidefinite, for s = gamma_{m+8} ||T||_inf + gamma / (1 - gamma)
-    trace + 2 r max diagonal (the last for rounding the shifted diagonal). gamma_{2n+8} is used,
-    twice what is needed, so that blocked code which multiplies by reciprocals is covered as well.
+Positive semidefinite. A = stored P minus s I is factorised and the factor multiplied out
+    (`instances.definite`): that shows lambda_min(A) >= -e for a computed e, whatever LAPACK did. So
+    the exact P is semidefinite if e <= s less what the other roundings can take, that is for
+    s = gamma_{m+8} ||T||_inf + 2 r max diagonal (for rounding the shifted diagonal) + room, with
+    e <= room. The room is gamma_{2n+8} trace(P), about twice what a factor of P needs (Rump,
+    Verification of positive definiteness, BIT 46, 2006, shows that this is the size of e).
 Lowering u. The best P is singular and cannot pass. Replacing u by u - delta, again stored numbers,
     adds delta I to P and leaves the loss on binaries alone: the smallest delta of LADDER times s
     that passes is used, and no further allowance is due for it.
@@ -49,16 +47,17 @@ Evaluation. P x, x^T P x, q, c and their sums over v take fewer than 4 n + rows 
     sum to z^T |Q| z in absolute value.
 """
 
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from dataclasses import dataclass
 from math import fsum, ldexp, nextafter
-from operator import mul
+from typing import Any
 
 import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
+from benchmarks.clock import Clock
 from benchmarks.leaf_minimum import LeafMinimum
+from instances.definite import SMALL, defect, gamma
 from instances.errors import ProofError
 from instances.groups import BudgetGroups, Mask, Matrix, Vector
 from instances.problem import RowProblem
@@ -107,38 +106,26 @@ class Verified:
     rows: int
 
 
-def gamma(operations: int) -> float:
-    """Higham's gamma_m, 1 % larger."""
-    product = operations * 2.0**-53
-    return 1.01 * product / (1.0 - product)
+def require_arithmetic() -> None:
+    """Raise ProofError where float64 is not IEEE's: subnormal numbers are zero, or rounding is odd.
+
+    A library in the same process can switch either on.
+    """
+    least, one = np.array([2.0**-1074]), np.array([1.0])
+    halves = np.array([2.0**-537]) * np.array([2.0**-537])
+    nearest = bool((one + 2.0**-54 == one).all()) and bool((one - 2.0**-55 == one).all())
+    if not (bool((halves == least).all()) and bool((least > 0.0).all()) and nearest):
+        raise ProofError(
+            "float64 arithmetic is not IEEE's to nearest in this process: a library flushes "
+            "subnormal numbers to zero, or rounds in one direction; check in another process"
+        )
 
 
-def exact_loss(problem: RowProblem, mask: Mask) -> float:
-    """The loss of a mask (n,), True = kept, in exact arithmetic, rounded once; at least 0."""
-    shape = (problem.height, problem.layer.d_in)
-    rows = zip(problem.weight.reshape(shape), ~mask.reshape(shape), strict=True)
-    total = sum(_exact_row(weight, problem.layer.gram, pruned) for weight, pruned in rows)
-    return max(0.0, float(total))
-
-
-def _exact_row(weight: Vector, gram: Matrix, pruned: Mask) -> Fraction:
-    chosen = np.flatnonzero(pruned)
-    weights, weight_exponent = _integers(weight[chosen])
-    entries, gram_exponent = _integers(gram[np.ix_(chosen, chosen)].ravel())
-    size = len(chosen)
-    total: int = sum(
-        weights[i] * sum(map(mul, entries[i * size : (i + 1) * size], weights)) for i in range(size)
-    )
-    return total * Fraction(2) ** (2 * weight_exponent + gram_exponent)
-
-
-def _integers(values: Vector) -> tuple[list[int], int]:
-    """Integers m_i and one exponent e with values_i = m_i 2^e."""
-    mantissa, exponent = np.frexp(values)
-    whole = np.ldexp(mantissa, 53).astype(np.int64)
-    least = int(exponent.min(initial=0))
-    lifts = exponent.astype(np.int64) - least
-    return [int(m) << int(s) for m, s in zip(whole, lifts, strict=True)], least - 53
+def require_finite(what: str, *arrays: Any) -> None:
+    """Raise ProofError unless all numbers are finite: NaN would slip through a minimum."""
+    for array in arrays:
+        if not bool(np.isfinite(array).all()):
+            raise ProofError(f"{what} left the range of float64")
 
 
 def scaled_quad(problem: RowProblem) -> Matrix:
@@ -159,6 +146,7 @@ def scaled_quad(problem: RowProblem) -> Matrix:
 def rescaled_down(problem: RowProblem, bound: float) -> float:
     """The bound in units of the layer's loss, never above the exact product."""
     value = problem.rescale(bound)
+    require_finite(f"row {problem.row}: the bound", value)
     exact = ldexp(value, -problem.exponent) <= bound
     return value if exact else nextafter(value, 0.0)  # it was rounded up to a subnormal number
 
@@ -168,21 +156,24 @@ def losses(quad: Matrix, pruned: Mask) -> Vector:
     z = pruned.astype(np.float64)
     size = np.einsum("ij,ij->i", z @ np.abs(quad), z)
     allowance = gamma(2 * len(quad) + 8) * size + TINY
-    return np.asarray(np.einsum("ij,ij->i", z @ quad, z) - allowance)
+    found = np.asarray(np.einsum("ij,ij->i", z @ quad, z) - allowance)
+    require_finite("the loss of a mask", found)
+    return found
 
 
 def verified(problem: RowProblem, quad: Matrix, function: ConvexFunction, number: int) -> Verified:
     """The function with u lowered until its exact P is verified. Raises ProofError."""
-    unit = _shift(_build(problem.legal, quad, function))
+    parts = _build(problem.legal, quad, function)
+    stated = parts.with_diagonal(function.u)
+    require_finite(f"row {problem.row}: function {number}", stated.matrix, stated.linear)
+    unit = sum(_shift(stated))
     for step in LADDER:
-        lowered = replace(function, u=function.u - step * unit)
-        built = _build(problem.legal, quad, lowered)
-        shifted = built.matrix - _shift(built) * np.eye(problem.n)
-        try:
-            scipy.linalg.cholesky(shifted, lower=True, overwrite_a=True, check_finite=True)
-        except (scipy.linalg.LinAlgError, ValueError):
-            continue
-        return built
+        built = parts.with_diagonal(function.u - step * unit) if step else stated
+        taken, room = _shift(built)
+        shifted = built.matrix.copy()
+        shifted[np.diag_indices(problem.n)] -= taken + room
+        if defect(shifted) <= room:
+            return built
     raise ProofError(
         f"row {problem.row}: the matrix of function {number} is not positive semidefinite"
     )
@@ -203,30 +194,49 @@ def _row_terms(legal: MaskSet, alpha: Matrix) -> tuple[Matrix, Matrix, Vector, V
     return rows.T @ alpha, wide.T @ size, budget @ alpha, dear @ size, meeting
 
 
-def _build(legal: MaskSet, quad: Matrix, function: ConvexFunction) -> Verified:
-    n, u = legal.n, function.u
-    spread, spread_size, paid, paid_size, rows_meeting = _row_terms(legal, function.alpha)
-    matrix = quad + 0.5 * (spread + spread.T) - np.diag(u)
-    size = np.abs(quad) + 0.5 * (spread_size + spread_size.T) + np.diag(np.abs(u))
-    linear = u - paid
-    linear_size = np.abs(u) + paid_size
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """A function without its u: `Verified` less what u adds to each of its fields."""
 
+    matrix: Matrix
+    linear: Vector
+    constant: float
+    size: Vector
+    rest: float
+    meeting: int
+    rows: int
+
+    def with_diagonal(self, u: Vector) -> Verified:
+        """The whole function, for a diagonal u (n,)."""
+        matrix, wide = self.matrix.copy(), np.abs(u)
+        matrix[np.diag_indices(len(u))] -= u
+        return Verified(
+            matrix, self.linear + u, self.constant, self.size + wide,
+            self.rest + float(wide.sum()), self.meeting, self.rows,
+        )  # fmt: skip
+
+
+def _build(legal: MaskSet, quad: Matrix, function: ConvexFunction) -> _Parts:
+    n = legal.n
+    spread, spread_size, paid, paid_size, rows_meeting = _row_terms(legal, function.alpha)
+    matrix = quad + 0.5 * (spread + spread.T)
+    size = np.abs(quad).sum(axis=1)
+    size += 0.5 * (spread_size.sum(axis=0) + spread_size.sum(axis=1))
     triangles = function.triangles
-    signs = triangles.weight[:, None] * PAIR_SIGNS[triangles.apex]
-    single = triangles.weight[:, None] * SINGLE_SIGNS[triangles.apex]
-    pairs, pairs_size = (_pair_sums(n, triangles, v) for v in (signs, np.abs(signs)))
-    matrix -= 0.5 * pairs[1:, 1:]
-    size += 0.5 * pairs_size[1:, 1:]
-    linear -= pairs[0, 1:] + _column_sums(n, triangles, single)
-    linear_size += pairs_size[0, 1:] + _column_sums(n, triangles, np.abs(single))
+    linear, linear_size, meeting = -paid, paid_size, 0
+    if len(triangles):
+        signs = triangles.weight[:, None] * PAIR_SIGNS[triangles.apex]
+        single = triangles.weight[:, None] * SINGLE_SIGNS[triangles.apex]
+        pairs, pairs_size = (_pair_sums(n, triangles, v) for v in (signs, np.abs(signs)))
+        matrix -= 0.5 * pairs[1:, 1:]
+        size += 0.5 * pairs_size[1:, 1:].sum(axis=1)
+        linear -= pairs[0, 1:] + _column_sums(n, triangles, single)
+        linear_size += pairs_size[0, 1:] + _column_sums(n, triangles, np.abs(single))
+        meeting = int(_column_sums(n, triangles, np.ones_like(single)).max())
     of_constant = triangles.columns[:, 0] == CONSTANT
     constant = -fsum(triangles.weight[triangles.apex == np.where(of_constant, 0, -1)])
-    meeting = _column_sums(n, triangles, np.ones_like(single)).max()
     rest = float(linear_size.sum()) - constant
-    return Verified(
-        matrix, linear, constant, size.sum(axis=1), rest, int(meeting) + rows_meeting,
-        len(function.alpha),
-    )  # fmt: skip
+    return _Parts(matrix, linear, constant, size, rest, meeting + rows_meeting, len(function.alpha))
 
 
 def _pair_sums(n: int, triangles: Triangles, values: Matrix) -> Matrix:
@@ -248,14 +258,14 @@ def _column_sums(n: int, triangles: Triangles, values: Matrix) -> Vector:
     return np.asarray(sums[1:], dtype=np.float64)
 
 
-def _shift(function: Verified) -> float:
-    """The s of the module's docstring."""
+def _shift(function: Verified) -> tuple[float, float]:
+    """The s of the module's docstring: what roundings can take, and the room for a factor."""
     diagonal = np.maximum(function.matrix.diagonal(), 0.0)
-    relative = gamma(2 * len(diagonal) + 8)
     entries = gamma(function.meeting + 8) * float(function.size.max())
-    factor = relative / (1.0 - relative) * float(diagonal.sum())
     tiny = len(diagonal) * (len(diagonal) + float(diagonal.max())) * TINY
-    return 1.01 * (entries + factor + 2.0**-52 * float(diagonal.max())) + tiny
+    taken = 1.01 * (entries + 2.0**-51 * float(diagonal.max())) + tiny
+    room = 1.01 * gamma(2 * len(diagonal) + 8) * float(diagonal.sum()) + 2.0 * len(diagonal) * SMALL
+    return taken, room
 
 
 def still_open(groups: BudgetGroups, states: States) -> tuple[Counts, Counts]:
@@ -272,6 +282,7 @@ def leaf_bounds(
     x: Matrix,
     point: NDArray[np.integer],
     states: States,
+    clock: Clock | None = None,
 ) -> Vector:
     """b(x) less its allowance for each leaf; +inf where no mask is left.
 
@@ -283,12 +294,14 @@ def leaf_bounds(
     operations = 4 * len(function.linear) + function.rows + function.meeting + 32
     allowance = gamma(operations) * size + TINY
     base = function.constant - np.einsum("ij,ij->i", x, product) - allowance
-    gradient = (2.0 * product + function.linear)[point]
+    slope = 2.0 * product + function.linear
+    require_finite("a leaf's bound", base, slope)  # a sort would put NaN last, where none looks
+    gradient = slope[point]
 
     if isinstance(hull, BudgetGroups):
         least = _by_sorting(hull, gradient, states)
     else:
-        least = hull.bounds(gradient, states == PRUNED, states == KEPT)
+        least = hull.bounds(gradient, states == PRUNED, states == KEPT, clock)
     bounds: Vector = least + base[point]
     if np.isnan(bounds).any():
         raise ProofError("a leaf's bound is not a number")

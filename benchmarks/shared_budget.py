@@ -17,19 +17,29 @@ the work between passes, so that a later call goes on as if there had been no in
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
-from math import fsum, inf
+from math import inf
 from time import perf_counter
 
 import numpy as np
 
 from benchmarks.bounding import RowState, Total
-from benchmarks.budget_curve import SharedBudget, budget_bounds, share_budget
-from benchmarks.certify import BoundKind, Certificate, Verdict, certify_row, gap_of, standing
+from benchmarks.budget_curve import SharedBudget, row_bounds, share_budget
+from benchmarks.certify import (
+    BoundKind,
+    Certificate,
+    Verdict,
+    certify_row,
+    gap_of,
+    standing,
+    width_for,
+)
 from benchmarks.child import Task
 from benchmarks.executor import Executor
 from benchmarks.judge import judge
 from benchmarks.ladder import Pass, shared_ladder
+from benchmarks.objective import Loss, loss_of, total_loss
 from benchmarks.pool import Pool
+from benchmarks.proof_form import row_under
 from benchmarks.sharing import share
 from instances.groups import Mask, Vector
 from instances.patterns import RowKeep
@@ -41,14 +51,14 @@ from solvers.base import Stop
 
 @dataclass(eq=False)
 class SharedRow:
-    """What is known of a row. mask: (n,), or None. loss: of it, infinite without one.
+    """What is known of a row. mask: (n,), or None. loss: of it, None without one.
 
     proofs: with their curves b(k) (n + 1,).
     """
 
     row: int
     mask: Mask | None = None
-    loss: float = inf
+    loss: Loss | None = None
     proofs: list[tuple[RowProof, Vector]] = field(default_factory=list)
 
     def curve(self, n: int) -> Vector:
@@ -108,12 +118,11 @@ class SharedBudgetBound:
         if held.mask is not None and not self.judging:
             self._take(held.mask)
         for proof in held.rows:
-            row = self._rows[proof.row - self.part.row]
-            row.proofs.append((proof, budget_bounds(self._row_problem(row, proof.budget), proof)))
+            self._add(self._rows[proof.row - self.part.row], proof)
 
-    def _row_problem(self, row: SharedRow, budget: int | None) -> RowProblem:
-        """A row under a budget of its own."""
-        return self._row_of(row, budget or 0).row(row.row)
+    def _add(self, row: SharedRow, proof: RowProof) -> None:
+        """Add a proof that was checked, with its curve."""
+        row.proofs.append((proof, row_bounds(self.part, proof)))
 
     def _row_of(self, row: SharedRow, budget: int, start: Mask | None = None) -> Problem:
         keep = self._n - budget
@@ -126,14 +135,20 @@ class SharedBudgetBound:
 
     def _take(self, mask: Mask) -> None:
         """Take a mask (n,) of all rows as theirs."""
-        masks, losses = mask.reshape(len(self._rows), -1), self.part.row_losses(mask)
-        for state, own, loss in zip(self._rows, masks, losses, strict=True):
-            state.mask, state.loss = own.copy(), loss
+        masks = mask.reshape(len(self._rows), -1)
+        for state, own in zip(self._rows, masks, strict=True):
+            self._give(state, own.copy())
+
+    def _give(self, row: SharedRow, mask: Mask) -> None:
+        """Make a mask (n,) that of a row."""
+        problem = row_under(self.part, row.row, int((~mask).sum()))
+        row.mask, row.loss = mask, loss_of(problem, mask, width_for(self.tolerance))
 
     @property
-    def least(self) -> float:
-        """The loss of the masks, of which no better were seen; infinite while a row has none."""
-        return fsum(row.loss for row in self._rows)
+    def loss(self) -> Loss | None:
+        """The loss of the masks, of which no better were seen; None while a row has none."""
+        losses = [row.loss for row in self._rows if row.loss is not None]
+        return total_loss(losses) if len(losses) == len(self._rows) else None
 
     @property
     def mask(self) -> Mask | None:
@@ -156,11 +171,10 @@ class SharedBudgetBound:
         bound = self._shared().bound
         kind = BoundKind.CHECKED if bound > 0.0 else BoundKind.TRIVIAL
         mask, held_out = self.mask, self.problem.layer.gram_eval
-        objective = None if mask is None else self.least
         objective_eval = (
             None if mask is None or held_out is None else self.part.loss(mask, held_out)
         )
-        found = standing(objective, objective_eval, bound, kind, self.tolerance)
+        found = standing(self.loss, objective_eval, bound, kind, self.tolerance)
         if self.wrong:
             found = replace(found, verdict=Verdict.WRONG, reason=self.wrong)
         return found
@@ -170,16 +184,7 @@ class SharedBudgetBound:
         """The certificate as the sums of a layer."""
         found = self.certificate
         closed = len(self._rows) if found.verdict is Verdict.PROVED else 0
-        return Total(
-            found.objective,
-            found.objective_eval,
-            found.bound,
-            found.bound_kind,
-            found.gap,
-            found.verdict,
-            closed,
-            len(self._rows),
-        )
+        return Total.of(found, closed, len(self._rows))
 
     @property
     def rows(self) -> list[RowState]:
@@ -192,10 +197,10 @@ class SharedBudgetBound:
         found = []
         for place, row in enumerate(self._rows):
             own = 0 if row.mask is None else int((~row.mask).sum())
-            problem = self._row_problem(row, own)
+            problem = row_under(self.part, row.row, own)
             bound = max(0.0, float(shared.parts[place]) + shared.multiplier * own)
             certificate = standing(
-                None if row.mask is None else row.loss,
+                row.loss,
                 None if row.mask is None or held_out is None else problem.loss(row.mask, held_out),
                 bound if row.mask is not None else 0.0,
                 whole.bound_kind,
@@ -255,7 +260,8 @@ class SharedBudgetBound:
             if not whole:
                 return
             self.passes = number
-            gap = gap_of(self.least, self._shared().bound)
+            loss = self.loss
+            gap = gap_of(None if loss is None else loss.high, self._shared().bound)
             if gap is not None and gap <= self.tolerance:
                 return
 
@@ -276,7 +282,8 @@ class SharedBudgetBound:
         for _, outcome in self._pool.outcomes([task]):
             (judged,) = judge(task, outcome)
             if judged.certificate.objective is not None and judged.answer.mask is not None:
-                if judged.certificate.objective < self.least or mask is None:
+                known = self.loss
+                if known is None or judged.certificate.objective < known.value:
                     self._take(judged.answer.mask)
                 whole = judged.answer.stop not in (Stop.TIME, Stop.INTERRUPTED)
             yield self._rows[0]
@@ -329,10 +336,10 @@ class SharedBudgetBound:
     def _width(self, place: int, shared: SharedBudget) -> float:
         """The row's part in the gap."""
         row = self._rows[place]
-        if row.mask is None:
+        if row.mask is None or row.loss is None:
             return inf
         own = int((~row.mask).sum())
-        return row.loss - shared.multiplier * own - float(shared.parts[place])
+        return row.loss.value - shared.multiplier * own - float(shared.parts[place])
 
     def _keep(
         self,
@@ -348,10 +355,11 @@ class SharedBudgetBound:
         if (
             mask is not None
             and row.mask is not None
+            and row.loss is not None
             and found.objective is not None
-            and found.objective < row.loss
+            and found.objective < row.loss.value
         ):
-            row.mask, row.loss = mask, problem.loss(mask)
+            self._give(row, mask)
         if proof is not None and found.bound_kind is BoundKind.CHECKED:
-            named = replace(proof, budget=problem.legal.total_pruned)
-            row.proofs.append((named, budget_bounds(problem, proof)))
+            # a row's own bound is no part of what is proved: its curve is
+            self._add(row, replace(proof, bound=0.0, budget=problem.legal.total_pruned))

@@ -11,13 +11,11 @@ derived.
 
 Positive semidefinite. Let r_j^2 = |G_jj| + |d_j|. Rows and columns are scaled by the powers of two
     that bring r_j^2 into [1/4, 1); off its diagonal the scaled M is exact, and on it one
-    subtraction is rounded, by at most 2^-53 an entry. It is semidefinite if, less s I with
-
-        s = gamma_{2n+8} / (1 - gamma_{2n+8}) trace + gamma_8 max r_j^2,
-
-    it has a floating-point Cholesky factorisation (Rump). Where it has none, d_j is lowered by a
-    multiple of s in scaled units, as `rigour.verified` lowers u. A column that is zero in G needs
-    d_j <= 0 alone. The factorisation is done once for all rows that share d, and remembered.
+    subtraction is rounded, by at most 2^-53 an entry. Less (gamma_8 max r_j^2 + room) I it is
+    factorised and the factor multiplied out, as in `rigour`: it is semidefinite if that leaves a
+    defect of at most the room, gamma_{2n+8} trace. If not, d_j is lowered by a multiple of both in
+    scaled units, as `rigour.verified` lowers u. A column that is zero in G needs d_j <= 0 alone.
+    This is done once for all rows that share d, and remembered.
 Evaluation. Fewer than 4 n + 32 roundings lie on any path from data to b(x). Off the diagonal
     |G_ij| = |M_ij| <= sqrt(M_ii M_jj) <= r_i r_j, M being semidefinite, and on it |G_ii| + |d_i|
     is r_i^2: so with T the absolute terms of P = Diag(w) M Diag(w), T_ij <= |w_i| r_i r_j |w_j|,
@@ -29,13 +27,13 @@ Evaluation. Fewer than 4 n + 32 roundings lie on any path from data to b(x). Off
 """
 
 from dataclasses import dataclass
-from math import isfinite, ldexp, nextafter
+from math import ldexp, nextafter
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import scipy.linalg
 
-from benchmarks.rigour import LADDER, TINY, gamma
+from benchmarks.rigour import LADDER, TINY, require_finite
+from instances.definite import SMALL, defect, gamma
 from instances.errors import ProofError
 from instances.groups import Vector
 from instances.layer import Layer, array_digest, unit_rows
@@ -43,7 +41,7 @@ from instances.problem import RowProblem
 from instances.proof import SharedShift
 
 LARGEST = 1e30
-"""Points, and shifts in units of the largest entry of the Gram, beyond this are refused."""
+"""Shifts beyond this, in units of the largest entry of the Gram, are refused."""
 
 BLOCK = 256
 """Rows of the Gram scaled at once."""
@@ -62,15 +60,13 @@ _seen: WeakKeyDictionary[Layer, dict[str, _Shift]] = WeakKeyDictionary()
 
 
 def shift_bound(problem: RowProblem, shared: SharedShift) -> float:
-    """b(x) less its allowance, at least 0, in units of the layer's loss. Raises ProofError."""
-    n, groups = problem.n, problem.groups
-    point = shared.point
-    if point.shape != (n,) or point.dtype != np.float32 or not (np.abs(point) <= LARGEST).all():
-        raise ProofError(f"row {problem.row}: its point is not {n} finite float32 numbers")
-    if shared.shift.shape != (n,) or shared.shift.dtype != np.float64:
-        raise ProofError(f"row {problem.row}: its shift is not {n} float64 numbers")
+    """b(x) less its allowance, at least 0, in units of the layer's loss.
+
+    shared: of a form that `benchmarks.proof_form` has found right. Raises ProofError.
+    """
+    n, groups, point = problem.n, problem.groups, shared.point
     known = _seen.setdefault(problem.layer, {})
-    key = array_digest(shared.shift)
+    key = array_digest(shared.shift)  # not by identity: arrays can be written to
     if key not in known:
         known[key] = _verified(problem.layer, shared.shift)
     held = known[key]
@@ -83,16 +79,17 @@ def shift_bound(problem: RowProblem, shared: SharedShift) -> float:
     image = weight * x
     product = weight * (gram @ image - held.shift * image)
     energy = weight * weight * held.shift
-    gradient = np.sort((2.0 * product + energy).reshape(groups.count, groups.size), axis=1)
+    gradient = (2.0 * product + energy).reshape(groups.count, groups.size)
+    gradient = np.sort(gradient, axis=1)
     inner = float((np.abs(image) * held.spread).sum())
     width = float((np.abs(weight) * held.spread).sum())
     size = inner * inner + 2.0 * inner * width + float(np.abs(energy).sum())
     allowance = gamma(4 * n + 32) * size + TINY
     bound = float(gradient[:, : groups.pruned].sum()) - float(x @ product) - allowance
-    if not isfinite(bound):
-        raise ProofError(f"row {problem.row}: the bound at its point is not a number")
+    require_finite(f"row {problem.row}: the bound at its point", gradient, bound)
     exponent = 2 * int(exponents[0]) + gram_exponent
     value = float(np.ldexp(max(0.0, bound), exponent))
+    require_finite(f"row {problem.row}: the bound", value)
     exact = ldexp(value, -exponent) <= max(0.0, bound)
     return value if exact else nextafter(value, 0.0)
 
@@ -114,26 +111,28 @@ def _verified(layer: Layer, stated: Vector) -> _Shift:
     for top in range(0, len(half), BLOCK):
         part = scaled[top : top + BLOCK]
         np.ldexp(part, -half[top : top + BLOCK, None] - half[None, :], out=part)
+    if not bool(np.isfinite(scaled).all()):
+        return _Shift(shift, shift, "a column's diagonal is too small for its other entries")
     own, count = scaled.diagonal().copy(), len(half)
-    relative = gamma(2 * count + 8)
     for step in LADDER:
         lowered = shift.copy()
-        room = _room(own, np.ldexp(shift[live], -2 * half), relative)
-        lowered[live] -= np.ldexp(np.full(count, step * room), 2 * half)
+        unit = sum(_taken(own, np.ldexp(shift[live], -2 * half)))
+        lowered[live] -= np.ldexp(np.full(count, step * unit), 2 * half)
         d = np.ldexp(lowered[live], -2 * half)
+        taken, room = _taken(own, d)
         matrix = scaled.copy()
-        matrix[np.diag_indices(count)] = (own - d) - _room(own, d, relative)
-        try:
-            # symmetric, so its transpose is the same matrix in the order of columns: no copy
-            scipy.linalg.cholesky(matrix.T, lower=True, overwrite_a=True, check_finite=False)
-        except (scipy.linalg.LinAlgError, ValueError):
-            continue
-        return _Shift(lowered, np.sqrt(np.abs(gram.diagonal()) + np.abs(lowered)))
+        matrix[np.diag_indices(count)] = (own - d) - (taken + room)
+        if defect(matrix) <= room:
+            return _Shift(lowered, np.sqrt(np.abs(gram.diagonal()) + np.abs(lowered)))
     return _Shift(shift, shift, "the Gram less its shift is not positive semidefinite")
 
 
-def _room(own: Vector, shift: Vector, relative: float) -> float:
-    """The s of the module's docstring, for the diagonal and the shift in scaled units."""
-    size = np.abs(own) + np.abs(shift)
-    factor = relative / (1.0 - relative) * float(size.sum())
-    return 1.01 * (factor + gamma(8) * float(size.max(initial=0.0))) + len(own) ** 2 * TINY
+def _taken(own: Vector, shift: Vector) -> tuple[float, float]:
+    """What roundings can take, and the room for a factor, for diagonal and shift in scaled units.
+
+    Rounding of the shifted diagonal is covered by the first.
+    """
+    size, count = np.abs(own) + np.abs(shift), len(own)
+    taken = 1.01 * gamma(8) * float(size.max(initial=0.0)) + count**2 * TINY
+    room = 1.01 * gamma(2 * count + 8) * float(size.sum()) + 2.0 * count * SMALL
+    return taken, room

@@ -23,8 +23,8 @@ import torch
 from numpy.typing import NDArray
 
 from instances.errors import InputError
-from instances.files import read_tensors
 from instances.models import LoadedModel
+from instances.tensors import read_tensors
 from instances.texts import file_texts, split_texts, standard_library_docstrings
 
 Batch = Mapping[str, Any] | torch.Tensor

@@ -15,65 +15,22 @@ import secrets
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
 from instances.errors import InputError
 from instances.groups import Mask
 from instances.layer import Layer, array_digest
 from instances.outputs import stored_kind
+from instances.tensors import read_tensors
 
 LAYER_FORMAT = "maskgap-layer/1"
 MASK_FORMAT = "maskgap-mask/1"
 
 LAYER = stored_kind("layer file", LAYER_FORMAT)
 MASK = stored_kind("mask file", MASK_FORMAT)
-
-_DTYPES: dict[str, np.dtype[Any]] = {
-    "F64": np.dtype("<f8"),
-    "F32": np.dtype("<f4"),
-    "F16": np.dtype("<f2"),
-    "I64": np.dtype("<i8"),
-    "I32": np.dtype("<i4"),
-    "I16": np.dtype("<i2"),
-    "I8": np.dtype("i1"),
-    "U8": np.dtype("u1"),
-    "BOOL": np.dtype("?"),
-}
-
-
-def read_tensors(path: Path) -> tuple[dict[str, NDArray[np.generic]], dict[str, str]]:
-    """All tensors and the metadata of a safetensors file; bfloat16 comes back as float32.
-
-    Raises InputError when the file is missing, unreadable, truncated or not safetensors.
-    """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
-    try:
-        entries: list[tuple[str, dict[str, Any]]] = deserialize(raw)  # type: ignore[no-untyped-call]
-        tensors = {name: _decode(**entry) for name, entry in entries}
-        header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise InputError(
-            f"{path}: not a complete safetensors file ({error}); write it again"
-        ) from None
-    return tensors, dict(header.get("__metadata__", {}))
-
-
-def _decode(data: bytes, shape: list[int], dtype: str) -> NDArray[np.generic]:
-    if dtype == "BF16":  # numpy has no bfloat16: it is the upper half of a float32
-        upper = np.frombuffer(data, dtype="<u2").astype(np.uint32) << np.uint32(16)
-        return upper.view(np.float32).reshape(shape)
-    if dtype not in _DTYPES:
-        raise ValueError(f"dtype {dtype} is not supported")
-    array: NDArray[np.generic] = np.frombuffer(data, dtype=_DTYPES[dtype]).reshape(shape).copy()
-    return array
 
 
 def write_tensors(

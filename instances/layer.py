@@ -8,8 +8,11 @@ A layer may also know the mean of its inputs, from which Var[x_j] = G_jj / token
 
 Nothing here chooses a mask. Arrays are validated once, at the door: finite, matching shapes, Gram
 symmetric up to rounding (then symmetrised) and not clearly indefinite, which one Cholesky
-factorisation of G + tolerance * trace * I shows, variances not clearly negative. A singular Gram is
-valid.
+factorisation of G + tolerance * trace * I shows; variances not clearly negative. A singular Gram is
+valid. What is certified is about the float64 numbers that a layer then holds, and no others.
+
+Resolution. An entry of a Gram that was stored with unit roundoff r is known to r |G_ij| at best, so
+a loss r G r^T is known to r sum_ij |r_i G_ij r_j| at best: `gram_roundoff` says which r.
 """
 
 import hashlib
@@ -18,9 +21,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
+from instances.definite import UNIT, cholesky
 from instances.errors import InputError
 from instances.groups import Matrix, Vector
 
@@ -35,6 +38,9 @@ VARIANCE_TOLERANCE = 1e-5
 
 LARGEST_ENTRY = 1e100
 """Entries beyond this could overflow a sum of products in float64."""
+
+LARGEST_WHOLE = 2**53
+"""Whole numbers beyond this are not all float64 numbers."""
 
 LARGEST_COST = 10**9
 """Costs beyond this could overflow their sums."""
@@ -53,7 +59,8 @@ class Layer:
     input_mean: (d_in,) float64, the mean input over tokens, in input units, or None; meta then has
     `tokens`, how many tokens the Gram and the mean were taken over. column_cost: (d_in,) int64, at
     least 0, what keeping a column costs (bytes, latency classes), or None. forced: (d_out, d_in)
-    int8, 1 = kept, -1 = pruned, 0 = either, or None.
+    int8, 1 = kept, -1 = pruned, 0 = either, or None. gram_roundoff: unit roundoff of the dtype that
+    the Gram was given in, 2^-53 for float64 and for whole numbers.
     """
 
     weight: Matrix
@@ -64,6 +71,7 @@ class Layer:
     input_mean: Vector | None = None
     column_cost: NDArray[np.int64] | None = None
     forced: NDArray[np.int8] | None = None
+    gram_roundoff: float = UNIT
 
     @staticmethod
     def from_arrays(
@@ -104,7 +112,7 @@ class Layer:
             )
         return Layer(
             weights, grams, held_out, about, name, mean, cost,
-            None if states is None else states.astype(np.int8),
+            None if states is None else states.astype(np.int8), _roundoff(gram),
         )  # fmt: skip
 
     @property
@@ -168,6 +176,8 @@ def _matrix(values: ArrayLike, what: str, name: str) -> Matrix:
         raise InputError(f"{name}: {what} must be a non-empty matrix, but its shape is {raw.shape}")
     if raw.dtype.kind not in "fiu":
         raise InputError(f"{name}: {what} must hold real numbers, but its dtype is {raw.dtype}")
+    if raw.dtype.kind in "iu" and raw.dtype.itemsize == 8:
+        _require_float64(raw, what, name)
     matrix = np.array(raw, dtype=np.float64, order="C")
     if not _largest(matrix) <= LARGEST_ENTRY:  # NaN too
         bad = ~(np.abs(matrix) <= LARGEST_ENTRY)
@@ -177,6 +187,22 @@ def _matrix(values: ArrayLike, what: str, name: str) -> Matrix:
             f"expected finite numbers of size at most {LARGEST_ENTRY:g}"
         )
     return matrix
+
+
+def _require_float64(raw: NDArray[np.generic], what: str, name: str) -> None:
+    """Raise InputError for whole numbers that float64 may round."""
+    low, high = int(raw.min()), int(raw.max())
+    if max(-low, high) > LARGEST_WHOLE:
+        raise InputError(
+            f"{name}: {what} holds whole numbers from {low} to {high}; beyond 2^53 float64 would "
+            "round them: divide them first"
+        )
+
+
+def _roundoff(gram: ArrayLike) -> float:
+    """The unit roundoff of the dtype that a Gram is given in."""
+    dtype = np.asarray(gram).dtype
+    return float(np.finfo(dtype).eps) / 2.0 if dtype.kind == "f" and dtype.itemsize < 8 else UNIT
 
 
 def _whole(values: ArrayLike, what: str, name: str) -> NDArray[np.int64]:
@@ -239,17 +265,17 @@ def _gram(values: ArrayLike, what: str, d_in: int, name: str) -> Matrix:
             f"{name}: {what} is not positive semidefinite: diagonal entry {negative} is "
             f"{gram[negative, negative]:g}; expected X X^T"
         )
-    shifted = gram.copy()
-    # A zero Gram is legal; the tiny floor keeps its factorisation defined.
-    shifted[np.diag_indices(d_in)] += shift + np.finfo(np.float64).tiny
-    try:
-        # the transpose of a symmetric matrix is itself, in the order of columns: no second copy
-        scipy.linalg.cholesky(shifted.T, lower=True, overwrite_a=True, check_finite=False)
-    except scipy.linalg.LinAlgError:
+    largest = _largest(gram)
+    if largest <= 0.0:
+        return gram  # a zero Gram is legal
+    # scaled by a power of two, so that no entry of a factor is far from 1
+    shifted = np.ldexp(gram, -unit_exponent(largest))
+    shifted[np.diag_indices(d_in)] += INDEFINITE_TOLERANCE * float(shifted.trace())
+    if cholesky(shifted) is None:
         raise InputError(
             f"{name}: {what} is indefinite: its least eigenvalue lies below "
             f"-{INDEFINITE_TOLERANCE:g} times its trace; expected X X^T in float32 or better"
-        ) from None
+        )
     return gram
 
 

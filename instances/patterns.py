@@ -51,7 +51,7 @@ class RowShare:
         """Budget groups of a row of d_in columns."""
         return BudgetGroups(d_in, d_in, floor(d_in * self.share + Fraction(1, 2)))
 
-    def part_rows(self, rows: int) -> int:
+    def part_rows(self, rows: range) -> int:
         """Rows of a part."""
         return 1
 
@@ -76,7 +76,7 @@ class RowKeep:
             )
         return BudgetGroups(d_in, d_in, d_in - self.keep)
 
-    def part_rows(self, rows: int) -> int:
+    def part_rows(self, rows: range) -> int:
         """Rows of a part."""
         return 1
 
@@ -98,7 +98,7 @@ class KeptOfGroup:
         _divides(self.text, self.size, "d_in", d_in)
         return BudgetGroups(d_in, self.size, self.size - self.kept)
 
-    def part_rows(self, rows: int) -> int:
+    def part_rows(self, rows: range) -> int:
         """Rows of a part."""
         return 1
 
@@ -114,9 +114,9 @@ class LayerShare:
     text: str
     share: Fraction
 
-    def part_rows(self, rows: int) -> int:
+    def part_rows(self, rows: range) -> int:
         """Rows of a part."""
-        return rows
+        return len(rows)
 
     def legal(self, layer: Layer, height: int) -> MaskSet:
         """The masks of a part of `height` rows: one budget over them laid end to end."""
@@ -132,9 +132,14 @@ class Transposable:
     kept: int
     size: int
 
-    def part_rows(self, rows: int) -> int:
-        """Rows of a part. Raises InputError when M does not divide the rows."""
-        _divides(self.text, self.size, "the number of rows", rows)
+    def part_rows(self, rows: range) -> int:
+        """Rows of a part. Raises InputError where the rows are not whole strips of M."""
+        _divides(self.text, self.size, "the number of rows", len(rows))
+        if rows.start % self.size:
+            raise InputError(
+                f"pattern '{self.text}' couples strips of {self.size} rows, and row {rows.start} "
+                f"begins none; choose rows from a multiple of {self.size}"
+            )
         return self.size
 
     def legal(self, layer: Layer, height: int) -> MaskSet:
@@ -151,7 +156,7 @@ class Constrained:
     budget: RowShare | RowKeep
     constraints: Constraints
 
-    def part_rows(self, rows: int) -> int:
+    def part_rows(self, rows: range) -> int:
         """Rows of a part."""
         return 1
 

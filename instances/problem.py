@@ -8,8 +8,11 @@ minimised over the legal pruned sets of the row. Where the pattern couples rows,
 laid end to end, z is all of theirs and Q is block diagonal. Native solvers have absolute
 tolerances and lie at small scales, so Q is handed out divided by a power of two that brings its
 mean diagonal into [1/2, 1); dividing by a power of two rounds nothing, and values are multiplied
-back once, by `rescale`. The objective of a mask is always recomputed from w, G and the mask; it is
-a squared norm, so a negative value (a Gram indefinite by rounding) counts as 0.
+back once, by `rescale`. A row's loss is a squared norm, so a negative value (a Gram indefinite by
+rounding) counts as 0.
+
+Range. The largest w_j^2 G_jj of a row must lie within powers of two that leave room in float64 for
+sums of n^2 such products and for what is far below them; a row beyond is refused in words.
 """
 
 import hashlib
@@ -31,6 +34,12 @@ from instances.sets.protocol import MaskSet
 LOSS_ROWS = 256
 """Rows whose losses are found by one product with the Gram."""
 
+
+LARGEST_POWER, LEAST_POWER = 950, -900
+"""Binary exponents of the largest product of a row."""
+
+OFF_DIAGONAL = 40
+"""Binary orders by which an entry of Q may exceed its mean diagonal before the scale is its own."""
 
 LARGEST_PART = 8192
 """Columns of a part of several rows whose Q is formed; 8192 are 512 MiB."""
@@ -89,7 +98,9 @@ class RowProblem:
         weight = np.ldexp(self.weight, -weight_exponent).reshape(self.height, -1)
         quads = [np.outer(row, row) * gram for row in weight]  # symmetric to the last bit
         quad = quads[0] if self.height == 1 else scipy.linalg.block_diag(*quads)
-        exponent = unit_exponent(float(quad.diagonal().mean()))
+        # a Gram that is indefinite by its tolerance may have entries far above the diagonal
+        largest = np.ldexp(float(np.abs(quad).max()), -OFF_DIAGONAL)
+        exponent = unit_exponent(max(float(quad.diagonal().mean()), float(largest)))
         return np.ldexp(quad, -exponent), 2 * weight_exponent + gram_exponent + exponent
 
     @property
@@ -158,6 +169,7 @@ class Problem:
                 f"{layer.d_out} rows; write A:B with 0 <= A < B <= {layer.d_out}"
             )
         problem = Problem(layer, pattern, chosen, start)
+        _require_range(layer, chosen)
         try:
             problem._require_masks()
         except InputError as error:
@@ -238,7 +250,7 @@ class Problem:
     @cached_property
     def height(self) -> int:
         """Rows of each part. Raises InputError where they do not divide the rows."""
-        return self.pattern.part_rows(len(self.rows))
+        return self.pattern.part_rows(self.rows)
 
     def row(self, row: int) -> RowProblem:
         """The part that a row is in, by its 0-based number in the layer."""
@@ -279,3 +291,23 @@ class Problem:
     def __len__(self) -> int:
         """Number of parts."""
         return len(self.rows) // self.height
+
+
+def _require_range(layer: Layer, rows: range) -> None:
+    """Raise InputError for a row whose products leave the range of float64."""
+    diagonal = layer.gram.diagonal()
+    live = diagonal > 0.0
+    _, powers = np.frexp(diagonal[live])
+    for top in range(rows.start, rows.stop, LOSS_ROWS):
+        weight = layer.weight[top : min(top + LOSS_ROWS, rows.stop), live]
+        _, own = np.frexp(weight)
+        products = np.where(weight != 0.0, 2 * own + powers, -(1 << 20))
+        largest = products.max(axis=1, initial=-(1 << 20))
+        beyond = (largest > LARGEST_POWER) | ((largest < LEAST_POWER) & (largest > -(1 << 20)))
+        if beyond.any():
+            place = int(np.flatnonzero(beyond)[0])
+            raise InputError(
+                f"{layer.name}: row {top + place}: its largest product w^2 G is about "
+                f"2^{largest[place]}, and float64 has room for 2^{LEAST_POWER} to "
+                f"2^{LARGEST_POWER}; multiply weight or gram by a constant"
+            )

@@ -33,35 +33,31 @@ Shared budget. Where rows share one budget, proofs of single rows, each under a 
 bound the whole by a multiplier (`benchmarks.budget_curve`); their points beyond the leaf's are for
 other budgets of the row.
 
-On disk: one safetensors file, metadata `format = maskgap-proof/1`, and a sha256 over everything in
-it, so that a damaged file is told from a false one.
+A trivial proof has nothing: a loss is a squared norm, so 0 bounds it. It holds a place, and a mask.
+
+`instances.proof_file` has what proofs look like on disk.
 """
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from instances.errors import InputError, ProofError
-from instances.files import read_tensors, write_tensors
 from instances.groups import Mask, Matrix, Vector
-from instances.outputs import stored_kind
+from instances.problem import RowProblem
 from instances.sets.protocol import MaskSet
 from instances.sets.rows import FREE, PRUNED
 from instances.triangles import Triangles, no_triangles
 
-PROOF_FORMAT = "maskgap-proof/1"
-PROOF = stored_kind("proof file", PROOF_FORMAT)
+OBJECTIVE = "mask"
+"""What proofs are about: the loss of a mask whose kept weights stay as they are."""
 
 
 class ProofKind(StrEnum):
     """How the bound is to be derived again."""
 
+    TRIVIAL = "trivial"
     ENUMERATION = "enumeration"
     LEAVES = "leaves"
     SHIFT = "shift"
@@ -131,6 +127,13 @@ class RowProof:
     budget: int | None = None
 
 
+def trivial_proof(problem: RowProblem) -> RowProof:
+    """The proof of the bound 0 of a problem."""
+    return RowProof(
+        problem.row, problem.digest, 0.0, None, ProofKind.TRIVIAL, height=problem.height
+    )
+
+
 def equality_rows(legal: MaskSet) -> tuple[Matrix, Vector]:
     """(E (m, n), k (m,)) float64 of whole numbers with E z = k on every legal mask, in fixed order.
 
@@ -158,137 +161,3 @@ def root_leaves(function: ConvexFunction, point: Vector, beside: Matrix | None =
         point=np.array([0], dtype=np.int32),
         points=np.clip(points, 0.0, 1.0).astype(np.float32),
     )
-
-
-def write_proof(path: Path, rows: Sequence[RowProof]) -> None:
-    """Write the proofs of one or more rows into one self-contained file."""
-    tensors: dict[str, NDArray[np.generic]] = {}
-    shifts: dict[bytes, int] = {}
-    heads = [_put(proof, f"row{proof.row}", tensors, shifts) for proof in rows]
-    meta = {"format": PROOF_FORMAT, "rows": json.dumps(heads)}
-    write_tensors(path, tensors, {**meta, "digest": _digest(tensors, meta)})
-
-
-def _put(
-    proof: RowProof,
-    key: str,
-    tensors: dict[str, NDArray[np.generic]],
-    shifts: dict[bytes, int],
-) -> dict[str, object]:
-    """Add the tensors of a proof under names that begin with `key`; its head."""
-    head: dict[str, object] = {
-        "row": proof.row,
-        "problem": proof.problem,
-        "bound": proof.bound.hex(),
-        "kind": str(proof.kind),
-        "passes": proof.passes,
-        "height": proof.height,
-    }
-    if proof.budget is not None:
-        head["budget"] = proof.budget
-    if proof.mask is not None:
-        tensors[f"{key}.mask"] = proof.mask
-    if proof.shared is not None:
-        number = shifts.setdefault(proof.shared.shift.tobytes(), len(shifts))
-        head["shift"] = number
-        tensors[f"shift{number}"] = proof.shared.shift
-        tensors[f"{key}.at"] = proof.shared.point
-    if proof.leaves is not None:
-        head["functions"] = len(proof.leaves.functions)
-        for i, function in enumerate(proof.leaves.functions):
-            tensors[f"{key}.u{i}"] = function.u
-            tensors[f"{key}.alpha{i}"] = function.alpha
-            tensors[f"{key}.triangles{i}"] = function.triangles.columns
-            tensors[f"{key}.apex{i}"] = function.triangles.apex
-            tensors[f"{key}.weight{i}"] = function.triangles.weight
-        tensors[f"{key}.branch"] = proof.leaves.branch
-        tensors[f"{key}.function"] = proof.leaves.function
-        tensors[f"{key}.point"] = proof.leaves.point
-        tensors[f"{key}.points"] = proof.leaves.points
-    if proof.rows:
-        head["rows"] = [
-            _put(row, f"{key}.{i}", tensors, shifts) for i, row in enumerate(proof.rows)
-        ]
-    return head
-
-
-def read_proof(path: Path) -> list[RowProof]:
-    """Read a proof file. Raises ProofError when it is missing, damaged or of another format."""
-    try:
-        tensors, meta = read_tensors(path)
-    except InputError as error:
-        raise ProofError(str(error)) from None
-    stated = meta.pop("digest", "")
-    if meta.get("format") != PROOF_FORMAT:
-        raise ProofError(f"{path}: metadata 'format' is not {PROOF_FORMAT}")
-    if stated != _digest(tensors, meta):
-        raise ProofError(f"{path}: its contents do not match its digest: the file was altered")
-    try:
-        heads = json.loads(meta["rows"])
-        return [_row(head, f"row{int(str(head['row']))}", tensors) for head in heads]
-    except (KeyError, ValueError, TypeError) as error:
-        raise ProofError(f"{path}: a part of the proof is missing or malformed ({error})") from None
-
-
-def _row(
-    head: Mapping[str, object], key: str, tensors: Mapping[str, NDArray[np.generic]]
-) -> RowProof:
-    row = int(str(head["row"]))
-    kind = ProofKind(str(head["kind"]))
-    leaves, shared = None, None
-    if kind is ProofKind.SHIFT:
-        point = tensors[f"{key}.at"].astype(np.float32)
-        # rows that share a shift share the array, by which what was checked of it is remembered
-        shift = np.asarray(tensors[f"shift{int(str(head['shift']))}"], dtype=np.float64)
-        shared = SharedShift(shift, point)
-    if kind is ProofKind.LEAVES:
-        functions = tuple(
-            ConvexFunction(
-                tensors[f"{key}.u{i}"].astype(np.float64),
-                tensors[f"{key}.alpha{i}"].astype(np.float64),
-                Triangles(
-                    tensors[f"{key}.triangles{i}"].astype(np.int32),
-                    tensors[f"{key}.apex{i}"].astype(np.int16),
-                    tensors[f"{key}.weight{i}"].astype(np.float64),
-                ),
-            )
-            for i in range(int(str(head["functions"])))
-        )
-        leaves = Leaves(
-            functions,
-            tensors[f"{key}.branch"].astype(np.int32),
-            tensors[f"{key}.function"].astype(np.int16),
-            tensors[f"{key}.point"].astype(np.int32),
-            tensors[f"{key}.points"].astype(np.float32),
-        )
-    mask = tensors.get(f"{key}.mask")
-    return RowProof(
-        row=row,
-        problem=str(head["problem"]),
-        bound=float.fromhex(str(head["bound"])),
-        mask=None if mask is None else mask.astype(np.bool_),
-        kind=kind,
-        leaves=leaves,
-        shared=shared,
-        passes=int(str(head.get("passes", 0))),
-        height=int(str(head.get("height", 1))),
-        rows=tuple(_row(own, f"{key}.{i}", tensors) for i, own in enumerate(_heads(head))),
-        budget=None if head.get("budget") is None else int(str(head["budget"])),
-    )
-
-
-def _heads(head: Mapping[str, object]) -> list[Mapping[str, object]]:
-    """The heads of the rows that a proof rests on. Raises TypeError for anything else."""
-    found = head.get("rows", [])
-    if not isinstance(found, list) or not all(isinstance(own, dict) for own in found):
-        raise TypeError("rows of a shared budget")
-    return found
-
-
-def _digest(tensors: Mapping[str, NDArray[np.generic]], meta: Mapping[str, str]) -> str:
-    digest = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
-    for name in sorted(tensors):
-        array = np.ascontiguousarray(tensors[name])
-        digest.update(f"{name}:{array.dtype.str}:{array.shape}".encode())
-        digest.update(array.data)
-    return digest.hexdigest()

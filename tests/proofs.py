@@ -27,6 +27,11 @@ def optimum_of(problem):
     return brute_force(problem.weight, problem.layer.gram, groups.size, groups.pruned)[0]
 
 
+def whole(part):
+    """The problem that a part is all of."""
+    return Problem.of(part.layer, parse_pattern(part.pattern), part.rows)
+
+
 def row_proof(problem, leaves, bound=0.0, mask=None):
     return RowProof(problem.row, problem.digest, bound, mask, ProofKind.LEAVES, leaves)
 

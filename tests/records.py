@@ -4,7 +4,8 @@ import json
 
 import numpy as np
 
-from benchmarks.record import CHECKER, RECORDS_FILE, Record, append_records
+from benchmarks.proof_check import CHECKER
+from benchmarks.record import RECORDS_FILE, Record, append_records
 from solvers.registry import SPECS, build, settings_of
 
 

@@ -16,11 +16,12 @@ from instances import shipped
 from instances.best_known import Found, record_best, write_manifest
 from instances.cut import Block, cut
 from instances.errors import InputError
-from instances.files import read_layer, read_tensors, write_layer
+from instances.files import read_layer, write_layer
 from instances.layer import Layer, array_digest
 from instances.patterns import parse_pattern
 from instances.problem import Problem
 from instances.ship import BLOCKS, KINDS, blocks, settle
+from instances.tensors import read_tensors
 
 ROOT = Path(__file__).resolve().parents[1]
 ENTRIES = shipped.manifest()

@@ -12,7 +12,7 @@ from instances.errors import InputError, ProofError
 from instances.files import read_layer
 from instances.patterns import parse_pattern
 from instances.problem import Problem
-from instances.proof import read_proof, write_proof
+from instances.proof_file import read_proof, write_proof
 from solvers.base import Deadline, Limits, Stop, solve_row
 from solvers.bounds import convexify
 from solvers.bounds.reformulate import METHODS
@@ -21,6 +21,7 @@ from solvers.frank_wolfe import bnb, edges, node, rules, tree
 from solvers.frank_wolfe import masks as legal
 from solvers.frank_wolfe.bnb import FwBnb
 from solvers.frank_wolfe.record import Record
+from tests.proofs import whole
 from tests.tiny import brute_force, random_layer
 
 
@@ -107,8 +108,8 @@ def test_the_proof_is_bound_to_its_problem_and_survives_a_file(tmp_path):
     problem = one_row(8, 24, "50%")
     answer, certificate = solved(problem)
     path = tmp_path / "row0.proof.safetensors"
-    write_proof(path, [answer.proof])
-    (back,) = read_proof(path)
+    write_proof(path, whole(problem), [answer.proof])
+    (back,) = read_proof(path).proofs
     assert check_row(problem, back).bound == pytest.approx(certificate.bound)
     with pytest.raises(ProofError, match="another problem"):
         check_row(one_row(9, 24, "50%"), back)

@@ -15,7 +15,10 @@ from benchmarks.lock import LOCK_FILE, OWNER_FILE, locked
 from instances.errors import InputError
 from instances.files import MASK, write_atomically, write_layer, write_mask
 from instances.outputs import Writes, format_of, replacing, text_kind, try_directory, try_file
-from instances.proof import ProofKind, RowProof, write_proof
+from instances.patterns import parse_pattern
+from instances.problem import Problem
+from instances.proof import trivial_proof
+from instances.proof_file import write_proof
 from tests.tiny import random_layer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,6 +48,11 @@ def _link_to(target):
     return make
 
 
+def _proof(path):
+    problem = Problem.of(random_layer(2, 4), parse_pattern("50%"))
+    write_proof(path, problem, [trivial_proof(row) for row in problem])
+
+
 def _hard_link(folder):
     os.link(folder / "layer.safetensors", folder / "out")
 
@@ -53,9 +61,7 @@ OTHERS = {
     "the input by a link": _link_to(lambda folder: folder / "layer.safetensors"),
     "the input by a second name": _hard_link,
     "a layer": lambda folder: write_layer(folder / "out", random_layer(2, 4)),
-    "a proof": lambda folder: write_proof(
-        folder / "out", [RowProof(0, "", 0.0, None, ProofKind.ENUMERATION)]
-    ),
+    "a proof": lambda folder: _proof(folder / "out"),
     "a text": lambda folder: (folder / "out").write_text("my thesis"),
     "an empty file": lambda folder: (folder / "out").touch(),
     "a header cut off": lambda folder: (folder / "out").write_bytes(b"\xff" * 7 + b"\x00{}"),

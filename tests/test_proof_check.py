@@ -9,18 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import proof_check
+from benchmarks import enumeration
 from benchmarks.proof_check import check_row
-from benchmarks.rigour import exact_loss, leaf_bounds, losses, scaled_quad, verified
+from benchmarks.rigour import leaf_bounds, losses, scaled_quad, verified
 from instances.errors import ProofError
 from instances.proof import (
     ConvexFunction,
     ProofKind,
     RowProof,
-    read_proof,
     root_leaves,
-    write_proof,
 )
+from instances.proof_file import read_proof, write_proof
 from solvers.base import Deadline, Limits, solve_row
 from solvers.bounds import convexify
 from solvers.registry import build
@@ -38,6 +37,7 @@ from tests.proofs import (
     random_tree,
     rejected,
     row_proof,
+    whole,
 )
 from tests.tiny import brute_force, row_problem
 
@@ -138,20 +138,29 @@ def test_another_instance_or_row_is_rejected():
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"function": np.array([0, 1, 0], dtype=np.int16)}, "out of range"),
-        ({"function": np.array([0, -2, 0], dtype=np.int16)}, "out of range"),
-        ({"function": np.zeros(3)}, "integers"),
+        ({"function": np.array([0, 1, 0], dtype=np.int16)}, "not among its"),
+        ({"function": np.array([0, -2, 0], dtype=np.int16)}, "not among its"),
+        ({"function": np.zeros(3)}, "function: expected int16"),
         ({"points": np.zeros((2, 8), dtype=np.float32)}, "point that is not there"),
         ({"point": np.array([0, -1, 2], dtype=np.int32)}, "point that is not there"),
-        ({"point": np.array([0, 1], dtype=np.int32)}, "point that is not there"),
-        ({"point": np.zeros(3)}, "integers"),
-        ({"points": np.zeros((3, 7), dtype=np.float32)}, "points have shape"),
-        ({"points": np.full((3, 8), np.nan, dtype=np.float32)}, "not finite"),
-        ({"points": np.full((3, 8), np.inf, dtype=np.float32)}, "not finite"),
-        ({"functions": (ConvexFunction(np.zeros(7), np.zeros((1, 8))),)}, "has shapes"),
-        ({"functions": (ConvexFunction(np.zeros(8), np.zeros((2, 8))),)}, "has shapes"),
-        ({"functions": (ConvexFunction(np.full(8, np.nan), np.zeros((1, 8))),)}, "multipliers"),
-        ({"functions": (ConvexFunction(np.full(8, 1e300), np.zeros((1, 8))),)}, "multipliers"),
+        ({"point": np.array([0, 1], dtype=np.int32)}, "functions and 2 points"),
+        ({"point": np.zeros(3)}, "point: expected int32"),
+        (
+            {"points": np.zeros((3, 7), dtype=np.float32)},
+            r"points: expected float32 of shape \(any, 8\)",
+        ),
+        ({"points": np.full((3, 8), np.nan, dtype=np.float32)}, "points: expected finite"),
+        ({"points": np.full((3, 8), np.inf, dtype=np.float32)}, "points: expected finite"),
+        ({"functions": (ConvexFunction(np.zeros(7), np.zeros((1, 8))),)}, "u: expected"),
+        ({"functions": (ConvexFunction(np.zeros(8), np.zeros((2, 8))),)}, "alpha: expected"),
+        (
+            {"functions": (ConvexFunction(np.full(8, np.nan), np.zeros((1, 8))),)},
+            "u: expected finite",
+        ),
+        (
+            {"functions": (ConvexFunction(np.full(8, 1e300), np.zeros((1, 8))),)},
+            "u: expected finite",
+        ),
     ],
 )
 def test_malformed_data_are_rejected(changes, reason):
@@ -165,17 +174,10 @@ def test_the_mask_of_a_proof_is_judged():
     mask = np.ones(8, dtype=bool)
     mask[list(columns)] = False
     checked = check_row(problem, replace(proof, mask=mask))
-    assert checked.objective == pytest.approx(optimum, rel=1e-13)
+    assert checked.loss.value == pytest.approx(optimum, rel=1e-13)
     rejected(problem, replace(proof, mask=np.ones(8, dtype=bool)), "mask does not meet")
     rejected(problem, replace(proof, mask=mask[:7]), "mask does not meet")
     rejected(problem, replace(proof, mask=mask.astype(np.int8)), "mask does not meet")
-
-
-def test_the_objective_is_exact():
-    # 1e8^2 + 1 - 1e8^2 = 1 is lost in float64
-    gram = np.array([[1e16, -1e16], [-1e16, 1e16 + 2]])
-    problem = row_problem(np.array([[1.0, 1.0]]), gram, "keep=0")
-    assert exact_loss(problem, np.zeros(2, dtype=bool)) == 2.0
 
 
 @pytest.mark.parametrize(
@@ -188,9 +190,7 @@ def test_the_objective_is_exact():
         ([2.0], np.array([[3.0]]), "keep=0"),
         ([2.0], np.array([[3.0]]), "keep=1"),
         ([0.0], np.array([[0.0]]), "keep=0"),
-        ([1.0, 1e-160], np.diag([0.0, 1e-100]), "keep=1"),
         ([1e-90, 1e90], np.eye(2), "keep=1"),
-        ([1e-150, 2e-150], np.eye(2) * 1e-20, "keep=0"),
     ],
 )
 @pytest.mark.parametrize("name", ["qp-bound", "sdp-bound", "exhaustive"])
@@ -212,7 +212,7 @@ def test_enumeration_agrees_with_brute_force_and_has_a_limit(monkeypatch):
     optimum = optimum_of(problem)
     assert optimum * (1 - 1e-12) < checked.bound <= optimum * (1 + 1e-15)
     rejected(problem, replace(proof, bound=optimum * (1 + 1e-9)), "not supported")
-    monkeypatch.setattr(proof_check, "ENUMERATED", 35)
+    monkeypatch.setattr(enumeration, "ENUMERATED", 35)
     rejected(problem, proof, "36 masks is more than 35")
     wide = make_problem(7, 26, "keep=25")
     monkeypatch.undo()
@@ -246,8 +246,8 @@ def test_float32_points_from_a_solver_are_safe():
 def test_files_round_trip_and_damage_is_noticed(tmp_path):
     problem, proof, _ = good_proof()
     path = tmp_path / "row.proof.safetensors"
-    write_proof(path, [proof])
-    (again,) = read_proof(path)
+    write_proof(path, whole(problem), [proof])
+    (again,) = read_proof(path).proofs
     assert check_row(problem, again) == check_row(problem, proof)
     data = path.read_bytes()
     for length in (0, 7, len(data) // 2, len(data) - 1):
@@ -260,7 +260,7 @@ def test_files_round_trip_and_damage_is_noticed(tmp_path):
         changed[position] ^= 1 << int(rng.integers(8))
         path.write_bytes(bytes(changed))
         with pytest.raises(ProofError):
-            check_row(problem, read_proof(path)[0])
+            check_row(problem, read_proof(path).proofs[0])
 
 
 @pytest.mark.parametrize(("n", "pattern"), [(9, "keep=4"), (12, "2:4"), (12, "1:6")])

@@ -124,15 +124,15 @@ def test_a_full_tree_of_single_masks_proves_the_optimum():
 @pytest.mark.parametrize(
     ("branch", "reason"),
     [
-        ([0, -1, 3, -1], "function numbers"),
-        ([0, -1, 3, -1, -1, -1], "function numbers"),
+        ([0, -1, 3, -1], "functions and"),
+        ([0, -1, 3, -1, -1, -1], "functions and"),
         ([0, -1, -1, 3, -1], "outside the tree"),
         ([0, 3, -1, -1, 5, -1], "ends before"),
         ([0, -1, 0, -1, -1], "again"),
         ([0, -1, 8, -1, -1], "splits column 8"),
         ([0, -1, -2, -1, -1], "splits column -2"),
         ([-1, -1, -1], "outside the tree"),
-        ([], "function numbers"),
+        ([], "functions and"),
     ],
 )
 def test_malformed_trees_are_rejected(branch, reason):
@@ -151,7 +151,7 @@ def test_an_empty_tree_is_rejected():
         np.zeros((0, 8), dtype=np.float32),
     )
     rejected(problem, replace(proof, leaves=nothing, bound=0.0), "ends before")
-    rejected(problem, replace(proof, leaves=None, bound=0.0), "without leaves")
+    rejected(problem, replace(proof, leaves=None, bound=0.0), "do not go together")
 
 
 def test_a_deleted_or_duplicated_leaf_is_rejected():

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.proof_check import LARGEST_MULTIPLIER, check_row
+from benchmarks.proof_check import check_row
+from benchmarks.proof_form import LARGEST_MULTIPLIER
 from benchmarks.rigour import leaf_bounds, scaled_quad, verified
 from instances.errors import ProofError
-from instances.proof import read_proof, root_leaves, write_proof
+from instances.proof import root_leaves
+from instances.proof_file import read_proof, write_proof
 from instances.triangles import CONSTANT, Triangles, no_triangles
 from solvers.base import Deadline
 from solvers.bounds import convexify
@@ -28,6 +30,7 @@ from tests.proofs import (
     row_proof,
     three_leaves,
     triangle_term,
+    whole,
 )
 
 
@@ -193,32 +196,32 @@ def first(values, value):
     [
         ("columns", lambda v: first(v, -2), "a column that is not in -1 to 7"),
         ("columns", lambda v: v + np.int32(8), "a column that is not in -1 to 7"),
-        ("columns", lambda v: v[:, ::-1].copy(), "columns do not increase"),
-        ("columns", lambda v: v[:, [0, 1, 1]], "columns do not increase"),
+        ("columns", lambda v: v[:, ::-1].copy(), "columns that do not increase"),
+        ("columns", lambda v: v[:, [0, 1, 1]], "columns that do not increase"),
         ("columns", lambda v: np.where(v >= 0, v, CONSTANT)[:, [0, 0, 2]], "do not increase"),
-        ("columns", lambda v: v[:, :2], "triangles of shapes"),
-        ("columns", lambda v: v[:-1], "triangles of shapes"),
-        ("columns", lambda v: v.ravel(), "triangles of shapes"),
-        ("columns", lambda v: v.astype(np.float64), "triangles of types"),
-        ("columns", lambda v: v.astype(np.int8), "triangles of types"),
+        ("columns", lambda v: v[:, :2], "of triangles: expected"),
+        ("columns", lambda v: v[:-1], "of triangles: expected"),
+        ("columns", lambda v: v.ravel(), "of triangles: expected"),
+        ("columns", lambda v: v.astype(np.float64), "of triangles: expected int32"),
+        ("columns", lambda v: v.astype(np.int8), "of triangles: expected int32"),
         ("apex", lambda v: first(v, -2), "an apex that is not in -1 to 2"),
         ("apex", lambda v: first(v, 3), "an apex that is not in -1 to 2"),
-        ("apex", lambda v: v[:-1], "triangles of shapes"),
-        ("apex", lambda v: v.astype(bool), "triangles of types"),
-        ("weight", lambda v: first(v, -1e-300), "weight is not in 0 to 1e"),
-        ("weight", lambda v: first(v, np.nan), "weight is not in 0 to 1e"),
-        ("weight", lambda v: first(v, np.inf), "weight is not in 0 to 1e"),
-        ("weight", lambda v: first(v, 1.1 * LARGEST_MULTIPLIER), "weight is not in 0 to 1e"),
-        ("weight", lambda v: v[:-1], "triangles of shapes"),
-        ("weight", lambda v: v[:, None], "triangles of shapes"),
-        ("weight", lambda v: v.astype(np.float32), "triangles of types"),
+        ("apex", lambda v: v[:-1], "of triangles: expected"),
+        ("apex", lambda v: v.astype(bool), "expected int16"),
+        ("weight", lambda v: first(v, -1e-300), "negative weight"),
+        ("weight", lambda v: first(v, np.nan), "expected finite numbers"),
+        ("weight", lambda v: first(v, np.inf), "expected finite numbers"),
+        ("weight", lambda v: first(v, 1.1 * LARGEST_MULTIPLIER), "expected finite numbers"),
+        ("weight", lambda v: v[:-1], "of triangles: expected"),
+        ("weight", lambda v: v[:, None], "of triangles: expected"),
+        ("weight", lambda v: v.astype(np.float32), "expected float64"),
     ],
 )
 def test_malformed_triangles_are_rejected(field, change, reason):
     problem, proof, _ = proof_with_triangles()
     values = getattr(proof.leaves.functions[0].triangles, field)
     broken = altered(proof, **{field: change(values)})
-    rejected(problem, replace(broken, bound=0.0), f"function 0 has .*{reason}")
+    rejected(problem, replace(broken, bound=0.0), f"function 0: .*{reason}")
 
 
 def test_weights_without_the_lower_u_are_not_convex():
@@ -232,8 +235,8 @@ def test_weights_without_the_lower_u_are_not_convex():
 def test_a_file_keeps_the_triangles(tmp_path):
     problem, proof, _ = proof_with_triangles()
     path = tmp_path / "row.proof.safetensors"
-    write_proof(path, [proof])
-    (again,) = read_proof(path)
+    write_proof(path, whole(problem), [proof])
+    (again,) = read_proof(path).proofs
     assert check_row(problem, again) == check_row(problem, proof)
     before, after = (p.leaves.functions[0].triangles for p in (proof, again))
     for name in ("columns", "apex", "weight"):

@@ -17,10 +17,11 @@ from benchmarks.pruning.masks import Solved, Stored, Unsolved
 from benchmarks.pruning.prune import Source, prune_model
 from instances.errors import InputError, Refused
 from instances.extract import run_extract
-from instances.files import read_layer, read_tensors, write_mask
+from instances.files import read_layer, write_mask
 from instances.linear import choose_linear
 from instances.models import MINILM
 from instances.models import load_model as load_any
+from instances.tensors import read_tensors
 
 ROOT = Path(__file__).resolve().parents[1]
 X = torch.tensor([[1.0, 2, 0, -1], [0, 1, 3, 1], [2, 0, 1, 1], [1, -1, 1, 0]])

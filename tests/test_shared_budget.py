@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from benchmarks.budget_curve import budget_bounds, share_budget
+from benchmarks.budget_curve import row_bounds, share_budget
 from benchmarks.commands.bound import PROOF_NAME
 from benchmarks.proof_check import check_row
 from benchmarks.shared_budget import SharedBudgetBound
@@ -16,7 +16,7 @@ from instances.files import write_layer, write_mask
 from instances.layer import Layer
 from instances.patterns import parse_pattern
 from instances.problem import Problem
-from instances.proof import read_proof, write_proof
+from instances.proof_file import read_proof, write_proof
 from solvers.base import Deadline, Limits
 from solvers.relaxations import SdpBound
 from solvers.scores import starting_masks
@@ -66,7 +66,8 @@ def layer_optimum(layer, total):
 def curve_of(layer, row, keep, **settings):
     problem = Problem.of(layer, parse_pattern(f"keep={keep}"), range(row, row + 1)).row(row)
     proof = SdpBound(beside=True, **settings).solve(problem, LIMITS, 0).proof
-    curve = budget_bounds(problem, proof)
+    part = Problem.of(layer, parse_pattern("layer:50%")).row(0)
+    curve = row_bounds(part, replace(proof, budget=problem.legal.total_pruned))
     assert curve[layer.d_in - keep] >= proof.bound * (1 - 1e-6)
     return curve
 
@@ -169,11 +170,11 @@ def test_the_layers_bound_is_checked_and_near_its_mask(bounded):
 
 def test_its_proof_is_read_back_and_derives_the_bound_again(bounded, tmp_path):
     _, work = bounded
-    write_proof(tmp_path / "p.safetensors", work.proofs())
-    (proof,) = read_proof(tmp_path / "p.safetensors")
+    write_proof(tmp_path / "p.safetensors", work.problem, work.proofs())
+    (proof,) = read_proof(tmp_path / "p.safetensors").proofs
     checked = check_row(work.part, proof)
     assert checked.bound == work.total.bound == proof.bound
-    assert checked.objective == pytest.approx(work.total.objective)
+    assert checked.loss.value == pytest.approx(work.total.objective)
 
 
 def _without_a_row(proof):

@@ -12,19 +12,22 @@ import numpy as np
 
 from benchmarks.bounding import RowState
 from benchmarks.certify import BoundKind, Verdict
+from benchmarks.commands.lines import interval
 from benchmarks.commands.numbers import at_least, at_most, check_numbers, percent
 from benchmarks.commands.screen import Results, errors, print_table, say
 from benchmarks.environment import cores
 from benchmarks.executor import elsewhere
 from benchmarks.lock import locked
+from benchmarks.proof_check import require_same_question
 from benchmarks.runner import parse_rows
 from benchmarks.whole_layer import Course, LayerWork, bounding
 from instances import files
-from instances.errors import InputError
+from instances.errors import InputError, ProofError
 from instances.outputs import Writes, check_file, replacing, try_directory, try_file
-from instances.patterns import RowPattern, parse_pattern
-from instances.problem import Problem, RowProblem
-from instances.proof import PROOF, RowProof, read_proof, write_proof
+from instances.patterns import parse_pattern
+from instances.problem import Problem
+from instances.proof import ProofKind, RowProof
+from instances.proof_file import PROOF, read_proof, write_proof
 
 PROOF_NAME = "bound.proof.safetensors"
 
@@ -118,14 +121,11 @@ def run(
 
 @dataclass(eq=False)
 class _Store:
-    """The proof file of the work. held: its proofs of rows that are worked on, by row.
-
-    beside: those of other rows of the layer, which stay in the file.
-    """
+    """The proof file of the work. held: its proofs, by row."""
 
     target: Path
+    problem: Problem
     held: Mapping[int, RowProof] = field(default_factory=dict)
-    beside: tuple[RowProof, ...] = ()
 
     @staticmethod
     def opened(
@@ -134,53 +134,33 @@ class _Store:
         """What there is to go on from. Raises InputError rather than lose or mistake any."""
         check_file(target, PROOF, inputs)
         if not target.exists():
-            return _Store(target)
+            return _Store(target, problem)
         if not resume:
             raise InputError(f"{target} exists; go on from it with --resume, or move it away")
-        mine = {part.row: part for part in problem}
-        found = read_proof(target)
-        for proof in found:
-            part = mine.get(proof.row)
-            if part is None and isinstance(problem.pattern, RowPattern):
-                part = _row_beside(problem, proof.row)
-            if part is None:
-                raise InputError(
-                    f"{target}: holds a proof of other rows, from row {proof.row} on; choose the "
-                    "same --rows, or another directory"
-                )
-            if proof.problem != part.digest:
-                raise InputError(
-                    f"{target}: row {proof.row} of this proof belongs to another layer or pattern "
-                    f"than {problem.layer.name} under '{problem.pattern.text}'"
-                )
-        return _Store(
-            target,
-            {proof.row: proof for proof in found if proof.row in mine},
-            tuple(proof for proof in found if proof.row not in mine),
-        )
+        try:
+            file = read_proof(target)
+            require_same_question(problem, file)
+        except ProofError as error:
+            raise InputError(f"{target}: cannot be gone on from: {error}; move it away") from None
+        return _Store(target, problem, {proof.row: proof for proof in file.proofs})
 
     def save(self, work: LayerWork) -> None:
-        """Write all proofs there are. Raises InputError.
+        """Write the proofs of all rows. Raises InputError.
 
         A file with proofs that did not hold, and so are not in the new one, is set aside.
         """
-        proofs = work.proofs()
-        if not proofs:
-            return
-        every = sorted([*proofs, *self.beside], key=lambda proof: proof.row)
-        if set(self.held) <= {proof.row for proof in proofs}:
-            write_proof(self.target, every)
+        proofs = {proof.row: proof for proof in work.proofs()}
+        if all(_kept(proof, proofs[row]) for row, proof in self.held.items()):
+            write_proof(self.target, self.problem, list(proofs.values()))
             return
         with replacing(self.target, say) as new:
-            write_proof(new, every)
+            write_proof(new, self.problem, list(proofs.values()))
         self.held = {}
 
 
-def _row_beside(problem: Problem, row: int) -> RowProblem | None:
-    """A row of the layer that is not worked on; None where the layer has none of this number."""
-    if not 0 <= row < problem.layer.d_out:
-        return None
-    return Problem(problem.layer, problem.pattern, range(row, row + 1)).row(row)
+def _kept(before: RowProof, now: RowProof) -> bool:
+    """Whether a proof that there was has not been given up."""
+    return before.kind is ProofKind.TRIVIAL or now.kind is not ProofKind.TRIVIAL
 
 
 def _save_meanwhile(store: _Store, work: LayerWork) -> None:
@@ -195,7 +175,7 @@ def _line(state: RowState) -> dict[str, object]:
     certificate = state.certificate
     line: dict[str, object] = {
         "row": state.problem.row,
-        "objective": certificate.objective,
+        **interval(certificate.loss),
         "bound": certificate.bound,
         "bound_kind": str(certificate.bound_kind),
         "gap": certificate.gap,

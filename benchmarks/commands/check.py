@@ -1,53 +1,102 @@
-"""`maskgap check`: derive the bounds of a proof again from the layer's data."""
+"""`maskgap check`: derive the bounds of a proof again from the layer's data.
+
+A proof holds for exactly the question that was asked: the pattern, the layer, and the rows. Where a
+pattern couples rows, those are all rows of the layer, or the ones that `--rows` names; else a file
+may be about some of the rows, and the last line says how many of how many.
+"""
 
 import json
 import sys
+from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 
 from benchmarks.certify import gap_of
-from benchmarks.proof_check import check_row
-from instances.errors import ProofError
+from benchmarks.clock import Clock
+from benchmarks.commands.numbers import at_least, at_most
+from benchmarks.objective import sum_down
+from benchmarks.proof_check import Checked, check_row, require_same_question
+from benchmarks.runner import parse_rows
+from instances.errors import InputError, ProofError
 from instances.files import read_layer
-from instances.patterns import parse_pattern
-from instances.problem import Problem
-from instances.proof import read_proof
+from instances.patterns import CoupledPattern, parse_pattern
+from instances.problem import Problem, RowProblem
+from instances.proof import RowProof
+from instances.proof_file import ProofFile, read_proof
 
 
-def run(proof: Path, instance: Path, pattern: str, as_json: bool) -> int:
-    """0 when every row's proof holds, 1 with the reason when one does not. Raises InputError."""
+def run(
+    proof: Path,
+    instance: Path,
+    pattern: str,
+    rows: str | None,
+    time_limit: float | None,
+    as_json: bool,
+) -> int:
+    """0 when every part's proof holds, 1 with the reason when one does not. Raises InputError."""
+    limit_s = inf if time_limit is None else time_limit
+    if not limit_s > 0:
+        raise InputError(f"--time-limit {time_limit}: expected a number of seconds above 0")
     layer = read_layer(instance)
-    parsed = parse_pattern(pattern)
-    Problem.of(layer, parsed)
-    row = None
+    whole = Problem.of(layer, parse_pattern(pattern))
+    asked = None if rows is None else parse_rows(rows, layer.d_out)
+    if not proof.exists():
+        raise InputError(f"{proof}: there is no such file")
+    clock, row = Clock(limit_s), None
+    bounds = []
     try:
-        for part in read_proof(proof):
+        file = read_proof(proof)
+        problem = _question(whole, file, asked)
+        require_same_question(problem, file)
+        for part, own in zip(problem, file.proofs, strict=True):
             row = part.row
-            if not 0 <= row < layer.d_out:
-                raise ProofError(f"{proof}: it is about row {row}, the layer has {layer.d_out}")
-            rows = range(row, row + part.height)
-            if rows.stop > layer.d_out:
-                raise ProofError(f"{proof}: rows {row}:{rows.stop} are not within the layer")
-            checked = check_row(Problem.of(layer, parsed, rows).row(row), part)
-            line = {
-                "row": row,
-                "holds": True,
-                "bound": part.bound,
-                "derived_bound": checked.bound,
-                "objective": checked.objective,
-                "gap": gap_of(checked.objective, part.bound),
-                "leaves": checked.leaves,
-            }
-            if as_json:
-                print(json.dumps(line, allow_nan=False), flush=True)
-            else:
-                objective = "none" if checked.objective is None else f"{checked.objective:.8g}"
-                print(
-                    f"row {row}: holds; bound {part.bound:.8g}, objective {objective}, "
-                    f"{checked.leaves} leaves"
-                )
+            checked = check_row(part, own, clock)
+            bounds.append(checked.bound)
+            for line in _lines(part, own, checked, as_json):
+                print(line, flush=True)
     except ProofError as error:
         if as_json:
             print(json.dumps({"row": row, "holds": False, "reason": str(error)}), flush=True)
-        print(f"maskgap: {error}", file=sys.stderr)
+        named = "" if str(error).startswith(str(proof)) else f"{proof}: "
+        print(f"maskgap: {named}{error}", file=sys.stderr)
         return 1
+    if not as_json:
+        print(
+            f"rows {problem.rows.start}:{problem.rows.stop} of {layer.d_out}: all hold; "
+            f"bound {at_least(sum_down(bounds))} in all"
+        )
     return 0
+
+
+def _question(whole: Problem, file: ProofFile, asked: range | None) -> Problem:
+    """The problem that a file must be about. Raises ProofError where there is none such."""
+    if asked is not None:
+        return Problem.of(whole.layer, whole.pattern, asked)
+    if isinstance(whole.pattern, CoupledPattern) or file.rows.stop > whole.layer.d_out:
+        return whole
+    return Problem.of(whole.layer, whole.pattern, file.rows)
+
+
+def _lines(part: RowProblem, proof: RowProof, checked: Checked, as_json: bool) -> Iterator[str]:
+    """What to print of a part that holds."""
+    loss = checked.loss
+    if as_json:
+        yield json.dumps(
+            {
+                "row": part.row,
+                "height": part.height,
+                "holds": True,
+                "bound": proof.bound,
+                "derived_bound": checked.bound,
+                "objective": None if loss is None else loss.value,
+                "gap": None if loss is None else gap_of(loss.high, proof.bound),
+                "leaves": checked.leaves,
+            },
+            allow_nan=False,
+        )
+        return
+    name = f"row {part.row}" if part.height == 1 else f"rows {part.rows.start}:{part.rows.stop}"
+    objective = "none" if loss is None else at_most(loss.high)
+    kind = "trivial bound" if checked.leaves == 0 else "bound"
+    text = f"{name}: holds; {kind} {at_least(proof.bound)}, objective {objective}"
+    yield f"{text}, {checked.leaves} leaves"

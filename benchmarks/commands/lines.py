@@ -6,6 +6,7 @@ import numpy as np
 
 from benchmarks.certify import summed
 from benchmarks.judge import Judged, pruned_columns
+from benchmarks.objective import Loss, row_losses
 from solvers.base import Stop
 from solvers.registry import spec_of
 
@@ -16,17 +17,17 @@ def coupled_lines(judged: Judged, solver: str) -> list[dict[str, object]]:
     """The JSON objects of the rows of a part that the pattern couples: losses, but no bounds."""
     part, mask = judged.problem, judged.answer.mask
     whole = row_line(judged, solver)
-    losses: list[float | None] = [None] * part.height
+    losses: list[Loss | None] = [None] * part.height
     pruned: list[list[int] | None] = [None] * part.height
     if mask is not None and judged.certificate.objective is not None:
-        losses = list(part.row_losses(mask))
+        losses = list(row_losses(part, mask))
         pruned = [np.flatnonzero(~row).tolist() for row in mask.reshape(part.height, -1)]
     return [
         {
             **whole,
             "row": row,
             "n": part.layer.d_in,
-            "objective": losses[place],
+            **interval(losses[place]),
             "bound": None,
             "bound_kind": None,
             "gap": None,
@@ -34,6 +35,15 @@ def coupled_lines(judged: Judged, solver: str) -> list[dict[str, object]]:
         }
         for place, row in enumerate(part.rows)
     ]
+
+
+def interval(loss: Loss | None) -> dict[str, object]:
+    """The fields of a loss, None without one."""
+    return {
+        "objective": None if loss is None else loss.value,
+        "objective_low": None if loss is None else loss.low,
+        "objective_high": None if loss is None else loss.high,
+    }
 
 
 def total_line(done: list[Judged], solver: str) -> dict[str, object]:
@@ -46,7 +56,7 @@ def total_line(done: list[Judged], solver: str) -> dict[str, object]:
         "pattern": done[0].problem.pattern,
         "solver": solver,
         "rows": sum(judged.problem.height for judged in done),
-        "objective": sums.objective,
+        **interval(sums.loss),
         "objective_eval": sums.objective_eval,
         "bound": sums.bound,
         "bound_kind": str(sums.bound_kind),
@@ -67,7 +77,7 @@ def row_line(judged: Judged, solver: str) -> dict[str, object]:
         "n": problem.n,
         "pattern": problem.pattern,
         "solver": solver,
-        "objective": certificate.objective,
+        **interval(certificate.loss),
         "bound": certificate.bound,
         "bound_kind": str(certificate.bound_kind),
         "gap": certificate.gap,

@@ -8,8 +8,10 @@ from benchmarks.commands.numbers import at_least
 from benchmarks.commands.screen import Results
 from benchmarks.visible import visible
 from instances.errors import InputError, ProofError
-from instances.files import LAYER_FORMAT, MASK_FORMAT, read_layer, read_tensors
-from instances.proof import PROOF_FORMAT, RowProof, read_proof
+from instances.files import LAYER_FORMAT, MASK_FORMAT, read_layer
+from instances.proof import RowProof
+from instances.proof_file import PROOF_FORMAT, read_proof
+from instances.tensors import read_tensors
 
 RANK_TOLERANCE = 1e-10
 EIGENVALUE_COLUMNS = 2048
@@ -31,7 +33,7 @@ def run(file: Path, as_json: bool) -> int:
         described, say = [_mask(file, tensors)], _say_mask
     elif kind == PROOF_FORMAT:
         try:
-            described, say = [_proof(proof) for proof in read_proof(file)], _say_proof
+            described, say = [_proof(proof) for proof in read_proof(file).proofs], _say_proof
         except ProofError as error:
             raise InputError(str(error)) from None
     else:

@@ -6,6 +6,7 @@ a part together; a last line has the totals.
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,8 @@ from instances.outputs import (
 )
 from instances.patterns import CoupledPattern, parse_pattern
 from instances.problem import Problem
-from instances.proof import PROOF, write_proof
+from instances.proof import RowProof, trivial_proof
+from instances.proof_file import PROOF, write_proof
 from solvers import registry
 from solvers.base import Stop
 from solvers.scores import WARM_STARTS
@@ -89,9 +91,10 @@ def run(
     for judged in _shown(runs, file, results if as_json else None, coupled):
         done.append(judged)
         if not coupled and proofs:
-            _write_proofs(proofs[judged.problem.row - chosen.start], [judged], writes)
+            own = replace(problem, rows=judged.problem.rows)
+            _write_proofs(proofs[judged.problem.row - chosen.start], own, [judged], writes)
     if coupled and proofs:
-        _write_proofs(proofs[0], done, writes)
+        _write_proofs(proofs[0], problem, done, writes)
     if out is not None:
         _write_masks(out, problem, done, solver, writes)
     writes.close()
@@ -148,16 +151,23 @@ def _try_outputs(
             raise InputError(f"{out}: this is the name of a proof or log; give another to --out")
 
 
-def _write_proofs(target: Path, done: list[Judged], writes: Writes) -> None:
-    """Write the proofs that were checked, where there are any."""
-    proofs = [
-        judged.answer.proof
-        for judged in sorted(done, key=lambda judged: judged.problem.row)
-        if judged.answer.proof is not None and judged.certificate.bound_kind is BoundKind.CHECKED
-    ]
-    if proofs:
+def _write_proofs(target: Path, problem: Problem, done: list[Judged], writes: Writes) -> None:
+    """Write the proofs of all parts of a problem, where one of them was checked."""
+    if any(_has_proof(judged) for judged in done) and len(done) == len(problem):
+        ordered = sorted(done, key=lambda judged: judged.problem.row)
         with writes.attempt(), replacing(target, say) as new:
-            write_proof(new, proofs)
+            write_proof(new, problem, [_proof(judged) for judged in ordered])
+
+
+def _has_proof(judged: Judged) -> bool:
+    checked = judged.certificate.bound_kind is BoundKind.CHECKED
+    return judged.answer.proof is not None and checked
+
+
+def _proof(judged: Judged) -> RowProof:
+    """The proof that was checked, or the trivial one."""
+    proof = judged.answer.proof if _has_proof(judged) else None
+    return proof or trivial_proof(judged.problem)
 
 
 def _fulfilled(judged: Judged, bound_only: bool) -> bool:

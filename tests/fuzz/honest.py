@@ -1,0 +1,153 @@
+"""Honest proof files to alter: every kind of proof and pattern, on small layers."""
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+
+import numpy as np
+
+from instances.errors import InputError
+from instances.files import write_layer
+from instances.groups import BudgetGroups
+from instances.layer import Layer
+from instances.patterns import parse_pattern
+from instances.problem import Problem, RowProblem
+from instances.proof import ProofKind, RowProof, trivial_proof
+from instances.proof_file import write_proof
+from instances.tensors import read_tensors
+from solvers import registry
+from solvers.base import Deadline, Limits, solve_batch, solve_row
+from solvers.relaxations import SdpBound
+from tests.exact import losses
+from tests.fuzz.families import arrays
+from tests.legal_masks import legal_pruned
+
+FAMILIES = ("plain", "few tokens", "whole numbers", "repeated", "simplex", "balanced")
+
+TREE = ("fw-bnb", {"convexify": "eig", "triangle_nodes": "0", "node_tolerance": "0.05"})
+DEEP = ("fw-bnb", {"convexify": "none", "heuristics": "none"})
+TRIANGLES = ("sdp-bound", {"triangle_rounds": "3"})
+SHARED = ("shared-budget", {})
+TRIVIAL = ("trivial", {})
+
+KINDS = (  # pattern, rows, columns, what proves it
+    ("50%", 2, 6, TREE),
+    ("50%", 1, 8, DEEP),
+    ("2:4", 2, 8, DEEP),
+    ("keep=3", 1, 7, TRIANGLES),
+    ("2:4", 1, 8, TRIANGLES),
+    ("50%", 3, 6, ("shift-bound", {})),
+    ("1:2", 2, 6, ("shift-bound", {"precision": "float64"})),
+    ("50%", 2, 6, ("exhaustive", {})),
+    ("layer:50%", 2, 4, SHARED),
+    ("layer:25%", 2, 4, SHARED),
+    ("layer:50%", 2, 4, TREE),
+    ("1:2^T", 2, 4, TREE),
+    ("1:2^T", 4, 4, ("exhaustive", {})),
+    ("50%;cost=50%", 2, 6, TREE),
+    ("50%;block=2", 1, 8, DEEP),
+    ("50%;cap=2/3+2", 1, 6, TREE),
+    ("50%;forced", 2, 6, TRIANGLES),
+    ("100%", 2, 5, TREE),
+    ("0%", 1, 5, TREE),
+    ("50%", 2, 6, TRIVIAL),
+)
+
+
+@dataclass(frozen=True)
+class Honest:
+    """A layer, the file of its proofs, and the exact optimum of each part by its first row.
+
+    tensors, meta: of the file, the digest left out. instance: the layer's file.
+    """
+
+    layer: Layer
+    problem: Problem
+    proofs: tuple[RowProof, ...]
+    tensors: dict[str, np.ndarray]
+    meta: dict[str, str]
+    instance: Path
+    optima: dict[int, Fraction]
+
+    @property
+    def pattern(self):
+        return self.problem.pattern.text
+
+
+@cache
+def honest():
+    """All of them, made once a process."""
+    folder = Path(mkdtemp(prefix="maskgap-fuzz-"))
+    found = []
+    for number, (pattern, rows, n, by) in enumerate(KINDS):
+        for family in (FAMILIES[number % 6], FAMILIES[(number + 1 + number // 6) % 6]):
+            problem = _problem(family, pattern, rows, n, number)
+            proofs = _proofs(problem, *by)
+            if proofs is not None:
+                found.append(_written(folder / str(len(found)), problem, proofs))
+    return tuple(found)
+
+
+def _problem(family, pattern, rows, n, number):
+    for seed in range(20):
+        rng = np.random.default_rng([22, number, seed])
+        weight, gram = arrays(family, rng, rows, n)
+        forced = np.where(rng.random((rows, n)) < 0.2, rng.choice([-1, 1]), 0)
+        cost = rng.integers(1, 9, n)
+        layer = Layer.from_arrays(weight, gram, column_cost=cost, forced=forced)
+        try:
+            return Problem.of(layer, parse_pattern(pattern))
+        except InputError:  # no mask under these costs and forced columns
+            continue
+    raise AssertionError(f"no layer of family {family} for {pattern}")
+
+
+def _proofs(problem, name, settings):
+    """One proof a part, or None where the solver has none for a part."""
+    limits = Limits(Deadline(60.0))
+    if name == TRIVIAL[0]:
+        return [replace(trivial_proof(part), mask=_first_mask(part)) for part in problem]
+    if name == SHARED[0]:
+        return [_shared(part, limits) for part in problem]
+    solver = registry.build(name, settings)
+    if registry.spec_of(name).batched:
+        answers = solve_batch(solver, problem, limits, 0)
+    else:
+        answers = [solve_row(solver, part, limits, 0) for part in problem]
+    proofs = [answer.proof for answer in answers]
+    return None if None in proofs else proofs
+
+
+def _first_mask(part):
+    return part.legal.prune_lowest(np.zeros(part.n))
+
+
+def _shared(part, limits):
+    n, rows = part.layer.d_in, []
+    for row in part.rows:
+        for budget in sorted({1, part.legal.total_pruned // part.height}):
+            alone = RowProblem(part.layer, row, f"keep={n - budget}", BudgetGroups(n, n, budget))
+            solver = SdpBound(beside=True, triangle_rounds=row)
+            proof = solve_row(solver, alone, limits, 0).proof
+            rows.append(replace(proof, budget=budget, bound=0.0, mask=None))
+    return RowProof(
+        part.row, part.digest, 0.0, _first_mask(part), ProofKind.SHARED_BUDGET,
+        height=part.height, rows=tuple(rows),
+    )  # fmt: skip
+
+
+def _written(folder, problem, proofs):
+    folder.mkdir()
+    instance = folder / "layer.safetensors"
+    write_layer(instance, problem.layer)
+    path = folder / "honest.proof.safetensors"
+    write_proof(path, problem, proofs)
+    tensors, meta = read_tensors(path)
+    del meta["digest"]
+    optima = {
+        part.row: min(losses(part, legal_pruned(part.layer, part.pattern, part.rows)))
+        for part in problem
+    }
+    return Honest(problem.layer, problem, tuple(proofs), tensors, meta, instance, optima)

@@ -1,0 +1,98 @@
+"""Proof files made to deceive: how they are asked about, and what their layers' optima are.
+
+Each is refused in one line, or what is accepted of it is true of the exact optimum.
+"""
+
+import contextlib
+import io
+import json
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+
+from benchmarks.commands import check
+from benchmarks.proof_check import check_row
+from instances.errors import InputError, ProofError
+from instances.files import write_layer
+from instances.layer import Layer
+from instances.patterns import parse_pattern
+from instances.problem import Problem
+from instances.proof import (
+    ProofKind,
+    RowProof,
+    root_leaves,
+)
+from instances.proof_file import write_proof
+from tests.exact import losses
+from tests.legal_masks import legal_pruned
+from tests.tiny import random_layer
+
+
+def optimum(part):
+    """The least exact loss of a small part."""
+    return min(losses(part, legal_pruned(part.layer, part.pattern, part.rows)))
+
+
+def asked(folder, layer, pattern, proofs, about=None, limit_s=30.0):
+    """(exit code, lines) of `maskgap check` on a file of proofs; a refusal is one line.
+
+    about: the problem that the file says it is about, where it is another than the one asked.
+    """
+    problem = Problem.of(layer, parse_pattern(pattern))
+    write_layer(folder / "layer.safetensors", layer)
+    path = folder / "it.proof.safetensors"
+    write_proof(path, about or problem, proofs)
+    return of_file(folder, path, pattern, limit_s)
+
+
+def of_file(folder, path, pattern, limit_s=30.0):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = check.run(path, folder / "layer.safetensors", pattern, None, limit_s, True)
+    assert (err.getvalue().count("\n") == 1) == (code == 1)
+    return code, [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+def holds_or_is_refused(part, proof):
+    """The checker refuses, or its bound is at most the optimum; whether it accepted."""
+    try:
+        found = check_row(part, proof).bound
+    except ProofError:
+        return False
+    assert Fraction(found) <= optimum(part)
+    return True
+
+
+def row_of(layer, pattern, row=0):
+    return Problem.of(layer, parse_pattern(pattern)).row(row)
+
+
+def tree(part, leaves, **changes):
+    proof = RowProof(part.row, part.digest, 0.0, None, ProofKind.LEAVES, leaves, height=part.height)
+    return replace(proof, **changes)
+
+
+def rooted(part, function, point=None):
+    x = np.zeros(part.n) if point is None else point
+    return tree(part, root_leaves(function, x))
+
+
+def row_in_range(weight, gram, pattern):
+    """The first row, or None where its products leave float64 and are refused in these words."""
+    try:
+        return row_of(Layer.from_arrays(weight, gram), pattern)
+    except InputError as error:
+        if "float64" in str(error):
+            return None
+        raise
+
+
+_PLAIN = random_layer(6, 4, rows=4)
+STEEP = Layer.from_arrays(
+    _PLAIN.weight * np.array([[10.0], [1.0], [0.1], [0.01]]),
+    _PLAIN.gram,
+    column_cost=np.arange(1, 5),
+    forced=np.zeros((4, 4), np.int8),
+)
+"""Rows of losses that are far apart, with costs, and forced columns that force none."""

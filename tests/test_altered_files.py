@@ -1,0 +1,30 @@
+"""Fifteen hundred altered proof files: what is accepted of them holds in exact arithmetic."""
+
+from collections import Counter
+
+import pytest
+
+from tests.fuzz.files import run_file
+from tests.fuzz.honest import honest
+from tests.fuzz.runs import Tally
+
+CHUNK = 100
+
+
+@pytest.mark.parametrize("first", range(0, 1500, CHUNK))
+def test_nothing_false_is_accepted(first):
+    tally = Tally()
+    for seed in range(first, first + CHUNK):
+        tally.add(run_file(seed))
+    assert not tally.faults, "\n".join(tally.faults)
+    assert tally.counts["accepted"] > CHUNK / 20
+    assert tally.counts["rejected"] > CHUNK / 4
+
+
+def test_the_honest_files_are_of_every_kind_of_proof_and_pattern():
+    kinds = Counter(str(one.proofs[0].kind) for one in honest())
+    assert set(kinds) == {"trivial", "enumeration", "leaves", "shift", "shared-budget"}
+    assert len({one.pattern for one in honest()}) > 12
+    trees = [proof.leaves for one in honest() for proof in one.proofs if proof.leaves]
+    assert any(len(tree.branch) > 5 for tree in trees)
+    assert any(len(function.triangles) for tree in trees for function in tree.functions)
