@@ -5,6 +5,8 @@
     rows = solve(weight, gram, "50%", solver="swap")
     rows[0].certificate.objective, rows[0].answer.mask
 
+Arrays are numpy's, lists or torch tensors, on any device and of any real dtype; masks are boolean,
+True = kept, or of 0 and 1.
 Each run has a process of its own, so a native crash or an overrun costs one answer only.
 """
 
@@ -12,9 +14,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 from numpy.typing import ArrayLike
 
+from benchmarks.arrays import as_array, as_mask
 from benchmarks.certify import Certificate, certify_row
 from benchmarks.child import Task
 from benchmarks.environment import cores
@@ -23,7 +25,6 @@ from benchmarks.pool import Pool
 from benchmarks.sharing import share
 from benchmarks.whole_layer import LayerWork, bounding
 from instances.errors import InputError, Refused
-from instances.groups import Mask
 from instances.layer import Layer
 from instances.patterns import parse_pattern
 from instances.problem import Problem
@@ -48,7 +49,7 @@ def solve(
     Returns one `Judged` a row, or a part of coupled rows: problem, answer, certificate. Raises
     InputError for bad arrays, pattern or settings, Refused when the solver's package is absent.
     """
-    problem = Problem.of(Layer.from_arrays(weight, gram), parse_pattern(pattern))
+    problem = _problem(weight, gram, pattern)
     runs = Runs(problem, solver, dict(settings or {}), time_limit, gap, seed, threads, device)
     return sorted(runs, key=lambda judged: judged.problem.row)
 
@@ -57,16 +58,19 @@ def certify(
     weight: ArrayLike,
     gram: ArrayLike,
     pattern: str,
-    mask: Mask,
+    mask: ArrayLike,
     bounds: ArrayLike | None = None,
     tolerance: float = 1e-6,
 ) -> list[Certificate]:
     """Judge a mask (d_out, d_in), True = kept, with one claimed lower bound a part, or none.
 
-    A part is a row, or the rows that the pattern couples.
+    A part is a row, or the rows that the pattern couples. Raises InputError for bad arrays or
+    pattern, and for a mask that does not meet it.
     """
-    problem = Problem.of(Layer.from_arrays(weight, gram), parse_pattern(pattern), None, mask)
-    claims = [None] * len(problem) if bounds is None else np.ravel(bounds).astype(float).tolist()
+    problem = _problem(weight, gram, pattern, mask)
+    claims: list[float | None] = [None] * len(problem)
+    if bounds is not None:
+        claims = [float(claim) for claim in as_array(bounds, "bounds").reshape(-1)]
     if len(claims) != len(problem):
         raise InputError(f"{len(claims)} bounds for {len(problem)} parts; give one each")
     return [
@@ -79,7 +83,7 @@ def bound(
     weight: ArrayLike,
     gram: ArrayLike,
     pattern: str,
-    mask: Mask | None = None,
+    mask: ArrayLike | None = None,
     time_limit: float = 60.0,
     gap: float = 1e-6,
     seed: int = 0,
@@ -92,11 +96,19 @@ def bound(
     masks are searched for. Returns the work done: `total` has the sums, `rows` each row's
     certificate, `masks()` the masks, `proofs()` the proofs. Raises InputError, Refused.
     """
-    problem = Problem.of(Layer.from_arrays(weight, gram), parse_pattern(pattern), None, mask)
+    problem = _problem(weight, gram, pattern, mask)
     work = bounding(problem, time_limit, threads or cores(), device, gap, seed)
     for _ in work:
         pass
     return work
+
+
+def _problem(
+    weight: ArrayLike, gram: ArrayLike, pattern: str, mask: ArrayLike | None = None
+) -> Problem:
+    layer = Layer.from_arrays(as_array(weight, "weight"), as_array(gram, "gram"))
+    start = None if mask is None else as_mask(mask, layer.weight.shape)
+    return Problem.of(layer, parse_pattern(pattern), None, start)
 
 
 class Runs:
@@ -145,6 +157,11 @@ class Runs:
         ]
         self.pool = Pool(1, width)
         self.pool.preload([spec.target.partition(":")[0]])
+
+    def setting_names(self) -> list[str]:
+        """The settings that the solver takes. Starts a process, which loads it."""
+        (settings,) = self.pool.settings([(self.solver, {})])
+        return list(settings)
 
     @property
     def interrupted(self) -> bool:

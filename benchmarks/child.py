@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Sequence
@@ -40,6 +41,7 @@ from solvers.base import (
     solve_batch,
     solve_row,
 )
+from solvers.kernel_cache import COMPILING, mark_compiled
 
 NOTE_INTERVAL_S = 0.05
 """Bounds may improve at every node; no more than one in this time is sent on. So for rows done."""
@@ -93,8 +95,21 @@ class RowsDone:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
 class Started:
-    """Sent when imports are done and the clock starts."""
+    """Sent when imports are done and the clock starts.
+
+    compiled_s: seconds that the server has spent on compiling kernels.
+    """
+
+    compiled_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Compiles:
+    """Sent when the process begins to compile kernels (None), and when it has (seconds)."""
+
+    seconds: float | None
 
 
 def failed(task: Task, stop: Stop, exception: str, trace: str | None = None) -> Outcome:
@@ -158,6 +173,13 @@ def child_main(task: Task, memory_bytes: int | None, connection: Connection) -> 
         _redirect(task.log)
     else:
         os.dup2(2, 1)  # SCIP and Gurobi print on an interrupt, however quiet; results go to stdout
+    before, sending = COMPILING.seconds(), threading.Lock()
+
+    def tell(message: object) -> None:
+        with sending:  # kernels are compiled by any thread
+            connection.send(message)
+
+    COMPILING.listener = lambda seconds: tell(Compiles(seconds))
     spec = registry.spec_of(task.solver)
     row = None if spec.batched else next(iter(task.problem))
     last_bound_s = last_rows_s = 0.0
@@ -166,7 +188,7 @@ def child_main(task: Task, memory_bytes: int | None, connection: Connection) -> 
         nonlocal last_rows_s
         if time.perf_counter() - last_rows_s >= NOTE_INTERVAL_S:
             last_rows_s = time.perf_counter()
-            connection.send(RowsDone(count))
+            tell(RowsDone(count))
 
     def send(mask: Mask | None, value: float) -> None:
         nonlocal last_bound_s
@@ -175,23 +197,37 @@ def child_main(task: Task, memory_bytes: int | None, connection: Connection) -> 
             if now - last_bound_s < NOTE_INTERVAL_S:
                 return
             last_bound_s = now
-        connection.send(Note(mask, value if row is None else row.rescale(value)))
+        tell(Note(mask, value if row is None else row.rescale(value)))
 
     # numpy and scipy each bring an OpenBLAS whose idle threads spin: with two of them on two busy
     # cores, rows of 384 columns took ten times as long as on one thread.
     with threadpool_limits(1, user_api="blas"):
         try:
             registry.build(task.solver, task.settings)  # imports stay off the clock
-            connection.send(Started())
+            mark_compiled(spec.target.partition(":")[0])
+            compiled = COMPILING.seconds() - before
+            tell(Started(before))
             deadline.restart()
-            ending: Outcome | InputError = run_task(task, Journal(send, send_rows), deadline)
+            ending: Outcome | InputError = warmed(
+                run_task(task, Journal(send, send_rows), deadline), compiled
+            )
         except InputError as error:
             ending = error
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
             ending = failed(task, Stop.CRASHED, text, traceback.format_exc())
-        connection.send(ending)
+        if isinstance(ending, Outcome) and ending.traceback and task.log is not None:
+            print(ending.traceback, file=sys.stderr, flush=True)  # which is the log
+        tell(ending)
     connection.close()
+
+
+def warmed(outcome: Outcome, seconds: float) -> Outcome:
+    """An outcome to whose warm-up seconds are added, once for a batch as for a row."""
+    if not seconds:
+        return outcome
+    answers = [replace(a, warmup_s=a.warmup_s + seconds) for a in outcome.answers]
+    return replace(outcome, answers=answers)
 
 
 def settings_main(wanted: Sequence[tuple[str, dict[str, object]]], connection: Connection) -> None:
@@ -203,6 +239,8 @@ def settings_main(wanted: Sequence[tuple[str, dict[str, object]]], connection: C
     os.dup2(2, 1)  # what modules print when they are imported is no result
     try:
         told = [registry.settings_of(registry.build(solver, own)) for solver, own in wanted]
+        for solver, _ in wanted:
+            mark_compiled(registry.spec_of(solver).target.partition(":")[0])
         connection.send(told)
     except InputError as error:
         connection.send(error)

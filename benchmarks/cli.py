@@ -47,7 +47,8 @@ CalibrationOption = Annotated[
 SamplesOption = Annotated[int, typer.Option(help="Calibration texts; as many are held out.")]
 LengthOption = Annotated[int, typer.Option(help="Tokens per text, at most.")]
 ExecutorOption = Annotated[
-    str, typer.Option(help="Where runs take place: local, or dask (see benchmarks/CLUSTER.md).")
+    str,
+    typer.Option(help="Where runs take place: local, or dask (workers on this or other machines)."),
 ]
 SchedulerOption = Annotated[
     str | None,
@@ -213,11 +214,15 @@ def report(
 
 
 @app.command()
-def solvers(json: JsonOption = False) -> int:
+def solvers(
+    name: Annotated[str | None, typer.Argument(help="One solver, with its settings.")] = None,
+    json: JsonOption = False,
+) -> int:
     """List the solvers: patterns, whether they prove, whether they can run here."""
     from benchmarks.commands.listing import run_solvers
 
-    return run_solvers(json)
+    _admit(name)
+    return run_solvers(name, json)
 
 
 @app.command()
@@ -246,7 +251,7 @@ def export(
     pattern: PatternOption,
     format_: Annotated[str, typer.Option("--format", help="lp or mps.")] = "lp",
 ) -> int:
-    """Print one row as a binary quadratic programme for other solvers."""
+    """Print one row as a binary quadratic programme: SCIP and Gurobi solve it, HiGHS reads it."""
     from benchmarks.commands.export import run
 
     return run(_layer(file), row, pattern, format_)

@@ -32,7 +32,7 @@ LEAST_CHECK_S, CHECK_SHARE = 600.0, 10.0
 """Seconds that a proof may take to check: at least, and as a multiple of the run's limit."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Judged:
     """A part's answer with its certificate. check_s: seconds spent on certifying it."""
 
@@ -40,6 +40,14 @@ class Judged:
     answer: Answer
     certificate: Certificate
     check_s: float
+
+    def __repr__(self) -> str:
+        found = self.certificate
+        gap = "none" if found.gap is None else f"{found.gap:.3g}"
+        return (
+            f"Judged({self.problem!r}, {self.answer!r}, objective {found.objective}, "
+            f"{found.bound_kind} bound {found.bound}, gap {gap}, {found.verdict})"
+        )
 
 
 def judge(task: Task, outcome: Outcome) -> list[Judged]:

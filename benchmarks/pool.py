@@ -13,7 +13,7 @@ import threading
 import time
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
@@ -21,6 +21,7 @@ from multiprocessing.process import BaseProcess
 import psutil
 
 from benchmarks.child import (
+    Compiles,
     Note,
     Outcome,
     RowsDone,
@@ -29,14 +30,20 @@ from benchmarks.child import (
     child_main,
     failed,
     settings_main,
+    warmed,
 )
 from benchmarks.executor import Interrupts
 from instances.errors import InputError
 from instances.groups import Mask
 from solvers.base import Answer, Stop
+from solvers.kernel_cache import is_compiled, is_temporary, place
+from solvers.registry import SPECS
 
 GRACE_S = 5.0
 START_LIMIT_S = 120.0
+
+COMPILE_LIMIT_S = 900.0
+"""The kernels of a solver take a minute or two, on a busy or slow machine some more."""
 
 MEMORY_SHARE = 0.8
 """Share of a machine's memory that all runs on it together may take."""
@@ -66,8 +73,9 @@ class _Run:
         task: Task,
         memory_bytes: int | None,
         context: multiprocessing.context.ForkServerContext,
+        announce: Callable[[], None],
     ):
-        self.index, self.task = index, task
+        self.index, self.task, self.announce = index, task, announce
         self.connection, theirs = context.Pipe(duplex=False)
         self.process: BaseProcess = context.Process(
             target=child_main, args=(task, memory_bytes, theirs), daemon=True
@@ -76,6 +84,8 @@ class _Run:
             self.process.start()
         theirs.close()
         self.started: float | None = None
+        self.server_compiled_s = 0.0
+        self._kill_before_compiling = 0.0
         self.kill_at = time.perf_counter() + START_LIMIT_S
         self.killed_by: Stop | None = None
         self.mask: Mask | None = None
@@ -93,7 +103,10 @@ class _Run:
                 message = self.connection.recv()
                 if isinstance(message, Started):
                     self.started = time.perf_counter()
+                    self.server_compiled_s = message.compiled_s
                     self.kill_at = self.started + self.task.limit_s + GRACE_S
+                elif isinstance(message, Compiles):
+                    self._stand_still(message.seconds)
                 elif isinstance(message, Note):
                     self._keep(message)
                 elif isinstance(message, RowsDone):
@@ -105,6 +118,15 @@ class _Run:
         except (EOFError, OSError):
             return self._died()
         return None
+
+    def _stand_still(self, compiled_s: float | None) -> None:
+        """Kernels are being compiled (None), or have been: what that takes does not count."""
+        if compiled_s is None:
+            self._kill_before_compiling = self.kill_at
+            self.kill_at += COMPILE_LIMIT_S
+            self.announce()
+        else:
+            self.kill_at = self._kill_before_compiling + compiled_s
 
     def _keep(self, note: Note) -> None:
         if note.mask is None:
@@ -180,10 +202,25 @@ class Pool(Interrupts):
         os.environ |= dict.fromkeys(_RUN_THREADS, str(threads))
         os.environ["OPENBLAS_NUM_THREADS"] = "1"
         self._context = multiprocessing.get_context("forkserver")
+        self._modules: Sequence[str] = ()
+        self._announced = self._compiled_told = False
 
     def preload(self, modules: Sequence[str]) -> None:
         """See `Executor`. A server that has begun already is not changed."""
         self._context.set_forkserver_preload(["benchmarks.child", *modules])
+        self._modules = modules
+
+    def _announce(self) -> None:
+        """Say, once, that kernels are compiled: it takes a minute in which nothing else is seen."""
+        if not self._announced:
+            self._announced = True
+            announce()
+
+    def _prepare(self) -> None:
+        """See to kernels before the first process, whose start waits until they are compiled."""
+        needed = {spec.target.partition(":")[0] for spec in SPECS.values() if spec.compiled}
+        if any(module in needed and not is_compiled(module) for module in self._modules):
+            self._announce()
 
     def threads(self, wanted: int) -> int:
         """See `Executor`."""
@@ -196,6 +233,7 @@ class Pool(Interrupts):
 
     def settings(self, wanted: Sequence[tuple[str, dict[str, object]]]) -> list[dict[str, object]]:
         """See `Executor`. A solver's module is needed to know them, and the server has it."""
+        self._prepare()
         ours, theirs = self._context.Pipe(duplex=False)
         process = self._context.Process(
             target=settings_main, args=(list(wanted), theirs), daemon=True
@@ -215,8 +253,16 @@ class Pool(Interrupts):
             raise told
         return told
 
+    def _with_server(self, run: _Run, outcome: Outcome) -> Outcome:
+        """The first outcome carries what the server has spent on compiling."""
+        if self._compiled_told or not run.server_compiled_s:
+            return outcome
+        self._compiled_told = True
+        return warmed(outcome, run.server_compiled_s)
+
     def outcomes(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Outcome]]:
         """See `Executor`."""
+        self._prepare()
         waiting = iter(enumerate(tasks))
         running: list[_Run] = []
         with self.watched():
@@ -227,7 +273,9 @@ class Pool(Interrupts):
                         index, task = next(waiting, (None, None))
                         if index is None or task is None:
                             break
-                        running.append(_Run(index, task, self._memory_bytes, self._context))
+                        running.append(
+                            _Run(index, task, self._memory_bytes, self._context, self._announce)
+                        )
                     if not running:
                         return
                     if self.interrupted and told != self._grace_s:
@@ -241,13 +289,25 @@ class Pool(Interrupts):
                         if outcome is not None:
                             running.remove(run)
                             run.close()
-                            yield run.index, outcome
+                            yield run.index, self._with_server(run, outcome)
                     if running:
                         self.progress(sum(run.rows_done for run in running))
             finally:
                 for run in running:
                     run.process.kill()
                     run.close()
+
+
+def announce() -> None:
+    """One line for people: where compiled kernels go, if that is no lasting place."""
+    where = place()
+    more = ""
+    if where is None:
+        more = "; no folder can be written to, so for each run anew: name one in NUMBA_CACHE_DIR"
+    elif is_temporary():
+        more = f"; kept in {where}, since neither the installation nor a home can be written to"
+    with suppress(OSError):
+        print(f"compiling kernels, once: a minute or two{more}", file=sys.stderr, flush=True)
 
 
 @contextmanager

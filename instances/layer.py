@@ -49,7 +49,7 @@ BLOCK = 256
 """Rows of a Gram looked at together, so that no more of it is copied."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Layer:
     """One linear layer with the second moments of its inputs.
 
@@ -72,6 +72,9 @@ class Layer:
     column_cost: NDArray[np.int64] | None = None
     forced: NDArray[np.int8] | None = None
     gram_roundoff: float = UNIT
+
+    def __repr__(self) -> str:
+        return f"Layer({self.name}, {self.d_out} x {self.d_in})"
 
     @staticmethod
     def from_arrays(
@@ -105,10 +108,15 @@ class Layer:
                 f"{cost.max()}"
             )
         states = None if forced is None else _whole(forced, "forced", name)
-        if states is not None and (states.shape != weights.shape or np.abs(states).max() > 1):
+        if states is not None and states.shape != weights.shape:
             raise InputError(
-                f"{name}: forced must have shape {weights.shape} and hold -1 (pruned), 0 or 1 "
-                f"(kept), but its shape is {states.shape}"
+                f"{name}: forced must have shape {weights.shape}, but its shape is {states.shape}"
+            )
+        if states is not None and np.abs(states).max() > 1:
+            row, column = (int(i) for i in np.argwhere(np.abs(states) > 1)[0])
+            raise InputError(
+                f"{name}: forced row {row}, column {column} is {states[row, column]}; expected "
+                "-1 (pruned), 0 or 1 (kept)"
             )
         return Layer(
             weights, grams, held_out, about, name, mean, cost,
@@ -207,10 +215,16 @@ def _roundoff(gram: ArrayLike) -> float:
 
 def _whole(values: ArrayLike, what: str, name: str) -> NDArray[np.int64]:
     raw = np.asarray(values)
-    if raw.size == 0 or raw.dtype.kind not in "iuf" or not bool((raw == np.floor(raw)).all()):
-        raise InputError(f"{name}: {what} must hold whole numbers, and some")
-    if raw.dtype.kind == "f" and not bool((np.abs(raw) <= LARGEST_COST).all()):
-        raise InputError(f"{name}: {what} must hold numbers of size at most {LARGEST_COST}")
+    if raw.size == 0:
+        raise InputError(f"{name}: {what} is empty; its shape is {raw.shape}")
+    if raw.dtype.kind not in "iuf":
+        raise InputError(f"{name}: {what} must hold whole numbers, but its dtype is {raw.dtype}")
+    good = (raw == np.floor(raw)) & (raw <= LARGEST_COST) & (raw >= -LARGEST_COST)
+    if not bool(good.all()):
+        raise InputError(
+            f"{name}: {what} must hold whole numbers of size at most {LARGEST_COST}, but one is "
+            f"{raw[~good].flat[0]}"
+        )
     return raw.astype(np.int64)
 
 

@@ -40,8 +40,8 @@ def load(module: str, what: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
             raise InputError(
-                f"{what}: there is no module '{error.name}' in the directory of the call, nor "
-                "among what this Python has installed or PYTHONPATH names"
+                f"{what} cannot be imported: there is no module '{error.name}' in the directory of "
+                "the call, nor among what this Python has installed or PYTHONPATH names"
             ) from None
         raise InputError(f"{what} cannot be imported: {error}") from None
     except (Exception, SystemExit) as error:  # whatever the code of the module does

@@ -45,7 +45,7 @@ LARGEST_PART = 8192
 """Columns of a part of several rows whose Q is formed; 8192 are 512 MiB."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RowProblem:
     """One row of a layer under a pattern, or the rows of one part laid end to end.
 
@@ -59,6 +59,10 @@ class RowProblem:
     legal: MaskSet
     start: Mask | None = None
     height: int = 1
+
+    def __repr__(self) -> str:
+        name = f"row {self.row}" if self.height == 1 else f"rows {self.row}:{self.rows.stop}"
+        return f"RowProblem({name} of {self.layer.name}, {self.pattern})"
 
     @property
     def n(self) -> int:
@@ -145,7 +149,7 @@ class RowProblem:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Problem:
     """A half-open range of rows of a layer under a pattern.
 
@@ -156,6 +160,10 @@ class Problem:
     pattern: Pattern
     rows: range
     start: Mask | None = None
+
+    def __repr__(self) -> str:
+        rows = f"rows {self.rows.start}:{self.rows.stop}"
+        return f"Problem({rows} of {self.layer!r}, {self.pattern.text})"
 
     @staticmethod
     def of(

@@ -93,8 +93,13 @@ def path(name: str) -> Path:
 def find(file: Path) -> Path:
     """The file itself, or the shipped layer of that name; a file of that name wins.
 
-    What is neither is given back as it is, for its reader to say.
+    Raises InputError when there is neither.
     """
-    if os.path.lexists(file) or str(file) not in names():
+    if os.path.lexists(file):
         return file
-    return path(str(file))
+    if str(file) in names():
+        return path(str(file))
+    raise InputError(
+        f"{file}: cannot be read: there is no such file, nor a shipped layer of this name (maskgap "
+        "instances lists them)"
+    )

@@ -7,7 +7,6 @@ Row solvers work in the units of `RowProblem.quad`; batch solvers in those of th
 """
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from typing import Protocol
 from instances.groups import Mask
 from instances.problem import Problem, RowProblem
 from instances.proof import RowProof
+from solvers.kernel_cache import COMPILING, clock
 
 
 class Stop(StrEnum):
@@ -34,7 +34,10 @@ class Stop(StrEnum):
 
 
 class Deadline:
-    """An absolute end on the monotonic clock, shared by all stages; an interrupt moves it up."""
+    """An absolute end on the monotonic clock, shared by all stages; an interrupt moves it up.
+
+    Time in which kernels are compiled does not count (`solvers.kernel_cache.clock`).
+    """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -43,11 +46,11 @@ class Deadline:
 
     def restart(self) -> None:
         """Start the clock now; an interrupt that has come stays."""
-        self._end = time.perf_counter() + self._seconds
+        self._end = clock() + self._seconds
 
     def remaining(self) -> float:
         """Seconds left, never negative."""
-        return 0.0 if self.interrupted else max(0.0, self._end - time.perf_counter())
+        return 0.0 if self.interrupted else max(0.0, self._end - clock())
 
     def expired(self) -> bool:
         """Whether nothing is left."""
@@ -88,7 +91,7 @@ class Journal:
         listener: Callable[[Mask | None, float], None] | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> None:
-        self._start = time.perf_counter()
+        self._start = clock()
         self._listener, self._progress = listener, progress
         self._rows, self._lock = 0, threading.Lock()
         self.points: list[TracePoint] = []
@@ -98,7 +101,7 @@ class Journal:
         return self.points[-1] if self.points else TracePoint(0.0, None, None)
 
     def _note(self, objective: float | None, bound: float | None) -> None:
-        self.points.append(TracePoint(time.perf_counter() - self._start, objective, bound))
+        self.points.append(TracePoint(clock() - self._start, objective, bound))
 
     def incumbent(self, mask: Mask, objective: float) -> None:
         """Note a legal mask; kept only when it improves on the last."""
@@ -125,12 +128,15 @@ class Journal:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Add the time spent inside to a phase: 'build' (scaling, SDP, model) or 'warmup'."""
-        start = time.perf_counter()
+        """Add the time spent inside to a phase: 'build' (scaling, SDP, model) or 'warmup'.
+
+        Compilation of kernels belongs to 'warmup' wherever it takes place.
+        """
+        start = clock()
         try:
             yield
         finally:
-            spent = time.perf_counter() - start
+            spent = clock() - start
             self.phases[name] = self.phases.get(name, 0.0) + spent
 
 
@@ -151,7 +157,7 @@ class Limits:
     journal: Journal = field(default_factory=Journal)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Answer:
     """What a solver says.
 
@@ -172,6 +178,11 @@ class Answer:
     warmup_s: float = 0.0
     solve_s: float = 0.0
 
+    def __repr__(self) -> str:
+        if self.mask is None:
+            return f"Answer(no mask, {self.stop})"
+        return f"Answer(mask of {self.mask.size}, {int((~self.mask).sum())} pruned, {self.stop})"
+
 
 class Solver(Protocol):
     """Solves one row."""
@@ -191,15 +202,15 @@ class BatchSolver(Protocol):
 
 def solve_row(solver: Solver, problem: RowProblem, limits: Limits, seed: int) -> Answer:
     """Run a row solver, time its phases, and scale its claims back once."""
-    start = time.perf_counter()
+    start, compiled = clock(), COMPILING.seconds()
     answer = solver.solve(problem, limits, seed)
-    wall = time.perf_counter() - start
+    spent, compiled = clock() - start, COMPILING.seconds() - compiled
 
     def back(value: float | None) -> float | None:
         return None if value is None else problem.rescale(value)
 
     return replace(
-        _timed(answer, limits.journal, wall),
+        _timed(answer, limits.journal, spent, compiled),
         claimed_objective=back(answer.claimed_objective),
         claimed_bound=back(answer.claimed_bound),
         trace=tuple(
@@ -209,13 +220,19 @@ def solve_row(solver: Solver, problem: RowProblem, limits: Limits, seed: int) ->
 
 
 def solve_batch(solver: BatchSolver, problem: Problem, limits: Limits, seed: int) -> list[Answer]:
-    """Run a batch solver; the wall time of the batch is repeated in each of its rows."""
-    start = time.perf_counter()
+    """Run a batch solver; the times of the batch are repeated in each of its rows."""
+    start, compiled = clock(), COMPILING.seconds()
     answers = solver.solve_rows(problem, limits, seed)
-    wall = time.perf_counter() - start
-    return [_timed(answer, limits.journal, wall) for answer in answers]
+    spent, compiled = clock() - start, COMPILING.seconds() - compiled
+    return [_timed(answer, limits.journal, spent, compiled) for answer in answers]
 
 
-def _timed(answer: Answer, journal: Journal, wall: float) -> Answer:
+def _timed(answer: Answer, journal: Journal, spent: float, compiled: float) -> Answer:
+    """The answer with its times. spent: seconds in all but those of compilation (compiled)."""
     build, warmup = journal.phases.get("build", 0.0), journal.phases.get("warmup", 0.0)
-    return replace(answer, build_s=build, warmup_s=warmup, solve_s=max(0.0, wall - build - warmup))
+    return replace(
+        answer,
+        build_s=build,
+        warmup_s=warmup + compiled,
+        solve_s=max(0.0, spent - build - warmup),
+    )

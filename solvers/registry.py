@@ -29,9 +29,10 @@ class Spec:
     """One entry of the register.
 
     proves: it can give a lower bound that reaches the optimum. bound_only: it gives a bound and no
-    mask of its own. batched: it takes all rows at once. randomised: its answer depends on the seed.
-    requires: the modules it imports, with the package to install for each. patterns: the kinds it
-    takes; a solver may still refuse some problems of a kind, in words.
+    mask of its own. claims: its bound is its own word, without a proof. batched: it takes all rows
+    at once. randomised: its answer depends on the seed. requires: the modules it imports, with the
+    package to install for each. patterns: the kinds it takes; a solver may still refuse some
+    problems of a kind, in words.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Spec:
     summary: str
     proves: bool = False
     bound_only: bool = False
+    claims: bool = False
     batched: bool = False
     randomised: bool = False
     requires: tuple[tuple[str, str], ...] = ()
@@ -52,6 +54,18 @@ class Spec:
                 return f"{INSTALL}{package}"
         return None
 
+    @property
+    def gives(self) -> str:
+        """What it has to offer beside a mask: proof, claim, bound (and no mask), or mask alone."""
+        if self.bound_only:
+            return "bound"
+        return "mask" if not self.proves else "claim" if self.claims else "proof"
+
+    @property
+    def compiled(self) -> bool:
+        """Whether it has compiled kernels."""
+        return _NUMBA[0] in self.requires
+
     def refusal(self, pattern: Pattern) -> str | None:
         """Why it does not take a pattern, and which solvers do, or None when it does."""
         kind = PATTERN_KINDS[type(pattern)]
@@ -64,6 +78,7 @@ class Spec:
         )
 
 
+_NUMBA = (("numba", "numba"),)
 _SCIP = (("pyscipopt", "pyscipopt"),)
 _HIGHS = (("highspy", "highspy"),)
 _CVXPY = (("cvxpy", "cvxpy"),)
@@ -98,7 +113,7 @@ _ENTRIES = (
         "solvers.obs_greedy:ObsGreedy",
         "one weight at a time in the order of ExactOBS",
         batched=True,
-        requires=(("numba", "numba"),),
+        requires=_NUMBA,
         patterns=ROW_PATTERNS,
     ),
     Spec(
@@ -120,7 +135,7 @@ _ENTRIES = (
         "solvers.swap:Swap",
         "1-swap local search (SparseSwaps), compiled for processors and CUDA",
         batched=True,
-        requires=(("numba", "numba"),),
+        requires=_NUMBA,
     ),
     Spec(
         "search",
@@ -128,13 +143,14 @@ _ENTRIES = (
         "recombined local optima, improved by 1-swaps: near the optimum in seconds",
         batched=True,
         randomised=True,
-        requires=(("numba", "numba"),),
+        requires=_NUMBA,
     ),
     Spec(
         "scip-miqp",
         "solvers.scip:ScipMiqp",
         "SCIP, quadratic epigraph",
         proves=True,
+        claims=True,
         requires=_SCIP,
     ),
     Spec(
@@ -142,6 +158,7 @@ _ENTRIES = (
         "solvers.scip:ScipFactor",
         "SCIP, factor form with a diagonal shift",
         proves=True,
+        claims=True,
         requires=_SCIP,
     ),
     Spec(
@@ -149,6 +166,7 @@ _ENTRIES = (
         "solvers.highs_milp:HighsMilp",
         "HiGHS, products linearised with RLT rows",
         proves=True,
+        claims=True,
         requires=_HIGHS,
     ),
     Spec(
@@ -156,13 +174,15 @@ _ENTRIES = (
         "solvers.highs_oa:HighsOuterApproximation",
         "HiGHS, multi-tree outer approximation",
         proves=True,
-        requires=_HIGHS,
+        claims=True,
+        requires=_HIGHS + _NUMBA,
     ),
     Spec(
         "cvxpy-miqp",
         "solvers.cvxpy_miqp:CvxpyMiqp",
         "cvxpy model through SCIP",
         proves=True,
+        claims=True,
         requires=_CVXPY + _SCIP,
     ),
     Spec(
@@ -170,14 +190,14 @@ _ENTRIES = (
         "solvers.relaxations:QpBound",
         "convex QP relaxation: bound with proof",
         bound_only=True,
-        requires=_CVXPY,
+        requires=_CVXPY + _NUMBA,
     ),
     Spec(
         "sdp-bound",
         "solvers.relaxations:SdpBound",
         "SDP relaxation, with triangle inequalities if asked: bound with proof",
         bound_only=True,
-        requires=_CVXPY,
+        requires=_CVXPY + _NUMBA,
     ),
     Spec(
         "shift-bound",
@@ -192,27 +212,28 @@ _ENTRIES = (
         "solvers.frank_wolfe.bnb:FwBnb",
         "Frank-Wolfe branch and bound on a convex reformulation, with proof",
         proves=True,
-        requires=(("numba", "numba"),),
+        requires=_NUMBA,
     ),
     Spec(
         "fw-bnb-highs",
         "solvers.frank_wolfe.bnb:FwBnbHighs",
         "the same with HiGHS as linear minimisation oracle",
         proves=True,
-        requires=(("numba", "numba"), *_HIGHS),
+        requires=_NUMBA + _HIGHS,
     ),
     Spec(
         "fw-bnb-scip",
         "solvers.frank_wolfe.bnb:FwBnbScip",
         "the same with SCIP as linear minimisation oracle",
         proves=True,
-        requires=(("numba", "numba"), *_SCIP),
+        requires=_NUMBA + _SCIP,
     ),
     Spec(
         "gurobi",
         "solvers.gurobi:Gurobi",
         "Gurobi MIQP (optional, its licence limits size)",
         proves=True,
+        claims=True,
         requires=(("gurobipy", "gurobipy"),),
     ),
 )

@@ -20,16 +20,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
 
-import numpy as np
-
 from instances.errors import InputError
-from instances.groups import BudgetGroups
-from instances.patterns import RowPattern
 from instances.problem import Problem, RowProblem
 from solvers.base import Answer, Deadline, Limits
-from solvers.memetic.improve import improve
 from solvers.neighbours.answer import search_part
-from solvers.neighbours.parts import warm_up
 from solvers.scores import starting_masks
 
 
@@ -61,9 +55,6 @@ class Search:
         begun = time.perf_counter()
         with limits.journal.phase("build"):
             start = starting_masks(problem, self.warm_start, seed)
-        if not isinstance(problem.pattern, RowPattern):
-            with limits.journal.phase("warmup"):
-                warm_up()
         workers = max(1, min(limits.threads, len(problem)))
         turns = count()
 
@@ -89,12 +80,3 @@ class Search:
 
         with ThreadPoolExecutor(workers) as pool:
             return list(pool.map(go, problem))
-
-
-def _compile() -> None:
-    """Compile the kernels, or load them from their cache, so that no run's clock pays for it."""
-    groups = BudgetGroups(4, 4, 2)
-    improve(np.eye(4) + 0.1, groups, None, [0], 2)
-
-
-_compile()

@@ -29,7 +29,6 @@ from instances.patterns import LayerShare, RowPattern
 from instances.problem import Problem, RowProblem
 from solvers.base import Answer, Limits
 from solvers.neighbours.answer import search_part
-from solvers.neighbours.parts import warm_up
 from solvers.one_swap.course import Course
 from solvers.one_swap.engine import Engine, engine_for
 from solvers.one_swap.shared_budget import descend_part
@@ -98,8 +97,6 @@ class Swap:
         if isinstance(problem.pattern, LayerShare):
             (whole,) = problem
             return [descend_part(whole, start[0], limits, self.max_swaps)]
-        with limits.journal.phase("warmup"):
-            warm_up()
 
         def go(part: RowProblem, own: Mask) -> Answer:
             answer = search_part(

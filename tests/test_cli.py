@@ -137,7 +137,7 @@ def test_proofs_are_written_and_checked(layer, tmp_path):
         (["--pattern", "50%", "--solver", "wanda", "--rows", "3:9"], "write A:B"),
         (["--pattern", "50%", "--solver", "wanda", "--rows", "2"], "write A:B"),
         (["--pattern", "50%", "--solver", "wanda", "--set", "x=1"], "no setting 'x'"),
-        (["--pattern", "50%", "--solver", "obs", "--set", "damping=lots"], "not a float"),
+        (["--pattern", "50%", "--solver", "obs", "--set", "damping=lots"], "expected a number"),
         (["--pattern", "50%", "--solver", "fw-bnb", "--set", "branching=best"], "expected one of"),
         (["--pattern", "50%", "--solver", "wanda", "--set", "x"], "key=value"),
         (["--pattern", "50%", "--solver", "wanda", "--warm-start", "ria"], "takes no warm start"),

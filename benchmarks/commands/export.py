@@ -49,7 +49,7 @@ def lp_text(problem: RowProblem) -> str:
     """The row in CPLEX LP format."""
     terms = [
         f"{'+' if value >= 0 else '-'} {abs(value) * (2 if i == j else 4)!r} "
-        + (f"z{i} ^ 2" if i == j else f"z{i} * z{j}")
+        + (f"z{i}^2" if i == j else f"z{i} * z{j}")
         for i, j, value in _pairs(problem.quad)
     ]
     lines = [
@@ -57,7 +57,7 @@ def lp_text(problem: RowProblem) -> str:
         "Minimize",
         " obj: [",
     ]
-    lines += _wrapped(terms or ["+ 0.0 z0 ^ 2"])
+    lines += _wrapped(terms or ["+ 0.0 z0^2"])
     lines += [" ] / 2", "Subject To"]
     rows, state = _rows(problem)
     for name, row in rows:

@@ -72,8 +72,6 @@ def run(
     layer = files.read_layer(file)
     start = None
     if warm_start is not None:
-        if "warm_start" not in registry.setting_names(solver):
-            raise InputError(f"solver '{solver}' takes no warm start; leave --warm-start out")
         if warm_start in (*WARM_STARTS, "none"):
             settings["warm_start"] = warm_start
         else:
@@ -81,6 +79,8 @@ def run(
     chosen = range(layer.d_out) if rows is None else parse_rows(rows, layer.d_out)
     problem = Problem.of(layer, parse_pattern(pattern), chosen, start)
     runs = Runs(problem, solver, settings, time_limit, gap, seed, threads, device, log)
+    if warm_start is not None and "warm_start" not in runs.setting_names():
+        raise InputError(f"solver '{solver}' takes no warm start; leave --warm-start out")
     coupled = isinstance(problem.pattern, CoupledPattern)
     proofs = _proof_files(proof, problem, coupled)
     logs = [task.log for task in runs.tasks if task.log is not None]

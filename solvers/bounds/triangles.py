@@ -17,14 +17,12 @@ together, and as many inequalities lift the bound further when they are spread o
 from dataclasses import dataclass
 from functools import cached_property
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from instances.groups import Matrix, Vector
 from instances.triangles import Triangles
-
-fast = numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz", "arcp"})
+from solvers.kernels import reordered
 
 IN_TERMS = 8.0
 """What one unit of c^T Y c - 1 is in terms of `instances.triangles`."""
@@ -122,7 +120,7 @@ def separate(lifted: Matrix, known: Cuts, most: int, least: float) -> Cuts:
     return found.where(_apart(found.index, len(lifted), most))
 
 
-@fast
+@reordered
 def _scan(lifted, least, missed, third):  # type: ignore[no-untyped-def]
     """The third index k > j that violates most with each pair i < j, and by how much."""
     n = len(lifted)
@@ -145,7 +143,7 @@ def _scan(lifted, least, missed, third):  # type: ignore[no-untyped-def]
                     third[i, j] = k
 
 
-@fast
+@reordered
 def _apart(index, order, most):  # type: ignore[no-untyped-def]
     """The first `most` rows of index that share no pair with one taken before."""
     taken = np.zeros((order, order), np.bool_)
@@ -162,7 +160,7 @@ def _apart(index, order, most):  # type: ignore[no-untyped-def]
     return rows[:count]
 
 
-@fast
+@reordered
 def _scatter(weight, index, signs, out):  # type: ignore[no-untyped-def]
     for t in range(len(weight)):
         for p in range(3):
@@ -170,7 +168,7 @@ def _scatter(weight, index, signs, out):  # type: ignore[no-untyped-def]
                 out[index[t, p], index[t, q]] += weight[t] * signs[t, p] * signs[t, q]
 
 
-@fast
+@reordered
 def _products(spread, lifted, index, signs, out):  # type: ignore[no-untyped-def]
     n = len(spread)
     for i in range(n):

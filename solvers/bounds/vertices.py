@@ -17,13 +17,13 @@ holds for that very x.
 from dataclasses import dataclass
 from typing import Protocol
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from instances.groups import Matrix, Vector
 from instances.sets.rows import KEPT, PRUNED, States
 from solvers.base import Deadline
+from solvers.kernels import strict
 
 SHARE = 0.25
 """Of the last Frank-Wolfe gap: pairs of stored vertices that promise less are left alone."""
@@ -268,7 +268,7 @@ def _first_target(stored: Matrix, weight: Vector, gradient: Vector) -> float:
     return 0.01 * float(scores[weight > 0.0].max() - scores.min())
 
 
-@numba.njit(cache=True, nogil=True)
+@strict
 def _descend(matrix, stored, weight, x, gradient, target, most):  # type: ignore[no-untyped-def]
     """Pairwise steps over the stored vertices until a pair promises at most `target`.
 

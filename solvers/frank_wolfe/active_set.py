@@ -19,8 +19,9 @@ oracle. The functions run compiled with the closed-form oracle, and as Python wi
 
 import numpy as np
 
-from solvers.frank_wolfe.node import FLAT, STEPS, strict, value_of, vertex_along
+from solvers.frank_wolfe.node import FLAT, STEPS, value_of, vertex_along
 from solvers.frank_wolfe.rules import AWAY, BLENDED, PAIRWISE
+from solvers.kernels import strict
 
 
 def room(n: int) -> int:

@@ -15,14 +15,9 @@ free and integral can be chosen only when all are: its score is near 0.
 import numpy as np
 
 from solvers.frank_wolfe.edges import minimise_along_edges
-from solvers.frank_wolfe.node import (
-    is_settled,
-    least_along,
-    restore,
-    strict,
-    value_of,
-)
+from solvers.frank_wolfe.node import is_settled, least_along, restore, value_of
 from solvers.frank_wolfe.rules import FRACTIONALITY, GRADIENT, PSEUDO_COST, STRONG
+from solvers.kernels import strict
 
 CANDIDATES = 8
 TRIAL_STEPS = 32

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.frank_wolfe.node import strict
+from solvers.kernels import strict
 
 OPEN, FREE, AGE = 0, 1, 2
 """Entries of `Frontier.counts`."""
@@ -175,3 +175,8 @@ def share_out(giver, taker, most, by_bound):  # type: ignore[no-untyped-def]
     for t in range(moved):
         put(giver, kept[t], by_bound)
     return moved
+
+
+# compiled, or loaded from its cache, when the module is imported: only searches on several threads
+# call it, and not at their start
+share_out(new_frontier(2, 0, 2), new_frontier(2, 0, 2), 1, True)

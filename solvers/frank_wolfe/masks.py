@@ -5,7 +5,7 @@ z is (n,) float64, 1 on pruned columns; losses are z^T Q z in the units of Q.
 
 import numpy as np
 
-from solvers.frank_wolfe.node import fast, strict
+from solvers.kernels import fast, strict
 from solvers.memetic.descent import WIDTH, arrange
 from solvers.memetic.descent import descend as swap_down
 

@@ -11,17 +11,15 @@ A gradient from scratch costs 2 n^2, the rest a few n. A column's state is 0 (fr
 (kept). `fast` functions may reorder sums, and are never given infinities or NaN.
 """
 
-import numba
 import numpy as np
+
+from solvers.kernels import fast, strict
 
 STEPS = 2000
 """Most steps in a node."""
 
 FLAT = 1e-9
 """A gap this small a share of F(x) is rounding."""
-
-fast = numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz", "arcp", "nnan"})
-strict = numba.njit(cache=True, nogil=True)
 
 
 @fast

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from instances.proof import ConvexFunction, Leaves
-from solvers.frank_wolfe.node import strict
+from solvers.kernels import strict
 
 ROW, ROW_END, POINT, POINT_END = 0, 1, 2, 3
 """Entries of `Block`: the next of each and where a worker's block ends."""

@@ -27,12 +27,12 @@ from solvers.frank_wolfe.node import (
     least_along,
     restore,
     still_open,
-    strict,
     value_of,
     vertex_along,
 )
 from solvers.frank_wolfe.record import POINT, POINT_END, ROW, ROW_END
 from solvers.frank_wolfe.rules import BEST_FIRST, DEPTH_FIRST, EDGES
+from solvers.kernels import strict
 
 PROMISING = 1.05
 """A mask whose loss is this many times the incumbent's is improved by swaps."""
@@ -171,7 +171,7 @@ def search(  # type: ignore[no-untyped-def]
                     counts, None,
                 )  # fmt: skip
             else:
-                made, asked = minimise_on_vertices.py_func(  # type: ignore[no-untyped-call]
+                made, asked = minimise_on_vertices.py_func(
                     matrix, linear, constant, rules, state, x, gradient, cut, atoms, weights,
                     counts, oracle,
                 )  # fmt: skip

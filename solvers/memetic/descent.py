@@ -15,8 +15,9 @@ A mask is held as `order` (n,) int32: of the columns of each group, the pruned o
 Losses are in the units of Q, float64. Nothing here depends on the scale of Q by powers of two.
 """
 
-import numba
 import numpy as np
+
+from solvers.kernels import strict
 
 WIDTH = 2
 """Columns on the shortlist."""
@@ -24,10 +25,8 @@ WIDTH = 2
 THRESHOLD = 1e-12
 """A change below this share of the sum of Q_pp over pruned columns may be rounding."""
 
-compiled = numba.njit(cache=True, nogil=True)
 
-
-@compiled
+@strict
 def arrange(size, pruned, order):  # type: ignore[no-untyped-def]
     """Order the columns of each group, the pruned ones (n,) bool first, both in ascending order."""
     for first in range(0, len(pruned), size):
@@ -39,7 +38,7 @@ def arrange(size, pruned, order):  # type: ignore[no-untyped-def]
                     place += 1
 
 
-@compiled
+@strict
 def sum_afresh(quad, size, budget, order, c):  # type: ignore[no-untyped-def]
     """Sum c = Q z afresh; returns (loss, sum of Q_pp over pruned columns)."""
     c[:] = 0.0
@@ -51,7 +50,7 @@ def sum_afresh(quad, size, budget, order, c):  # type: ignore[no-untyped-def]
     return loss_of(quad, size, budget, order, c)
 
 
-@compiled
+@strict
 def loss_of(quad, size, budget, order, c):  # type: ignore[no-untyped-def]
     """(loss, sum of Q_pp over pruned columns) from c = Q z."""
     loss, diagonal = 0.0, 0.0
@@ -62,7 +61,7 @@ def loss_of(quad, size, budget, order, c):  # type: ignore[no-untyped-def]
     return loss, diagonal
 
 
-@compiled
+@strict
 def best_swap(quad, diag, size, budget, order, c, keys, places):  # type: ignore[no-untyped-def]
     """(change, place of p, place of u in `order`) of the best pair of the shortlist.
 
@@ -96,7 +95,7 @@ def best_swap(quad, diag, size, budget, order, c, keys, places):  # type: ignore
     return best, at_p, at_u
 
 
-@compiled
+@strict
 def swap(quad, order, c, at_p, at_u):  # type: ignore[no-untyped-def]
     """Exchange two columns, in `order` and in c."""
     p, u = order[at_p], order[at_u]
@@ -106,7 +105,7 @@ def swap(quad, order, c, at_p, at_u):  # type: ignore[no-untyped-def]
         c[t] += come[t] - away[t]
 
 
-@compiled
+@strict
 def descend(quad, diag, size, budget, order, c, width, most):  # type: ignore[no-untyped-def]
     """Swap from c = Q z until nothing improves, or `most` swaps; returns (loss, swaps).
 

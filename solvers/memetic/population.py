@@ -18,12 +18,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers.kernels import strict
 from solvers.memetic.descent import (
     THRESHOLD,
     WIDTH,
     arrange,
     best_swap,
-    compiled,
     loss_of,
     sum_afresh,
     swap,
@@ -74,7 +74,7 @@ def new_population(n: int, size: int, seed: Sequence[int]) -> Population:
     )
 
 
-@compiled
+@strict
 def below(random, bound):  # type: ignore[no-untyped-def]
     """A random whole number below `bound`: xorshift64* (Vigna, arXiv 1402.6246)."""
     x = random[0]
@@ -85,7 +85,7 @@ def below(random, bound):  # type: ignore[no-untyped-def]
     return np.int64(((x * np.uint64(2685821657736338717)) >> np.uint64(33)) % np.uint64(bound))
 
 
-@compiled
+@strict
 def draw(size, budget, random, order):  # type: ignore[no-untyped-def]
     """A uniformly random legal mask: `order` is shuffled within groups."""
     for first in range(0, len(order), size):
@@ -94,7 +94,7 @@ def draw(size, budget, random, order):  # type: ignore[no-untyped-def]
             order[first + i], order[j] = order[j], order[first + i]
 
 
-@compiled
+@strict
 def recombine(quad, size, budget, population, a, b):  # type: ignore[no-untyped-def]
     """Put a child of members a and b into `order` and `c`; False when it is one of them."""
     order, c, random = population.order, population.c, population.random
@@ -138,7 +138,7 @@ def recombine(quad, size, budget, population, a, b):  # type: ignore[no-untyped-
     return 0 < away < distance
 
 
-@compiled
+@strict
 def admit(size, budget, population):  # type: ignore[no-untyped-def]
     """Whether the child, whose descent has ended, would join; and the place it would take."""
     numbers, loss = population.numbers, population.values[LOSS]
@@ -159,7 +159,7 @@ def admit(size, budget, population):  # type: ignore[no-untyped-def]
     return place if loss < population.loss[place] else -1
 
 
-@compiled
+@strict
 def join(size, budget, population, place):  # type: ignore[no-untyped-def]
     """Make the child the member at a place."""
     for first in range(0, len(population.order), size):
@@ -170,7 +170,7 @@ def join(size, budget, population, place):  # type: ignore[no-untyped-def]
     population.numbers[MEMBERS] = max(population.numbers[MEMBERS], place + 1)
 
 
-@compiled
+@strict
 def begin(quad, size, budget, population):  # type: ignore[no-untyped-def]
     """Begin the next child; False when it needs no descent, or there is none."""
     numbers, values = population.numbers, population.values
@@ -197,7 +197,7 @@ def begin(quad, size, budget, population):  # type: ignore[no-untyped-def]
     return True
 
 
-@compiled
+@strict
 def evolve(quad, diag, size, budget, population, most):  # type: ignore[no-untyped-def]
     """A slice: at most `most` swaps and SLICE_CHILDREN children; returns the swaps made.
 

@@ -16,18 +16,16 @@ best of 6. Nothing of the size of all pairs of the strip is formed.
 
 from collections.abc import Callable
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from instances.groups import Mask, Matrix, Vector
 from instances.sets.linear import LinearSet
+from solvers.kernels import strict
 from solvers.neighbours.local import REFRESH_MOVES, THRESHOLD, Reached
 
-compiled = numba.njit(cache=True, nogil=True)
 
-
-@compiled
+@strict
 def exchange_costs(gram, weight, pruned, c, first, out):  # type: ignore[no-untyped-def]
     """D (M, M, M) of the tile whose columns begin at `first`; inf where it is no exchange."""
     size = len(weight)
@@ -44,7 +42,7 @@ def exchange_costs(gram, weight, pruned, c, first, out):  # type: ignore[no-unty
                     out[i, p, u] = np.inf
 
 
-@compiled
+@strict
 def best_of_four(gram, weight, pruned, c, costs, move):  # type: ignore[no-untyped-def]
     """Change of the best cycle of 4; `move` gets first column, rows i, j, columns p, u."""
     size, best = len(weight), np.inf
@@ -65,7 +63,7 @@ def best_of_four(gram, weight, pruned, c, costs, move):  # type: ignore[no-untyp
     return best
 
 
-@compiled
+@strict
 def best_of_six(gram, weight, pruned, c, costs, move):  # type: ignore[no-untyped-def]
     """Change of the best cycle of 6; `move` gets first column, rows i, j, k, columns p, u, v."""
     size, best = len(weight), np.inf
@@ -89,7 +87,7 @@ def best_of_six(gram, weight, pruned, c, costs, move):  # type: ignore[no-untype
     return best
 
 
-@compiled
+@strict
 def exchange(gram, weight, pruned, c, row, p, u):  # type: ignore[no-untyped-def]
     """Bring p back and prune u in a row, in its mask and its c."""
     pruned[row, p], pruned[row, u] = False, True
@@ -97,7 +95,7 @@ def exchange(gram, weight, pruned, c, row, p, u):  # type: ignore[no-untyped-def
         c[row, t] += weight[row, u] * gram[u, t] - weight[row, p] * gram[p, t]
 
 
-@compiled
+@strict
 def take(gram, weight, pruned, c, move):  # type: ignore[no-untyped-def]
     """Make the move."""
     first, i, j, k = move[0], move[1], move[2], move[3]

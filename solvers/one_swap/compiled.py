@@ -23,11 +23,11 @@ The bounds are lowered by more than their rounding can amount to, so nothing tha
 is skipped: the choice is bit for bit that of `solvers.one_swap.rule`.
 """
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from instances.groups import Matrix
+from solvers.kernels import exact
 
 SMALL_GROUP = 32
 """Groups of fewer columns are looked at whole."""
@@ -43,10 +43,6 @@ SUM_COLUMNS = 256
 
 ROWS_TOGETHER = 16
 """Rows that share one pass over G when c is summed."""
-
-# without NaN and without a sign of zero to keep, a minimum can be taken in vector registers;
-# no flag that lets products and sums be fused or sums be put in another order
-exact = numba.njit(cache=True, nogil=True, fastmath={"nnan", "nsz"})
 
 
 @exact

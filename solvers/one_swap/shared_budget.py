@@ -33,8 +33,7 @@ def descend_part(part: RowProblem, start: Mask, limits: Limits, max_swaps: int) 
     max_swaps: exchanges per row at most, in all; -1 for no limit.
     """
     begun = time.perf_counter()
-    with limits.journal.phase("warmup"):
-        engine = Processor(limits.threads)
+    engine = Processor(limits.threads)
     with limits.journal.phase("build"):
         gram, gram_exponent = part.layer.gram_unit
         exponent = unit_exponent(float(np.abs(part.weight).max()))
