@@ -165,6 +165,9 @@ def child_main(task: Task, memory_bytes: int | None, connection: Connection) -> 
     if memory_bytes is not None:
         # The layer's pages are mapped already and others have them too: they are no part of it.
         most = memory_bytes + shared_bytes(task.problem.layer)
+        allowed = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        if allowed != resource.RLIM_INFINITY:  # whoever is not root cannot ask for more
+            most = min(most, allowed)
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     if task.log is not None:
         _redirect(task.log)

@@ -157,13 +157,23 @@ def run(
         bool, typer.Option("--fresh/--resume", help="Set old records aside, or build on them.")
     ] = False,
     retry_failed: Annotated[bool, typer.Option(help="Repeat runs that crashed.")] = False,
+    allow_code: Annotated[
+        bool,
+        typer.Option("--allow-code", help="Let the file name solvers and models as module:name."),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List what would run, and run nothing.")
+    ] = False,
+    json: JsonOption = False,
 ) -> int:
     """Run a suite: solve, certify, record. What is recorded already is not repeated."""
     from benchmarks.commands.run import run as run_suite
 
     _admit(*(solvers or "").split(","))
     return run_suite(
-        suite, solvers, time_limit, jobs, executor, out, fresh, retry_failed, scheduler
+        suite, solvers=solvers, time_limit=time_limit, jobs=jobs, executor=executor,
+        scheduler=scheduler, out=out, fresh=fresh, retry_failed=retry_failed,
+        allow_code=allow_code, plan_only=dry_run, as_json=json,
     )  # fmt: skip
 
 
@@ -171,11 +181,14 @@ def run(
 def tables(
     directory: RunDirectory,
     format_: Annotated[str, typer.Option("--format", help="md, csv or latex.")] = "md",
+    against: Annotated[
+        Path | None, typer.Option(help="Directory of another run to compare with.")
+    ] = None,
 ) -> int:
-    """Write the tables of a run and print them."""
+    """Write the tables of a run and print them, or compare two runs."""
     from benchmarks.commands.look import run_tables
 
-    return run_tables(directory, format_)
+    return run_tables(directory, format_, against)
 
 
 @app.command()

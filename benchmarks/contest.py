@@ -8,20 +8,19 @@ seeds. What seeds differ in is settled by their median: the run of median object
 them, a run without a mask counting as infinite, and of two middle ones the worse.
 
 Best masks and best checked bounds are taken over all records of the run, not those of the group.
+A solver that was not installed is no contender: it is named once, beside the rest.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
 from math import inf
 
 from benchmarks.certify import Verdict, best_bounds
 from benchmarks.labels import Rank, change_rank, labels, several_settings
 from benchmarks.record import Record
-from instances.errors import InputError
-from solvers.registry import SPECS, Spec, spec_of
+from solvers.registry import INSTALL, SPECS, Spec
 
 
 class Fate(StrEnum):
@@ -34,13 +33,11 @@ class Fate(StrEnum):
     NOT_RUN = "not run"
 
 
-@cache
-def kind_of(solver: str) -> Spec:
-    """The register's entry; one without claims for a solver that this installation lacks."""
-    try:
-        return spec_of(solver)
-    except InputError:
-        return Spec(solver, "", "not known to this version")
+def kind_of(record: Record) -> Spec:
+    """The register's entry; one without claims for a solver outside it, whose module stays shut."""
+    return SPECS.get(record.solver) or Spec(
+        record.solver, "", "outside the register", batched=bool(record.batched)
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,7 +51,7 @@ class Entry:
     @property
     def spec(self) -> Spec:
         """What kind of solver ran."""
-        return kind_of(self.record.solver)
+        return kind_of(self.record)
 
     @property
     def wrong(self) -> bool:
@@ -109,6 +106,7 @@ class Contest:
 
     best, bounds: per problem the record of the best mask and of the best checked bound, of the
     whole run. reference: Wanda's record per problem. limits: the longest limit of each problem.
+    absent: solvers that were not installed, with what installs each; they have no entries.
     """
 
     name: str
@@ -120,6 +118,7 @@ class Contest:
     bounds: Mapping[str, Record]
     reference: Mapping[str, Record]
     limits: Mapping[str, float]
+    absent: Mapping[str, str]
 
     @property
     def unit(self) -> str:
@@ -171,12 +170,24 @@ def _objective(record: Record) -> float:
     return inf if record.objective is None else record.objective
 
 
+def absent_of(records: Iterable[Record]) -> dict[str, str]:
+    """The solvers that were not installed for any of their runs, with what installs each."""
+    reasons: dict[str, set[str]] = defaultdict(set)
+    for record in records:
+        away = record.stop == "refused" and record.reason.startswith(INSTALL)
+        reasons[record.solver].add(record.reason if away else "")
+    return {solver: min(told) for solver, told in reasons.items() if "" not in told}
+
+
 def _contest(
     name: str,
     records: Sequence[Record],
     best: Mapping[str, Record],
     bounds: Mapping[str, Record],
 ) -> Contest:
+    absent = absent_of(records)
+    records = [r for r in records if r.solver not in absent] or records
+    absent = {} if records[0].solver in absent else absent  # where nothing else is there, all stay
     limits = _row_limits(records)
     named = labels(records, limits)
     entries = tuple(Entry(*parts) for parts in zip(records, named, limits, strict=True))
@@ -199,6 +210,7 @@ def _contest(
         bounds=bounds,
         reference=reference,
         limits={e.record.problem: e.limit_s for e in sorted(entries, key=lambda e: e.limit_s)},
+        absent=absent,
     )
 
 
@@ -226,9 +238,7 @@ def _row_limits(records: Sequence[Record]) -> list[float]:
     for record, batch in zip(records, batches, strict=True):
         sizes[batch] += record.rows
     return [
-        float(
-            f"{record.time_limit_s / (sizes[batch] if kind_of(record.solver).batched else 1):.9g}"
-        )
+        float(f"{record.time_limit_s / (sizes[batch] if kind_of(record).batched else 1):.9g}")
         for record, batch in zip(records, batches, strict=True)
     ]
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import psutil
 
-from solvers.registry import Spec
+from benchmarks.sources import source_digest
+from solvers.registry import SPECS, Spec
 
 _PACKAGES = (
     "maskgap",
@@ -48,7 +49,7 @@ def host() -> dict[str, str | int | float]:
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
     if info.exists():
-        for line in info.read_text().splitlines():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
@@ -84,6 +85,13 @@ def here() -> Place:
 
 
 def solver_version(spec: Spec) -> str:
-    """The version of this package and those of the packages the solver stands on."""
+    """The version of this package and those of the packages the solver stands on.
+
+    Of a solver outside the register also a digest of its source.
+    """
     names = ("maskgap", *(package for _, package in spec.requires))
-    return "; ".join(f"{name} {package_version(name) or 'absent'}" for name in names)
+    told = [f"{name} {package_version(name) or 'absent'}" for name in names]
+    if spec.name not in SPECS:
+        module = spec.target.partition(":")[0]
+        told.append(f"{module} source {source_digest(module)}")
+    return "; ".join(told)

@@ -44,7 +44,7 @@ def run_cases(directory: Path) -> list[dict[str, Any]]:
             lines.append({**case, **total})
     directory.mkdir(parents=True, exist_ok=True)
     text = "".join(json.dumps(line) + "\n" for line in lines)
-    (directory / "bound.jsonl").write_text(text)
+    (directory / "bound.jsonl").write_text(text, encoding="utf-8")
     return lines
 
 
@@ -75,7 +75,7 @@ def main(directory: Path) -> str:
     curves = {f"{line['layer']}, {line['pattern']}": line["trace"] for line in lines}
     falling_figure(curves).savefig(directory / "falling.png", dpi=130, metadata={"Software": None})
     text = table(lines)
-    (directory / "bound.md").write_text(text + "\n")
+    (directory / "bound.md").write_text(text + "\n", encoding="utf-8")
     return text
 
 

@@ -129,6 +129,7 @@ def records_of(
         "pruned_per_row": judged[0].problem.legal.total_pruned / problem.height,
         "solver": task.solver,
         "solver_version": solver_version(registry.spec_of(task.solver)),
+        "batched": registry.spec_of(task.solver).batched,
         "settings": task.settings,
         "seed": task.seed,
         "time_limit_s": task.limit_s,

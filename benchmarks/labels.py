@@ -28,8 +28,11 @@ Rank = tuple[int, float, str]
 def defaults(solver: str) -> Mapping[str, object] | None:
     """Every setting of the default in the solver's order, None where it cannot be built here.
 
-    Imports the solver's module.
+    Imports the module of a solver that ships with the package, and no other: the names are those of
+    records, and reading a record runs nothing.
     """
+    if solver not in registry.SPECS:
+        return None
     try:
         values = registry.settings_of(registry.build(solver))
         return {name: values[name] for name in registry.setting_names(solver)}

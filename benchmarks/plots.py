@@ -17,13 +17,13 @@ own. The definitions of the numbers are those of `benchmarks.statistics`; the sa
 same files.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.ablation import without_crowds
-from benchmarks.certify import cross_check
 from benchmarks.contest import Contest, contests
 from benchmarks.figures.anytime import anytime_figure
 from benchmarks.figures.choices import choices_figure
@@ -31,7 +31,10 @@ from benchmarks.figures.columns import error_figure, gap_figure
 from benchmarks.figures.growth import growth_figure
 from benchmarks.figures.profile import profile_figure
 from benchmarks.figures.swaps import swap_time_figure, swaps_figure
-from benchmarks.record import Record, load_run
+from benchmarks.inside import inside
+from benchmarks.reading import Reading, read_run
+from benchmarks.record import Record
+from instances.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,20 +60,19 @@ _METADATA: dict[str, dict[str, str | None]] = {
 }
 
 
-def write_figures(directory: Path, fmt: str) -> list[Path]:
+def write_figures(directory: Path, fmt: str, reading: Reading | None = None) -> list[Path]:
     """Draw the figures of a run into `directory`/figures as png, pdf or svg; returns the paths.
 
-    A figure that has nothing to show is left out, and an older one of it removed.
+    reading: of the directory; None: it is read here. A figure that has nothing to show is left
+    out, and an older one of it removed. Raises InputError.
     """
-    folder = directory / "figures"
     written = []
-    for name, data in drawn(cross_check(load_run(directory)), fmt):
-        path = folder / f"{name}.{fmt}"
+    for name, data in drawn((reading or read_run(directory)).records, fmt):
+        path = inside(directory, "figures", f"{name}.{fmt}")
         if data is None:
             path.unlink(missing_ok=True)
             continue
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        write_atomically(path, data)
         written.append(path)
     return written
 
@@ -81,7 +83,12 @@ def drawn(records: Sequence[Record], fmt: str) -> Iterator[tuple[str, bytes | No
 
     groups = contests(records)
     plain = [without_crowds(contest) for contest in groups]
-    with matplotlib.rc_context({"svg.hashsalt": "maskgap", "pdf.fonttype": 42}):
+    with (
+        matplotlib.rc_context({"svg.hashsalt": "maskgap", "pdf.fonttype": 42}),
+        warnings.catch_warnings(),
+    ):
+        # a name may have characters that the font lacks; a reader of an SVG has them
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         for name, draw in FIGURES.items():
             figure = draw(groups if draw in _EVERY_SETTING else plain)
             if figure is None:

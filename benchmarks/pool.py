@@ -50,6 +50,15 @@ MEMORY_SHARE = 0.8
 
 _RUN_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
+_FROM_OUTSIDE: dict[int, Stop] = {
+    signal.SIGKILL: Stop.MEMORY,
+    signal.SIGTERM: Stop.INTERRUPTED,
+    signal.SIGINT: Stop.INTERRUPTED,
+    signal.SIGHUP: Stop.INTERRUPTED,
+}
+"""Signals that end a run by no fault of its own. SIGKILL that is not ours is most often that of a
+system which is out of memory."""
+
 _processes = threading.Lock()
 """Held while a process is started or its exit code read: `multiprocessing` looks at all children at
 each start, and of two threads that read one exit code one finds nothing."""
@@ -132,7 +141,8 @@ class _Run:
         if self.killed_by is not None:
             stop, reason = self.killed_by, f"killed {GRACE_S:g} s after its limit or an interrupt"
         elif code < 0:
-            stop, reason = Stop.CRASHED, f"process ended by {signal.Signals(-code).name}"
+            name = signal.Signals(-code).name
+            stop, reason = _FROM_OUTSIDE.get(-code, Stop.CRASHED), f"process ended by {name}"
         else:
             stop, reason = Stop.CRASHED, f"process ended with code {code} and no answer"
         outcome = failed(self.task, stop, reason)

@@ -5,32 +5,68 @@ so it does not depend on the order of a suite. A line is written whole, flushed 
 the next run is counted as done. On reading, only a torn last line is forgiven; damage elsewhere is
 an error that names the line and leaves the file as it is. Missing fields of older records read as
 absent; a newer schema than this is an error. Schema 2 added `rows`, `layer_type`, `by_swaps` and
-`mask_digest`.
+`mask_digest`, schema 3 `checker`, `batched`, `objective_low` and `objective_high`.
+
+A file of records is data of whoever made it. Every field is held to its type and range when a line
+is read, so that nothing which reads records later meets what it cannot handle: no infinity, no
+count below its least, no number whose sums overflow, no half of a surrogate pair, no depth.
 """
 
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterable
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from benchmarks.proof_check import CHECKER
 from instances.errors import InputError
 
-SCHEMA = 2
+SCHEMA = 3
 RECORDS_FILE = "records.jsonl"
 
+LARGEST = 1e300
+"""Largest size of a number: sums over all rows of a layer stay within the range of float64."""
 
-def _finite(value: object) -> object:
-    """JSON has no NaN or infinity: neither is a result, so both are refused at the door."""
-    if isinstance(value, float) and value - value != 0:
-        raise ValueError("not finite")
-    return value
+DEEPEST = 8
+"""Lists and objects within one another in a line."""
+
+Finite = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Seconds = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
+Amount = Annotated[int, Field(ge=0, lt=1 << 63)]
+Size = Annotated[int, Field(ge=1, lt=1 << 63)]
+
+VERDICTS = ("proved", "closed", "feasible", "empty", "wrong")
+KINDS = ("checked", "claimed", "trivial")
+STOPS = (
+    "finished", "gap", "time", "nodes", "iterations", "memory", "interrupted", "refused", "crashed"
+)  # fmt: skip
 
 
-Finite = Annotated[float, BeforeValidator(_finite)]
+def _one_of(words: tuple[str, ...]) -> AfterValidator:
+    def known(word: str) -> str:
+        if word not in words:
+            raise ValueError(f"'{word[:40]}' is none of {', '.join(words)}")
+        return word
+
+    return AfterValidator(known)
+
+
+UNSETTLED = ("interrupted", "memory")
+"""Stops that say nothing about the run itself: whoever runs the suite again runs these again."""
 
 
 class Record(BaseModel):
@@ -40,42 +76,46 @@ class Record(BaseModel):
     A record of a layer stands for `rows` rows from `row` on: objectives, energies, bounds and
     counters are sums, None where a row has none, and instead of `pruned` it has `mask_digest`, the
     sha256 of the mask (rows, n). height: rows that the pattern couples, laid end to end from `row`
-    on; n and `pruned` then count the columns of all of them. trace: seconds, objective and bound by
+    on; n and `pruned` then count the columns of all of them. objective_low, objective_high: an
+    interval that holds the loss of the mask for the real numbers behind the data, None where it was
+    not made. checker: version of what judged the run, 0 before it had one. batched: whether the
+    solver takes all rows at once, None in older records. trace: seconds, objective and bound by
     then. by_swaps: pairs of T and the objective if every row had ended after T swaps; the last T is
     the most any row took.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    schema_version: int = SCHEMA
+    schema_version: Size = SCHEMA
     key: str
     suite: str = ""
     group: str = ""
     started: str = ""
 
     instance: str
-    row: int
-    rows: int = 1
-    height: int = 1
-    n: int
+    row: Amount
+    rows: Size = 1
+    height: Size = 1
+    n: Size
     layer_type: str = ""
     pattern: str
     problem: str
-    pruned_per_row: Finite
-    sparsity: Finite
+    pruned_per_row: Annotated[Finite, Field(ge=0)]
+    sparsity: Share
 
     solver: str
     solver_version: str = ""
+    batched: bool | None = None
     settings: dict[str, Any] = {}
-    seed: int = 0
-    time_limit_s: Finite
-    gap_tolerance: Finite = 1e-6
-    threads: int = 1
+    seed: Amount = 0
+    time_limit_s: Seconds
+    gap_tolerance: Annotated[Finite, Field(ge=0)] = 1e-6
+    threads: Size = 1
     device: str = "cpu"
 
-    checker: int = 0
-    stop: str
-    verdict: str
+    checker: Amount = 0
+    stop: Annotated[str, _one_of(STOPS)]
+    verdict: Annotated[str, _one_of(VERDICTS)]
     reason: str = ""
     objective: Finite | None = None
     objective_low: Finite | None = None
@@ -84,37 +124,79 @@ class Record(BaseModel):
     energy: Finite | None = None
     energy_eval: Finite | None = None
     bound: Finite | None = None
-    bound_kind: str | None = None
-    gap: Finite | None = None
+    bound_kind: Annotated[str, _one_of(KINDS)] | None = None
+    gap: Annotated[Finite, Field(ge=0)] | None = None
     claimed_objective: Finite | None = None
     claimed_bound: Finite | None = None
-    pruned: list[int] | None = None
+    pruned: list[Amount] | None = None
     mask_digest: str | None = None
 
-    build_s: Finite = 0.0
-    warmup_s: Finite = 0.0
-    solve_s: Finite = 0.0
-    check_s: Finite = 0.0
-    wall_s: Finite = 0.0
-    peak_memory_bytes: int | None = None
+    build_s: Seconds = 0.0
+    warmup_s: Seconds = 0.0
+    solve_s: Seconds = 0.0
+    check_s: Seconds = 0.0
+    wall_s: Seconds = 0.0
+    peak_memory_bytes: Amount | None = None
 
-    counters: dict[str, int] = {}
+    counters: dict[str, Amount] = {}
     notes: dict[str, str | float] = {}
-    trace: list[tuple[float, float | None, float | None]] = []
-    by_swaps: list[tuple[int, float]] = []
+    trace: list[tuple[Seconds, Finite | None, Finite | None]] = []
+    by_swaps: list[tuple[Amount, Finite]] = []
     exception: str | None = None
     traceback: str | None = None
     host: dict[str, str | int | float] = {}
     packages: dict[str, str] = {}
+
+    @field_validator("settings", "notes", mode="before")
+    @classmethod
+    def _words(cls, values: object) -> object:
+        """JSON has no NaN and no infinity: where a solver's own values are such, their names."""
+        if not isinstance(values, dict):
+            return values
+        return {
+            name: str(v) if isinstance(v, float) and not isfinite(v) else v
+            for name, v in values.items()
+        }
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, values: Any) -> Any:
+        return _plain(values, DEEPEST)
 
     @property
     def failed(self) -> bool:
         """Whether the run itself broke: these are retried only on request."""
         return self.stop == "crashed"
 
+    @property
+    def settled(self) -> bool:
+        """Whether the run ended by itself and was judged as it would be today.
+
+        A run that was interrupted or had too little memory would give more another time.
+        """
+        return self.stop not in UNSETTLED and self.checker == CHECKER
+
     def line(self) -> str:
         """The record as one line of strict JSON, keys in the order above."""
         return json.dumps(self.model_dump(), allow_nan=False) + "\n"
+
+
+def _plain(value: Any, depth: int) -> Any:
+    """A value of JSON whose texts can be encoded. Raises ValueError for what is too deep or large.
+
+    Halves of surrogate pairs, which the names of files may hold, are written as escapes.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        raise ValueError("a whole number of more than 64 bits")
+    if isinstance(value, dict | list | tuple):
+        if depth == 0:
+            raise ValueError("nested too deeply")
+        if isinstance(value, dict):
+            return {_plain(k, depth - 1): _plain(part, depth - 1) for k, part in value.items()}
+        return [_plain(part, depth - 1) for part in value]
+    return value
 
 
 def run_key(
@@ -131,12 +213,21 @@ def run_key(
 
 
 def append_records(path: Path, records: Iterable[Record]) -> None:
-    """Append records and sync them to disk, all of one call in one write."""
+    """Append records and sync them to disk, all of one call in one write.
+
+    Raises InputError when the disk is full or the file is not to be written.
+    """
     data = "".join(record.line() for record in records).encode()
-    with path.open("ab") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with path.open("ab") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written: {error.strerror or error}; what was recorded before is "
+            "kept, and the same command goes on from there"
+        ) from None
 
 
 def read_records(path: Path) -> tuple[list[Record], int]:
@@ -146,18 +237,21 @@ def read_records(path: Path) -> tuple[list[Record], int]:
     there first. Raises InputError naming file and line for damage anywhere else.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for, for ever
+            raise InputError(f"{path}: not a file; expected the records of `maskgap run`")
         raw = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
     records: list[Record] = []
     whole = raw.rfind(b"\n") + 1
-    for number, line in enumerate(raw[:whole].splitlines(), start=1):
+    if not records_begin(raw[whole:]):
+        raise InputError(f"{path}: not a file of records; choose another directory")
+    for number, line in enumerate(raw[:whole].split(b"\n")[:-1], start=1):
         try:
-            record = Record.model_validate(json.loads(line))
+            record = Record.model_validate(_parsed(line))
         except (ValueError, ValidationError) as error:
-            first = str(error).splitlines()[0]
             raise InputError(
-                f"{path}: line {number} is not a record ({first}); mend it or use --fresh"
+                f"{path}: line {number} is not a record ({_said(error)}); mend it or use --fresh"
             ) from None
         if record.schema_version > SCHEMA:
             raise InputError(
@@ -166,6 +260,35 @@ def read_records(path: Path) -> tuple[list[Record], int]:
             )
         records.append(record)
     return records, whole
+
+
+_BEGINNING = b'{"schema_version": '
+
+
+def records_begin(line: bytes) -> bool:
+    """Whether a torn line is what is left of a record, and not something of another kind."""
+    return line.startswith(_BEGINNING[: len(line)])
+
+
+def _parsed(line: bytes) -> Any:
+    """The value of a line of strict JSON. Raises ValueError."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no number of JSON")
+
+    try:
+        return json.loads(line.decode(), parse_constant=refuse)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _said(error: ValueError) -> str:
+    """What is wrong with a line, with its field."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(map(str, first["loc"]))
+    return f"{place}: {first['msg']}" if place else first["msg"].removeprefix("Value error, ")
 
 
 def load_run(directory: Path) -> list[Record]:

@@ -13,13 +13,14 @@ from pathlib import Path
 
 from benchmarks import falling, quality
 from benchmarks.ablation import render_ablations
-from benchmarks.certify import Verdict, cross_check
+from benchmarks.certify import Verdict
 from benchmarks.commands.run import run
 from benchmarks.coupled_table import render_coupled
 from benchmarks.gap_table import render_gaps
 from benchmarks.layer_tables import render_summed
 from benchmarks.plots import write_figures
-from benchmarks.record import Record, load_run
+from benchmarks.reading import read_run
+from benchmarks.record import Record
 from benchmarks.tables import origin, readme_table, write_tables
 from instances import shipped
 from instances.best_known import Found, record_best
@@ -72,6 +73,13 @@ def readme_block(suite: str, records: Sequence[Record]) -> str:
     return readme_table(records)
 
 
+def _show(name: str, block: str) -> None:
+    """Put what came of a suite where the README shows it."""
+    readme = ROOT / "README.md"
+    text = replace_block(readme.read_text(encoding="utf-8"), name, block)
+    readme.write_text(text, encoding="utf-8")
+
+
 def note_best(records: Sequence[Record], directory: Path) -> int:
     """Take the masks of cross-checked records on shipped layers into the manifest of a folder.
 
@@ -100,26 +108,26 @@ def main(words: Sequence[str]) -> int:
     """0 when every suite ran without a crashed or wrong row."""
     chosen = [word for word in words if word in MARKS]
     for other in (word for word in words if word not in MARKS):
-        changed = note_best(cross_check(load_run(Path(other))), shipped.folder())
+        changed = note_best(read_run(Path(other)).records, shipped.folder())
         print(f"{other}: {changed} entries of the manifest changed")
     if words and not chosen:
         return 0
     worst = 0
-    readme = ROOT / "README.md"
     for name in chosen or MARKS:
         directory = REFERENCE / name
         if name in MEASURED:
             block = MEASURED[name](directory)
-            readme.write_text(replace_block(readme.read_text(), name, block))
+            _show(name, block)
             continue
-        worst = max(worst, run(name, None, None, None, "local", directory, True, False))
+        worst = max(worst, run(name, out=directory, fresh=True))
         for old in directory.glob("*.old.jsonl"):
             old.unlink()  # the history of this folder is kept by git
-        write_tables(directory, "md")
-        write_figures(directory, "png")
-        records = cross_check(load_run(directory))
+        reading = read_run(directory)
+        write_tables(directory, "md", reading)
+        write_figures(directory, "png", reading)
+        records = reading.records
         note_best(records, shipped.folder())
-        readme.write_text(replace_block(readme.read_text(), name, readme_block(name, records)))
+        _show(name, readme_block(name, records))
     return worst
 
 

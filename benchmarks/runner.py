@@ -1,29 +1,34 @@
 """Running a suite: plan the runs, skip those recorded, run the rest, append each as it ends.
 
-The plan is a flat list of tasks in suite order. A run whose key is in the file is not repeated; a
-crashed one only on request. Each run is certified and on disk before its slot is counted as done,
-so a kill at any moment loses at most the runs under way. The file is locked while it is written.
+The plan is a flat list of tasks in suite order. A run whose key is in the file is not repeated when
+it ended by itself: a crashed one only on request, but one that was interrupted, had too little
+memory or was judged by another version of the checker is run again. Each run is certified and on
+disk before its slot is counted as done, so a kill at any moment loses at most the runs under way.
+The file is locked while it is written, and an answer that cannot be judged is one rejected row.
 A layer is made or read once, and large ones are shared with the runs (`benchmarks.sharing`).
 """
 
-import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.certify import Verdict, cross_check
 from benchmarks.child import Outcome, Task, failed
 from benchmarks.executor import Executor
+from benchmarks.inside import inside
 from benchmarks.judge import keys_of, parts_of, records_of
+from benchmarks.lock import locked
+from benchmarks.planning import PLAN_FILE, suite_digest, write_plan
 from benchmarks.pool import Pool, memory_share
 from benchmarks.record import RECORDS_FILE, Record, append_records, read_records
+from benchmarks.rejection import records_or_rejection
 from benchmarks.sharing import share
 from benchmarks.suite import Group, SolverEntry, Suite, load_instance
 from instances.errors import InputError
 from instances.layer import Layer
+from instances.outputs import try_directory
 from instances.patterns import parse_pattern
 from instances.problem import Problem
 from solvers import registry
@@ -46,10 +51,14 @@ class Planned:
     missing: str | None
 
     def records(self, outcome: Outcome, suite: str) -> list[Record]:
-        """The records of an outcome."""
-        return records_of(
-            self.task, outcome, suite, self.group, self.instance, self.keys, self.per_layer
-        )
+        """The records of an outcome, whatever its answers hold."""
+
+        def make(told: Outcome) -> list[Record]:
+            return records_of(
+                self.task, told, suite, self.group, self.instance, self.keys, self.per_layer
+            )
+
+        return records_or_rejection(self.task, outcome, make)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +72,14 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a run of a suite came to. records: all of the directory, cross-checked."""
+    """What a run of a suite came to.
+
+    records: what the suite plans of what the directory has, cross-checked. signal_number: of the
+    signal that ended it early, None when none did.
+    """
 
     records: list[Record]
-    interrupted: bool
+    signal_number: int | None = None
 
     @property
     def faults(self) -> list[Record]:
@@ -127,22 +140,24 @@ def _known(suite: Suite, solvers: list[str] | None) -> list[SolverEntry]:
 
     A group of sums over layers takes batched solvers only.
     """
+    have = dict.fromkeys(entry.name for group in suite.groups for entry in group.solvers)
     for name in solvers or []:
-        registry.spec_of(name)
+        if name not in have:
+            raise InputError(
+                f"suite '{suite.name}' has no solver '{name}'; it has {', '.join(have)}"
+            )
     found: list[SolverEntry] = []
     for group in suite.groups:
         for entry in group.solvers:
+            if solvers is not None and entry.name not in solvers:
+                continue  # whose module may be one that the user did not name
             spec = registry.spec_of(entry.name)
             if group.per == "layer" and not spec.batched:
                 raise InputError(
                     f"suite '{suite.name}', group '{group.name}': per = \"layer\" needs solvers of "
                     f'all rows at once, and {entry.name} takes one row; use per = "row"'
                 )
-            if (
-                spec.missing is None
-                and (solvers is None or entry.name in solvers)
-                and entry not in found
-            ):
+            if spec.missing is None and entry not in found:
                 found.append(entry)
     return found
 
@@ -175,31 +190,29 @@ def run_suite(
     say: Callable[[str], None] = lambda _: None,
     executor: Executor | None = None,
 ) -> Result:
-    """Run what is not recorded yet and return all records of the directory, cross-checked.
+    """Run what is not recorded yet and return all that the suite plans, cross-checked.
 
     say: takes lines for people about what comes before the runs. executor: where the runs take
     place; None: in processes of this machine, `jobs` at a time. Raises InputError, also for bad
     input that only a solver can tell; the run that had it leaves no record.
     """
-    entries = _known(suite, solvers)
-    modules = {registry.spec_of(entry.name).target.partition(":")[0] for entry in entries}
-    threads = max(group.threads for group in suite.groups)
-    pool = executor or Pool(jobs, threads, memory_share(jobs))
-    pool.preload(sorted(modules))
-    told = pool.settings([(entry.name, entry.settings) for entry in entries])
-
-    def settings(entry: SolverEntry) -> dict[str, object]:
-        own = dict(sorted(entry.settings.items()))
-        return told[entries.index(entry)] if entry in entries else own
-
+    _possible(directory)
+    pool = executor or _processes(suite, jobs)
+    settings = _settings(suite, solvers, pool)
     if suite.extract is not None:
         suite.extract.extract(directory, suite.directory, say)
     planned = plan(suite, directory, settings, solvers, time_limit_s)
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / RECORDS_FILE
-    with _locked(directory):
+    try_directory(directory)
+    path = inside(directory, RECORDS_FILE)
+    keys: dict[str, list[str]] = {}
+    for item in planned:
+        keys.setdefault(item.task.solver, []).extend(item.keys)
+    digest = suite_digest(suite, time_limit_s)
+    with locked(directory, "wait for it or choose another --out"):
         done = _prepare(path, fresh)
-        settled = {r.key for r in done.values() if not (retry_failed and r.failed)}
+        inside(directory, PLAN_FILE)
+        wanted = write_plan(directory, digest, keys, whole=solvers is None)
+        settled = _settled(done, retry_failed)
         todo = [p for p in planned if not settled.issuperset(p.keys)]
         count = 0
         progress(Progress(count, len(todo), None))
@@ -218,34 +231,88 @@ def run_suite(
             write(ready[index], outcome)
     records, _ = read_records(path)
     latest = list({record.key: record for record in records}.values())
-    return Result(cross_check(latest), pool.interrupted)
+    told = [record for record in cross_check(latest) if record.key in wanted]
+    return Result(told, pool.signal_number if pool.interrupted else None)
+
+
+def dry_run(
+    suite: Suite,
+    directory: Path,
+    solvers: list[str] | None = None,
+    time_limit_s: float | None = None,
+    retry_failed: bool = False,
+) -> list[tuple[Planned, bool]]:
+    """All runs of a suite, and whether each is recorded; nothing runs and nothing is written.
+
+    Raises InputError, also for a suite whose layers are still to be extracted.
+    """
+    _possible(directory)
+    settings = _settings(suite, solvers, _processes(suite, 1))
+    if suite.extract is not None and not suite.extract.folder(directory, suite.directory).exists():
+        raise InputError(
+            f"suite '{suite.name}' extracts its layers when it is first run, and how many rows "
+            "they have is not known before"
+        )
+    planned = plan(suite, directory, settings, solvers, time_limit_s)
+    path = directory / RECORDS_FILE
+    done = {r.key: r for r in read_records(path)[0]} if path.exists() else {}
+    settled = _settled(done, retry_failed)
+    return [(item, settled.issuperset(item.keys)) for item in planned]
+
+
+def _processes(suite: Suite, jobs: int) -> Pool:
+    """Processes of this machine, `jobs` at a time."""
+    return Pool(jobs, max(group.threads for group in suite.groups), memory_share(jobs))
+
+
+def _settings(suite: Suite, solvers: list[str] | None, pool: Executor) -> Settings:
+    """All settings of the suite's entries, told by where they run. Raises InputError."""
+    entries = _known(suite, solvers)
+    modules = {registry.spec_of(entry.name).target.partition(":")[0] for entry in entries}
+    pool.preload(sorted(modules))
+    told = pool.settings([(entry.name, entry.settings) for entry in entries])
+
+    def settings(entry: SolverEntry) -> dict[str, object]:
+        own = dict(sorted(entry.settings.items()))
+        return told[entries.index(entry)] if entry in entries else own
+
+    return settings
+
+
+def _settled(records: Mapping[str, Record], retry_failed: bool) -> set[str]:
+    """The keys of the records that stand: their runs are not repeated."""
+    return {key for key, r in records.items() if r.settled and not (retry_failed and r.failed)}
+
+
+def _possible(directory: Path) -> None:
+    """See, making nothing, that a directory can be made. Raises InputError."""
+    there = next(
+        path for path in (directory, *directory.absolute().parents) if os.path.exists(path)
+    )
+    if not there.is_dir():
+        raise InputError(f"{there}: this is a file; give a directory as --out")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{there}: cannot be written to; give another --out")
 
 
 def _prepare(path: Path, fresh: bool) -> dict[str, Record]:
-    """Records to build on. A torn last line is cut; `fresh` sets an old file aside, never away."""
-    if not path.exists():
-        path.touch()
-        return {}
-    if fresh:
-        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(path.stat().st_mtime))
-        number = 0
-        while (aside := path.with_name(f"records-{stamp}-{number}.old.jsonl")).exists():
-            number += 1
-        os.replace(path, aside)
-        path.touch()
-        return {}
-    records, whole = read_records(path)
-    os.truncate(path, whole)
+    """Records to build on. A torn last line is cut; `fresh` sets an old file aside, never away.
+
+    Raises InputError.
+    """
+    try:
+        if fresh and path.exists():
+            stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(path.stat().st_mtime))
+            number = 0
+            while (aside := path.with_name(f"records-{stamp}-{number}.old.jsonl")).exists():
+                number += 1
+            os.replace(path, aside)
+        if not path.exists():
+            path.touch()
+            return {}
+        records, whole = read_records(path)
+        with path.open("r+b") as file:
+            file.truncate(whole)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
     return {record.key: record for record in records}
-
-
-@contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    with (directory / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(
-                f"{directory}: another run is writing here; wait for it or choose another --out"
-            ) from None
-        yield

@@ -48,7 +48,7 @@ def error_ratio(value: float | None, reference: float | None, energy: float | No
     """
     if value is None or reference is None:
         return None
-    least = ZERO * (energy or 0.0)
+    least = ZERO * max(energy or 0.0, 0.0)
     if value <= least:
         return 1.0 if reference <= least else 1 / RATIO_LIMIT
     if reference <= least:

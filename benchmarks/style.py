@@ -1,9 +1,9 @@
 """How figures look: colours, marks, and lanes for what a log axis cannot hold.
 
 One colour, marker and dash per solver, the same in every figure. Colours are those of Okabe and Ito
-(colour-blind-safe); solvers that share one differ in marker and dash, so a print in grey still
-tells them apart. Zeros and failures lie in marked lanes above and below the data, named on the
-axis, on a tinted ground that says: not to scale.
+and four of Tol's muted ones (colour-blind-safe); solvers that share one differ in marker and dash,
+so a print in grey still tells them apart. Zeros and failures lie in marked lanes above and below
+the data, named on the axis, on a tinted ground that says: not to scale.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7F7F7F")
+COLOURS = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7F7F7F",
+    "#882255", "#332288", "#44AA99", "#999933",
+)  # fmt: skip
 MARKERS = "osD^vP*X<>hp8dH"
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (5, 1.5, 1, 1.5)))
 WIDTH_IN = 9.0
@@ -98,12 +101,39 @@ def key_above(figure: "Figure", handles: Sequence[Any]) -> None:
     )  # fmt: skip
 
 
-def contender_ticks(axis: "Axes", contenders: Sequence[str]) -> None:
-    """One column a contender, its name below; what tells variants apart goes on a second line."""
-    names = [verbatim(name.replace(" [", "\n[")) for name in contenders]
-    axis.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
+def contender_ticks(axis: "Axes", contenders: Sequence[str], named: bool = True) -> None:
+    """One column a contender, its name below; what tells variants apart goes on further lines.
+
+    Names of many lines stand upright, lest they overlap. named: whether the names are shown.
+    """
+    names = [verbatim(name.replace(" [", "\n[")) if named else "" for name in contenders]
+    if max((name.count("\n") for name in names), default=0) > 1:
+        axis.set_xticks(range(len(names)), names, rotation=90, linespacing=1.0)
+    else:
+        axis.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
     axis.tick_params(axis="x", labelsize=8, length=0)
     axis.set_xlim(-0.6, len(names) - 0.4)
+
+
+def named_last(lists: Sequence[Sequence[str]]) -> list[bool]:
+    """Which of panels one below the other show their names: the last of each run that are alike."""
+    return [
+        place + 1 == len(lists) or list(own) != list(lists[place + 1])
+        for place, own in enumerate(lists)
+    ]
+
+
+def stacked_figure(named: Sequence[bool]) -> "tuple[Figure, list[Axes]]":
+    """Panels one below the other, with room for names below those that show them."""
+    figure, axes = new_figure(len(named), 1, 1.0)
+    figure.set_size_inches(WIDTH_IN, 0.5 + 2.1 * len(named) + 1.3 * sum(named))
+    return figure, [axis for (axis,) in axes]
+
+
+def rounded_down(value: float) -> float:
+    """The next of 1, 2 and 5 times a power of ten at or below a positive number."""
+    decade = 10.0 ** floor(log10(value))
+    return max(factor * decade for factor in (1, 2, 5) if factor * decade <= value * (1 + 1e-9))
 
 
 def spread(count: int, low: float, high: float) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
@@ -127,7 +157,7 @@ class Lanes:
         self, low: float, high: float, above: Iterable[str] = (), below: Iterable[str] = ()
     ) -> None:
         self.low, self.high = low, high
-        step = max(1.25, pow(high / low, 0.08))
+        step = max(1.25, pow(high / low, 0.1))
         self.above: dict[str, float] = {
             name: high * step ** (i + 1.2) for i, name in enumerate(above)
         }

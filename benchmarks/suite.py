@@ -1,4 +1,4 @@
-"""Suites: which solvers run on which instances, as TOML.
+"""Suites: which solvers run on which instances, as TOML; suites/README.md lists all fields.
 
     name = "small"
     description = "..."
@@ -19,14 +19,19 @@
 
 Randomised solvers need at least three seeds. Nothing is left out in silence: a solver that is not
 installed or refuses a problem leaves a record that says so.
+
+A suite file is data of whoever wrote it. Its name is the name of a folder and no path, its files
+lie in its own folder, and the code that it names (`Suite.code`) runs only when the caller says so.
 """
 
+import stat
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -37,11 +42,18 @@ from pydantic import (
 
 from benchmarks.extraction import PREFIX as EXTRACTED
 from benchmarks.extraction import Extraction
+from benchmarks.suite_fields import Beside, FolderName, Setting, Text, distinct, inside_folder
 from instances import excerpt, families, files, llm, shipped
 from instances.errors import InputError
 from instances.layer import Layer
 
 MINIMUM_SEEDS = 3
+
+LONGEST_S = 1e7
+"""Seconds of a run at most: four months."""
+
+MOST_BYTES = 1 << 20
+"""Size of a suite file at most."""
 
 
 class SolverEntry(BaseModel):
@@ -49,8 +61,8 @@ class SolverEntry(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str
-    settings: dict[str, Any] = {}
+    name: Text
+    settings: dict[Text, Setting] = {}
 
 
 class Group(BaseModel):
@@ -58,15 +70,19 @@ class Group(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str
-    instances: Annotated[list[str], Field(min_length=1)]
-    patterns: Annotated[list[str], Field(min_length=1)]
+    name: Text
+    instances: Annotated[list[Beside], Field(min_length=1)]
+    patterns: Annotated[list[Text], Field(min_length=1)]
     solvers: Annotated[list[SolverEntry], Field(min_length=1)]
     rows: str | None = None
-    time_limit_s: Annotated[float, Field(gt=0)] = 60.0
-    gap: Annotated[float, Field(ge=0)] = 1e-6
-    threads: Annotated[int, Field(ge=1)] = 1
-    seeds: Annotated[list[int], Field(min_length=MINIMUM_SEEDS)] = [0, 1, 2]
+    time_limit_s: Annotated[float, Field(gt=0, le=LONGEST_S)] = 60.0
+    gap: Annotated[float, Field(ge=0, le=1)] = 1e-6
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    seeds: Annotated[
+        list[Annotated[int, Field(ge=0, lt=1 << 32)]],
+        Field(min_length=MINIMUM_SEEDS),
+        AfterValidator(distinct),
+    ] = [0, 1, 2]
     per: Literal["row", "layer"] = "row"
 
     @field_validator("solvers", mode="before")
@@ -85,11 +101,23 @@ class Suite(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str
+    name: FolderName
     description: str = ""
     groups: Annotated[list[Group], Field(min_length=1)]
     extract: Extraction | None = None
     directory: Path = Path()
+
+    @property
+    def code(self) -> list[str]:
+        """The code that the suite names: solvers outside the register, a model's function."""
+        solvers = [entry.name for group in self.groups for entry in group.solvers]
+        models = [] if self.extract is None else [self.extract.model]
+        return list(dict.fromkeys(name for name in [*solvers, *models] if ":" in name))
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        distinct([group.name for group in self.groups])
+        return self
 
     @model_validator(mode="after")
     def _extracted(self) -> Self:
@@ -112,19 +140,21 @@ def read_suite(name: str) -> Suite:
     else:
         path = Path(name)
     try:
-        values = tomllib.loads(path.read_text())
+        if not stat.S_ISREG(path.stat().st_mode) or path.stat().st_size > MOST_BYTES:
+            raise InputError(f"{name}: not a TOML file of {MOST_BYTES >> 20} MiB at most")
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError:
         raise InputError(
             f"{name}: neither a suite ({', '.join(suite_names())}) nor a readable TOML file"
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not TOML: {error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{path}: not TOML in UTF-8: {error}") from None
     try:
+        if "directory" in values:
+            raise InputError(f"{path}: field directory: a suite's folder is where its file is")
         return Suite.model_validate({**values, "directory": path.parent})
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "instances"
-        raise InputError(f"{path}: field {place}: {first['msg']}") from None
+        raise InputError(f"{path}: {_said(error)}") from None
 
 
 def load_instance(name: str, suite: Suite, run: Path) -> Layer:
@@ -139,7 +169,24 @@ def load_instance(name: str, suite: Suite, run: Path) -> Layer:
     if name.startswith(excerpt.PREFIX):
         return excerpt.parse_excerpt(name).layer()
     if name.startswith(EXTRACTED) and suite.extract is not None:
-        return suite.extract.read(name.removeprefix(EXTRACTED), run)
+        return suite.extract.read(name.removeprefix(EXTRACTED), run, suite.directory)
     if name in shipped.names():
         return files.read_layer(shipped.path(name))
-    return files.read_layer(suite.directory / name)
+    try:
+        return files.read_layer(inside_folder(suite.directory, name))
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def _said(error: ValidationError) -> str:
+    """What is wrong with a suite: the field, what was expected, and the fields that there are."""
+    first = error.errors()[0]
+    loc = [part for part in first["loc"] if part != "SolverEntry"]
+    place = ".".join(str(part) for part in loc) or "instances"
+    if first["type"] != "extra_forbidden":
+        return f"field {place}: {first['msg'].removeprefix('Value error, ')}"
+    table: type[BaseModel] = Suite
+    if len(loc) > 1:
+        table = Extraction if loc[0] == "extract" else SolverEntry if len(loc) > 3 else Group
+    known = ", ".join(name for name in table.model_fields if name != "directory")
+    return f"field {place}: there is none of this name; the fields here are {known}"

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.ablation import render_ablations
-from benchmarks.certify import Verdict, cross_check, gap_of
+from benchmarks.certify import Verdict, gap_of
 from benchmarks.contest import Contest, Fate, contests, heading, mixtures
+from benchmarks.inside import inside
 from benchmarks.layer_tables import render_layers
-from benchmarks.record import Record, load_run
+from benchmarks.reading import Reading, read_run
+from benchmarks.record import Record
 from benchmarks.statistics import Summary, summarise
 from benchmarks.typeset import latex, markdown, number, percent, seconds
 from instances.files import write_atomically
@@ -184,6 +186,10 @@ def notes(contest: Contest) -> list[str]:
             "In brackets: what a run changes of its solver's default settings, and the limit, "
             "threads, device or version where these differ."
         )
+    told += [
+        f"{solver} is not installed ({how}) and has no line."
+        for solver, how in contest.absent.items()
+    ]
     mixed = (f"Mixed in this table, so compare times with care: {m}." for m in mixtures(contest))
     return [*told, *mixed]
 
@@ -211,17 +217,21 @@ def readme_table(records: Sequence[Record]) -> str:
     return "\n\n".join([*map(group_table, contests(records)), legend, origin(records)])
 
 
-def render(records: Sequence[Record], fmt: str) -> str:
-    """The summaries of cross-checked records as one text in md, csv or latex."""
+def render(records: Sequence[Record], fmt: str, remarks: Sequence[str] = ()) -> str:
+    """The summaries of cross-checked records as one text in md, csv or latex.
+
+    remarks: what a reader must know of the records as a whole, below all tables but CSV.
+    """
     groups = contests(records)
     if fmt == "csv":
         return _csv([summary_frame(contest) for contest in groups])
     if fmt == "md":
-        return "\n\n".join([*map(group_table, groups), "\n".join(f"* {line}" for line in LEGEND)])
+        legend = "\n".join(f"* {line}" for line in LEGEND)
+        return "\n\n".join([*map(group_table, groups), *remarks, legend])
     return "\n".join(
         latex(
             shown_summary(contest), f"{contest.name}: {heading(contest)}",
-            [*notes(contest), *LEGEND],
+            [*notes(contest), *(remarks if contest is groups[-1] else ()), *LEGEND],
         )
         for contest in groups
     )  # fmt: skip
@@ -263,22 +273,25 @@ def _cell(name: str, value: object) -> str:
     return str(value)
 
 
-def write_tables(directory: Path, fmt: str) -> list[Path]:
-    """Write the tables of a run into `directory`/tables; returns their paths.
+def write_tables(directory: Path, fmt: str, reading: Reading | None = None) -> list[Path]:
+    """Write the tables of a run into `directory`/tables; returns their paths. Raises InputError.
+
+    reading: of the directory; None: it is read here.
 
     Summary, problems, what settings gain where a solver ran with several, and whole layers by type
     where records are of layers (otherwise an older table of these is removed).
     """
-    records = cross_check(load_run(directory))
+    reading = reading or read_run(directory)
+    records = reading.records
     texts: Mapping[str, str] = {
-        "summary": render(records, fmt),
+        "summary": render(records, fmt, reading.remarks),
         "problems": render_problems(records, fmt),
         "ablation": render_ablations(records, fmt),
         "layers": render_layers(records, fmt),
     }
     written = []
     for name, text in texts.items():
-        path = directory / "tables" / f"{name}.{SUFFIX[fmt]}"
+        path = inside(directory, "tables", f"{name}.{SUFFIX[fmt]}")
         if not text:
             path.unlink(missing_ok=True)
             continue

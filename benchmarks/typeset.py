@@ -3,7 +3,9 @@
 No number is rounded to a better one: a gap above the tolerance 1e-6 never reads 0 %.
 """
 
+import csv
 from collections.abc import Mapping, Sequence
+from io import StringIO
 
 NEGLIGIBLE = 1e-6
 
@@ -25,6 +27,15 @@ def percent(value: float | None) -> str:
 def seconds(value: float) -> str:
     """Seconds with three digits after the point; what would read 0 says that it is less."""
     return "<0.001" if value < 0.0005 else f"{value:.3f}"
+
+
+def csv_text(lines: Sequence[Mapping[str, str]]) -> str:
+    """Lines as CSV under one header."""
+    file = StringIO()
+    writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return file.getvalue().rstrip("\n")
 
 
 def markdown(lines: Sequence[Mapping[str, str]]) -> str:

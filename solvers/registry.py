@@ -17,6 +17,9 @@ from instances.own_modules import load
 from instances.patterns import PATTERN_KINDS, Pattern, RowPattern
 from solvers.base import BatchSolver, Solver
 
+INSTALL = "pip install "
+"""How the reason begins for which a solver that is not installed has no answer."""
+
 ALL_PATTERNS = tuple(PATTERN_KINDS.values())
 ROW_PATTERNS = tuple(PATTERN_KINDS[kind] for kind in get_args(RowPattern))
 
@@ -48,7 +51,7 @@ class Spec:
         """Why it cannot run here ('pip install ...'), or None when it can."""
         for module, package in self.requires:
             if find_spec(module) is None:
-                return f"pip install {package}"
+                return f"{INSTALL}{package}"
         return None
 
     @property
@@ -251,7 +254,8 @@ SPECS: dict[str, Spec] = _register(_ENTRIES)
 def spec_of(name: str) -> Spec:
     """The entry of a solver, or of a class outside the register named as 'module:Class'.
 
-    Raises InputError that lists the names.
+    The latter imports the module, so the name must be the user's (`instances.own_code`). Raises
+    InputError that lists the names.
     """
     if ":" in name:
         return _outside(name)
@@ -291,7 +295,7 @@ def build(name: str, settings: Mapping[str, object] | None = None) -> Solver | B
     caller checks `Spec.missing` first.
     """
     factory = _factory(name)
-    hints = get_type_hints(factory)
+    hints = _hints(factory, name)
     known = {f.name: hints[f.name] for f in dataclasses.fields(factory)}
     values: dict[str, object] = {}
     for key, value in (settings or {}).items():
@@ -299,12 +303,39 @@ def build(name: str, settings: Mapping[str, object] | None = None) -> Solver | B
             have = ", ".join(known) or "none"
             raise InputError(f"solver '{name}' has no setting '{key}'; its settings: {have}")
         values[key] = _convert(value, known[key], name, key)
-    return cast("Solver | BatchSolver", factory(**values))
+    try:
+        return cast("Solver | BatchSolver", factory(**values))
+    except InputError:
+        raise
+    except Exception as error:  # a class of the user's own may raise anything
+        raise _not_made(name, error) from error
+
+
+def _hints(factory: type, name: str) -> dict[str, type]:
+    try:
+        return get_type_hints(factory)
+    except Exception as error:  # annotations of the user's own may name anything
+        raise _not_made(name, error) from error
+
+
+def _not_made(name: str, error: Exception) -> InputError:
+    text = (str(error).splitlines() or [""])[0]
+    return InputError(f"solver '{name}' cannot be made: {type(error).__name__}: {text}")
 
 
 def settings_of(solver: Solver | BatchSolver) -> dict[str, object]:
-    """All settings of a built solver, defaults included, by name in sorted order."""
-    return dict(sorted(dataclasses.asdict(solver).items()))  # type: ignore[call-overload]
+    """All settings of a built solver, defaults included, by name in sorted order.
+
+    Raises InputError for one that no record can hold.
+    """
+    values: dict[str, object] = dataclasses.asdict(solver)  # type: ignore[call-overload]
+    for name, value in values.items():
+        if not isinstance(value, bool | int | float | str | None):
+            raise InputError(
+                f"solver '{type(solver).__name__}': setting {name} is a {type(value).__name__}; a "
+                "setting is a number, a text, true or false"
+            )
+    return dict(sorted(values.items()))
 
 
 def _convert(value: object, wanted: type, solver: str, key: str) -> object:

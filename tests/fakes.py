@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -195,3 +195,47 @@ class Asks:
         return Answer(
             _first(problem), Stop.FINISHED, counters={"bytes": np.empty(2 << 30, "u1").size}
         )
+
+
+@dataclass(frozen=True)
+class Struck:
+    """Is ended from outside by a signal while it works."""
+
+    number: int = signal.SIGKILL
+
+    def solve(self, problem, limits, seed):
+        os.kill(os.getpid(), self.number)
+        time.sleep(60.0)
+
+
+@dataclass(frozen=True)
+class Spoils:
+    """A batch whose first answer is not what a judge can take, in one of several ways."""
+
+    how: str = "claim"
+
+    def solve_rows(self, problem, limits, seed):
+        good = [Answer(_first(row), Stop.FINISHED) for row in problem]
+        spoilt = {
+            "claim": lambda a: replace(a, claimed_bound="much"),
+            "huge claim": lambda a: replace(a, claimed_objective=1e306),
+            "mask": lambda a: replace(a, mask=[True, False]),
+            "proof": lambda a: replace(a, proof="trust me"),
+            "notes": lambda a: replace(a, notes={"deep": [[[[[[[[[[1]]]]]]]]]]}),
+            "counters": lambda a: replace(a, counters={"nodes": -1}),
+            "trace": lambda a: replace(a, trace=(1, 2)),
+            "time": lambda a: replace(a, stop="bored"),
+            "no answer": lambda a: None,
+        }
+        if self.how == "too few":
+            return good[1:]
+        return [spoilt[self.how](good[0]), *good[1:]]
+
+
+@dataclass(frozen=True)
+class Speaks:
+    """Says what no file should hold as it is: terminal escapes, halves of characters, infinity."""
+
+    def solve(self, problem, limits, seed):
+        notes = {"\x1b[31m": "\ud800", "size": float("inf")}
+        return Answer(_first(problem), Stop.FINISHED, notes=notes)

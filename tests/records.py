@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 
+from benchmarks.proof_check import CHECKER
 from benchmarks.record import RECORDS_FILE, Record, append_records
 from solvers.registry import SPECS, build, settings_of
 
@@ -32,6 +33,7 @@ def record(solver="wanda", problem="p0", objective=10.0, **more):
         "gap": None if objective is None else 1.0,
         "solve_s": 1.0,
         "packages": {"maskgap": "0"},
+        "checker": CHECKER,
     }
     return Record(**{**fields, **more})
 

@@ -159,7 +159,7 @@ def test_a_worker_killed_in_the_middle_loses_nothing(scheduler, tmp_path):
     once = f'{{ name = "{FAKES}:Once", settings = {{ folder = {json.dumps(str(folder))} }} }}'
     toml = _toml(tmp_path, [once, *_named("wanda", "exhaustive", "random")], limit=600.0, rows=1)
     process = _maskgap(
-        "run", toml, "--out", tmp_path / "there", "--executor", "dask",
+        "run", toml, "--allow-code", "--out", tmp_path / "there", "--executor", "dask",
         "--scheduler", scheduler.scheduler_address,
     )  # fmt: skip
     pid = int(_wait_for(lambda: next(folder.glob("row?"), None)).read_text())
@@ -210,7 +210,16 @@ def test_an_interrupt_ends_runs_in_order_and_exits_130(tmp_path):
     toml = _toml(tmp_path, _named("wanda", f"{FAKES}:Patient"), limit=600.0)
     out = tmp_path / "run"
     process = _maskgap(
-        "run", toml, "--out", out, "--executor", "dask", "--jobs", 2, start_new_session=True
+        "run",
+        toml,
+        "--allow-code",
+        "--out",
+        out,
+        "--executor",
+        "dask",
+        "--jobs",
+        2,
+        start_new_session=True,
     )
     path = out / "records.jsonl"
     _wait_for(lambda: path.exists() and path.read_bytes().count(b"\n") >= 4)
@@ -233,7 +242,7 @@ def test_runs_end_when_their_command_is_killed(scheduler, tmp_path):
     once = f'{{ name = "{FAKES}:Once", settings = {{ folder = {json.dumps(str(folder))} }} }}'
     toml = _toml(tmp_path, [once], limit=600.0, rows=1)
     process = _maskgap(
-        "run", toml, "--out", tmp_path / "run", "--executor", "dask",
+        "run", toml, "--allow-code", "--out", tmp_path / "run", "--executor", "dask",
         "--scheduler", scheduler.scheduler_address,
     )  # fmt: skip
     pid = int(_wait_for(lambda: next(folder.glob("row?"), None)).read_text())
@@ -281,7 +290,7 @@ def test_more_threads_than_any_worker_has_is_an_error(scheduler):
 
 def test_bad_input_found_by_a_solver_is_an_error(scheduler):
     with executor(scheduler) as found:
-        with pytest.raises(InputError, match="damping=much is not a float"):
+        with pytest.raises(InputError, match="damping=much: expected a number"):
             found.settings([("obs", {"damping": "much"})])
         with pytest.raises(InputError, match="'foo' does not exist"):
             list(found.outcomes([_task("Deaf"), _task("Picky", settings={"start": "foo"})]))

@@ -17,8 +17,10 @@ from benchmarks.style import Lanes, looks
 from solvers.registry import SPECS
 from tests.records import choice, closed, full_run, mixed_run, old_line, record, write, wrong
 
-ALWAYS = [name for name in FIGURES if name not in ("choices", "swaps", "swap-time")]
-"""Figures of any run; the others need several settings of one solver, or whole layers."""
+ALWAYS = ["error", "anytime", "growth"]
+"""Figures of any run; others need bounds, proving solvers, several settings, or whole layers."""
+
+PROVING = [*ALWAYS, "gap", "profile"]
 
 
 def of(records):
@@ -29,7 +31,7 @@ def of(records):
 def test_every_figure_is_written_and_repeats_itself(tmp_path, fmt):
     run = write(tmp_path / "run", mixed_run())
     first = {path.name: path.read_bytes() for path in write_figures(run, fmt)}
-    assert sorted(first) == sorted(f"{name}.{fmt}" for name in ALWAYS)
+    assert sorted(first) == sorted(f"{name}.{fmt}" for name in PROVING)
     assert {path.name: path.read_bytes() for path in write_figures(run, fmt)} == first
 
 
@@ -53,8 +55,15 @@ def _lane(axis, name):
     return names[name]
 
 
+def _names(axis):
+    """The names of the columns; panels that have the same show them once, below the last."""
+    below = axis.figure.axes[axis.figure.axes.index(axis) :]
+    named = ([t.get_text() for t in one.get_xticklabels()] for one in below)
+    return next(names for names in named if any(names))
+
+
 def _column(axis, solver):
-    return [t.get_text() for t in axis.get_xticklabels()].index(solver)
+    return _names(axis).index(solver)
 
 
 def _in_lane(axis, solver, lane):
@@ -70,11 +79,11 @@ def test_every_row_of_every_solver_has_its_mark():
         for axis, contest in zip(figure.axes, groups, strict=True):
             low, high = axis.get_ylim()
             assert all(low < y < high for _, y in _points(axis))
-            for label in axis.get_xticklabels():
-                x = _column(axis, label.get_text())
+            for name in _names(axis):
+                x = _column(axis, name)
                 own = [p for p in _points(axis, filled=True) if abs(p[0] - x) < 0.5]
-                if not SPECS[label.get_text()].bound_only:
-                    assert len(own) == len(contest.problems), label.get_text()
+                if not SPECS[name].bound_only:
+                    assert len(own) == len(contest.problems), name
 
 
 def test_zeros_and_failures_stay_visible():
@@ -127,7 +136,7 @@ def test_the_median_counts_failures_as_worst():
 
 def test_time_outs_are_open_marks_at_the_limit():
     records = [closed("scip-miqp", "p0", 1.0), record("scip-miqp", "p1", None, n=16, stop="time")]
-    axis, _ = growth_figure(of(records)).axes
+    (axis,) = growth_figure(of(records)).axes
     open_marks = [line for line in axis.lines if _is_open(line)]
     assert [round(float(m.get_xdata()[0])) for m in open_marks] == [16]
     assert [float(m.get_ydata()[0]) for m in open_marks] == [10.0]
@@ -233,14 +242,19 @@ def test_mixed_limits_are_flagged_in_figures_of_time(name):
 ])  # fmt: skip
 def test_poor_runs_are_drawn_too(tmp_path, records):
     drawn = {path.stem for path in write_figures(write(tmp_path / "run", records), "png")}
-    assert drawn - {"choices"} == set(ALWAYS)
+    assert set(ALWAYS) <= drawn <= {*PROVING, "choices"}
+    contests_ = of(records)
+    bounds = any(e.bound is not None for c in contests_ for e in c.entries)
+    assert ("gap" in drawn) == bounds
+    proves = any(c.spec(n).proves for c in contests_ for n in c.contenders)
+    assert ("profile" in drawn) == proves
 
 
 def test_an_older_record_beside_a_new_one_is_drawn(tmp_path):
     run = write(tmp_path / "run", [record("wanda")])
     with (run / "records.jsonl").open("a") as file:
         file.write(old_line())
-    assert len(write_figures(run, "png")) == len(ALWAYS)
+    assert len(write_figures(run, "png")) == len(PROVING) - 1  # no bound, so no gap
 
 
 def test_labels_do_not_overlap_with_fifteen_solvers():
@@ -254,6 +268,45 @@ def test_labels_do_not_overlap_with_fifteen_solvers():
                 ordered = sorted(heights)
                 assert all(a[1] <= b[0] + 1 for a, b in pairwise(ordered))
             assert all(box.x0 >= 0 and box.y0 >= 0 for box in boxes)
+
+
+def test_panels_of_the_same_solvers_name_them_once_and_long_names_stand_upright():
+    changed = [{"lazy": False}, {"lazy": False, "variant": "away", "node_tolerance": 0.25}]
+    records = [choice(p, group=g, **own) for g in "ab" for p in "pq" for own in ({}, *changed)]
+    for figure in (gap_figure(of(records)), error_figure(of(records))):
+        upper, lower = figure.axes
+        assert not any(label.get_text() for label in upper.get_xticklabels())
+        assert {label.get_rotation() for label in lower.get_xticklabels()} == {90.0}
+        figure.canvas.draw()
+        boxes = [label.get_window_extent() for label in lower.get_xticklabels()]
+        assert all(a.x1 < b.x0 for a, b in pairwise(boxes))
+
+
+def test_an_axis_of_gaps_spans_what_there_is():
+    bound = record("qp-bound", "p0", None, bound=7.0, bound_kind="checked")
+    records = [record("wanda", "p0", 10.0), bound]
+    (axis,) = gap_figure(of(records)).axes
+    low, high = axis.get_ylim()
+    assert 0.1 < low < 0.3
+    assert 1.0 < high < 1.5
+    assert "≤ 0.01 %" not in [label.get_text() for label in axis.get_yticklabels()]
+
+
+def test_groups_without_a_bound_have_no_panel_of_gaps():
+    records = [record("wanda", "p0", 10.0), closed("scip-miqp", "p1", 5.0, group="other")]
+    assert [a.get_title(loc="left") for a in gap_figure(of(records)).axes] == ["other: 1 rows"]
+    assert gap_figure(of(records[:1])) is None
+
+
+def test_masks_that_come_all_at_once_are_marks_and_the_axis_reaches_the_last_run():
+    records = [record("wanda", "p0", 10.0, solve_s=0.5, time_limit_s=2.0),
+               record("swap", "p0", 8.0, solve_s=40.0, time_limit_s=2.0,
+                      trace=[(0.1, 12.0, None), (30.0, 8.0, None)])]  # fmt: skip
+    (axis,) = anytime_figure(of(records)).axes  # nobody bounds, so one panel
+    wanda, swap = axis.lines[-2:] if len(axis.lines) > 2 else axis.lines
+    assert (wanda.get_label(), list(wanda.get_xdata())) == ("wanda", [0.5])
+    assert len(swap.get_xdata()) > 50
+    assert axis.get_xlim()[1] == pytest.approx(40.0)
 
 
 def test_lanes_lie_outside_the_data_in_order():

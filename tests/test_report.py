@@ -14,13 +14,13 @@ import pytest
 from benchmarks.certify import cross_check
 from benchmarks.contest import contests
 from benchmarks.record import load_run
-from benchmarks.report.names import visible
 from benchmarks.report.overview import outcome, problem_counts, run_counts
 from benchmarks.report.page import render_page, write_report
 from benchmarks.report.problems import RUN_COLUMNS, STEPS, embedded
 from benchmarks.statistics import summarise
 from benchmarks.tables import problem_frame, shown_summary
 from benchmarks.typeset import percent
+from benchmarks.visible import visible
 from tests.browser import CHROMIUM, browser
 from tests.records import choices_run, closed, full_run, mixed_run, old_line, record, write, wrong
 
@@ -284,7 +284,7 @@ def test_settings_have_their_table():
     [record("wanda", objective=0.0)],
     [record("scip-miqp", objective=None, stop="time")],
     [record("qp-bound", objective=None, bound=1.0, bound_kind="checked")],
-    [record("retired-solver", objective=3.0, verdict="odd one", stop="odd", bound_kind=None,
+    [record("retired-solver", objective=3.0, stop="iterations", bound_kind=None,
             bound=None)],
     [record("wanda", group="", suite="", packages={})],
     [record("wanda", pruned=[0, 99])],
@@ -341,7 +341,7 @@ def test_nothing_that_records_hold_is_markup(hostile):
 
 def test_what_cannot_be_seen_is_an_escape():
     assert visible("a\u202eb\x00") == r"a\u202eb\x00"
-    assert visible("漢字\té\n<b>") == "漢字\té\n<b>"
+    assert visible("漢字\té\n<b>", "\t\n") == "漢字\té\n<b>"
 
 
 def test_the_page_runs_no_script_but_its_own():
@@ -524,6 +524,18 @@ def test_a_problem_is_drawn_when_it_is_opened_and_not_before(page, run):
     assert page.run("document.querySelectorAll('#sections .body').length") == 1
     page.run(f"(() => {{ {section}.querySelector('.keys button').click(); }})()")
     assert page.run(f"{section}.querySelector('.keys [aria-pressed=true]') !== null")
+    assert page.faults() == []
+
+
+@in_a_browser
+def test_a_table_wider_than_the_screen_says_what_lies_beyond(page, full):
+    more = "[...document.querySelectorAll('.scroll')].map(e => e.dataset.more || '')"
+    page.open(full, 390, 844)
+    page.run("new Promise(done => setTimeout(done, 200))")
+    assert any("more column" in text for text in page.run(more))
+    page.run("document.querySelectorAll('.scroll').forEach(e => { e.scrollLeft = 1e4; })")
+    page.run("new Promise(done => setTimeout(done, 200))")
+    assert not any(page.run(more))
     assert page.faults() == []
 
 

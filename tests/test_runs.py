@@ -105,7 +105,8 @@ def test_order_does_not_matter_and_every_parameter_does(tmp_path):
     assert (out / "records.jsonl").read_bytes() == before
     changed = run_suite(_suite(tmp_path, [{"name": "obs", "settings": {"damping": 0.1}}]), out)
     changed = run_suite(_suite(tmp_path, [{"name": "obs", "settings": {"damping": 0.2}}]), out)
-    assert len(changed.records) == 4 + 4
+    assert len(changed.records) == 2  # the table is that of the suite as it is now
+    assert len(load_run(out)) == 4 + 4
     task = _task("random")
     keys = {tuple(keys_of(task))}
     for change in ({"seed": 1}, {"limit_s": 6.0}, {"gap": 1e-3}, {"threads": 2}):
@@ -131,7 +132,7 @@ def test_bad_input_found_by_a_solver_is_an_error_and_leaves_no_record(tmp_path, 
 
 def test_a_wrong_setting_is_an_error_before_anything_runs(tmp_path):
     wrong = {"name": "obs", "settings": {"damping": "much"}}
-    with pytest.raises(InputError, match="damping=much is not a float"):
+    with pytest.raises(InputError, match="damping=much: expected a number"):
         run_suite(_suite(tmp_path, ["wanda", wrong]), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -240,7 +241,9 @@ def _toml(tmp_path, solvers, limit):
 def test_kill_9_of_the_harness_loses_only_runs_under_way(tmp_path):
     toml = _toml(tmp_path, ["wanda", "exhaustive", f"{FAKES}:Patient"], 1.0)
     out = tmp_path / "run"
-    process = _maskgap("run", toml, "--out", out, "--jobs", 1, stderr=subprocess.DEVNULL)
+    process = _maskgap(
+        "run", toml, "--allow-code", "--out", out, "--jobs", 1, stderr=subprocess.DEVNULL
+    )
     path = out / "records.jsonl"
     _wait_for(lambda: path.exists() and path.read_bytes().count(b"\n") >= 9)
     children = psutil.Process(process.pid).children(recursive=True)
@@ -259,7 +262,9 @@ def test_kill_9_of_the_harness_loses_only_runs_under_way(tmp_path):
 def test_runs_far_from_their_limit_do_not_outlive_a_kill_9(tmp_path):
     toml = _toml(tmp_path, ["wanda", f"{FAKES}:Deaf"], 600.0)
     out = tmp_path / "run"
-    process = _maskgap("run", toml, "--out", out, "--jobs", 1, stderr=subprocess.DEVNULL)
+    process = _maskgap(
+        "run", toml, "--allow-code", "--out", out, "--jobs", 1, stderr=subprocess.DEVNULL
+    )
     path = out / "records.jsonl"
     _wait_for(lambda: path.exists() and path.read_bytes().count(b"\n") >= 4)
     time.sleep(1.0)
@@ -274,7 +279,15 @@ def test_an_interrupt_ends_runs_in_order_and_exits_130(tmp_path):
     toml = _toml(tmp_path, ["wanda", f"{FAKES}:Patient"], 60.0)
     out = tmp_path / "run"
     process = _maskgap(
-        "run", toml, "--out", out, "--jobs", 1, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        "run",
+        toml,
+        "--allow-code",
+        "--out",
+        out,
+        "--jobs",
+        1,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     path = out / "records.jsonl"
     _wait_for(lambda: path.exists() and path.read_bytes().count(b"\n") >= 4)
@@ -292,7 +305,7 @@ def test_an_interrupt_ends_runs_in_order_and_exits_130(tmp_path):
 def test_two_runs_do_not_write_to_one_directory(tmp_path):
     toml = _toml(tmp_path, [f"{FAKES}:Patient"], 30.0)
     out = tmp_path / "run"
-    process = _maskgap("run", toml, "--out", out, stderr=subprocess.DEVNULL)
+    process = _maskgap("run", toml, "--allow-code", "--out", out, stderr=subprocess.DEVNULL)
     try:
         _wait_for((out / "records.jsonl").exists)
         with pytest.raises(InputError, match="another run is writing"):

@@ -2,36 +2,53 @@
 
 from pathlib import Path
 
-from benchmarks.record import load_run
+from benchmarks.commands.screen import say
+from benchmarks.visible import visible
 from instances.errors import InputError
 
 TABLE_FORMATS = ("md", "csv", "latex")
 FIGURE_FORMATS = ("png", "pdf", "svg")
 
 
-def run_tables(directory: Path, fmt: str) -> int:
-    """Write and print the tables. Raises InputError."""
-    from benchmarks.certify import cross_check
+def run_tables(directory: Path, fmt: str, against: Path | None = None) -> int:
+    """Write the tables and print them; where they lie is said on standard error.
+
+    against: directory of another run, to which the first is compared instead; nothing is written
+    then. Raises InputError.
+    """
+    from benchmarks.comparison import render_comparison
     from benchmarks.layer_tables import render_layers
+    from benchmarks.reading import read_run
     from benchmarks.tables import render, write_tables
 
     _expect(fmt, TABLE_FORMATS)
-    records = cross_check(load_run(directory))
-    print(render(records, fmt))
-    if fmt == "md" and (layers := render_layers(records, fmt)):
+    reading = read_run(directory)
+    if against is not None:
+        other = read_run(against)
+        print(render_comparison(reading.records, other.records, fmt))
+        for remark in (*reading.remarks, *other.remarks):
+            say(remark)
+        return 0
+    paths = write_tables(directory, fmt, reading)
+    print(render(reading.records, fmt, reading.remarks))
+    if fmt == "md" and (layers := render_layers(reading.records, fmt)):
         print(f"\n{layers}")
-    for path in write_tables(directory, fmt):
-        print(path)
+    for line in (*(reading.remarks if fmt == "csv" else ()), *map(str, paths)):
+        say(line)
     return 0
 
 
 def run_plot(directory: Path, fmt: str) -> int:
     """Draw the figures and print where they are. Raises InputError."""
     from benchmarks.plots import write_figures
+    from benchmarks.reading import read_run
 
     _expect(fmt, FIGURE_FORMATS)
-    for path in write_figures(directory, fmt):
-        print(path)
+    reading = read_run(directory)
+    for path in write_figures(directory, fmt, reading):
+        print(visible(str(path)))
+    for remark in reading.remarks:
+        say(remark)
     return 0
 
 

@@ -1,45 +1,74 @@
 """`maskgap run`: a suite from plan to records, with progress and a closing account."""
 
-import sys
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 
+from benchmarks.commands.screen import errors, say
+from benchmarks.contest import absent_of
 from benchmarks.environment import cores
 from benchmarks.executor import elsewhere
-from benchmarks.runner import Progress, Result, run_suite
-from benchmarks.suite import read_suite
+from benchmarks.labels import setting
+from benchmarks.reading import visible_record
+from benchmarks.record import UNSETTLED, VERDICTS, Record
+from benchmarks.runner import Planned, Progress, Result, dry_run, run_suite
+from benchmarks.suite import LONGEST_S, Suite, read_suite, suite_names
+from benchmarks.visible import visible
 from instances.errors import InputError
+from instances.own_modules import admit
 
 PLAIN_INTERVAL_S = 10.0
+
+MOST_JOBS_A_CORE = 8
 
 
 def run(
     name: str,
-    solvers: str | None,
-    time_limit: float | None,
-    jobs: int | None,
-    executor: str,
-    out: Path | None,
-    fresh: bool,
-    retry_failed: bool,
+    *,
+    solvers: str | None = None,
+    time_limit: float | None = None,
+    jobs: int | None = None,
+    executor: str = "local",
     scheduler: str | None = None,
+    out: Path | None = None,
+    fresh: bool = False,
+    retry_failed: bool = False,
+    allow_code: bool = False,
+    plan_only: bool = False,
+    as_json: bool = False,
 ) -> int:
-    """1 for crashed or wrong rows only; 130 when interrupted. Raises InputError."""
-    if time_limit is not None and not time_limit > 0:
-        raise InputError(f"--time-limit {time_limit:g}: expected seconds, more than 0")
-    if jobs is not None and jobs < 1:
-        raise InputError(f"--jobs {jobs}: expected a whole number, 1 or more")
+    """1 for crashed or wrong rows only; 128 + its number when a signal ended it.
+
+    allow_code: whether code that the suite names may run. plan_only: list the runs, and do none.
+    Raises InputError.
+    """
+    if time_limit is not None and not (isfinite(time_limit) and 0 < time_limit <= LONGEST_S):
+        raise InputError(
+            f"--time-limit {time_limit:g}: expected seconds, more than 0 and at most {LONGEST_S:g}"
+        )
+    if jobs is not None and not 1 <= jobs <= MOST_JOBS_A_CORE * cores():
+        raise InputError(
+            f"--jobs {jobs}: expected a whole number from 1 to {MOST_JOBS_A_CORE * cores()}, "
+            f"{MOST_JOBS_A_CORE} for each core of this machine"
+        )
     suite = read_suite(name)
+    chosen = None if solvers is None else [s.strip() for s in solvers.split(",") if s.strip()]
+    if chosen == []:
+        raise InputError(f"--solvers '{solvers}': expected names, separated by commas")
+    _refuse_code(suite, name, chosen, allow_code)
     directory = out or Path("results") / "runs" / suite.name
     threads = max(group.threads for group in suite.groups)
-    chosen = [s.strip() for s in solvers.split(",")] if solvers else None
     at_once = jobs or max(1, cores() // threads)
+    if plan_only:
+        _tell_plan(dry_run(suite, directory, chosen, time_limit, retry_failed), at_once, as_json)
+        return 0
     limit = at_once if scheduler is None else jobs
     with (
-        elsewhere(executor, scheduler, at_once, threads, limit, True, _say) as cluster,
+        elsewhere(executor, scheduler, at_once, threads, limit, True, say) as cluster,
         _reporting(suite.name) as report,
     ):
         result = run_suite(
@@ -51,63 +80,148 @@ def run(
             fresh,
             retry_failed,
             report,
-            _say,
+            say,
             cluster,
         )
-    _account(result, directory)
-    if result.interrupted:
-        return 130
+    _account(result, directory, as_json)
+    if result.signal_number is not None:
+        return 128 + result.signal_number
     return 1 if result.faults else 0
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+def _refuse_code(suite: Suite, name: str, chosen: list[str] | None, allow_code: bool) -> None:
+    """Refuse code that a suite file names and the user does not. Raises InputError."""
+    if allow_code:
+        for code in suite.code:
+            admit(code, Path.cwd())
+    if allow_code or name in suite_names():
+        return
+    used = [code for code in suite.code if code not in (chosen or [])]
+    if chosen is not None and suite.extract is None:
+        used = []  # no solver of the suite runs that was not named by the user
+    if used:
+        raise InputError(
+            f"{name}: names code that would run here: {', '.join(used)}; if you trust it, add "
+            "--allow-code"
+        )
 
 
 @contextmanager
 def _reporting(name: str) -> Iterator[Callable[[Progress], None]]:
     """A bar on a terminal; elsewhere a line now and then."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
 
-    console = Console(file=sys.stderr)
+    console = errors()
     if console.is_terminal:
-        columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Bar(*columns, TextColumn("{task.description}"), console=console) as bar:
+        columns = (
+            TextColumn(name, markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}", markup=False),
+        )
+        with Bar(*columns, console=console) as bar:
             task = bar.add_task("", total=None)
 
             def draw(progress: Progress) -> None:
                 record = progress.record
-                last = "" if record is None else f"{record.solver} {record.instance}"
+                last = "" if record is None else visible(f"{record.solver} {record.instance}")
                 bar.update(task, completed=progress.done, total=progress.total, description=last)
 
             yield draw
         return
     said = 0.0
 
-    def say(progress: Progress) -> None:
+    def tell(progress: Progress) -> None:
         nonlocal said
         now = time.monotonic()
         if now - said >= PLAIN_INTERVAL_S or progress.done == progress.total:
             said = now
-            print(f"{name}: {progress.done} of {progress.total} runs", file=sys.stderr, flush=True)
+            say(f"{name}: {progress.done} of {progress.total} runs")
 
-    yield say
+    yield tell
 
 
-def _account(result: Result, directory: Path) -> None:
-    verdicts = Counter(record.verdict for record in result.records)
-    order = ("proved", "closed", "feasible", "empty", "wrong")
-    counts = ", ".join(f"{verdicts[v]} {v}" for v in order if verdicts[v])
-    refused = sum(record.stop == "refused" for record in result.records)
-    print(f"{len(result.records)} rows recorded in {directory}: {counts} ({refused} refused)")
-    for record in result.faults:
-        what = "crashed" if record.failed else "wrong"
+def _account(result: Result, directory: Path, as_json: bool) -> None:
+    """What the suite came to: in a line on standard output, or in JSON its records and a total."""
+    records = [visible_record(record) for record in result.records]
+    verdicts = Counter(record.verdict for record in records)
+    stops = Counter(record.stop for record in records)
+    if as_json:
+        for record in result.records:
+            print(record.line(), end="")
+        total = {
+            "total": True,
+            "directory": str(directory),
+            "records": len(records),
+            **{verdict: verdicts[verdict] for verdict in VERDICTS},
+            "refused": stops["refused"],
+            "crashed": stops["crashed"],
+            "interrupted": result.signal_number is not None,
+        }
+        print(json.dumps(total, allow_nan=False))
+    else:
+        counts = ", ".join(f"{verdicts[v]} {v}" for v in VERDICTS if verdicts[v])
         print(
-            f"{what}: {record.solver} on {record.instance} row {record.row} {record.pattern}: "
-            f"{record.reason or record.exception}",
-            file=sys.stderr,
+            f"{len(records)} rows recorded in {visible(str(directory))}: {counts} "
+            f"({stops['refused']} refused)"
         )
-    if result.interrupted:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
+    _tell_faults(result, records, directory)
+
+
+def _tell_faults(result: Result, records: list[Record], directory: Path) -> None:
+    for solver, how in absent_of(records).items():
+        say(f"{solver} is not installed: {how}")
+    for record in records:
+        if record.failed or record.verdict == "wrong":
+            what = "crashed" if record.failed else "wrong"
+            seen = " (its traceback is in the records)" if record.traceback else ""
+            say(
+                f"{what}: {record.solver} on {record.instance} row {record.row} {record.pattern}: "
+                f"{record.reason or record.exception}{seen}"
+            )
+    again = Counter(r.stop for r in records if r.stop in UNSETTLED)
+    if again and result.signal_number is None:
+        listed = ", ".join(f"{count} {_ENDINGS[stop]}" for stop, count in again.items())
+        say(f"{listed}; the same command runs them again")
+    if result.signal_number is not None:
+        say("interrupted; the same command goes on from here")
+
+
+_ENDINGS = {"memory": "out of memory", "interrupted": "interrupted"}
+
+
+def _tell_plan(planned: list[tuple[Planned, bool]], jobs: int, as_json: bool) -> None:
+    """A line for each solver on each instance under each pattern, and a total."""
+    lines: dict[tuple[str, ...], Counter[str]] = {}
+    limit_s = 0.0
+    for item, recorded in planned:
+        task = item.task
+        own = ", ".join(setting(*pair) for pair in task.settings.items())
+        place = (item.group, item.instance, task.problem.pattern.text, task.solver, own)
+        state = "recorded" if recorded else "to_run" if item.missing is None else "refused"
+        lines.setdefault(place, Counter())[state] += 1
+        limit_s += task.limit_s * (state == "to_run")
+    whole = sum(lines.values(), Counter())
+    for (group, instance, pattern, solver, own), counts in lines.items():
+        told = {"group": group, "instance": instance, "pattern": pattern, "solver": solver,
+                "settings": own, **{s: counts[s] for s in _STATES}}  # fmt: skip
+        if as_json:
+            print(json.dumps(told))
+        else:
+            states = ", ".join(f"{counts[s]} {_STATES[s]}" for s in _STATES if counts[s])
+            print(visible(f"{group}: {instance} {pattern} {solver} ({own or 'no settings'})"),
+                  states, sep=": ")  # fmt: skip
+    if as_json:
+        total = {"total": True, **{s: whole[s] for s in _STATES}, "limit_s": limit_s}
+        print(json.dumps(total))
+    else:
+        states = ", ".join(f"{whole[s]} {_STATES[s]}" for s in _STATES)
+        print(
+            f"{sum(whole.values())} runs: {states}; at most {limit_s:.4g} s of solving by their "
+            f"limits, {jobs} at a time"
+        )
+
+
+_STATES = {"recorded": "recorded", "to_run": "to run", "refused": "refused at once"}

@@ -2,7 +2,8 @@
 
     left    x = (t + s) / (t_base + s) on one row (log axis), s = 0.1 s, a row not solved counting
             at its limit
-    right   x = (nodes + 10) / (nodes of the base + 10) on one row (log axis)
+    right   x = (nodes + 10) / (nodes of the base + 10) on one row (log axis); where no run counts
+            nodes, the own gap at its end, and where none has a bound, error / error of the base
 
 Left of 1 is better than the base, the first line. A hollow mark is a row not solved, whose true
 place is further right. Where the base left most rows unsolved, these ratios say nothing; then the
@@ -11,7 +12,7 @@ at its end. A bar marks the geometric mean, of gaps the mean: the numbers of the
 (`benchmarks.ablation`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import exp, log
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -34,6 +35,8 @@ FRAME_IN = 1.0
 Mark = tuple[float, bool]
 """Place on the axis, and whether the row was solved."""
 
+Measure = Callable[[Ablation, Choice], list[Mark]]
+
 
 def choices_figure(contests: Sequence[Contest]) -> "Figure | None":
     """Time and nodes relative to the base, row by row; None where no solver has two settings."""
@@ -48,28 +51,34 @@ def choices_figure(contests: Sequence[Contest]) -> "Figure | None":
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(found), 2, squeeze=False, height_ratios=heights, sharey="row")
     for (left, right), ablation in zip(axes, found, strict=True):
-        timed = ablation.timed
-        measures = (_times, _nodes) if timed else (_spent, _gaps)
-        for axis, measure in zip((left, right), measures, strict=True):
+        for axis, measure in zip((left, right), _measures(ablation), strict=True):
             marks = [measure(ablation, choice) for choice in ablation.choices]
             _panel(axis, ablation, marks)
             _bars(axis, marks, geometric=measure is not _gaps)
-            if measure is not _gaps:
+            axis.set_xlabel(_LABELS[measure])
+            if measure is _gaps:
+                axis.set_xlim(left=0.0)
+                axis.xaxis.set_major_formatter(lambda value, _: as_percent(value))
+            else:
                 _log_axis(axis)
-        if timed:
-            for axis in (left, right):
+            if measure in (_times, _nodes, _errors):
                 axis.axvline(1.0, color="#555555", linewidth=0.8, zorder=1)
-        else:
-            right.set_xlim(left=0.0)
-            right.xaxis.set_major_formatter(lambda value, _: as_percent(value))
         names = [ablation.name(choice) for choice in ablation.choices]
         left.set_yticks(range(len(names)), names)
         left.set_ylim(len(names) - 0.4, -0.6)
         rows = f"{len(ablation.contest.problems)} rows; hollow: not solved"
         title(left, f"{ablation.contest.name}: {ablation.solver}, {rows}")
-        left.set_xlabel("time / time of the first line" if timed else "seconds until the end")
-        right.set_xlabel("nodes / nodes of the first line" if timed else "own gap at the end")
     return figure
+
+
+def _measures(ablation: Ablation) -> tuple[Measure, Measure]:
+    """What is shown left and right: only what some run has."""
+    if not ablation.timed:
+        return _spent, _gaps
+    entries = [e for c in ablation.choices for _, e, _ in _rows(ablation, c) if e is not None]
+    if any("nodes" in e.record.counters for e in entries):
+        return _times, _nodes
+    return _times, _gaps if any(e.bound is not None for e in entries) else _errors
 
 
 def _rows(ablation: Ablation, choice: Choice) -> list[tuple[str, Entry | None, Entry | None]]:
@@ -112,6 +121,25 @@ def _gaps(ablation: Ablation, choice: Choice) -> list[Mark]:
     return [(1.0 if gap is None else gap, e is not None and e.solved) for gap, e in gaps]
 
 
+def _errors(ablation: Ablation, choice: Choice) -> list[Mark]:
+    pairs = [(e, base) for _, e, base in _rows(ablation, choice) if e is not None]
+    return [
+        (e.objective / base.objective, e.solved)
+        for e, base in pairs
+        if base is not None and (e.objective or 0.0) > 0 and (base.objective or 0.0) > 0
+        if e.objective is not None and base.objective is not None
+    ]
+
+
+_LABELS: dict[Measure, str] = {
+    _times: "time / time of the first line",
+    _spent: "seconds until the end",
+    _nodes: "nodes / nodes of the first line",
+    _gaps: "own gap at the end",
+    _errors: "error / error of the first line",
+}
+
+
 def _panel(axis: "Axes", ablation: Ablation, marks: Sequence[Sequence[Mark]]) -> None:
     """One line of marks a choice, its mean as a bar."""
     colour = looks([ablation.solver])[ablation.solver]["color"]
@@ -130,11 +158,13 @@ def _panel(axis: "Axes", ablation: Ablation, marks: Sequence[Sequence[Mark]]) ->
 
 
 def _log_axis(axis: "Axes") -> None:
-    """A log axis whose 1, 2 and 5 are named as numbers, whatever its range."""
-    from matplotlib.ticker import LogLocator, NullLocator
+    """A log axis whose 1, 2 and 5 are named as numbers; round numbers where it spans little."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
     axis.set_xscale("log")
-    axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    low, high = axis.get_xlim()
+    wide = high > 4 * low > 0
+    axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)) if wide else MaxNLocator(5))
     axis.xaxis.set_major_formatter(lambda value, _: as_number(value))
     axis.xaxis.set_minor_locator(NullLocator())
 

@@ -11,7 +11,7 @@ over all rows, a row without a mask being the worst there is. Every row has its 
 failures lie in lanes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +27,10 @@ from benchmarks.style import (
     contender_ticks,
     key_above,
     looks,
-    new_figure,
+    named_last,
+    rounded_down,
     spread,
+    stacked_figure,
     title,
 )
 
@@ -50,9 +52,12 @@ FAILURES = (*map(str, (Fate.NO_MASK, Fate.REFUSED, Fate.CRASHED, Fate.WRONG, Fat
 def error_figure(contests: Sequence[Contest]) -> "Figure":
     """Error of each mask relative to Wanda's; groups without Wanda's only if no group has them."""
     contests = [contest for contest in contests if contest.reference] or contests
-    figure, axes = new_figure(len(contests), 1, 3.6)
-    for (axis,), contest in zip(axes, contests, strict=True):
-        masks = [c for c in contest.contenders if not contest.spec(c).bound_only]
+    columns_of = [
+        [c for c in contest.contenders if not contest.spec(c).bound_only] for contest in contests
+    ]
+    named = named_last(columns_of)
+    figure, axes = stacked_figure(named)
+    for axis, contest, masks, told in zip(axes, contests, columns_of, named, strict=True):
         columns = {c: [_error(contest, e) for _, e in contest.of(c)] for c in masks}
         held = {c: [_held_out(contest, e) for _, e in contest.of(c)] for c in masks}
         both = {v for rows in columns.values() for v in rows}
@@ -71,7 +76,7 @@ def error_figure(contests: Sequence[Contest]) -> "Figure":
             eval_marks = [v for v in held[contender] if v is not None]
             _marks(axis, lanes, column, eval_marks, (0.08, 0.36), colour, filled=False)
             _median(axis, column - 0.18, marks)
-        contender_ticks(axis, [stacked(name) for name in masks])
+        contender_ticks(axis, [stacked(name) for name in masks], told)
         title(axis, f"{contest.name}: {len(contest.problems)} {contest.unit}")
         axis.set_ylabel("error / error of Wanda's mask\n(1 = Wanda, lower is better)")
     _key(figure, [("o", True, "calibration data"), ("o", False, "held-out data")])
@@ -97,17 +102,28 @@ def _held_out(contest: Contest, entry: Entry | None) -> float | str | None:
     return None if ratio is None else _lane_of(ratio)
 
 
-def gap_figure(contests: Sequence[Contest]) -> "Figure":
-    """Certified gap of each mask, and the gap by the solver's own bound."""
-    figure, axes = new_figure(len(contests), 1, 3.6)
-    for (axis,), contest in zip(axes, contests, strict=True):
+def gap_figure(contests: Sequence[Contest]) -> "Figure | None":
+    """Certified gap of each mask, and the gap by the solver's own bound.
+
+    Groups without a bound are left out; None where that is all of them.
+    """
+    contests = [c for c in contests if any(e.bound is not None for e in c.entries)]
+    if not contests:
+        return None
+    named_panels = named_last([contest.contenders for contest in contests])
+    figure, axes = stacked_figure(named_panels)
+    for axis, contest, told in zip(axes, contests, named_panels, strict=True):
         names = contest.contenders
         masks = [c for c in names if not contest.spec(c).bound_only]
         certified = {c: [_certified(contest, e) for _, e in contest.of(c)] for c in masks}
         own = {c: [_own(contest, c, e) for _, e in contest.of(c)] for c in names}
         marks = {v for rows in certified.values() for v in rows}
         marks |= {v for rows in own.values() for v, _ in rows}
-        lanes = Lanes(LEAST_GAP, 1.0, [n for n in FAILURES if n in marks], [SMALL])
+        marks |= {m for rows in certified.values() if 0.0 < (m := _middle(rows)) < inf}
+        lanes = Lanes(
+            least_shown(marks), 1.0, [n for n in FAILURES if n in marks],
+            [n for n in (SMALL,) if n in marks],
+        )  # fmt: skip
         lanes.draw(axis, as_percent)
         for column, (name, style) in enumerate(looks(names).items()):
             colour = style["color"]
@@ -117,7 +133,7 @@ def gap_figure(contests: Sequence[Contest]) -> "Figure":
             for marker in "sD":
                 mine = [v for v, m in own[name] if m == marker]
                 _marks(axis, lanes, column, mine, (0.1, 0.38), colour, False, marker)
-        contender_ticks(axis, [stacked(name) for name in names])
+        contender_ticks(axis, [stacked(name) for name in names], told)
         title(axis, f"{contest.name}: {len(contest.problems)} {contest.unit}")
         axis.set_ylabel("optimality gap")
     _key(figure, [
@@ -126,6 +142,12 @@ def gap_figure(contests: Sequence[Contest]) -> "Figure":
         ("D", False, "by its own claim, or none"),
     ])  # fmt: skip
     return figure
+
+
+def least_shown(marks: Iterable[float | str]) -> float:
+    """Where an axis of gaps begins: below the least that is no zero, and at half at most."""
+    least = min((v for v in marks if not isinstance(v, str)), default=LEAST_GAP)
+    return min(0.5, max(LEAST_GAP, rounded_down(max(least, LEAST_GAP))))
 
 
 def _gap(value: float) -> float | str:
@@ -183,12 +205,17 @@ def _place(lanes: Lanes, mark: float | str) -> float:
 
 
 def _median(axis: "Axes", centre: float, marks: Sequence[float | str]) -> None:
-    """A bar at the median over all rows, lanes below counting as 0 and those above as infinite."""
-    ranks = {LOW: 0.0, SMALL: 0.0}
-    values = [ranks.get(m, inf) if isinstance(m, str) else m for m in marks]
-    middle = float(np.median(values)) if values else inf
+    """A bar at the median over all rows."""
+    middle = _middle(marks)
     if 0.0 < middle < inf:
         axis.hlines(middle, centre - 0.24, centre + 0.24, color="black", linewidth=1.4, zorder=4)
+
+
+def _middle(marks: Sequence[float | str]) -> float:
+    """The median, lanes below counting as 0 and those above as infinite; infinite without marks."""
+    ranks = {LOW: 0.0, SMALL: 0.0}
+    values = [ranks.get(m, inf) if isinstance(m, str) else m for m in marks]
+    return float(np.median(values)) if values else inf
 
 
 def _key(figure: "Figure", entries: Sequence[tuple[str, bool, str]]) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.contest import Contest, Entry, Fate, mixtures
 from benchmarks.labels import stacked
-from benchmarks.style import Lanes, as_number, legend_right, looks, new_figure, say, title
+from benchmarks.style import Lanes, as_number, legend_right, looks, new_figure, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,9 +58,10 @@ def growth_figure(contests: Sequence[Contest]) -> "Figure":
                if contest.spec(name).proves}  # fmt: skip
     warnings = sorted({m for contest in contests for m in mixtures(contest)})
     searching = {r.contender for r in runs if r.nodes is not None}
-    panels = [("time to prove or close", [n for n in names if n in proving], _panel)]
-    if len(proving) < len(names) or not searching:
-        others = [n for n in names if n not in proving]
+    panels = []
+    if proving:
+        panels.append(("time to prove or close", [n for n in names if n in proving], _panel))
+    if others := [n for n in names if n not in proving]:
         panels.append(("time to a mask or a bound", others, _panel))
     if searching:
         nodes = [n for n in names if n in searching]
@@ -74,9 +75,6 @@ def growth_figure(contests: Sequence[Contest]) -> "Figure":
 
 
 def _panel(axis: "Axes", names: Sequence[str], runs: Sequence[Run]) -> None:
-    if not runs:
-        say(axis, "no such solver in this run")
-        return
     entries = [run.entry for run in runs if run.entry is not None]
     times = [max(_counted(e), LEAST_SECONDS) for e in entries]
     broken = [fate for fate in BROKEN if any(run.fate is fate for run in runs)]

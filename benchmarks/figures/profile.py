@@ -3,7 +3,7 @@
 Left, rows closed or proved, at the run's tolerance. Right, rows whose own gap, by mask and bound
 of the solver itself, is within 1 %. Rows that were not settled, or not run, stay in the
 denominator, so a curve ends at the share solved; the legend gives both numbers. Groups without a
-proving solver are left out; if that is all of them, the figure says so.
+proving solver are left out.
 """
 
 from collections.abc import Sequence
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.contest import Contest, Entry, mixtures
+from benchmarks.figures.anytime import CROWD
 from benchmarks.figures.trace import time_within
 from benchmarks.labels import stacked
-from benchmarks.style import legend_right, looks, new_figure, say, title
+from benchmarks.style import legend_right, looks, new_figure, title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,14 +25,15 @@ NEAR = 0.01
 LEAST_SECONDS = 1e-4
 
 
-def profile_figure(contests: Sequence[Contest]) -> "Figure":
-    """Share of rows closed or proved, and within 1 % by the solver's own bound, over time."""
+def profile_figure(contests: Sequence[Contest]) -> "Figure | None":
+    """Share of rows closed or proved, and within 1 % by the solver's own bound, over time.
+
+    None where no solver of the run proves.
+    """
     proving = [c for c in contests if any(c.spec(name).proves for name in c.contenders)]
-    figure, axes = new_figure(max(1, len(proving)), 2, 3.0)
     if not proving:
-        for axis in axes[0]:
-            say(axis, "no proving solver in this run")
-        return figure
+        return None
+    figure, axes = new_figure(len(proving), 2, 3.0 if len(proving) < CROWD else 2.7)
     for (left, right), contest in zip(axes, proving, strict=True):
         names = [c for c in contest.contenders if contest.spec(c).proves]
         near = {c: _times(contest, c, NEAR) for c in names}

@@ -7,7 +7,6 @@ styles that repeat become classes, identifiers are unique in the page, coordinat
 """
 
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from xml.etree import ElementTree as ET
@@ -74,9 +73,7 @@ def drawings(records: Sequence[Record]) -> tuple[list[Drawing], str]:
     import matplotlib
 
     sheet = Sheet()
-    with matplotlib.rc_context({"svg.fonttype": "none"}), warnings.catch_warnings():
-        # a reader's browser has the characters that matplotlib's own font lacks
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
         found = [
             Drawing(name, inline(data, f"fig-{name}-", sheet))
             for name, data in drawn(records, "svg")

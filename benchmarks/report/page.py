@@ -12,18 +12,27 @@ from hashlib import sha256
 from importlib import resources
 from pathlib import Path
 
-from benchmarks.certify import cross_check
 from benchmarks.contest import contests, heading
-from benchmarks.record import Record, load_run
+from benchmarks.inside import inside
+from benchmarks.reading import read_run
+from benchmarks.record import Record
 from benchmarks.report import overview
 from benchmarks.report.drawings import drawings
-from benchmarks.report.names import visible_records
 from benchmarks.report.problems import STEPS, embedded
 from benchmarks.report.words import FIGURES, GLOSSARY
 from benchmarks.tables import PROBLEM_LEGEND
 from instances.files import write_atomically
+from instances.outputs import Kind, try_file
 
 NAME = "report.html"
+
+
+def _is_report(path: Path) -> bool:
+    with path.open("rb") as file:
+        return b"maskgap report</title>" in file.read(1 << 20)
+
+
+KIND = Kind("report of maskgap", _is_report)
 
 
 def write_report(directory: Path, out: Path | None = None) -> Path:
@@ -31,16 +40,16 @@ def write_report(directory: Path, out: Path | None = None) -> Path:
 
     Returns its path. Raises InputError.
     """
-    path = out or directory / NAME
-    write_atomically(path, render_page(load_run(directory)).encode())
+    reading = read_run(directory)
+    path = try_file(out or inside(directory, NAME), KIND)
+    write_atomically(path, render_page(reading.records, reading.remarks).encode())
     return path
 
 
-def render_page(records: Sequence[Record]) -> str:
-    """The page of a run's records, which are cross-checked here."""
+def render_page(records: Sequence[Record], remarks: Sequence[str] = ()) -> str:
+    """The page of cross-checked records. remarks: what a reader must know of them all."""
     import jinja2
 
-    records = cross_check(visible_records(records))
     groups = contests(records)
     script = _part("report.js")
     figures, rules = drawings(records)
@@ -54,6 +63,7 @@ def render_page(records: Sequence[Record]) -> str:
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     return environment.get_template("report.html.j2").render(
+        remarks=remarks,
         suites=overview.descriptions(records),
         records=len(records),
         solvers=len({r.solver for r in records}),
@@ -84,4 +94,4 @@ def render_page(records: Sequence[Record]) -> str:
 
 def _part(name: str) -> str:
     """A file of the page that ships beside this module."""
-    return (resources.files("benchmarks.report") / name).read_text()
+    return (resources.files("benchmarks.report") / name).read_text(encoding="utf-8")

@@ -285,7 +285,11 @@
     if (at(problem, "wrong") !== "0") summary.append(badge("wrong"));
     summary.append(make("span", { class: "gap" }, `certified gap ${at(problem, "certified gap")}`));
     const section = make("details", { id: `problem-${place}` }, summary);
-    section.fill = () => { if (section.children.length === 1) section.append(content(problem)); };
+    section.fill = () => {
+      if (section.children.length !== 1) return;
+      section.append(content(problem));
+      watch(section);
+    };
     section.addEventListener("toggle", () => { if (section.open) section.fill(); });
     return section;
   });
@@ -298,6 +302,27 @@
   document.querySelectorAll("main table.sortable").forEach((found) => {
     if (!found.querySelector("button")) sortable(found);
   });
+
+  // A table that is wider than the screen says how much of it lies to the right.
+  function hint(scrolled) {
+    if (scrolled.clientWidth === 0) return;
+    const edge = scrolled.getBoundingClientRect().left + scrolled.clientWidth;
+    const heads = [...scrolled.querySelectorAll("thead th")];
+    const away = heads.filter((head) => head.getBoundingClientRect().left > edge - 24).length;
+    if (away && scrolled.scrollLeft < 8) {
+      scrolled.dataset.more = `${away} more column${away > 1 ? "s" : ""} to the right →`;
+    } else {
+      delete scrolled.dataset.more;
+    }
+  }
+  const watched = new ResizeObserver((seen) => seen.forEach((entry) => hint(entry.target)));
+  function watch(part) {
+    for (const scrolled of part.querySelectorAll(".scroll")) {
+      watched.observe(scrolled);
+      scrolled.addEventListener("scroll", () => hint(scrolled), { passive: true });
+    }
+  }
+  watch(document);
 
   function follow() {
     const section = sections.find((one) => `#${one.id}` === location.hash);
