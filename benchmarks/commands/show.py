@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.commands.numbers import at_least
+from benchmarks.commands.numbers import at_least, at_most
 from benchmarks.commands.screen import Results
 from benchmarks.visible import visible
+from instances.definite import least_eigenvalue
 from instances.errors import InputError, ProofError
 from instances.files import LAYER_FORMAT, MASK_FORMAT, read_layer
 from instances.proof import RowProof
@@ -68,6 +69,8 @@ def _layer(file: Path) -> Facts:
         "dead_columns": len(norms) - len(live),
         "input_norms": np.quantile(live, [0.0, 0.5, 1.0]).tolist() if len(live) else None,
         "gram_rank": None,
+        "least_eigenvalue": None,
+        "semidefinite": None,
         "held_out": layer.gram_eval is not None,
         "input_mean": layer.input_mean is not None,
         "column_cost": layer.column_cost is not None,
@@ -77,6 +80,9 @@ def _layer(file: Path) -> Facts:
     if layer.d_in <= EIGENVALUE_COLUMNS:
         values = np.linalg.eigvalsh(layer.gram_unit[0])
         facts["gram_rank"] = int((values > RANK_TOLERANCE * max(values[-1], 0.0)).sum())
+        least = least_eigenvalue(layer.gram)
+        facts["least_eigenvalue"] = [least.low, least.high]
+        facts["semidefinite"] = least.semidefinite
     return facts
 
 
@@ -89,6 +95,13 @@ def _say_layer(facts: Facts) -> None:
     if facts["gram_rank"] is not None:
         tolerance = f"eigenvalues above {RANK_TOLERANCE:g} of the top"
         print(f"Gram rank {facts['gram_rank']} of {facts['d_in']} ({tolerance})")
+    if isinstance(ends := facts["least_eigenvalue"], list):
+        answer = {True: "yes", False: "no, by rounding", None: "cannot be told in float64"}
+        low, high = at_least(ends[0]), at_most(ends[1])
+        print(
+            f"Gram semidefinite as stored: {answer[facts['semidefinite']]} "
+            f"(least eigenvalue between {low} and {high})"
+        )
     for name, what in (
         ("held_out", "held-out Gram"),
         ("input_mean", "mean of inputs"),
