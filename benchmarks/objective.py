@@ -6,10 +6,10 @@ For a row, r = w on its pruned columns and 0 elsewhere, and
 
 of the float64 numbers that the layer holds, taken as exact. Two ways to it, the cheap one first:
 
-Float64. r and G are scaled by powers of two. No product passes through more than about n + 300
-    operations, columns of G being taken 256 at a time: what is computed is off by at most
-    gamma_{n+300} sum_ij |r_i G_ij r_j| (notation of `benchmarks.rigour`). Cost: two products of
-    rows with G, 4 n^2 operations a row.
+Float64. r and G are scaled by powers of two. In whatever order the n^2 products are added, what is
+    computed is off by at most gamma_{2n+8} sum_ij |r_i G_ij r_j| (notation of `benchmarks.rigour`),
+    and that sum is at most c (sum_i |r_i| sqrt(G_ii))^2 with c from `Layer.correlation`. Cost: one
+    product of rows with G, as for the loss alone; where that bound is too wide, a second one.
 Whole numbers. Mantissas become Python integers with one exponent, and nothing is rounded but the
     end. Cost: k^2 products of integers for k pruned columns, about 0.15 us each. It is taken where
     the first interval is wider than a share of the loss: where the terms of r^T G r cancel.
@@ -50,7 +50,8 @@ class Loss:
     """A loss in units of the layer's loss.
 
     value: nearest float64, or where the interval is wider, one inside. low, high: what it lies
-    between. resolution: below it the data cannot tell losses apart; 0 where all terms are 0.
+    between. resolution: below it the data cannot tell losses apart, or, for a loss above it, a
+    number that is not smaller; 0 where all terms are 0.
     """
 
     value: float
@@ -132,34 +133,53 @@ def _block_losses(layer: Layer, weight: Matrix, masks: Mask, width: float) -> li
     gram, gram_exponent = layer.gram_unit
     unit, exponents = unit_rows(weight)
     rest = np.where(masks, 0.0, unit)
-    wide = np.abs(rest)
-    value, size = np.zeros(len(rest)), np.zeros(len(rest))
-    for left in range(0, layer.d_in, LOSS_ROWS):  # a block of columns: |G| is not made whole
-        columns = slice(left, left + LOSS_ROWS)
-        part = gram[:, columns]
-        value += np.einsum("ij,ij->i", rest @ part, rest[:, columns])
-        size += np.einsum("ij,ij->i", wide @ np.abs(part), wide[:, columns])
-    allowance = gamma(layer.d_in + LOSS_ROWS + layer.d_in // LOSS_ROWS + 16)
-    error = allowance * size + TINY
-    size *= 1.0 + allowance
+    value = np.einsum("ij,ij->i", rest @ gram, rest)
+    roots = np.sqrt(np.maximum(gram.diagonal(), 0.0))
+    reach = layer.correlation * (np.abs(rest) @ roots) ** 2  # at least the terms' absolute sum
     powers = 2 * exponents + gram_exponent
     found = []
     for row in range(len(rest)):
-        low, high = float(value[row] - error[row]), float(value[row] + error[row])
-        resolution = float(np.ldexp(layer.gram_roundoff * size[row], powers[row]))
-        if size[row] == 0.0 and not _has_terms(layer, weight[row], masks[row]):
-            found.append(Loss(0.0, 0.0, 0.0))
-        elif width >= 0.0 and low > 0.0 and high - low <= width * high:
-            middle, low, high = np.ldexp([value[row], low, high], powers[row]).tolist()
-            found.append(_between(middle, low, high, resolution))
-        else:
-            found.append(_from_fraction(_exact(weight[row], layer.gram, ~masks[row]), resolution))
-        if not found[-1].high < inf:
+        own = float(value[row]), float(reach[row])
+        loss = _enclosed(layer, *own, int(powers[row]), width)
+        if loss is None or loss.unresolved:
+            own = own[0], _absolute_sum(gram, np.abs(rest[row]))
+            loss = _enclosed(layer, *own, int(powers[row]), width)
+        if loss is None or loss.unresolved:
+            if own[1] == 0.0 and not _has_terms(layer, weight[row], masks[row]):
+                loss = Loss(0.0, 0.0, 0.0)
+            else:
+                exact = _exact(weight[row], layer.gram, ~masks[row])
+                resolution = float(np.ldexp(layer.gram_roundoff * own[1], powers[row]))
+                loss = _from_fraction(exact, resolution)
+        if not loss.high < inf:
             raise InputError(
                 f"{layer.name}: the loss of a mask leaves the range of float64; divide weight or "
                 "gram by a constant"
             )
+        found.append(loss)
     return found
+
+
+def _enclosed(layer: Layer, value: float, size: float, power: int, width: float) -> Loss | None:
+    """A loss from float64 arithmetic, scaled back by 2^power; None where that is too wide.
+
+    size: at least the sum of the absolute terms.
+    """
+    error = gamma(2 * layer.d_in + 8) * size + TINY
+    low, high = value - error, value + error
+    if not (width >= 0.0 and low > 0.0 and high - low <= width * high):
+        return None
+    resolution = layer.gram_roundoff * size * (1.0 + gamma(2 * layer.d_in + 8))
+    scaled = np.ldexp([value, low, high, resolution], power).tolist()
+    return _between(*scaled)
+
+
+def _absolute_sum(gram: Matrix, wide: Vector) -> float:
+    """sum_ij |r_i G_ij r_j| of one row |r|, by blocks: |G| is not made whole."""
+    return sum(
+        float(wide[top : top + LOSS_ROWS] @ (np.abs(gram[top : top + LOSS_ROWS]) @ wide))
+        for top in range(0, len(gram), LOSS_ROWS)
+    )
 
 
 def _has_terms(layer: Layer, weight: Vector, mask: Mask) -> bool:

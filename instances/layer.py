@@ -19,6 +19,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import inf
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -146,6 +147,24 @@ class Layer:
         """(G / 2^e, e) with the largest diagonal entry in [1/2, 1); e = 0 for a zero Gram."""
         exponent = unit_exponent(float(self.gram.diagonal().max()))
         return np.ldexp(self.gram, -exponent), exponent
+
+    @cached_property
+    def correlation(self) -> float:
+        """A number c with |G_ij| <= c sqrt(G_ii G_jj) for all i, j; infinite where there is none.
+
+        It is 1 but for rounding, and for what a Gram that is indefinite by rounding has beyond.
+        """
+        gram, _ = self.gram_unit
+        roots = np.sqrt(np.maximum(gram.diagonal(), 0.0))
+        live = roots > 0.0
+        if bool(gram[~live].any()):
+            return inf
+        inverse = np.divide(1.0, roots, out=np.zeros_like(roots), where=live)
+        largest = 0.0
+        for rows in _blocks(len(gram)):
+            shares = np.abs(gram[rows]) * inverse * inverse[rows, None]
+            largest = max(largest, float(shares.max()))
+        return largest * (1.0 + 16.0 * UNIT)
 
     @cached_property
     def gram_digest(self) -> str:

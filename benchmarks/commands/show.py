@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.commands.numbers import at_least, at_most
 from benchmarks.commands.screen import Results
 from benchmarks.visible import visible
-from instances.definite import least_eigenvalue
+from instances.definite import LeastEigenvalue, least_eigenvalue
 from instances.errors import InputError, ProofError
 from instances.files import LAYER_FORMAT, MASK_FORMAT, read_layer
 from instances.proof import RowProof
@@ -96,11 +96,11 @@ def _say_layer(facts: Facts) -> None:
         tolerance = f"eigenvalues above {RANK_TOLERANCE:g} of the top"
         print(f"Gram rank {facts['gram_rank']} of {facts['d_in']} ({tolerance})")
     if isinstance(ends := facts["least_eigenvalue"], list):
+        least = LeastEigenvalue(*ends)
         answer = {True: "yes", False: "no, by rounding", None: "cannot be told in float64"}
-        low, high = at_least(ends[0]), at_most(ends[1])
         print(
-            f"Gram semidefinite as stored: {answer[facts['semidefinite']]} "
-            f"(least eigenvalue between {low} and {high})"
+            f"Gram semidefinite as stored: {answer[least.semidefinite]} (least eigenvalue between "
+            f"{at_least(least.low)} and {at_most(least.high)})"
         )
     for name, what in (
         ("held_out", "held-out Gram"),
