@@ -31,6 +31,7 @@ from instances.layer import Layer
 from instances.outputs import try_directory
 from instances.patterns import parse_pattern
 from instances.problem import Problem
+from instances.row_range import parse_rows
 from solvers import registry
 from solvers.base import Stop
 
@@ -164,18 +165,6 @@ def _known(suite: Suite, solvers: list[str] | None) -> list[SolverEntry]:
 
 def _rows(group: Group, d_out: int) -> range:
     return range(d_out) if group.rows is None else parse_rows(group.rows, d_out)
-
-
-def parse_rows(text: str, d_out: int) -> range:
-    """The half-open range 'A:B' of rows. Raises InputError."""
-    first, colon, last = text.partition(":")
-    try:
-        rows = range(int(first or 0), int(last) if last else d_out)
-    except ValueError:
-        rows = range(0)
-    if not colon or not 0 <= rows.start < rows.stop <= d_out:
-        raise InputError(f"rows '{text}': write A:B with 0 <= A < B <= {d_out}")
-    return rows
 
 
 def run_suite(

@@ -16,7 +16,7 @@ from benchmarks.judge import judge
 from benchmarks.labels import layer_type
 from benchmarks.plots import write_figures
 from benchmarks.record import load_run
-from benchmarks.runner import parse_rows, run_suite
+from benchmarks.runner import run_suite
 from benchmarks.suite import Suite, read_suite
 from benchmarks.tables import write_tables
 from instances.errors import InputError
@@ -25,6 +25,7 @@ from instances.layer import Layer
 from instances.llm import parse_llm
 from instances.patterns import parse_pattern
 from instances.problem import LOSS_ROWS, Problem
+from instances.row_range import parse_rows
 from solvers import registry
 from solvers.base import Answer, Stop, TracePoint
 from tests.tiny import random_layer

@@ -19,7 +19,6 @@ from benchmarks.environment import cores
 from benchmarks.executor import elsewhere
 from benchmarks.lock import locked
 from benchmarks.proof_check import require_same_question
-from benchmarks.runner import parse_rows
 from benchmarks.whole_layer import Course, LayerWork, bounding
 from instances import files
 from instances.errors import InputError, ProofError
@@ -28,6 +27,7 @@ from instances.patterns import parse_pattern
 from instances.problem import Problem
 from instances.proof import ProofKind, RowProof
 from instances.proof_file import PROOF, read_proof, write_proof
+from instances.row_range import parse_rows
 
 PROOF_NAME = "bound.proof.safetensors"
 

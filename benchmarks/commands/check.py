@@ -16,13 +16,13 @@ from benchmarks.clock import Clock
 from benchmarks.commands.numbers import at_least, at_most
 from benchmarks.objective import sum_down
 from benchmarks.proof_check import Checked, check_row, require_same_question
-from benchmarks.runner import parse_rows
 from instances.errors import InputError, ProofError
 from instances.files import read_layer
 from instances.patterns import CoupledPattern, parse_pattern
 from instances.problem import Problem, RowProblem
 from instances.proof import RowProof
 from instances.proof_file import ProofFile, read_proof
+from instances.row_range import parse_rows
 
 
 def run(

@@ -17,7 +17,6 @@ from benchmarks.commands.lines import coupled_lines, row_line, total_line
 from benchmarks.commands.numbers import check_numbers
 from benchmarks.commands.screen import Results, say
 from benchmarks.judge import Judged
-from benchmarks.runner import parse_rows
 from instances import files
 from instances.errors import InputError, Refused
 from instances.outputs import (
@@ -33,6 +32,7 @@ from instances.patterns import CoupledPattern, parse_pattern
 from instances.problem import Problem
 from instances.proof import RowProof, trivial_proof
 from instances.proof_file import PROOF, write_proof
+from instances.row_range import parse_rows
 from solvers import registry
 from solvers.base import Stop
 from solvers.scores import WARM_STARTS

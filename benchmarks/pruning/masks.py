@@ -16,13 +16,13 @@ import numpy as np
 
 from benchmarks.api import Runs
 from benchmarks.certify import Verdict
-from benchmarks.runner import parse_rows
 from instances.errors import InputError, MaskgapError, Refused
 from instances.files import mask_path, write_mask
 from instances.groups import Mask, Matrix
 from instances.layer import Layer, array_digest
 from instances.patterns import parse_pattern
 from instances.problem import Problem
+from instances.row_range import parse_rows
 from instances.tensors import read_tensors
 from solvers import registry
 from solvers.base import Stop
