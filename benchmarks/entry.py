@@ -75,8 +75,20 @@ def _open_streams() -> None:
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number free
     sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115 - it stays open
-    sys.stdout = _text(_Output(1, "w", closefd=False), sys.stdout)
-    sys.stderr = _text(_Errors(2, "w", closefd=False), sys.stderr)
+    if _is_standard(sys.stdout, 1):
+        sys.stdout = _text(_Output(1, "w", closefd=False), sys.stdout)
+    if _is_standard(sys.stderr, 2):
+        sys.stderr = _text(_Errors(2, "w", closefd=False), sys.stderr)
+
+
+def _is_standard(stream: TextIO | None, number: int) -> bool:
+    """Whether a stream is what Python makes of a number, or of one that was closed."""
+    if stream is None:
+        return True
+    try:
+        return stream.fileno() == number
+    except OSError:  # a caller in this process listens
+        return False
 
 
 class _Output(io.FileIO):
@@ -113,7 +125,13 @@ def _text(raw: io.FileIO, before: TextIO | None) -> TextIO:
 def _leave_current_directory() -> None:
     """Take off the path what `python -m` puts first on it, here and in Pythons begun from here."""
     os.environ["PYTHONSAFEPATH"] = "1"
-    if sys.path and not sys.flags.safe_path and sys.path[0] in ("", _current()):
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if (
+        spec is not None
+        and spec.name == "benchmarks.cli"
+        and not sys.flags.safe_path
+        and sys.path[:1] in ([""], [_current()])
+    ):
         del sys.path[0]
     if find_spec("solvers") is None:  # a source tree that is not installed
         sys.path.append(str(Path(__file__).resolve().parents[1]))
