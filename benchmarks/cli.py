@@ -27,7 +27,7 @@ PatternOption = Annotated[
         "--pattern",
         "-p",
         help="P% or keep=K of each row, N:M (N kept of M), layer:P% (all rows together), N:M^T "
-        "(both ways); with ;block=B ;cap=K/W ;cost=C ;forced after those of a row.",
+        "(both ways); with ;block=B ;cap=C/G ;cost=P% ;forced after those of a row.",
     ),
 ]
 LayerArgument = Annotated[

@@ -112,6 +112,23 @@ def test_an_exported_part_reads_back_with_the_same_masks(name, fmt, tmp_path):
         assert meets == (tuple(mask) in members)
 
 
+@pytest.mark.parametrize("fmt", ["lp", "mps"])
+@pytest.mark.parametrize("name", NAMES)
+def test_scip_reads_an_exported_part_and_finds_its_optimum(name, fmt, tmp_path):
+    pyscipopt = pytest.importorskip("pyscipopt")
+    _, masks = SETS[name]
+    part = part_of(name)
+    path = tmp_path / f"part.{fmt}"
+    path.write_text(lp_text(part) if fmt == "lp" else mps_text(part))
+    model = pyscipopt.Model()
+    model.hideOutput()
+    model.readProblem(str(path))
+    model.optimize()
+    least = min(part.scaled_loss(np.array(mask)) for mask in masks)
+    assert model.getStatus() == "optimal"
+    assert model.getObjVal() == pytest.approx(least, abs=1e-6)
+
+
 def test_a_row_of_a_coupled_pattern_is_exported_with_its_whole_part(tmp_path, capsys):
     from benchmarks.commands import export
     from instances.files import write_layer
