@@ -128,7 +128,7 @@ class Bench:
             sites = choose_linear(
                 pruned.module, subject.layers, self.dense.absent, lambda name, reason: None
             )
-            ledger = Ledger(pruned.module, sites)
+            ledger = Ledger(pruned, sites)
             by_name = {site.name: site for site in sites}
             for layer in self.layers:
                 begun = time.perf_counter()

