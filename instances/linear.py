@@ -24,6 +24,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import ParametrizationList
 
+from instances.adapters import refuse_adapters
 from instances.errors import InputError
 from instances.memory import Place, place
 from instances.readable import Readable
@@ -119,8 +120,9 @@ def choose_linear(
 
     layers: a glob, or several separated by commas. absent: names of parameters that have no value
     from a checkpoint. skip: called with a matching name and the reason it is left out. Raises
-    InputError when nothing matches, naming what could.
+    InputError when nothing matches, naming what could, and for a model with an adapter.
     """
+    refuse_adapters(model)
     sites: dict[tuple[Place, int, bool], Site] = {}
     seen: set[tuple[int, Role, str, int]] = set()
     skipped: dict[str, str] = {}

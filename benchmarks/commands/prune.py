@@ -25,6 +25,7 @@ def run(
     seed: int,
     threads: int | None,
     device: str,
+    trust: bool,
 ) -> int:
     """0, or 1 when a row ended without a mask. Raises InputError, Refused."""
     check_numbers(time_limit, 0.0, seed, threads)
@@ -57,7 +58,7 @@ def run(
 
     try:
         reports = prune_model(
-            load_model(model, device), source_of_masks, out, layers, source, say
+            load_model(model, device, trust), source_of_masks, out, layers, source, say
         )  # fmt: skip
     except Unsolved as error:
         print(f"maskgap: {error}; no checkpoint is written", file=sys.stderr)

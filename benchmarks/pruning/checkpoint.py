@@ -120,4 +120,4 @@ def _copy_beside(source: Path, folder: Path) -> None:
 
 def _read(loaded: LoadedModel, folder: Path) -> Mapping[str, torch.Tensor]:
     name = str(folder) if loaded.pretrained else f"{loaded.name.partition('@')[0]}@{folder / STATE}"
-    return load_model(name).module.state_dict()
+    return load_model(name, trust=loaded.trusted).module.state_dict()
