@@ -74,8 +74,8 @@ def load_calibration(
     tensors = _tensor_file(model, files, samples, sequence_length)
     if tensors is not None:
         return _from_tensors(model, tensors, samples)
-    texts, source = _texts(files)
     encoder = _encoder(model, sequence_length)
+    texts, source = _texts(files)
     halves = [encoder.sequences(half, samples, sequence_length) for half in split_texts(texts)]
     if not all(halves):
         raise InputError(f"calibration text {source} is too short: one of its halves has no token")
@@ -101,8 +101,8 @@ def load_windows(
         data = _from_tensors(model, tensors, samples)
         meta = {key: value for key, value in data.meta.items() if key in ("calibration", DIGEST)}
         return data.held_out, None, meta
-    texts, source = _texts(files)
     encoder = _encoder(model, sequence_length)
+    texts, source = _texts(files)
     windows = encoder.windows(split_texts(texts)[1], samples, sequence_length)
     if not windows:
         raise InputError(
@@ -134,9 +134,7 @@ def _tensor_file(
             f"calibration by tensors takes one file, but there are {len(files)}, "
             f"{tensors[0]} among them"
         )
-    if tensors:
-        return tensors[0]
-    return None
+    return tensors[0] if tensors else None
 
 
 def _encoder(model: LoadedModel, sequence_length: int) -> Encoder:

@@ -25,44 +25,47 @@ def named_inputs(
 
     source: of the tensors, for the error. Raises InputError naming what the model takes.
     """
-    takes, anything = _arguments(model)
+    known, anything = _arguments(model.module)
+    if model.pretrained:  # what its head does not name it hands to its body
+        body: Any = getattr(model.module, "base_model", model.module)
+        known += [name for name in _arguments(body)[0] if name not in known]
+        anything = not known
     found = {}
     for given, tensor in tensors.items():
         name = given
         if not given and model.pretrained:
-            name = _main(model, takes, tensor)
-        if name and not anything and name not in takes:
-            shown = ", ".join(takes[:NAMES_SHOWN]) + (", ..." if len(takes) > NAMES_SHOWN else "")
-            what = f"no '{given}'" if given else f"no {tensor.dtype} tensor without a name"
-            raise InputError(f"{source}: {model.name} takes {what}; its arguments are {shown}")
+            name = _main(model, known, tensor)
+        if name and not anything and name not in known:
+            shown = ", ".join(known[:NAMES_SHOWN]) + (", ..." if len(known) > NAMES_SHOWN else "")
+            what = f"no '{given}'" if given else f"no nameless {tensor.dtype} tensor"
+            raise InputError(
+                f"{source}: {model.name} takes {what}; name tensors of a .safetensors file as the "
+                f"arguments of its forward: {shown}"
+            )
         found[name] = tensor
     return found
 
 
-def _arguments(model: LoadedModel) -> tuple[list[str], bool]:
-    """Names of the arguments of a model's forward, and whether it takes any other as well.
-
-    A model of transformers hands what its head does not name to its body.
-    """
-    module: Any = model.module
-    modules = [module, getattr(module, "base_model", module)] if model.pretrained else [module]
-    names: dict[str, None] = {}
-    anything = False
-    for each in modules:
-        try:
-            parameters = inspect.signature(each.forward).parameters.values()
-        except (TypeError, ValueError):  # compiled: it does not say
-            return [], True
-        kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-        names.update(dict.fromkeys(p.name for p in parameters if p.kind in kinds))
-        rest = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
-        anything = anything or (rest and not model.pretrained)
-    return list(names), anything or not names
+def takes(module: torch.nn.Module, argument: str) -> bool:
+    """Whether the forward of a module can be given an argument by its name."""
+    names, rest = _arguments(module)
+    return rest or argument in names
 
 
-def _main(model: LoadedModel, takes: list[str], tensor: torch.Tensor) -> str:
+def _arguments(module: torch.nn.Module) -> tuple[list[str], bool]:
+    """Names of the arguments of a module's forward, and whether it takes any other as well."""
+    try:
+        parameters = inspect.signature(module.forward).parameters.values()
+    except (TypeError, ValueError):  # compiled: it does not say
+        return [], True
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    rest = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
+    return [p.name for p in parameters if p.kind in kinds], rest
+
+
+def _main(model: LoadedModel, known: list[str], tensor: torch.Tensor) -> str:
     module: Any = model.module
     main = str(getattr(module, "main_input_name", "input_ids"))
     if not tensor.is_floating_point():
-        return "input_ids" if "input_ids" in takes else main
+        return "input_ids" if "input_ids" in known else main
     return "inputs_embeds" if main == "input_ids" else main

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -160,6 +161,7 @@ def _pretrained(name: str, source: str, device: torch.device, trust: bool) -> Lo
             folder = Path(hub.cached_file(source, "config.json", local_files_only=True)).parent
             refuse_adapter_file(name, folder)
             config = transformers.AutoConfig.from_pretrained(source, **options)
+            _refuse_kernels(name, config, trust)
             kind = next(iter(config.architectures or ()), "")
             causal = kind.endswith(("ForCausalLM", "LMHeadModel"))
             loader = _class_of(transformers, kind, causal)
@@ -174,6 +176,11 @@ def _pretrained(name: str, source: str, device: torch.device, trust: bool) -> Lo
     except Exception as error:  # a damaged checkpoint can make the loader raise anything
         if not trust and "trust_remote_code" in str(error):
             raise InputError(f"{name}: {_RUNS_CODE}") from error
+        if any(isinstance(cause, UnpicklingError) for cause in _causes(error)):
+            raise InputError(
+                f"{name}: its weights are pickled with more than tensors, which is never run; "
+                "save them as safetensors"
+            ) from error
         unknown = isinstance(error, OSError) and not Path(source).exists()
         reason = "not in transformers' local cache" if unknown else _first_line(error)
         raise InputError(
@@ -202,6 +209,16 @@ def _pretrained(name: str, source: str, device: torch.device, trust: bool) -> Lo
     )  # fmt: skip
 
 
+def _refuse_kernels(name: str, config: Any, trust: bool) -> None:
+    """Raise InputError when the settings of a checkpoint name code of a repository to attend by."""
+    named = str(getattr(config, "_attn_implementation", ""))
+    if "/" in named and not trust:
+        raise InputError(
+            f"{name}: its config.json asks for attention by the code of {named}, which is run only "
+            f"with {TRUST}"
+        )
+
+
 def _class_of(transformers: Any, kind: str, causal: bool) -> Any:
     """The class that a checkpoint names if it is a model of transformers, else an automatic one."""
     found = getattr(transformers, kind, None) if kind.isidentifier() else None
@@ -225,8 +242,20 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
 def _first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), "no message")
+
+
+def _is_code(folder: Path) -> bool:
+    """Whether the tokenizer of a checkpoint is a class of its own."""
+    settings = folder / "tokenizer_config.json"
+    return settings.is_file() and b'"auto_map"' in settings.read_bytes()
 
 
 def _tokenizer(
@@ -238,7 +267,7 @@ def _tokenizer(
         tokenizer = loader.from_pretrained(source, **options)
         reason = mismatch(tokenizer, module)
     except Exception as error:  # a damaged file makes each kind of tokenizer raise its own
-        if not options["trust_remote_code"] and "trust_remote_code" in str(error):
+        if not options["trust_remote_code"] and _is_code(folder):
             return None, f"its tokenizer is code of the checkpoint, run only with {TRUST}"
         named = ("token", "vocab", "spiece", "sentencepiece")
         if not any(word in file.name for file in folder.iterdir() for word in named):
