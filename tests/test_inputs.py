@@ -279,7 +279,7 @@ GOOD = ("--calibration", "x.npy")
 ALL = {
     "a file as model": (["note", *GOOD], "note: expected a folder with config.json"),
     "a folder as model": (["empty", *GOOD], "empty: expected a folder with config.json"),
-    "no such function": ([f"{MODEL}s", *GOOD], "cannot be imported and called"),
+    "no such function": ([f"{MODEL}s", *GOOD], "cannot be called without arguments"),
     "weights that are not there": ([f"{MODEL}@nowhere", *GOOD], "nowhere is no file"),
     "a text for a module": ([MODEL, "--calibration", "note"], "it has no tokenizer"),
     "no such data": ([MODEL, "--calibration", "no.npy"], "no.npy: cannot be read"),
