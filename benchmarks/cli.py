@@ -307,6 +307,7 @@ def prune(
     threads: Annotated[int | None, typer.Option(help="Threads; all cores if absent.")] = None,
     device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
     trust_remote_code: TrustOption = False,
+    json: JsonOption = False,
 ) -> int:
     """Prune a model by masks, found or read, and save a checkpoint that its library loads."""
     from benchmarks.commands.prune import run
@@ -315,7 +316,7 @@ def prune(
     return run(
         model, out, masks, solver, pattern, layers, extracted, calibration or [], samples,
         sequence_length, propagate, time_limit, set_ or [], seed, threads, device,
-        trust_remote_code,
+        trust_remote_code, json,
     )  # fmt: skip
 
 

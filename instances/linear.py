@@ -251,7 +251,9 @@ def _unknown(module: nn.Module) -> str | None:
     if not any(True for _ in module.parameters()):
         sizes = [getattr(module, name, None) for name in ("in_features", "out_features")]
         matrix = all(isinstance(size, int) for size in sizes)
-    return f"{kind.__name__} is not a linear layer known here" if matrix else None
+    known = kind.__name__ in ("Linear", "Conv1D")  # another one of that name
+    name = f"{kind.__module__}.{kind.__name__}" if known else kind.__name__
+    return f"{name} is not a linear layer known here" if matrix else None
 
 
 def _nothing(

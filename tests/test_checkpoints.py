@@ -164,8 +164,10 @@ def test_trusted_code_runs_and_its_model_is_pruned_and_evaluated(tmp_path, marke
     save_file({"x": torch.randn(8, 4, generator=torch.Generator().manual_seed(0))}, data)
     given = ("--calibration", data, "--trust-remote-code")
     done = maskgap("prune", tmp_path / "model", "--solver", "wanda", "-p", "50%", "--out", out,
-                   *given)  # fmt: skip
+                   *given, "--json")  # fmt: skip
     assert done.returncode == 0, done.stderr
+    layer, total = map(json.loads, done.stdout.splitlines())
+    assert (layer["layer"], total["total"], total["pruned"]) == ("l", True, 8)
     assert marker.exists()
     assert (load_file(out / "model.safetensors")["l.weight"] == 0).sum() == 8
     done = maskgap("evaluate", out, "--against", tmp_path / "model", "--json", *given)
