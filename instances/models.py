@@ -26,7 +26,7 @@ from instances.adapters import refuse_adapter_file
 from instances.errors import InputError
 from instances.memory import named_tensors, overlapping, shared_names
 from instances.state import read_state
-from instances.vocabulary import mismatch
+from instances.vocabulary import mismatch, tokenizer_files
 
 MINILM = "all-MiniLM-L6-v2"
 INSTALL = "pip install 'maskgap[models]'"
@@ -268,8 +268,7 @@ def _tokenizer(
     except Exception as error:  # a damaged file makes each kind of tokenizer raise its own
         if not options["trust_remote_code"] and _is_code(folder):
             return None, f"its tokenizer is code of the checkpoint, run only with {TRUST}"
-        named = ("token", "vocab", "spiece", "sentencepiece")
-        if not any(word in file.name for file in folder.iterdir() for word in named):
+        if not any(tokenizer_files(folder)):
             return None, NO_TOKENIZER
         return None, f"its tokenizer cannot be loaded ({_first_line(error)})"
     return (tokenizer, "") if reason is None else (None, reason)

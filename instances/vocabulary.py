@@ -1,8 +1,19 @@
 """Whether a tokenizer can be a model's, by the sizes of their vocabularies."""
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from torch import nn
+
+NAMES = ("token", "vocab", "merges", "spiece", "sentencepiece")
+
+
+def tokenizer_files(folder: Path) -> Iterator[Path]:
+    """The files of a checkpoint that a tokenizer is made of, by their usual names."""
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and any(name in path.name for name in NAMES):
+            yield path
 
 
 def embedded_tokens(model: nn.Module) -> int | None:

@@ -15,11 +15,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from benchmarks.pruning.evaluate import evaluate_model
+from benchmarks.pruning.masks import Solved
+from benchmarks.pruning.prune import Source, prune_model
 from instances.adapters import refuse_adapters
 from instances.errors import InputError
 from instances.extract import extract_layers, run_extract
 from instances.linear import choose_linear
 from instances.models import LoadedModel, load_model
+from instances.vocabulary import tokenizer_files
 from tests.checkpoints import bert, edit, llama, tokenizer
 
 pytest.importorskip("transformers", reason="transformers is absent: pip install it")
@@ -245,6 +248,20 @@ def test_the_vocabulary_is_the_models_and_the_text_its_language(
     with pytest.raises(InputError, match=message):
         extract()
     assert not (tmp_path / "out").exists()
+
+
+def test_a_tokenizer_that_cannot_be_used_is_kept_and_none_is_made_up(tmp_path):
+    np.save(tmp_path / "ids.npy", np.arange(48).reshape(8, 6))
+    masks, source = Solved("magnitude", "50%", {}), Source(calibration=[tmp_path / "ids.npy"])
+    for name in ("none", "small"):
+        folder, out = tmp_path / name, tmp_path / f"{name}-pruned"
+        bert(folder)
+        if name == "small":
+            tokenizer(folder, size=20)
+        prune_model(load_model(str(folder)), masks, out, "*query", source)
+        kept = [{p.name: p.read_bytes() for p in tokenizer_files(f)} for f in (folder, out)]
+        assert kept[0] == kept[1]
+        assert bool(kept[0]) == (name == "small")
 
 
 def test_a_damaged_tokenizer_is_named(tmp_path):

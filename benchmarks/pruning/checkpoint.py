@@ -25,6 +25,7 @@ from instances.errors import InputError
 from instances.models import LoadedModel, load_model, quiet
 from instances.outputs import try_directory
 from instances.state import write_state
+from instances.vocabulary import tokenizer_files
 
 STATE = "model.safetensors"
 MODULES = "modules.json"
@@ -99,6 +100,9 @@ def _write(loaded: LoadedModel, folder: Path) -> None:
         if loaded.tokenizer is not None:
             loaded.tokenizer.save_pretrained(folder)
     if loaded.folder is not None:
+        if loaded.tokenizer is None:  # one that cannot be used is kept as it is
+            for path in tokenizer_files(loaded.folder):
+                shutil.copyfile(path, folder / path.name)
         _copy_beside(loaded.folder, folder)
 
 
