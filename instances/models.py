@@ -93,12 +93,16 @@ def load_model(name: str, device: str = "cpu", trust: bool = False) -> LoadedMod
         own = _own(name, module, attribute)
         if at:
             read_state(own, Path(weights), name)
-        return LoadedModel(name, _moved(name, own, where))
+        return LoadedModel(name, moved(name, own, where))
     return _pretrained(name, name, where, trust)
 
 
-def _moved(name: str, module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
-    """A module of one's own on a device, with the ties it had. Raises InputError."""
+def moved(name: str, module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+    """A module of one's own on a device, with the ties it had.
+
+    Raises InputError for weights that are not loaded, and for ties by memory alone, which a move
+    to another device loosens without a word.
+    """
     meta = next((n for n, tensor in named_tensors(module) if tensor.is_meta), None)
     if meta is not None:
         raise InputError(f"{name}: its {meta} is not loaded (device 'meta')")
@@ -122,6 +126,8 @@ def _device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InputError(f"device '{name}' cannot be used: {_first_line(error)}") from None
+    if device.type == "meta":
+        raise InputError("device 'meta' cannot be used: it holds no numbers")
     return device
 
 

@@ -71,7 +71,7 @@ def test_a_torch_module_with_weights_from_a_file(tmp_path):
         load_model(f"tests.toys:Net@{file}")
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta2", ""])
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta2", "meta", ""])
 def test_a_bad_device_is_an_input_error(device):
     with pytest.raises(InputError, match="cannot be used"):
         load_model("tests.toys:Net", device)

@@ -15,7 +15,7 @@ from instances.errors import InputError
 from instances.extract import extract_layers
 from instances.linear import choose_linear
 from instances.memory import overlapping, place, shared_names
-from instances.models import LoadedModel, load_model
+from instances.models import LoadedModel, load_model, moved
 
 NAME = "tests.test_saved:made"
 BUILD = {}
@@ -348,8 +348,13 @@ def test_a_model_with_computed_weights_is_evaluated(data):
     assert [layer.layer for layer in found.layers] == ["2"]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: not run on a GPU")
-def test_a_device_to_which_ties_do_not_move_is_refused():
-    BUILD["next"] = Tied
-    with pytest.raises(InputError, match=r"\(emb.weight, lm.weight\) would be taken apart"):
-        load_model(NAME, "cuda")
+@pytest.mark.parametrize(
+    ("build", "names"), [(Tied, "emb.weight, lm.weight"), (overlapping_rows, "k.weight")]
+)
+def test_a_device_to_which_ties_do_not_move_is_refused(build, names):
+    """Any device but the model's own: each parameter is copied there by itself."""
+    torch.manual_seed(0)
+    with pytest.raises(InputError, match=rf"\({names}\) would be taken apart on meta"):
+        moved("m", build(), torch.device("meta"))
+    assert moved("m", build(), torch.device("cpu"))
+    assert moved("m", VIEWS["rows"](), torch.device("meta"))
