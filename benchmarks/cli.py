@@ -46,6 +46,9 @@ CalibrationOption = Annotated[
 ]
 SamplesOption = Annotated[int, typer.Option(help="Calibration texts; as many are held out.")]
 LengthOption = Annotated[int, typer.Option(help="Tokens per text, at most.")]
+TrustOption = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run code that the checkpoint brings along.")
+]
 ExecutorOption = Annotated[
     str,
     typer.Option(help="Where runs take place: local, or dask (workers on this or other machines)."),
@@ -266,12 +269,15 @@ def extract(
     samples: SamplesOption = 128,
     sequence_length: LengthOption = 128,
     device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
+    trust_remote_code: TrustOption = False,
 ) -> int:
     """Extract layers from a torch model: weights and the Gram matrices of their inputs."""
     from benchmarks.commands.extract import run
 
     _admit(model)
-    return run(model, out, layers, calibration or [], samples, sequence_length, device)
+    return run(
+        model, out, layers, calibration or [], samples, sequence_length, device, trust_remote_code
+    )
 
 
 @app.command()
@@ -300,6 +306,8 @@ def prune(
     seed: Annotated[int, typer.Option(help="Seed of randomised solvers.")] = 0,
     threads: Annotated[int | None, typer.Option(help="Threads; all cores if absent.")] = None,
     device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
+    trust_remote_code: TrustOption = False,
+    json: JsonOption = False,
 ) -> int:
     """Prune a model by masks, found or read, and save a checkpoint that its library loads."""
     from benchmarks.commands.prune import run
@@ -308,6 +316,7 @@ def prune(
     return run(
         model, out, masks, solver, pattern, layers, extracted, calibration or [], samples,
         sequence_length, propagate, time_limit, set_ or [], seed, threads, device,
+        trust_remote_code, json,
     )  # fmt: skip
 
 
@@ -320,12 +329,15 @@ def evaluate(
     sequence_length: LengthOption = 128,
     device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
     json: JsonOption = False,
+    trust_remote_code: TrustOption = False,
 ) -> int:
     """Measure a model on held-out data: perplexity, and agreement with the dense model."""
     from benchmarks.commands.evaluate import run
 
     _admit(model, against)
-    return run(model, against, calibration or [], samples, sequence_length, device, json)
+    return run(
+        model, against, calibration or [], samples, sequence_length, device, json, trust_remote_code
+    )
 
 
 def main() -> None:

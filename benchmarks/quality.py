@@ -25,7 +25,7 @@ from math import fsum
 from pathlib import Path
 
 from benchmarks.environment import solver_version
-from benchmarks.pruning.evaluate import Evaluation, held_out_data, measure
+from benchmarks.pruning.evaluate import Evaluation, HeldOut, held_out_data, measure
 from benchmarks.pruning.ledger import Ledger
 from benchmarks.pruning.masks import Report, Solved, ratio, report
 from benchmarks.pruning.quality_page import (
@@ -38,7 +38,7 @@ from benchmarks.pruning.quality_page import (
     render,
     text_of,
 )
-from instances.calibration import Batch, load_calibration
+from instances.calibration import load_calibration
 from instances.errors import MaskgapError
 from instances.extract import extract_sites
 from instances.files import write_atomically
@@ -109,8 +109,8 @@ class Bench:
         return list(extract_sites(module, sites, data.batches, held_out=data.held_out))
 
     @cached_property
-    def held_out(self) -> tuple[list[Batch], str]:
-        """The batches to measure on, and what they are."""
+    def held_out(self) -> HeldOut:
+        """What to measure on."""
         one = self._amounts
         return held_out_data(self.dense, (), one.samples, one.sequence_length)
 
@@ -128,14 +128,14 @@ class Bench:
             sites = choose_linear(
                 pruned.module, subject.layers, self.dense.absent, lambda name, reason: None
             )
-            ledger = Ledger(pruned.module, sites)
+            ledger = Ledger(pruned, sites)
             by_name = {site.name: site for site in sites}
             for layer in self.layers:
                 begun = time.perf_counter()
                 choice = masks.of(layer)
                 reports.append(report(layer, choice, time.perf_counter() - begun))
                 ledger.apply(by_name[layer.name], choice.mask)
-        found = measure(pruned, self.dense, *self.held_out)
+        found = measure(pruned, self.dense, self.held_out)
         return _row(subject, pattern, method, setup(subject, method, one), reports, found)
 
 

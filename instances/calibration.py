@@ -3,11 +3,13 @@
 Each half of the texts (`instances.texts`) is tokenised in order into sequences of at most so many
 tokens until there are enough. Sequences of equal length run together, so no padding is ever needed.
 
-For perplexity the held-out half is one stream: its texts in order, joined by a blank line and
-tokenised without special tokens, cut into windows of equal length that do not overlap.
+For perplexity the held-out half is one stream: its texts in order, joined by a blank line, cut into
+windows of equal length that do not overlap; each begins with the special tokens that sequences
+begin with (`instances.tokens`).
 
-Tensors come from `.npy` or `.safetensors` files, samples on the first axis: integers are token ids,
-floats are inputs. The first half of the samples calibrates, the second half is held out.
+Tensors come from `.npy` or `.safetensors` files, samples on the first axis, and are arguments of
+the model's forward by their names (`instances.inputs`). The first half of the samples calibrates,
+the second half is held out.
 """
 
 import hashlib
@@ -23,9 +25,11 @@ import torch
 from numpy.typing import NDArray
 
 from instances.errors import InputError
+from instances.inputs import named_inputs
 from instances.models import LoadedModel
 from instances.tensors import read_tensors
 from instances.texts import file_texts, split_texts, standard_library_docstrings
+from instances.tokens import Encoder
 
 Batch = Mapping[str, Any] | torch.Tensor
 """Keyword arguments of a forward, or its one positional argument."""
@@ -34,6 +38,19 @@ BATCH = 8
 DIGEST = "calibration_eval_digest"
 
 TENSOR_SUFFIXES = (".npy", ".safetensors")
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Windows of text: how many, of how many tokens, and the special tokens that begin each."""
+
+    count: int
+    tokens: int
+    begin: tuple[str, ...]
+
+    def __str__(self) -> str:
+        begun = f"each beginning with {' '.join(self.begin)}" if self.begin else "no special token"
+        return f"{self.count} of {self.tokens} tokens, {begun}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,12 +74,12 @@ def load_calibration(
     tensors = _tensor_file(model, files, samples, sequence_length)
     if tensors is not None:
         return _from_tensors(model, tensors, samples)
+    encoder = _encoder(model, sequence_length)
     texts, source = _texts(files)
-    halves = [
-        _sequences(model.tokenizer, half, samples, sequence_length) for half in split_texts(texts)
-    ]
+    halves = [encoder.sequences(half, samples, sequence_length) for half in split_texts(texts)]
     if not all(halves):
         raise InputError(f"calibration text {source} is too short: one of its halves has no token")
+    encoder.expect_known(f"calibration text {source}")
     meta = {"calibration": source, "sequence_length": str(sequence_length)}
     for half, suffix in zip(halves, ("", "_eval"), strict=True):
         meta[f"samples{suffix}"] = str(len(half))
@@ -72,34 +89,32 @@ def load_calibration(
 
 def load_windows(
     model: LoadedModel, files: Sequence[Path], samples: int, sequence_length: int
-) -> tuple[list[Batch], dict[str, str]]:
-    """Windows of the held-out half for a language model, and metadata that says what they are.
+) -> tuple[list[Batch], Windows | None, dict[str, str]]:
+    """Windows of the held-out half for a language model, what they are, and metadata.
 
     samples: windows, at most. sequence_length: tokens of each; where the text has fewer, there is
-    one shorter window. A tensor file gives its held-out half as it is. Raises InputError.
+    one shorter window. A tensor file gives its held-out half as it is, which is no windows: None.
+    Raises InputError.
     """
     tensors = _tensor_file(model, files, samples, sequence_length)
     if tensors is not None:
         data = _from_tensors(model, tensors, samples)
         meta = {key: value for key, value in data.meta.items() if key in ("calibration", DIGEST)}
-        return data.held_out, meta
+        return data.held_out, None, meta
+    encoder = _encoder(model, sequence_length)
     texts, source = _texts(files)
-    held_out = split_texts(texts)[1]
-    stream: list[int] = []
-    tokenizer: Any = model.tokenizer
-    for text in held_out:
-        encoded = tokenizer(f"{text}\n\n", add_special_tokens=False, verbose=False)
-        stream += encoded["input_ids"]
-        if len(stream) >= samples * sequence_length:
-            break
-    length = min(sequence_length, len(stream))
-    if length < 2:
-        raise InputError(f"text {source} is too short: its held-out half has {length} tokens")
-    starts = range(0, min(samples * length, len(stream) - length + 1), length)
-    windows = [stream[start : start + length] for start in starts]
+    windows = encoder.windows(split_texts(texts)[1], samples, sequence_length)
+    if not windows:
+        raise InputError(
+            f"text {source} is too short: windows of {sequence_length} tokens of its held-out half "
+            "have no token to predict"
+        )
+    encoder.expect_known(f"text {source}")
+    length = len(windows[0])
     digest = hashlib.sha256(json.dumps(windows).encode()).hexdigest()
     meta = {"calibration": source, "sequence_length": str(length), DIGEST: digest}
-    return _token_batches(windows), meta
+    begins = tuple(encoder.names(encoder.prefix))
+    return _token_batches(windows), Windows(len(windows), length, begins), meta
 
 
 def _tensor_file(
@@ -113,25 +128,24 @@ def _tensor_file(
         raise InputError(
             f"samples ({samples}) and sequence length ({sequence_length}) must be at least 1"
         )
-    tensors = [path for path in files if path.suffix in TENSOR_SUFFIXES]
+    tensors = [path for path in files if path.suffix.lower() in TENSOR_SUFFIXES]
     if len(files) > 1 and tensors:
         raise InputError(
             f"calibration by tensors takes one file, but there are {len(files)}, "
             f"{tensors[0]} among them"
         )
-    if tensors:
-        return tensors[0]
-    if model.tokenizer is None:
-        raise InputError(
-            f"{model.name}: it has no tokenizer, so it needs calibration tensors "
-            f"({' or '.join(TENSOR_SUFFIXES)}), not texts"
-        )
+    return tensors[0] if tensors else None
+
+
+def _encoder(model: LoadedModel, sequence_length: int) -> Encoder:
+    """The tokenizer for sequences of a length. Raises InputError when it or the model has none."""
+    encoder = Encoder(model)
     if model.max_length is not None and sequence_length > model.max_length:
         raise InputError(
             f"{model.name} takes sequences of at most {model.max_length} tokens, "
             f"not {sequence_length}"
         )
-    return None
+    return encoder
 
 
 def _texts(files: Sequence[Path]) -> tuple[list[str], str]:
@@ -140,21 +154,6 @@ def _texts(files: Sequence[Path]) -> tuple[list[str], str]:
         return file_texts(files), ", ".join(path.name for path in files)
     source = f"docstrings of the standard library of Python {platform.python_version()}"
     return standard_library_docstrings(), source
-
-
-def _sequences(tokenizer: Any, texts: list[str], samples: int, length: int) -> list[list[int]]:
-    """Token ids of the first `samples` sequences; a long text gives several, none overlapping."""
-    found: list[list[int]] = []
-    for text in filter(str.strip, texts):
-        encoded = tokenizer(
-            text, truncation=True, max_length=length, return_overflowing_tokens=True
-        )["input_ids"]
-        # Tokenizers written in Python return one sequence and put the rest elsewhere.
-        windows = encoded if encoded and isinstance(encoded[0], list) else [encoded]
-        found += [window for window in windows if window]
-        if len(found) >= samples:
-            break
-    return found[:samples]
 
 
 def _token_batches(sequences: list[list[int]]) -> list[Batch]:
@@ -180,6 +179,8 @@ def _from_tensors(model: LoadedModel, path: Path, samples: int) -> Calibration:
     count = rows.pop()
     middle = (count + 1) // 2
     meta = {"calibration": path.name}
+    tensors = {name: _tensor(model, name, array) for name, array in arrays.items()}
+    named = named_inputs(model, tensors, str(path))
     halves = []
     for start, stop, suffix in ((0, middle, ""), (middle, count, "_eval")):
         part = {name: array[start : min(stop, start + samples)] for name, array in arrays.items()}
@@ -187,14 +188,16 @@ def _from_tensors(model: LoadedModel, path: Path, samples: int) -> Calibration:
         for name, array in sorted(part.items()):
             digest.update(f"{name}:{array.dtype.str}:{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
-        meta[f"samples{suffix}"] = str(len(next(iter(part.values()))))
+        count_used = len(next(iter(part.values())))
+        meta[f"samples{suffix}"] = str(count_used)
         meta[f"calibration{suffix}_digest"] = digest.hexdigest()
-        halves.append(list(_tensor_batches(model, part)))
+        taken = {name: tensor[start : start + count_used] for name, tensor in named.items()}
+        halves.append(list(_tensor_batches(taken)))
     return Calibration(halves[0], halves[1], meta)
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         arrays = read_tensors(path)[0]
     else:
         try:
@@ -213,20 +216,16 @@ def _read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
     return arrays
 
 
-def _tensor_batches(
-    model: LoadedModel, arrays: Mapping[str, NDArray[np.generic]]
-) -> Iterator[Batch]:
-    """Batches by keyword; one tensor alone is the model's first argument, or transformers' own."""
-    tensors = {}
-    for name, array in arrays.items():
-        tensor = torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=True))
-        kind = model.dtype if tensor.is_floating_point() else torch.int64
-        tensors[name] = tensor.to(kind)
-    alone = len(tensors) == 1
-    if alone and model.pretrained:
-        only = next(iter(tensors.values()))
-        tensors = {"inputs_embeds" if only.is_floating_point() else "input_ids": only}
-        alone = False
+def _tensor_batches(tensors: Mapping[str, torch.Tensor]) -> Iterator[Batch]:
+    """Batches by keyword, or of one tensor by position (`instances.inputs`)."""
     for start in range(0, len(next(iter(tensors.values()))), BATCH):
         part = {name: tensor[start : start + BATCH] for name, tensor in tensors.items()}
-        yield next(iter(part.values())) if alone else part
+        yield part.get("", part)
+
+
+def _tensor(model: LoadedModel, name: str, array: NDArray[np.generic]) -> torch.Tensor:
+    """A tensor in the dtype that the model takes; what is true or false stays so."""
+    tensor = torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=True))
+    if tensor.dtype is torch.bool and name != "attention_mask":
+        return tensor
+    return tensor.to(model.dtype if tensor.is_floating_point() else torch.int64)

@@ -25,11 +25,13 @@ import torch
 from instances.calibration import Batch, load_calibration
 from instances.collect import Collector, Progress, accumulate, order_of_use
 from instances.errors import InputError
-from instances.files import layer_path, write_layer
+from instances.files import LAYER, layer_path, write_layer
 from instances.groups import Matrix
 from instances.layer import Layer
-from instances.linear import Site, choose_linear, shared_names
+from instances.linear import Site, choose_linear
+from instances.memory import shared_names
 from instances.models import load_model
+from instances.outputs import Writes, replacing, try_directory, try_file
 
 Skip = Callable[[str, str], None]
 """Called with the name of a layer left out, and why."""
@@ -92,7 +94,7 @@ def extract_layers(
         made += 1
         yield layer
     if not made:
-        raise InputError(f"none of the layers that match '{layers}' saw inputs it can be judged by")
+        raise InputError(_no_inputs(layers))
 
 
 def extract_sites(
@@ -225,41 +227,58 @@ def run_extract(
     sequence_length: int = SEQUENCE_LENGTH,
     device: str = "cpu",
     progress: Callable[[str], None] | None = None,
+    trust: bool = False,
 ) -> list[Path]:
     """Extract layers of a model into `<layer>.safetensors` files of a folder, each written whole.
+
+    A layer file with other contents that is there is set aside (`instances.outputs`), any other
+    file is left alone.
 
     model: `all-MiniLM-L6-v2`, a folder or cached name for transformers, or
     `package.module:callable` that returns a torch module. calibration: files of text or tensors
     (see `instances.calibration`); none means the docstrings of Python's standard library. Half of
     the data gives the Gram, the other half the held-out one. samples: sequences of each half, at
     most. sequence_length: tokens of a sequence, at most. device: of torch. progress: called with
-    lines for people: how far it is, which layers are left out and why.
+    lines for people: how far it is, which layers are left out and why. trust: whether code of the
+    checkpoint may run.
 
     Returns the files in the model's order. Raises InputError for every bad input.
     """
     say = progress or (lambda text: None)
 
-    loaded = load_model(model, device)
+    loaded = load_model(model, device, trust)
     data = load_calibration(loaded, calibration, samples, sequence_length)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{out}: cannot be made a folder for layer files: {error.strerror or error}"
-        ) from None
+    skip = _told_skip(say)
+    chosen = choose_linear(loaded.module, layers, loaded.absent, skip)
+    try_directory(out)
+    for there in filter(Path.exists, (layer_path(out, site.name) for site in chosen)):
+        try_file(there, LAYER, calibration)
     meta = {"model": model, "torch": torch.__version__.partition("+")[0], **data.meta}
     written: list[Path] = []
-    for layer in extract_layers(
+    writes = Writes()
+    for layer in extract_sites(
         loaded.module,
+        chosen,
         data.batches,
-        layers,
         held_out=data.held_out,
         meta=meta,
-        absent=loaded.absent,
-        on_skip=lambda name, reason: say(f"{name} is left out: {reason}"),
+        on_skip=skip,
         progress=batches_told(say),
     ):
         path = layer_path(out, layer.name)
-        write_layer(path, layer)
-        written.append(path)
+        with writes.attempt():
+            with replacing(path, say) as part:
+                write_layer(part, layer)
+            written.append(path)
+    writes.close()
+    if not written:
+        raise InputError(_no_inputs(layers))
     return written
+
+
+def _told_skip(say: Callable[[str], None]) -> Skip:
+    return lambda name, reason: say(f"{name} is left out: {reason}")
+
+
+def _no_inputs(layers: str) -> str:
+    return f"none of the layers that match '{layers}' saw inputs it can be judged by"

@@ -8,9 +8,9 @@ A site is one matrix W (d_out, d_in) and every use the model makes of it. Known 
                               own, applied to query, key and value; out_proj is used by the forward
                               of the attention without being called (`instances.attention`)
 
-and subclasses that keep the forward. Modules that share one parameter are one site under the name
-of the first. A class with another forward or another layout of its weight would give wrong results
-without an error, so it is named as skipped.
+and subclasses that keep the forward. Modules that share one parameter, or its memory, are one site
+under the name of the first. A class with another forward or another layout of its weight would give
+wrong results without an error, so it is named as skipped.
 """
 
 import sys
@@ -21,14 +21,16 @@ from fnmatch import fnmatchcase
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
+from torch.nn.utils.parametrize import ParametrizationList
 
+from instances.adapters import refuse_adapters
 from instances.errors import InputError
+from instances.memory import Place, place
+from instances.readable import Readable
 
 ROOT_NAME = "linear"
 """Name of the layer when the model itself is one nn.Linear."""
-
-PLAIN_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-"""Weights that hold the numbers used; others are packed or need a scale kept elsewhere."""
 
 NAMES_SHOWN = 6
 
@@ -118,9 +120,10 @@ def choose_linear(
 
     layers: a glob, or several separated by commas. absent: names of parameters that have no value
     from a checkpoint. skip: called with a matching name and the reason it is left out. Raises
-    InputError when nothing matches, naming what could.
+    InputError when nothing matches, naming what could, and for a model with an adapter.
     """
-    sites: dict[tuple[int, int, bool], Site] = {}
+    refuse_adapters(model)
+    sites: dict[tuple[Place, int, bool], Site] = {}
     seen: set[tuple[int, Role, str, int]] = set()
     skipped: dict[str, str] = {}
     known: list[str] = []
@@ -130,7 +133,7 @@ def choose_linear(
                 skipped.setdefault(use.name, reason)
             continue
         start = 0 if use.rows is None else int(use.rows.start)
-        key = (id(use.tensor), start, use.transposed)
+        key = (place(use.tensor), start, use.transposed)
         if key not in sites:
             sites[key] = Site(
                 use.name, use.parameter, use.tensor, use.rows, use.transposed
@@ -166,7 +169,7 @@ def choose_linear(
 def _twofold(site: Site, sites: Collection[Site]) -> str | None:
     """Why a parameter that is read in two ways, as W and as W^T or in parts, is no one matrix."""
     for other in sites:
-        if other.tensor is site.tensor and (
+        if place(other.tensor) == place(site.tensor) and (
             other.transposed != site.transposed or (other.rows is None) != (site.rows is None)
         ):
             return f"its parameter is used in another layout by {other.name}"
@@ -178,6 +181,7 @@ def _uses(
 ) -> Iterator[tuple[_Use, str | None]]:  # fmt: skip
     """Every use of a matrix with the reason it cannot be read, if any."""
     inside: set[int] = set()
+    readable = Readable(model, absent)
     for prefix, module in model.named_modules(remove_duplicate=False):
         if id(module) in inside:
             continue
@@ -199,20 +203,20 @@ def _uses(
                 yield _Use(name, module, prefix, "", []), reason
             continue
         for use in uses:
-            yield use, _unreadable(use, absent)
+            yield use, readable.reason(use.owner, use.attribute, use.parameter)
 
 
 def _attention(prefix: str, module: nn.MultiheadAttention) -> list[_Use]:
     dot = f"{prefix}." if prefix else ""
     roles = (Role.QUERY, Role.KEY, Role.VALUE)
     found = []
-    for place, (letter, role) in enumerate(zip("qkv", roles, strict=True)):
+    for third, (letter, role) in enumerate(zip("qkv", roles, strict=True)):
         name, use = f"{dot}{letter}_proj", [(module, role)]
         if module.in_proj_weight is None:
             found.append(_Use(name, module, prefix, f"{letter}_proj_weight", use))
         else:
             size = module.embed_dim
-            part = slice(place * size, (place + 1) * size)
+            part = slice(third * size, (third + 1) * size)
             found.append(_Use(name, module, prefix, "in_proj_weight", use, part))
     out = module.out_proj  # a model's own code may call it too
     found.append(
@@ -238,34 +242,18 @@ def _unknown(module: nn.Module) -> str | None:
     if isinstance(module, nn.Linear | nn.MultiheadAttention):
         base = "nn.Linear" if isinstance(module, nn.Linear) else "nn.MultiheadAttention"
         return f"the forward of {kind.__name__} is not {base}'s"
-    if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+    if isinstance(module, nn.Embedding | nn.EmbeddingBag | ParametrizationList):
         return None
-    shapes = [p.shape for p in module.parameters(recurse=False) if not _is_lazy(p)]
+    shapes = [p.shape for p in module.parameters(recurse=False) if not is_lazy(p)]
     # A parameter with one axis in use (a norm, a class token) is no matrix.
     matrix = any(sum(length > 1 for length in shape) >= 2 for shape in shapes)
-    return f"{kind.__name__} is not a linear layer known here" if matrix else None
-
-
-def _unreadable(use: _Use, absent: Collection[str]) -> str | None:
-    """Why a matrix of a known layout cannot be read; None when it can."""
-    if use.parameter in absent:
-        return "the checkpoint has no weight for it"
-    weight, owner = use.tensor, use.owner
-    if _is_lazy(weight):
-        return "its weight has no shape before a first forward; run one and extract again"
-    stated = (owner.out_features, owner.in_features) if isinstance(owner, nn.Linear) else None
-    shape = tuple(weight.shape)
-    if weight.dtype not in PLAIN_DTYPES or len(shape) != 2 or stated not in (None, shape):
-        return f"its weight is {weight.dtype} {shape}, not a plain floating matrix"
-    if 0 in shape:
-        return f"its weight is empty, {shape}"
-    if weight.is_meta:
-        return "its weight is not loaded (device 'meta')"
-    return None
-
-
-def _is_lazy(parameter: torch.Tensor) -> bool:
-    return isinstance(parameter, nn.parameter.UninitializedParameter)
+    # Packed weights are buffers or objects, but such a class still says its sizes.
+    if not any(True for _ in module.parameters()):
+        sizes = [getattr(module, name, None) for name in ("in_features", "out_features")]
+        matrix = all(isinstance(size, int) for size in sizes)
+    known = kind.__name__ in ("Linear", "Conv1D")  # another one of that name
+    name = f"{kind.__module__}.{kind.__name__}" if known else kind.__name__
+    return f"{name} is not a linear layer known here" if matrix else None
 
 
 def _nothing(
@@ -282,15 +270,3 @@ def _nothing(
         f"no layer matches '{layers}'; the model's {len(known)} linear layers are "
         f"{', '.join(known[:NAMES_SHOWN])}{dots}"
     )
-
-
-def shared_names(model: nn.Module) -> dict[str, list[str]]:
-    """Each parameter name with the other names of the same parameter (tied weights)."""
-    names: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        names.setdefault(id(parameter), []).append(name)
-    return {
-        name: [other for other in group if other != name]
-        for group in names.values()
-        for name in group
-    }

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from benchmarks import cli
-from benchmarks.pruning.evaluate import evaluate_model, measure, render
+from benchmarks.pruning.evaluate import HeldOut, evaluate_model, measure, render
 from benchmarks.pruning.fidelity import Divergence, Embeddings, Likelihood, RelativeError
-from instances.calibration import load_windows
+from instances.calibration import load_calibration, load_windows
 from instances.errors import InputError
 from instances.models import LoadedModel, load_model
 from instances.texts import split_texts
@@ -118,20 +118,29 @@ def test_too_few_or_equal_texts_have_no_correlation():
 
 
 class Letters:
-    """A tokenizer: one token a character."""
+    """A tokenizer: one token a character; `frame` is put around a text."""
 
     model_max_length = 8
+    unk_token_id = ord("?")
 
-    def __call__(self, text, **options):
-        assert options["add_special_tokens"] is False
-        return {"input_ids": [ord(letter) for letter in text]}
+    def __init__(self, frame=("", "")):
+        self.frame = frame
+        self.read = 0
+
+    def __call__(self, text, add_special_tokens=True, verbose=True):
+        self.read += len(text)
+        begin, end = self.frame if add_special_tokens else ("", "")
+        return {"input_ids": [ord(letter) for letter in begin + text + end]}
+
+    def convert_ids_to_tokens(self, ids):
+        return [chr(i) for i in ids]
 
 
-def windows(path, samples, length):
-    model = LoadedModel("letters", nn.Identity(), causal=True, tokenizer=Letters())
-    batches, meta = load_windows(model, [path], samples, length)
+def windows(path, samples, length, frame=("", "")):
+    model = LoadedModel("letters", nn.Identity(), causal=True, tokenizer=Letters(frame))
+    batches, told, meta = load_windows(model, [path], samples, length)
     texts = [bytes(row.tolist()).decode() for batch in batches for row in batch["input_ids"]]
-    return texts, meta
+    return texts, told, meta
 
 
 def test_windows_are_cut_from_the_held_out_half_without_overlap(tmp_path):
@@ -140,9 +149,10 @@ def test_windows_are_cut_from_the_held_out_half_without_overlap(tmp_path):
     path.write_text("\n".join(json.dumps({"text": text}) for text in texts))
     held_out = split_texts(texts)[1]
     stream = "".join(f"{text}\n\n" for text in held_out)
-    found, meta = windows(path, 100, 4)
+    found, told, meta = windows(path, 100, 4)
     assert found == [stream[i : i + 4] for i in range(0, 20, 4)]  # the last letter is left over
     assert (meta["calibration"], meta["sequence_length"]) == ("texts.jsonl", "4")
+    assert str(told) == "5 of 4 tokens, no special token"
     assert windows(path, 2, 4)[0] == found[:2]
     assert windows(path, 9, 999)[0] == [stream]  # less text than one window
     path.write_text('{"text": "a"}\n{"text": "b"}')
@@ -150,6 +160,22 @@ def test_windows_are_cut_from_the_held_out_half_without_overlap(tmp_path):
         windows(path, 0, 4)
     with pytest.raises(InputError, match="too short"):
         windows(path, 1, 1)
+
+
+def test_windows_begin_as_sequences_do_and_end_as_text(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text(" ".join(["abcdefgh"] * 20))
+    held_out = split_texts([path.read_text()])[1][0]
+    stream = f"{held_out}\n\n"
+    found, told, _ = windows(path, 3, 5, ("<^", "$"))
+    assert found == [f"<^{stream[i : i + 3]}" for i in (0, 3, 6)]
+    assert str(told) == "3 of 5 tokens, each beginning with < ^"
+    assert windows(path, 1, 999, ("<", ""))[0] == [f"<{stream}"]
+    with pytest.raises(InputError, match=r"sequences of 2 tokens leave no room .* \(<, \^\)"):
+        windows(path, 1, 2, ("<^", ""))
+    model = LoadedModel("letters", nn.Identity(), tokenizer=Letters(("<^", "$")))
+    batch = load_calibration(model, [path], 2, 6).batches[0]["input_ids"]
+    assert [bytes(row.tolist()).decode() for row in batch] == ["<^abc$", "<^def$"]
 
 
 # Whole evaluations
@@ -236,7 +262,7 @@ def test_other_layers_and_models_with_nothing_to_say_are_refused(tmp_path, ids):
 
 def test_models_are_evaluated_in_evaluation_mode_and_left_as_they_were():
     model = LoadedModel("m", nn.Sequential(nn.Dropout(0.9), nn.Linear(3, 2)).train())
-    found = measure(model, model, [torch.ones(2, 3)], "ones")
+    found = measure(model, model, HeldOut([torch.ones(2, 3)], "ones"))
     assert found.output_error == 0.0  # two passes with dropout would differ
     assert model.module[0].training
 
@@ -327,8 +353,10 @@ def test_an_encoder_with_padding_gives_what_single_texts_give(tiny):
     other = load_model(str(tiny / "bert"))
     with torch.no_grad():
         other.module.encoder.layer[0].output.dense.weight.mul_(0.5)
-    one = measure(other, model, alone, "alone")
-    together = measure(other, model, [{"input_ids": ids, "attention_mask": mask}], "together")
+    one = measure(other, model, HeldOut(alone, "alone"))
+    together = measure(
+        other, model, HeldOut([{"input_ids": ids, "attention_mask": mask}], "together")
+    )
     assert one.tokens == together.tokens == 9
     assert one.hidden_error == pytest.approx(together.hidden_error, rel=1e-4)
     for name in ("texts", "cosine", "pearson", "spearman"):

@@ -12,6 +12,7 @@ from instances.errors import InputError
 from instances.extract import run_extract
 from instances.files import read_layer
 from instances.models import MINILM, load_model
+from instances.own_modules import admit
 from instances.texts import split_texts, standard_library_docstrings
 from tests.toys import Net, one
 
@@ -42,8 +43,8 @@ class Pooled2D(Net):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("tests.toys:nothing", "cannot be imported and called"),
-        ("no_such_module:Net", "cannot be imported and called"),
+        ("tests.toys:nothing", "cannot be called without arguments: AttributeError"),
+        ("no_such_module:Net", "there is no module 'no_such_module'"),
         ("builtins:dict", "returned a dict"),
         ("tests", "expected a folder with config.json"),
     ],
@@ -70,7 +71,7 @@ def test_a_torch_module_with_weights_from_a_file(tmp_path):
         load_model(f"tests.toys:Net@{file}")
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta2", ""])
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta2", "meta", ""])
 def test_a_bad_device_is_an_input_error(device):
     with pytest.raises(InputError, match="cannot be used"):
         load_model("tests.toys:Net", device)
@@ -81,21 +82,23 @@ def test_out_must_be_a_folder(tmp_path):
     path.write_text("")
     np.save(data, np.ones((2, 3)))
     for out in (path, path / "below"):
-        with pytest.raises(InputError, match="cannot be made a folder"):
+        with pytest.raises(InputError, match=r"this is a file|cannot be written"):
             run_extract("tests.toys:Net", out, calibration=[data])
 
 
-def test_a_module_of_the_current_folder(tmp_path, monkeypatch):
+def test_a_module_of_the_folder_of_the_call(tmp_path, monkeypatch):
     (tmp_path / "mine_only_here.py").write_text(
         "import torch\ndef build():\n    return torch.nn.Linear(3, 2)\n"
         "def fail():\n    raise KeyError('key')\n"
     )
-    monkeypatch.chdir(tmp_path)
-    before = list(sys.path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    with pytest.raises(InputError, match="there is no module 'mine_only_here'"):
+        load_model("mine_only_here:build")
+    admit("mine_only_here:build", tmp_path)  # as the command does for a name that it is given
+    assert sys.path[-1] == str(tmp_path)
     assert isinstance(load_model("mine_only_here:build").module, nn.Linear)
     with pytest.raises(InputError, match="KeyError: 'key'"):
         load_model("mine_only_here:fail")
-    assert sys.path == before
 
 
 @pytest.fixture(scope="module")

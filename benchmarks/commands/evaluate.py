@@ -15,6 +15,7 @@ def run(
     sequence_length: int,
     device: str,
     as_json: bool,
+    trust: bool,
 ) -> int:
     """Print tables, or a JSON object a layer and one for the total. Raises InputError."""
     check_amounts(samples, sequence_length)
@@ -24,9 +25,9 @@ def run(
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    dense = None if against is None else load_model(against, device)
+    dense = None if against is None else load_model(against, device, trust)
     found = evaluate_model(
-        load_model(model, device), dense, calibration, samples, sequence_length, say
+        load_model(model, device, trust), dense, calibration, samples, sequence_length, say
     )  # fmt: skip
     if not as_json:
         print(render(found))

@@ -14,6 +14,7 @@ def run(
     samples: int,
     sequence_length: int,
     device: str,
+    trust: bool,
 ) -> int:
     """Write one file per layer and print their paths. Raises InputError."""
     check_amounts(samples, sequence_length)
@@ -22,6 +23,8 @@ def run(
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    for path in run_extract(model, out, layers, calibration, samples, sequence_length, device, say):
+    for path in run_extract(
+        model, out, layers, calibration, samples, sequence_length, device, say, trust
+    ):
         print(path)
     return 0

@@ -1,5 +1,6 @@
 """`maskgap prune`: masks for the layers of a model, and a checkpoint that holds them, verified."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -25,8 +26,13 @@ def run(
     seed: int,
     threads: int | None,
     device: str,
+    trust: bool,
+    as_json: bool,
 ) -> int:
-    """0, or 1 when a row ended without a mask. Raises InputError, Refused."""
+    """Print a table, or a JSON object a layer and one for the total.
+
+    0, or 1 when a row ended without a mask. Raises InputError, Refused.
+    """
     check_numbers(time_limit, 0.0, seed, threads)
     check_amounts(samples, sequence_length)
     if (masks is None) == (solver is None):
@@ -46,7 +52,7 @@ def run(
             solver or "", pattern or "", settings, time_limit, seed, threads, device
         )
     from benchmarks.pruning.checkpoint import check_free
-    from benchmarks.pruning.prune import Source, prune_model, render
+    from benchmarks.pruning.prune import Source, prune_model, render, total
     from instances.models import load_model
 
     check_free(out)
@@ -57,11 +63,15 @@ def run(
 
     try:
         reports = prune_model(
-            load_model(model, device), source_of_masks, out, layers, source, say
+            load_model(model, device, trust), source_of_masks, out, layers, source, say
         )  # fmt: skip
     except Unsolved as error:
         print(f"maskgap: {error}; no checkpoint is written", file=sys.stderr)
         return 1
+    if as_json:
+        for line in (*(one.line() for one in reports), {"total": True, **total(reports)}):
+            print(json.dumps(line, allow_nan=False))
+        return 0
     print(render(reports))
     print(f"\nsaved and read back: {out}")
     return 0

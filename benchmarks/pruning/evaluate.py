@@ -10,7 +10,7 @@ Both models are in memory at once.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import fsum, isfinite
 from pathlib import Path
 
@@ -26,7 +26,8 @@ from benchmarks.pruning.fidelity import (
 )
 from benchmarks.pruning.masks import ratio
 from benchmarks.typeset import markdown
-from instances.calibration import Batch, load_calibration, load_windows
+from instances.adapters import refuse_adapters
+from instances.calibration import Batch, Windows, load_calibration, load_windows
 from instances.collect import calm
 from instances.errors import InputError
 from instances.extract import batches_told, extract_sites
@@ -62,6 +63,7 @@ class Evaluation:
 
     text: what the data are. sequences, tokens: how much of it. predicted: tokens behind the
     perplexities. kl: nats. Errors are relative, `benchmarks.pruning.fidelity` defines them.
+    windows: those of a language model's text.
     """
 
     model: str
@@ -77,6 +79,7 @@ class Evaluation:
     hidden_error: float | None
     embeddings: Mapping[str, float | int | None] | None
     layers: Sequence[LayerError]
+    windows: Windows | None = None
 
     def total(self) -> dict[str, object]:
         """For JSON: all but the layers, and their sums."""
@@ -84,10 +87,20 @@ class Evaluation:
         del own["layers"]
         error, energy = (fsum(getattr(x, n) for x in self.layers) for n in ("error", "energy"))
         own["layers"] = len(self.layers)
+        own["windows"] = None if self.windows is None else asdict(self.windows)
         own["layer_error"] = error if self.layers else None
         own["relative_layer_error"] = ratio(error, energy) if self.layers else None
         infinite = [k for k, v in own.items() if isinstance(v, float) and not isfinite(v)]
         return {"total": True, **own, **dict.fromkeys(infinite)}
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Batches to evaluate on. text: what they are. windows: into which it was cut, or None."""
+
+    batches: Sequence[Batch]
+    text: str
+    windows: Windows | None = None
 
 
 def evaluate_model(
@@ -109,25 +122,28 @@ def evaluate_model(
             "dense model; name that by --against"
         )
     pairs = [] if dense is None else _pairs(loaded, dense)
-    batches, text = held_out_data(dense or loaded, calibration, samples, sequence_length)
-    layers = [] if dense is None else _layer_errors(dense, pairs, batches, say)
-    return measure(loaded, dense, batches, text, layers, say)
+    held_out = held_out_data(dense or loaded, calibration, samples, sequence_length)
+    layers = [] if dense is None else _layer_errors(dense, pairs, held_out.batches, say)
+    return measure(loaded, dense, held_out, layers, say)
 
 
 def held_out_data(
     loaded: LoadedModel, calibration: Sequence[Path], samples: int, sequence_length: int
-) -> tuple[list[Batch], str]:
-    """The batches to evaluate on, and what they are. Raises InputError."""
+) -> HeldOut:
+    """What to evaluate on. Raises InputError."""
+    windows = None
     if loaded.causal:
-        batches, meta = load_windows(loaded, calibration, samples, sequence_length)
+        batches, windows, meta = load_windows(loaded, calibration, samples, sequence_length)
     else:
         data = load_calibration(loaded, calibration, samples, sequence_length)
         batches, meta = data.held_out, data.meta
-    return batches, f"held-out half of {meta['calibration']}"
+    return HeldOut(batches, f"held-out half of {meta['calibration']}", windows)
 
 
 def _pairs(loaded: LoadedModel, dense: LoadedModel) -> list[tuple[Site, Site]]:
     """Layers of the dense model with those of the other. Raises InputError unless they match."""
+    for model in (dense, loaded):
+        refuse_adapters(model.module)
     chosen = [_all_sites(model) for model in (dense, loaded)]
     shapes = [{name: (site.d_out, site.d_in) for name, site in sites.items()} for sites in chosen]
     if shapes[0] != shapes[1]:
@@ -149,7 +165,7 @@ def _all_sites(loaded: LoadedModel) -> dict[str, Site]:
 
 
 def _layer_errors(
-    dense: LoadedModel, pairs: list[tuple[Site, Site]], batches: list[Batch], say: Say
+    dense: LoadedModel, pairs: list[tuple[Site, Site]], batches: Sequence[Batch], say: Say
 ) -> list[LayerError]:
     others = {
         site.name: other
@@ -180,8 +196,7 @@ def _layer_errors(
 def measure(
     loaded: LoadedModel,
     dense: LoadedModel | None,
-    batches: Sequence[Batch],
-    text: str,
+    held_out: HeldOut,
     layers: Sequence[LayerError] = (),
     say: Say = lambda text: None,
 ) -> Evaluation:
@@ -193,6 +208,7 @@ def measure(
     output, hidden, embeddings = RelativeError(), RelativeError(), Embeddings()
     sequences = tokens = 0
     progress = batches_told(say)
+    batches = held_out.batches
     with calm(loaded.module), calm((dense or loaded).module):
         for number, batch in enumerate(batches, start=1):
             ours = outputs_of(loaded, batch, number)
@@ -218,7 +234,7 @@ def measure(
     return Evaluation(
         model=loaded.name,
         against=None if dense is None else dense.name,
-        text=text,
+        text=held_out.text,
         sequences=sequences,
         tokens=tokens,
         predicted=own.predicted or None,
@@ -229,6 +245,7 @@ def measure(
         hidden_error=hidden.value,
         embeddings=embeddings.agreement(),
         layers=layers,
+        windows=held_out.windows,
     )
 
 
@@ -236,6 +253,7 @@ def render(found: Evaluation) -> str:
     """Tables for people: the measures, then the layers that differ."""
     facts = [
         ("text", found.text),
+        ("windows", None if found.windows is None else str(found.windows)),
         ("sequences, tokens", f"{found.sequences}, {found.tokens}"),
         ("perplexity", _number(found.perplexity)),
         ("perplexity of the dense model", _number(found.perplexity_dense)),

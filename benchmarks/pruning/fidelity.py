@@ -28,6 +28,7 @@ from torch.nn.functional import log_softmax
 from instances.calibration import Batch
 from instances.collect import forward, padding_of
 from instances.errors import InputError
+from instances.inputs import takes
 from instances.models import LoadedModel
 
 LARGEST_LOG = 700.0
@@ -63,7 +64,8 @@ class Outputs:
 
 def outputs_of(loaded: LoadedModel, batch: Batch, number: int) -> Outputs:
     """Run a batch. Raises InputError when it fails, gives no tensor, or one that is not finite."""
-    extra = {"output_hidden_states": True} if loaded.pretrained else {}
+    tells = loaded.pretrained and takes(loaded.module, "output_hidden_states")
+    extra = {"output_hidden_states": True} if tells else {}
     given = {**batch, **extra} if isinstance(batch, Mapping) else batch
     made = forward(loaded.module, given, f"batch {number} of the held-out data")
     output = _first_tensor(made)

@@ -16,6 +16,9 @@ import torch
 from instances.errors import InputError
 from instances.groups import Mask
 from instances.linear import Site
+from instances.memory import shared_names
+from instances.models import LoadedModel
+from instances.state import tensors_of
 
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -23,14 +26,21 @@ _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 class Ledger:
     """What a model held before it was pruned. Made before the first mask is applied."""
 
-    def __init__(self, model: torch.nn.Module, sites: list[Site]) -> None:
-        tensors = model.state_dict(keep_vars=True)
+    def __init__(self, loaded: LoadedModel, sites: list[Site]) -> None:
+        """Raise InputError when a matrix is not among the tensors that are saved of the model."""
+        tensors = tensors_of(loaded.module, loaded.name)
         self._shapes = {name: (t.dtype, t.shape) for name, t in tensors.items()}
         self._sites: dict[str, list[Site]] = {}
-        for name, tensor in tensors.items():
-            held = [site for site in sites if site.tensor is tensor]
-            if held:
-                self._sites[name] = held
+        tied = shared_names(loaded.module)
+        for site in sites:
+            names = {site.parameter, *tied.get(site.parameter, [])} & tensors.keys()
+            if not names:
+                raise InputError(
+                    f"{loaded.name}: {site.parameter} is not in the model's state dict, so a "
+                    f"pruned {site.name} could not be saved; leave it out by --layers"
+                )
+            for name in names:
+                self._sites.setdefault(name, []).append(site)
         self._rest = {
             name: _digest(_outside(tensor.detach(), self._sites.get(name, [])))
             for name, tensor in tensors.items()

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from benchmarks.pruning.checkpoint import check_free, save
+from benchmarks.pruning.checkpoint import check_free, save, try_save
 from benchmarks.pruning.ledger import Ledger
 from benchmarks.pruning.masks import Masks, Report, ratio, report
 from benchmarks.typeset import markdown
@@ -27,7 +27,8 @@ from instances.extract import SAMPLES, SEQUENCE_LENGTH, batches_told, extract_si
 from instances.files import layer_path, read_layer, write_atomically
 from instances.groups import Mask
 from instances.layer import Layer
-from instances.linear import Site, choose_linear, shared_names
+from instances.linear import Site, choose_linear
+from instances.memory import shared_names
 from instances.models import LoadedModel
 from instances.patterns import parse_pattern
 from instances.problem import Problem
@@ -65,20 +66,22 @@ def prune_model(
 ) -> list[Report]:
     """Prune a loaded model in place, save it to a folder and verify what was saved.
 
-    The folder gets the checkpoint, the masks (`masks/`) as they are found, and `pruning.json`.
-    Returns what pruning did to each layer. Raises InputError, Refused, Unsolved; then there is no
-    checkpoint.
+    Saving is tried with the dense model before any layer is run. The folder gets the checkpoint,
+    the masks (`masks/`) as they are found, and `pruning.json`. Returns what pruning did to each
+    layer. Raises InputError, Refused, Unsolved; then there is no checkpoint.
     """
     source = source or Source()
     check_free(out)
     sites = chosen_sites(loaded, masks, layers, say)
     if source.extracted is not None:
         sites = _with_files(sites, source, say)
-    ledger = Ledger(loaded.module, sites)
+    ledger = Ledger(loaded, sites)
+    found = _layers(loaded, sites, source, say)
+    try_save(loaded, ledger, out)
     by_name = {site.name: site for site in sites}
     reports: list[Report] = []
     waiting: list[tuple[Site, Mask]] = []
-    for layer in _layers(loaded, sites, source, say):
+    for layer in found:
         begun = time.perf_counter()
         choice = masks.of(layer)
         choice.write(out / MASKS, layer)
