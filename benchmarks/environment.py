@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.sources import source_digest
+from solvers.kernel_cache import kernel_digest
 from solvers.registry import SPECS, Spec
 
 _PACKAGES = (
@@ -87,10 +88,13 @@ def here() -> Place:
 def solver_version(spec: Spec) -> str:
     """The version of this package and those of the packages the solver stands on.
 
-    Of a solver outside the register also a digest of its source.
+    Of one with compiled kernels also a digest of these, and of a solver outside the register one of
+    its source.
     """
     names = ("maskgap", *(package for _, package in spec.requires))
     told = [f"{name} {package_version(name) or 'absent'}" for name in names]
+    if any(package == "numba" for _, package in spec.requires):
+        told.append(f"kernels {kernel_digest()}")
     if spec.name not in SPECS:
         module = spec.target.partition(":")[0]
         told.append(f"{module} source {source_digest(module)}")

@@ -251,7 +251,7 @@ def read_records(path: Path) -> tuple[list[Record], int]:
             record = Record.model_validate(_parsed(line))
         except (ValueError, ValidationError) as error:
             raise InputError(
-                f"{path}: line {number} is not a record ({_said(error)}); mend it or use --fresh"
+                f"{path}: line {number} is not a record ({what_is_wrong(error)}); mend it or use --fresh"
             ) from None
         if record.schema_version > SCHEMA:
             raise InputError(
@@ -282,10 +282,10 @@ def _parsed(line: bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
-def _said(error: ValueError) -> str:
-    """What is wrong with a line, with its field."""
+def what_is_wrong(error: Exception) -> str:
+    """An error of a record in a line, with its field."""
     if not isinstance(error, ValidationError):
-        return str(error)
+        return (str(error).splitlines() or [""])[0]
     first = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(map(str, first["loc"]))
     return f"{place}: {first['msg']}" if place else first["msg"].removeprefix("Value error, ")
