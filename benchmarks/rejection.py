@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from benchmarks.child import Outcome, Task, failed
 from benchmarks.judge import parts_of, records_of
-from benchmarks.record import Record, what_is_wrong
+from benchmarks.record import Record
+from benchmarks.record_file import what_is_wrong
 from solvers.base import Answer, Stop
 
 Make = Callable[[Outcome], list[Record]]

@@ -25,7 +25,7 @@ from benchmarks import connection, site
 from benchmarks.child import Task
 from benchmarks.connection import connected
 from benchmarks.environment import here
-from benchmarks.record import read_records
+from benchmarks.record_file import read_records
 from benchmarks.runner import run_suite
 from benchmarks.suite import read_suite
 from instances.errors import InputError

@@ -14,7 +14,7 @@ from benchmarks.child import Task
 from benchmarks.pool import Pool
 from benchmarks.proof_check import CHECKER
 from benchmarks.reading import read_run
-from benchmarks.record import load_run, read_records
+from benchmarks.record_file import load_run, read_records
 from benchmarks.runner import run_suite
 from benchmarks.sources import source_digest
 from benchmarks.suite import Suite
