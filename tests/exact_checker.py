@@ -165,16 +165,18 @@ def tree_bound(part, pruned, leaves):
     rows, sides = rows_of(part, pruned)
     points = [whole(point) for point in points_of(leaves, part.n)]
     quad = quadratic(part)
-    functions = [
-        convex(function_of(part, quad, function, rows, sides)) for function in leaves.functions
-    ]
+    used = {which for which in leaves.function.tolist() if 0 <= which < len(leaves.functions)}
+    functions = {
+        which: convex(function_of(part, quad, leaves.functions[which], rows, sides))
+        for which in used
+    }
     found = []
     for number, state in enumerate(leaf_states(leaves, part.n)):
         left = pruned
         for column, value in state.items():
             left = left[left[:, column] == value]
         which, at = int(leaves.function[number]), int(leaves.point[number])
-        require(-1 <= which < len(functions), f"leaf {number} names function {which}")
+        require(which == -1 or which in functions, f"leaf {number} names function {which}")
         if which == -1:
             require(len(left) <= 1, f"leaf {number} has {len(left)} masks left")
             found += losses(part, left)

@@ -18,12 +18,9 @@ from instances.files import write_layer
 from instances.layer import Layer
 from instances.patterns import parse_pattern
 from instances.problem import Problem
-from instances.proof import (
-    ProofKind,
-    RowProof,
-    root_leaves,
-)
+from instances.proof import ConvexFunction, ProofKind, RowProof, equality_rows, root_leaves
 from instances.proof_file import write_proof
+from instances.triangles import Triangles
 from tests.exact import losses
 from tests.legal_masks import legal_pruned
 from tests.tiny import random_layer
@@ -76,6 +73,40 @@ def tree(part, leaves, **changes):
 def rooted(part, function, point=None):
     x = np.zeros(part.n) if point is None else point
     return tree(part, root_leaves(function, x))
+
+
+def overflowing(n, length=44, power=25):
+    """A symmetric matrix, far from semidefinite, whose Cholesky factor LAPACK calls a success.
+
+    Row `length` of the factor grows by 2^power a step until it is infinite; infinity times 0 is
+    NaN, and a NaN pivot is not found to be negative.
+    """
+    small, more = 2.0**-power, 1 + 2.0**-10
+    matrix = np.zeros((n, n))
+    matrix[0, 0], matrix[0, 1] = more * more, more
+    for k in range(1, length):
+        matrix[k, k] = 1 + small * small
+    for k in range(1, length - 1):
+        matrix[k, k + 1] = small
+    matrix[length, length] = matrix[0, length] = more
+    return np.triu(matrix) + np.triu(matrix, 1).T
+
+
+def with_matrix(part, target, elsewhere, slack=0.0):
+    """A function of a row whose P is a target and a slack of the diagonal, by McCormick terms.
+
+    elsewhere: u of the columns that have nothing in the target.
+    """
+    n, off = part.n, np.triu(target - part.quad, 1)
+    pairs = np.argwhere(off > 0)  # the term z_j - z_i z_j, taken off, adds z_i z_j
+    triangles = Triangles(
+        np.column_stack([np.full(len(pairs), -1), pairs]).astype(np.int32),
+        np.full(len(pairs), 2, np.int16),
+        2 * off[off > 0],
+    )
+    u = part.quad.diagonal() - target.diagonal() - slack
+    u = np.where(target.any(axis=1), u, elsewhere)
+    return ConvexFunction(u, np.zeros((len(equality_rows(part.legal)[1]), n)), triangles)
 
 
 def row_in_range(weight, gram, pattern):

@@ -12,41 +12,24 @@ from instances.definite import cholesky, defect, least_eigenvalue
 from instances.errors import InputError, ProofError
 from instances.layer import INDEFINITE_TOLERANCE, Layer
 from instances.proof import (
-    ConvexFunction,
     ProofKind,
     RowProof,
     SharedShift,
 )
-from instances.triangles import Triangles
 from tests.exact import semidefinite, whole
 from tests.hostile import (
     holds_or_is_refused,
+    overflowing,
     rooted,
     row_of,
+    with_matrix,
 )
 from tests.tiny import random_layer
 
 
-def overflowing(n, length=44, power=25):
-    """A symmetric matrix, far from semidefinite, whose Cholesky factor LAPACK calls a success.
-
-    Row `length` of the factor grows by 2^power a step until it is infinite; infinity times 0 is
-    NaN, and a NaN pivot is not found to be negative.
-    """
-    small, more = 2.0**-power, 1 + 2.0**-10
-    matrix = np.eye(n)
-    matrix[0, 0], matrix[0, 1] = more * more, more
-    for k in range(1, length):
-        matrix[k, k] = 1 + small * small
-    for k in range(1, length - 1):
-        matrix[k, k + 1] = small
-    matrix[length, length] = matrix[0, length] = more
-    return np.triu(matrix) + np.triu(matrix, 1).T
-
-
 @pytest.mark.parametrize("reverse", [False, True])
 def test_a_factor_that_overflows_shows_nothing(reverse):
-    matrix = overflowing(64)
+    matrix = overflowing(64) + np.diag([0.0] * 45 + [1.0] * 19)
     _, info = scipy.linalg.lapack.dpotrf(matrix, lower=1)
     assert info == 0  # the premise: LAPACK is content
     assert np.linalg.eigvalsh(matrix)[0] < -0.4
@@ -91,6 +74,7 @@ def exactly_above(matrix, value):
 @pytest.mark.parametrize(("length", "power"), [(44, 18), (44, 25), (58, 20), (58, 25)])
 def test_the_door_refuses_grams_that_only_an_overflow_passes(length, power, reverse):
     target = overflowing(64, length, power)
+    target[np.diag_indices(64)] += target.diagonal() == 0.0
     target[-1, -2] = target[-2, -1] = 5.0
     gram = target.copy()
     for _ in range(60):  # what the door adds to the diagonal brings it to the target again
@@ -109,19 +93,10 @@ def test_functions_that_only_an_overflow_passes_bound_nothing(size, roundings, r
     """G = I, w = 1, 8 of 64 kept: every mask has the loss 56. McCormick terms make any P."""
     layer = Layer.from_arrays(np.ones((1, 64)), np.eye(64))
     part = row_of(layer, "keep=8")
-    scale = 2.0**-part.exponent
     target = size * overflowing(64)
     target = target[::-1, ::-1] if reverse else target
-    pairs = [(i, j) for i in range(64) for j in range(i + 1, 64) if target[i, j]]
-    triangles = Triangles(  # the term z_j - z_i z_j, taken off, adds z_i z_j
-        np.array([(-1, i, j) for i, j in pairs], np.int32),
-        np.full(len(pairs), 2, np.int16),
-        np.array([2 * target[pair] for pair in pairs]),
-    )
-    live = (target != np.eye(64) * size).any(axis=1)
     slack = roundings * 64 * 64 * 2.0**-53 * size  # a guess of what the checker takes off
-    u = np.where(live, scale - target.diagonal() - slack, 8 * size)
-    proof = rooted(part, ConvexFunction(u, np.zeros((1, 64)), triangles))
+    proof = rooted(part, with_matrix(part, target, 8 * size, slack))
     with contextlib.suppress(ProofError):
         assert check_row(part, proof).bound <= 56.0
 

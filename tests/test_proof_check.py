@@ -298,3 +298,15 @@ def test_losses_are_bounded_from_below_exactly(seed):
         scaled = exact / Fraction(2) ** problem.exponent
         assert Fraction(bound) <= scaled
         assert float(scaled) - bound < 1e-12
+
+
+def test_arithmetic_that_flushes_to_zero_is_noticed():
+    torch = pytest.importorskip("torch")
+    problem, proof, _ = good_proof()
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor cannot flush subnormal numbers to zero")
+    try:
+        rejected(problem, proof, "flushes subnormal numbers")
+    finally:
+        torch.set_flush_denormal(False)
+    assert check_row(problem, proof).bound >= proof.bound

@@ -1,4 +1,4 @@
-"""Honest proof files to alter: every kind of proof and pattern, on small layers."""
+"""Proof files to alter: honest ones of every kind and pattern, and some that overflow."""
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -22,6 +22,7 @@ from solvers.base import Deadline, Limits, solve_batch, solve_row
 from solvers.relaxations import SdpBound
 from tests.exact import losses
 from tests.fuzz.families import arrays
+from tests.hostile import overflowing, rooted, with_matrix
 from tests.legal_masks import legal_pruned
 
 FAMILIES = ("plain", "few tokens", "whole numbers", "repeated", "simplex", "balanced")
@@ -86,8 +87,29 @@ def honest():
             problem = _problem(family, pattern, rows, n, number)
             proofs = _proofs(problem, *by)
             if proofs is not None:
-                found.append(_written(folder / str(len(found)), problem, proofs))
+                optima = {
+                    part.row: min(losses(part, legal_pruned(part.layer, pattern, part.rows)))
+                    for part in problem
+                }
+                found.append(_written(folder / str(len(found)), problem, proofs, optima))
+    for size in (1.0, 2.0**92):
+        for chain in (False, True):
+            found.append(_diagonal(folder / str(len(found)), size, chain))
     return tuple(found)
+
+
+def _diagonal(folder, size, chain):
+    """A row of 64 equal columns that share no input, 8 of them kept: every mask loses 56.
+
+    Its function is the loss itself, or one whose factorisation overflows.
+    """
+    layer = Layer.from_arrays(np.ones((1, 64)), np.eye(64))
+    problem = Problem.of(layer, parse_pattern("keep=8"))
+    (part,) = problem
+    target = size * overflowing(64) if chain else np.zeros((64, 64))
+    function = with_matrix(part, target, size if chain else part.quad[0, 0])
+    proof = rooted(part, function, np.full(64, 0.5))
+    return _written(folder, problem, [proof], {0: Fraction(56)})
 
 
 def _problem(family, pattern, rows, n, number):
@@ -138,7 +160,7 @@ def _shared(part, limits):
     )  # fmt: skip
 
 
-def _written(folder, problem, proofs):
+def _written(folder, problem, proofs, optima):
     folder.mkdir()
     instance = folder / "layer.safetensors"
     write_layer(instance, problem.layer)
@@ -146,8 +168,4 @@ def _written(folder, problem, proofs):
     write_proof(path, problem, proofs)
     tensors, meta = read_tensors(path)
     del meta["digest"]
-    optima = {
-        part.row: min(losses(part, legal_pruned(part.layer, part.pattern, part.rows)))
-        for part in problem
-    }
     return Honest(problem.layer, problem, tuple(proofs), tensors, meta, instance, optima)

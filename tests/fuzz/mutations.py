@@ -170,7 +170,7 @@ def spliced(rng, tensors, meta, pool):
     heads, theirs = _heads(meta), json.loads(other.meta["parts"])
     if heads and theirs:
         mine, taken = int(rng.integers(len(heads))), int(rng.integers(len(theirs)))
-        own = {key: heads[mine][key] for key in ("row", "height", "problem")}
+        own = {key: heads[mine].get(key) for key in ("row", "height", "problem")}
         heads[mine] = {**theirs[taken], **own}
         for name, array in other.tensors.items():
             if name.startswith((f"part{taken}.", "shift")):
