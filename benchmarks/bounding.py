@@ -190,6 +190,7 @@ class LayerBound:
     def __iter__(self) -> Iterator[RowState]:
         """Rows as runs on them end, until the time, the runs or the open rows come to an end."""
         with self._pool.watched():  # between runs too
+            self._end += self._pool.prepare()
             yield from self._passes()
 
     def _passes(self) -> Iterator[RowState]:

@@ -16,7 +16,9 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from importlib import import_module
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -219,6 +221,19 @@ def child_main(task: Task, memory_bytes: int | None, connection: Connection) -> 
         if isinstance(ending, Outcome) and ending.traceback and task.log is not None:
             print(ending.traceback, file=sys.stderr, flush=True)  # which is the log
         tell(ending)
+    connection.close()
+
+
+def compile_main(modules: Sequence[str], connection: Connection) -> None:
+    """Entry point of a process that compiles the kernels of modules, and sends the seconds."""
+    _die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.dup2(2, 1)
+    for module in modules:
+        with suppress(ImportError):  # the run that needs it says so
+            import_module(module)
+            mark_compiled(module)
+    connection.send(COMPILING.seconds())
     connection.close()
 
 

@@ -113,6 +113,10 @@ class Cluster(Interrupts):
         site = Site(self._site, needed, wanted, self._capped, self._private)
         self._client.register_plugin(site, name=self._site)
 
+    def prepare(self) -> float:
+        """See `Executor`: each worker sees to its own."""
+        return 0.0
+
     def threads(self, wanted: int) -> int:
         """See `Executor`: those of the widest worker, once there is one."""
         self._look()

@@ -11,9 +11,13 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
 from benchmarks.commands.screen import say
 from instances.errors import MaskgapError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 TRACEBACK = "MASKGAP_TRACEBACK"
 
@@ -65,18 +69,45 @@ def _open_streams() -> None:
 
     Characters that an encoding lacks are written as escapes.
     """
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
+    for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
-        if getattr(sys, name) is None:
-            mode = "w" if number else "r"
-            stream = open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115 - stays open
-            setattr(sys, name, stream)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number free
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115 - it stays open
+    sys.stdout = _text(_Output(1, "w", closefd=False), sys.stdout)
+    sys.stderr = _text(_Errors(2, "w", closefd=False), sys.stderr)
+
+
+class _Output(io.FileIO):
+    """Standard output, whose errors say that it is that."""
+
+    def write(self, data: "ReadableBuffer") -> int:
+        """See `io.RawIOBase`."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            error.filename = "standard output"
+            raise
+
+
+class _Errors(io.FileIO):
+    """Standard error: what cannot be written there is lost, and nothing else with it."""
+
+    def write(self, data: "ReadableBuffer") -> int:
+        """See `io.RawIOBase`."""
+        try:
+            return super().write(data)
+        except OSError:
+            return memoryview(data).nbytes
+
+
+def _text(raw: io.FileIO, before: TextIO | None) -> TextIO:
+    encoding = "utf-8" if before is None else before.encoding
+    lines = raw.isatty() or raw.fileno() == 2
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw), encoding, "backslashreplace", line_buffering=lines
+    )
 
 
 def _leave_current_directory() -> None:
@@ -103,7 +134,7 @@ def _flushed(code: int) -> int:
     except BrokenPipeError:
         failed = code or 1
     except OSError as error:
-        failed = _complain(f"standard output: {error.strerror or error}")
+        failed = code or _complain(f"{error.filename}: {error.strerror or error}")
     # what is left in the buffer must not be tried again at exit
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -35,6 +35,13 @@ class Executor(Protocol):
         """Name the modules that are loaded once, before the first run, and not by each run."""
         ...
 
+    def prepare(self) -> float:
+        """Compile the kernels of the modules named, unless they are; the seconds that took.
+
+        `settings` and `outcomes` see to it themselves; who has little time asks first.
+        """
+        ...
+
     def settings(self, wanted: Sequence[tuple[str, dict[str, object]]]) -> list[dict[str, object]]:
         """All settings, defaults included, of (solver, settings), each of which can be imported.
 

@@ -28,6 +28,7 @@ from benchmarks.child import (
     Started,
     Task,
     child_main,
+    compile_main,
     failed,
     settings_main,
     warmed,
@@ -204,6 +205,7 @@ class Pool(Interrupts):
         self._context = multiprocessing.get_context("forkserver")
         self._modules: Sequence[str] = ()
         self._announced = self._compiled_told = False
+        self._compiled_s = 0.0
 
     def preload(self, modules: Sequence[str]) -> None:
         """See `Executor`. A server that has begun already is not changed."""
@@ -216,11 +218,39 @@ class Pool(Interrupts):
             self._announced = True
             announce()
 
-    def _prepare(self) -> None:
-        """See to kernels before the first process, whose start waits until they are compiled."""
+    def prepare(self) -> float:
+        """See `Executor`.
+
+        They are compiled by a process of their own: what the compiler takes of memory would stay in
+        the server, and count for each run that is forked from it.
+        """
+        begun = time.perf_counter()
         needed = {spec.target.partition(":")[0] for spec in SPECS.values() if spec.compiled}
-        if any(module in needed and not is_compiled(module) for module in self._modules):
-            self._announce()
+        modules = [name for name in self._modules if name in needed and not is_compiled(name)]
+        if not modules:
+            return 0.0
+        self._announce()
+        if place() is None:  # nothing is kept: the server compiles for itself
+            return 0.0
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=compile_main, args=(modules, theirs), daemon=True)
+        with _processes, bare_main():
+            process.start()
+        theirs.close()
+        try:
+            while not ours.poll(0.2):
+                if self.interrupted:
+                    break
+            else:
+                with suppress(EOFError):  # it died: the runs will tell
+                    self._compiled_s += ours.recv()
+        finally:
+            with _processes:
+                process.kill()
+                process.join()
+            ours.close()
+        return time.perf_counter() - begun
 
     def threads(self, wanted: int) -> int:
         """See `Executor`."""
@@ -233,7 +263,7 @@ class Pool(Interrupts):
 
     def settings(self, wanted: Sequence[tuple[str, dict[str, object]]]) -> list[dict[str, object]]:
         """See `Executor`. A solver's module is needed to know them, and the server has it."""
-        self._prepare()
+        self.prepare()
         ours, theirs = self._context.Pipe(duplex=False)
         process = self._context.Process(
             target=settings_main, args=(list(wanted), theirs), daemon=True
@@ -254,15 +284,15 @@ class Pool(Interrupts):
         return told
 
     def _with_server(self, run: _Run, outcome: Outcome) -> Outcome:
-        """The first outcome carries what the server has spent on compiling."""
-        if self._compiled_told or not run.server_compiled_s:
+        """The first outcome carries what was spent on compiling before its run."""
+        if self._compiled_told:
             return outcome
         self._compiled_told = True
-        return warmed(outcome, run.server_compiled_s)
+        return warmed(outcome, self._compiled_s + run.server_compiled_s)
 
     def outcomes(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Outcome]]:
         """See `Executor`."""
-        self._prepare()
+        self.prepare()
         waiting = iter(enumerate(tasks))
         running: list[_Run] = []
         with self.watched():

@@ -240,6 +240,7 @@ class SharedBudgetBound:
     def __iter__(self) -> Iterator[SharedRow]:
         """Rows as runs on them end, until the time, the runs or the gap come to an end."""
         with self._pool.watched():  # between runs too
+            self._end += self._pool.prepare()
             yield from self._passes()
 
     def _passes(self) -> Iterator[SharedRow]:
