@@ -157,6 +157,19 @@ def test_a_signal_is_told_by_the_exit_code(tmp_path):
     assert "interrupted; the same command goes on from here" in said
 
 
+def test_what_solvers_print_is_no_result(tmp_path):
+    write_layer(tmp_path / "layer.safetensors", random_layer(3, 8, rows=1))
+    (tmp_path / "t.toml").write_text(
+        'name = "t"\n[[groups]]\nname = "g"\ninstances = ["layer.safetensors"]\n'
+        'patterns = ["50%"]\nsolvers = ["tests.fakes:Chatters"]\n'
+    )
+    done = maskgap("run", "t.toml", "--out", "r", "--allow-code", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len([json.loads(line) for line in done.stdout.splitlines()]) == 2
+    assert "said by Python" in done.stderr
+    assert "native" not in done.stderr + done.stdout
+
+
 # Mistakes.
 
 
