@@ -174,7 +174,7 @@ def child_main(task: Task, memory_bytes: int | None, connection: Connection) -> 
     if task.log is not None:
         _redirect(task.log)
     else:
-        os.dup2(2, 1)  # SCIP and Gurobi print on an interrupt, however quiet; results go to stdout
+        _mute()
     before, sending = COMPILING.seconds(), threading.Lock()
 
     def tell(message: object) -> None:
@@ -260,6 +260,18 @@ def settings_main(wanted: Sequence[tuple[str, dict[str, object]]], connection: C
     except InputError as error:
         connection.send(error)
     connection.close()
+
+
+def _mute() -> None:
+    """Keep off standard output, which has results: Python's prints go to standard error.
+
+    SCIP and Gurobi write to it on an interrupt, however quiet they are told to be: that goes
+    nowhere.
+    """
+    sys.stdout = sys.stderr
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
 
 
 def _redirect(log: Path) -> None:

@@ -35,6 +35,7 @@ from benchmarks.site import (
     light,
     run_there,
     settings_there,
+    sources,
     versions,
 )
 from instances.errors import InputError
@@ -108,7 +109,8 @@ class Cluster(Interrupts):
             installed = [spec for spec in SPECS.values() if spec.missing is None]
             known = {spec.target.partition(":")[0] for spec in installed}
         needed = sorted(known.union(modules))
-        site = Site(self._site, needed, versions(), self._capped, self._private)
+        wanted = {**versions(), **sources(needed)}
+        site = Site(self._site, needed, wanted, self._capped, self._private)
         self._client.register_plugin(site, name=self._site)
 
     def prepare(self) -> float:

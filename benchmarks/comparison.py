@@ -24,7 +24,7 @@ LEGEND = (
     "time ratio: geometric mean of shifted times (0.1 s); compare it on one machine only",
 )
 
-Pair = tuple[Contest, Contest, str, Entry | None, Entry | None]
+Pair = tuple[Contest, Contest, str, Entry, Entry]
 """The contest here and there, the problem, and the entries here and there."""
 
 
@@ -44,20 +44,24 @@ def render_comparison(here: Sequence[Record], there: Sequence[Record], fmt: str)
 
 
 def _pairs(here: Sequence[Record], there: Sequence[Record]) -> dict[str, list[Pair]]:
-    other = {
+    """By contender, the rows that it ran in both, each once."""
+    other = _entries(there)
+    found: dict[str, list[Pair]] = {}
+    for (name, problem), (contest, entry) in _entries(here).items():
+        if (name, problem) in other:
+            beside, theirs = other[name, problem]
+            found.setdefault(name, []).append((contest, beside, problem, entry, theirs))
+    return found
+
+
+def _entries(records: Sequence[Record]) -> dict[tuple[str, str], tuple[Contest, Entry]]:
+    return {
         (name, problem): (contest, entry)
-        for contest in contests(there)
+        for contest in contests(records)
         for name in contest.contenders
         for problem, entry in contest.of(name)
+        if entry is not None
     }
-    found: dict[str, list[Pair]] = {}
-    for contest in contests(here):
-        for name in contest.contenders:
-            for problem, entry in contest.of(name):
-                if (name, problem) in other:
-                    beside, theirs = other[name, problem]
-                    found.setdefault(name, []).append((contest, beside, problem, entry, theirs))
-    return found
 
 
 def _line(name: str, pairs: Sequence[Pair]) -> dict[str, str]:
@@ -74,7 +78,7 @@ def _line(name: str, pairs: Sequence[Pair]) -> dict[str, str]:
         )
     ]
     solved = [
-        sum(e is not None and e.solved for e in side)
+        sum(e.solved for e in side)
         for side in ([pair[4] for pair in pairs], [pair[3] for pair in pairs])
     ]
     masks = not pairs[0][0].spec(name).bound_only
@@ -92,6 +96,4 @@ def _line(name: str, pairs: Sequence[Pair]) -> dict[str, str]:
 
 def _ratio(pair: Pair) -> float | None:
     _, _, _, mine, theirs = pair
-    if mine is None or theirs is None:
-        return None
     return error_ratio(mine.objective, theirs.objective, mine.record.energy)

@@ -18,7 +18,8 @@ from pathlib import Path
 from benchmarks.certify import BoundKind, Verdict, cross_check
 from benchmarks.planning import planned_keys
 from benchmarks.proof_check import CHECKER
-from benchmarks.record import Record, load_run
+from benchmarks.record import Record
+from benchmarks.record_file import load_run
 from benchmarks.visible import LINE_BREAKS, shown
 from instances.errors import InputError
 

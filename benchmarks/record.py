@@ -1,24 +1,19 @@
 """Records: what one run gave on one row, or on a layer, one strict JSON object a line, append-only.
 
 The run key is the sha256 of (problem digest, solver, its version, sorted settings, seed, limits),
-so it does not depend on the order of a suite. A line is written whole, flushed and synced before
-the next run is counted as done. On reading, only a torn last line is forgiven; damage elsewhere is
-an error that names the line and leaves the file as it is. Missing fields of older records read as
-absent; a newer schema than this is an error. Schema 2 added `rows`, `layer_type`, `by_swaps` and
-`mask_digest`, schema 3 `checker`, `batched`, `objective_low` and `objective_high`.
+so it does not depend on the order of a suite. Missing fields of older records read as absent; a
+newer schema than this is an error. Schema 2 added `rows`, `layer_type`, `by_swaps` and
+`mask_digest`, schema 3 `checker`, `batched`, `objective_low` and `objective_high`. The file of them
+is that of `benchmarks.record_file`.
 
-A file of records is data of whoever made it. Every field is held to its type and range when a line
-is read, so that nothing which reads records later meets what it cannot handle: no infinity, no
-count below its least, no number whose sums overflow, no half of a surrogate pair, no depth.
+A record is data of whoever made it. Every field is held to its type and range when a line is read,
+so that nothing which reads records later meets what it cannot handle: no infinity, no count below
+its least, no number whose sums overflow, no half of a surrogate pair, no depth.
 """
 
 import hashlib
 import json
-import os
-import stat
-from collections.abc import Iterable
 from math import isfinite
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import (
@@ -26,16 +21,13 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
     field_validator,
     model_validator,
 )
 
 from benchmarks.proof_check import CHECKER
-from instances.errors import InputError
 
 SCHEMA = 3
-RECORDS_FILE = "records.jsonl"
 
 LARGEST = 1e300
 """Largest size of a number: sums over all rows of a layer stay within the range of float64."""
@@ -210,90 +202,3 @@ def run_key(
     """sha256 that names a run by what it is, whatever its place in a suite."""
     parts = [problem, solver, version, settings, seed, limits]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def append_records(path: Path, records: Iterable[Record]) -> None:
-    """Append records and sync them to disk, all of one call in one write.
-
-    Raises InputError when the disk is full or the file is not to be written.
-    """
-    data = "".join(record.line() for record in records).encode()
-    try:
-        with path.open("ab") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written: {error.strerror or error}; what was recorded before is "
-            "kept, and the same command goes on from there"
-        ) from None
-
-
-def read_records(path: Path) -> tuple[list[Record], int]:
-    """The records of a file and the number of bytes that hold them.
-
-    The second is less than the file's size when its last line is torn; whoever appends cuts it
-    there first. Raises InputError naming file and line for damage anywhere else.
-    """
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for, for ever
-            raise InputError(f"{path}: not a file; expected the records of `maskgap run`")
-        raw = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
-    records: list[Record] = []
-    whole = raw.rfind(b"\n") + 1
-    if not records_begin(raw[whole:]):
-        raise InputError(f"{path}: not a file of records; choose another directory")
-    for number, line in enumerate(raw[:whole].split(b"\n")[:-1], start=1):
-        try:
-            record = Record.model_validate(_parsed(line))
-        except (ValueError, ValidationError) as error:
-            raise InputError(
-                f"{path}: line {number} is not a record ({_said(error)}); mend it or use --fresh"
-            ) from None
-        if record.schema_version > SCHEMA:
-            raise InputError(
-                f"{path}: line {number} has schema {record.schema_version}, this program reads up "
-                f"to {SCHEMA}; update maskgap"
-            )
-        records.append(record)
-    return records, whole
-
-
-_BEGINNING = b'{"schema_version": '
-
-
-def records_begin(line: bytes) -> bool:
-    """Whether a torn line is what is left of a record, and not something of another kind."""
-    return line.startswith(_BEGINNING[: len(line)])
-
-
-def _parsed(line: bytes) -> Any:
-    """The value of a line of strict JSON. Raises ValueError."""
-
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is no number of JSON")
-
-    try:
-        return json.loads(line.decode(), parse_constant=refuse)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-
-
-def _said(error: ValueError) -> str:
-    """What is wrong with a line, with its field."""
-    if not isinstance(error, ValidationError):
-        return str(error)
-    first = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(map(str, first["loc"]))
-    return f"{place}: {first['msg']}" if place else first["msg"].removeprefix("Value error, ")
-
-
-def load_run(directory: Path) -> list[Record]:
-    """All records of a run's directory; the last of each key counts. Raises InputError."""
-    records, _ = read_records(directory / RECORDS_FILE)
-    if not records:
-        raise InputError(f"{directory / RECORDS_FILE}: holds no record yet; run a suite first")
-    return list({record.key: record for record in records}.values())

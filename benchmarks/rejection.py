@@ -12,6 +12,7 @@ from dataclasses import replace
 from benchmarks.child import Outcome, Task, failed
 from benchmarks.judge import parts_of, records_of
 from benchmarks.record import Record
+from benchmarks.record_file import what_is_wrong
 from solvers.base import Answer, Stop
 
 Make = Callable[[Outcome], list[Record]]
@@ -39,5 +40,4 @@ def records_or_rejection(task: Task, outcome: Outcome, make: Make) -> list[Recor
 
 
 def _said(error: Exception) -> str:
-    first = (str(error).splitlines() or [""])[0]
-    return f"the answer could not be judged: {type(error).__name__}: {first}"
+    return f"the answer could not be judged: {type(error).__name__}: {what_is_wrong(error)}"

@@ -9,7 +9,6 @@ A layer is made or read once, and large ones are shared with the runs (`benchmar
 """
 
 import os
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,8 @@ from benchmarks.judge import keys_of, parts_of, records_of
 from benchmarks.lock import locked
 from benchmarks.planning import PLAN_FILE, suite_digest, write_plan
 from benchmarks.pool import Pool, memory_share
-from benchmarks.record import RECORDS_FILE, Record, append_records, read_records
+from benchmarks.record import Record
+from benchmarks.record_file import RECORDS_FILE, append_records, prepared, read_records
 from benchmarks.rejection import records_or_rejection
 from benchmarks.sharing import share
 from benchmarks.suite import Group, SolverEntry, Suite, load_instance
@@ -198,7 +198,7 @@ def run_suite(
         keys.setdefault(item.task.solver, []).extend(item.keys)
     digest = suite_digest(suite, time_limit_s)
     with locked(directory, "wait for it or choose another --out"):
-        done = _prepare(path, fresh)
+        done = prepared(path, fresh)
         inside(directory, PLAN_FILE)
         wanted = write_plan(directory, digest, keys, whole=solvers is None)
         settled = _settled(done, retry_failed)
@@ -282,26 +282,3 @@ def _possible(directory: Path) -> None:
         raise InputError(f"{there}: this is a file; give a directory as --out")
     if not os.access(there, os.W_OK | os.X_OK):
         raise InputError(f"{there}: cannot be written to; give another --out")
-
-
-def _prepare(path: Path, fresh: bool) -> dict[str, Record]:
-    """Records to build on. A torn last line is cut; `fresh` sets an old file aside, never away.
-
-    Raises InputError.
-    """
-    try:
-        if fresh and path.exists():
-            stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(path.stat().st_mtime))
-            number = 0
-            while (aside := path.with_name(f"records-{stamp}-{number}.old.jsonl")).exists():
-                number += 1
-            os.replace(path, aside)
-        if not path.exists():
-            path.touch()
-            return {}
-        records, whole = read_records(path)
-        with path.open("r+b") as file:
-            file.truncate(whole)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
-    return {record.key: record for record in records}

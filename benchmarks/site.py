@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any
 
@@ -26,9 +26,10 @@ from benchmarks.child import Outcome, Task
 from benchmarks.environment import cores, here, package_version
 from benchmarks.pool import GRACE_S, MEMORY_SHARE, Pool
 from benchmarks.sharing import bare, share
+from benchmarks.sources import source_digest
 from instances.errors import InputError
-from instances.groups import Matrix, Vector
 from instances.layer import Layer
+from solvers.kernel_cache import kernel_digest
 from solvers.registry import SPECS
 
 
@@ -40,20 +41,13 @@ class Parcel:
     layer: Layer
 
     def __reduce__(self) -> Any:
-        layer = self.layer
-        parts = (layer.weight, layer.gram, dict(layer.meta), layer.name, layer.input_mean)
-        return _unpacked, (self.name, *parts)
+        """All fields of the layer but the held-out Gram, which no solver sees."""
+        told = {field.name: getattr(self.layer, field.name) for field in fields(self.layer)}
+        return _unpacked, (self.name, {**told, "gram_eval": None, "meta": dict(self.layer.meta)})
 
 
-def _unpacked(
-    name: str,
-    weight: Matrix,
-    gram: Matrix,
-    meta: Mapping[str, str],
-    layer_name: str,
-    input_mean: Vector | None,
-) -> Parcel:
-    return Parcel(name, share(Layer(weight, gram, None, meta, layer_name, input_mean)))
+def _unpacked(name: str, told: dict[str, Any]) -> Parcel:
+    return Parcel(name, share(Layer(**told)))
 
 
 ASK_INTERVAL_S = 20.0
@@ -88,13 +82,20 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **found}
 
 
+def sources(modules: Sequence[str]) -> dict[str, str]:
+    """Digests of sources that name a run's key: of kernels, and of modules of the user's own."""
+    ours = {spec.target.partition(":")[0] for spec in SPECS.values()}
+    own = (module for module in modules if module not in ours)
+    return {"kernels": kernel_digest(), **{f"source of {m}": source_digest(m) for m in own}}
+
+
 class Site(WorkerPlugin):
     """The runs of one command on one worker.
 
     name: of the plugin, and of the topic under which it asks for layers: a message is its worker's
-    address and the layer's name. modules: what runs need loaded. wanted: the `versions` of the
-    command. capped: whether runs have a cap of memory. private: whether the worker belongs to the
-    command, and its signals with it.
+    address and the layer's name. modules: what runs need loaded. wanted: the `versions` and
+    `sources` of the command. capped: whether runs have a cap of memory. private: whether the worker
+    belongs to the command, and its signals with it.
     """
 
     def __init__(
@@ -157,7 +158,7 @@ class Site(WorkerPlugin):
 
     def run(self, key: str, layer: str, task: Task) -> Outcome | InputError | None:
         """The outcome of a run, or the error it raised; None when an interrupt came before it."""
-        for name, version in versions().items():
+        for name, version in {**versions(), **sources(self.modules)}.items():
             if version != self.wanted.get(name):
                 return InputError(differs(self._worker.address, name, version, self.wanted[name]))
         task = _whole(task, self._layer(layer))

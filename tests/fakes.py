@@ -239,3 +239,13 @@ class Speaks:
     def solve(self, problem, limits, seed):
         notes = {"\x1b[31m": "\ud800", "size": float("inf")}
         return Answer(_first(problem), Stop.FINISHED, notes=notes)
+
+
+@dataclass(frozen=True)
+class Chatters:
+    """Prints as Python does, and as native code does."""
+
+    def solve(self, problem, limits, seed):
+        print("said by Python")
+        os.write(1, b"said by native code\n")
+        return Answer(_first(problem), Stop.FINISHED)

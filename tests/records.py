@@ -5,7 +5,8 @@ import json
 import numpy as np
 
 from benchmarks.proof_check import CHECKER
-from benchmarks.record import RECORDS_FILE, Record, append_records
+from benchmarks.record import Record
+from benchmarks.record_file import RECORDS_FILE, append_records
 from solvers.registry import SPECS, build, settings_of
 
 

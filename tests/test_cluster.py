@@ -8,8 +8,10 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import fields, replace
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -18,11 +20,12 @@ pytest.importorskip("distributed", reason="pip install maskgap[cluster]")
 import dask
 from distributed import LocalCluster
 
+from benchmarks import cluster as clusters
 from benchmarks import connection, site
 from benchmarks.child import Task
 from benchmarks.connection import connected
 from benchmarks.environment import here
-from benchmarks.record import read_records
+from benchmarks.record_file import read_records
 from benchmarks.runner import run_suite
 from benchmarks.suite import read_suite
 from instances.errors import InputError
@@ -122,8 +125,8 @@ def _content(records):
         r.key: {name: value for name, value in r.model_dump().items() if name not in TIMES}
         for r in records
     }
-    for fields in kept.values():
-        fields["notes"] = {k: v for k, v in fields["notes"].items() if not k.endswith("_s")}
+    for own in kept.values():
+        own["notes"] = {k: v for k, v in own["notes"].items() if not k.endswith("_s")}
     return kept
 
 
@@ -146,7 +149,7 @@ def test_a_suite_gives_the_same_records_as_locally(scheduler, tmp_path):
     local = run_suite(suite, tmp_path / "local", jobs=2)
     with executor(scheduler) as found:
         there = run_suite(suite, tmp_path / "there", executor=found)
-    assert not there.interrupted
+    assert there.signal_number is None
     assert _content(_recorded(tmp_path / "there")) == _content(local.records)
     assert {r.verdict for r in there.records} >= {"proved", "feasible"}
     assert all(r.host and r.packages["maskgap"] for r in there.records)
@@ -306,6 +309,31 @@ def test_a_task_travels_without_its_layer():
     back = site._whole(pickle.loads(sent), layer)
     assert (back.problem.start[3:5] == start[3:5]).all()
     assert back.problem.digest == problem.digest
+
+
+def test_a_layer_travels_with_all_that_a_solver_sees():
+    plain = random_layer(2, 8, rows=3)
+    forced = np.zeros((3, 8), dtype=np.int8)
+    forced[1, 2] = 1
+    whole = replace(plain, gram_eval=plain.gram, input_mean=np.ones(8), meta={"tokens": "9"},
+                    column_cost=np.arange(8), forced=forced, name="n",
+                    gram_roundoff=2.0**-24)  # fmt: skip
+    back = pickle.loads(pickle.dumps(site.Parcel("p", whole))).layer
+    for field in fields(whole):
+        sent, came = getattr(whole, field.name), getattr(back, field.name)
+        if field.name == "gram_eval":
+            assert came is None
+        else:
+            assert np.array_equal(sent, came), field.name
+
+
+def test_other_sources_are_refused(scheduler, monkeypatch):
+    monkeypatch.setattr(clusters, "sources", lambda modules: {"kernels": "other"})
+    with (
+        executor(scheduler) as found,
+        pytest.raises(InputError, match=r"has kernels \w+, this machine other"),
+    ):
+        list(found.outcomes([_task("Good")]))
 
 
 def test_other_versions_are_refused(scheduler, monkeypatch):

@@ -15,7 +15,7 @@ from benchmarks.extraction import PREFIX
 from benchmarks.judge import judge
 from benchmarks.labels import layer_type
 from benchmarks.plots import write_figures
-from benchmarks.record import load_run
+from benchmarks.record_file import load_run
 from benchmarks.runner import run_suite
 from benchmarks.suite import Suite, read_suite
 from benchmarks.tables import write_tables

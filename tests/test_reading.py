@@ -14,7 +14,8 @@ from benchmarks.inside import inside
 from benchmarks.plots import write_figures
 from benchmarks.proof_check import CHECKER
 from benchmarks.reading import demoted, read_run
-from benchmarks.record import KINDS, STOPS, VERDICTS, Record, read_records
+from benchmarks.record import KINDS, STOPS, VERDICTS, Record
+from benchmarks.record_file import read_records
 from benchmarks.report.page import write_report
 from benchmarks.suite import read_suite
 from benchmarks.tables import render, write_tables

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.certify import cross_check
 from benchmarks.contest import contests
-from benchmarks.record import load_run
+from benchmarks.record_file import load_run
 from benchmarks.report.overview import outcome, problem_counts, run_counts
 from benchmarks.report.page import render_page, write_report
 from benchmarks.report.problems import RUN_COLUMNS, STEPS, embedded

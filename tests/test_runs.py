@@ -15,7 +15,7 @@ import pytest
 from benchmarks.child import Task
 from benchmarks.judge import keys_of
 from benchmarks.pool import GRACE_S, Pool
-from benchmarks.record import append_records, load_run, read_records
+from benchmarks.record_file import append_records, load_run, read_records
 from benchmarks.runner import run_suite
 from benchmarks.suite import Suite, read_suite
 from instances.errors import InputError

@@ -14,7 +14,7 @@ from benchmarks.child import Task
 from benchmarks.pool import Pool
 from benchmarks.proof_check import CHECKER
 from benchmarks.reading import read_run
-from benchmarks.record import load_run, read_records
+from benchmarks.record_file import load_run, read_records
 from benchmarks.runner import run_suite
 from benchmarks.sources import source_digest
 from benchmarks.suite import Suite
@@ -183,8 +183,9 @@ def test_an_answer_that_breaks_its_judge_is_a_rejected_row(tmp_path, per):
         assert all(r.objective is not None for r in found[honest])
     for how in WAYS:
         first, *others = found[how]
-        if per == "layer" and how in ("huge claim", "counters"):  # are not in the sums
-            assert first.verdict == "feasible"
+        if how == "proof" or (per == "layer" and how in ("huge claim", "counters")):
+            assert first.verdict == "feasible"  # the proof alone is rejected; sums lack the others
+            assert ("proof rejected" in first.reason) == (how == "proof")
             continue
         assert (first.stop, first.objective) == ("crashed", None)
         assert first.reason

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.commands.run import run
 from benchmarks.extraction import Extraction
 from benchmarks.reading import read_run
-from benchmarks.record import load_run
+from benchmarks.record_file import load_run
 from benchmarks.runner import dry_run, run_suite
 from benchmarks.suite import Group, SolverEntry, Suite, load_instance, read_suite
 from benchmarks.tables import render

@@ -30,7 +30,7 @@ def run_tables(directory: Path, fmt: str, against: Path | None = None) -> int:
             say(remark)
         return 0
     paths = write_tables(directory, fmt, reading)
-    print(render(reading.records, fmt, reading.remarks))
+    print(render(reading.records, fmt, reading.remarks).rstrip("\n"))
     if fmt == "md" and (layers := render_layers(reading.records, fmt)):
         print(f"\n{layers}")
     for line in (*(reading.remarks if fmt == "csv" else ()), *map(str, paths)):
