@@ -62,7 +62,10 @@ def _report(name, one, first, count, processes):
     print(f"{name}: {dict(sorted(total.counts.items()))}")
     if total.pairs:
         print(f"{name}: {len(total.pairs)} pairs of solver and kind of pattern")
-    print(f"{name}: false accepts {total.counts['false accepts']}, faults {len(total.faults)}")
+    print(
+        f"{name}: {count} seeds, false accepts {total.counts['false accepts']}, faults "
+        f"{len(total.faults)}, {time.perf_counter() - start:.0f} s"
+    )
     return len(total.faults)
 
 
