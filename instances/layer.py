@@ -46,6 +46,9 @@ LARGEST_WHOLE = 2**53
 LARGEST_COST = 10**9
 """Costs beyond this could overflow their sums."""
 
+TOKEN_DIGITS = 18
+"""Digits of a number of tokens that is believed."""
+
 BLOCK = 256
 """Rows of a Gram looked at together, so that no more of it is copied."""
 
@@ -238,7 +241,8 @@ def _whole(values: ArrayLike, what: str, name: str) -> NDArray[np.int64]:
         raise InputError(f"{name}: {what} is empty; its shape is {raw.shape}")
     if raw.dtype.kind not in "iuf":
         raise InputError(f"{name}: {what} must hold whole numbers, but its dtype is {raw.dtype}")
-    good = (raw == np.floor(raw)) & (raw <= LARGEST_COST) & (raw >= -LARGEST_COST)
+    wide = raw.astype(np.float64) if raw.dtype.kind == "f" else raw  # float16 ends at 65504
+    good = (wide == np.floor(wide)) & (wide <= LARGEST_COST) & (wide >= -LARGEST_COST)
     if not bool(good.all()):
         raise InputError(
             f"{name}: {what} must hold whole numbers of size at most {LARGEST_COST}, but one is "
@@ -269,10 +273,10 @@ def _mean(values: ArrayLike, gram: Matrix, meta: Mapping[str, str], name: str) -
 
 def _tokens(meta: Mapping[str, str], name: str) -> int:
     text = meta.get("tokens", "none")
-    if not (text.isascii() and text.isdecimal()) or int(text) < 1:
+    if not (text.isascii() and text.isdecimal() and len(text) <= TOKEN_DIGITS) or int(text) < 1:
         raise InputError(
-            f"{name}: metadata 'tokens' is {text}; with input_mean it must be the number of tokens "
-            "that gram sums"
+            f"{name}: metadata 'tokens' is {text[:40]}; with input_mean it must be the number of "
+            "tokens that gram sums"
         )
     return int(text)
 

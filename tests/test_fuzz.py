@@ -22,6 +22,7 @@ def test_nothing_false_is_certified(first):
         counts.update(tally.counts)
     assert not faults, "\n".join(faults)
     assert counts["second"] > CHUNK / 3
+    assert counts["proofs rejected"] == 0
 
 
 def test_every_family_kind_and_solver_is_drawn():

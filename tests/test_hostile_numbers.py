@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.certify import Verdict, certify_row
+from instances.errors import InputError
 from instances.layer import Layer
 from instances.proof import (
     ConvexFunction,
@@ -127,3 +128,22 @@ def test_a_loss_that_is_left_after_cancellation_is_not_proved_falsely(seed):
         inputs[j] = -inputs[j - 1] + 10.0 ** rng.integers(-12, -6) * rng.normal(size=2)
     part = row_of(Layer.from_arrays(np.ones((1, 6)), inputs @ inputs.T), "keep=4")
     never_proved_falsely(part, legal_pruned(part.layer, "keep=4", [0]))
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1"])
+@pytest.mark.parametrize("name", ["column_cost", "forced"])
+def test_whole_numbers_of_any_dtype_are_read_without_a_warning(name, dtype):
+    shape = (1, 6) if name == "forced" else (6,)
+    plain = random_layer(1, 6)
+    layer = Layer.from_arrays(plain.weight, plain.gram, **{name: np.ones(shape, dtype)})
+    assert (getattr(layer, name) == 1).all()
+
+
+@pytest.mark.parametrize("tokens", ["0", "-1", "1.5", "", "x", "٣", "9" * 400, "9" * 5000])
+def test_numbers_of_tokens_that_are_none_are_refused_in_one_line(tokens):
+    plain = random_layer(1, 6)
+    with pytest.raises(InputError, match="tokens") as refused:
+        Layer.from_arrays(
+            plain.weight, plain.gram, None, {"tokens": tokens}, input_mean=np.zeros(6)
+        )
+    assert len(str(refused.value)) < 300

@@ -18,7 +18,8 @@ from tests.fuzz.files import run_file
 from tests.fuzz.runs import Tally, run_problem
 
 CHUNK = 50
-SECONDS_A_SEED = 60
+SECONDS_A_SEED = 600
+"""After which a seed is said to hang; the first ones compile kernels."""
 REPORT_S = 20.0
 
 
@@ -62,7 +63,10 @@ def _report(name, one, first, count, processes):
     print(f"{name}: {dict(sorted(total.counts.items()))}")
     if total.pairs:
         print(f"{name}: {len(total.pairs)} pairs of solver and kind of pattern")
-    print(f"{name}: false accepts {total.counts['false accepts']}, faults {len(total.faults)}")
+    print(
+        f"{name}: {count} seeds, false accepts {total.counts['false accepts']}, faults "
+        f"{len(total.faults)}, {time.perf_counter() - start:.0f} s"
+    )
     return len(total.faults)
 
 

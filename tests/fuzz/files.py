@@ -9,7 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from safetensors.numpy import save
 
 from benchmarks.commands import check
 from benchmarks.proof_check import require_same_question
@@ -20,7 +19,8 @@ from tests.exact import losses
 from tests.exact_checker import Rejected, exact_bound
 from tests.fuzz.bytes import damaged
 from tests.fuzz.honest import honest
-from tests.fuzz.mutations import mutate, signed
+from tests.fuzz.layers import run_layer_file
+from tests.fuzz.mutations import file_bytes, mutate, signed
 from tests.fuzz.runs import Tally
 from tests.legal_masks import LARGEST, legal_pruned
 
@@ -30,6 +30,9 @@ UNSIGNED = 0.03
 BYTES = 0.1
 """Share of files whose bytes are damaged as well."""
 
+LAYERS = 8
+"""Every eighth seed alters a layer or a mask instead of a proof."""
+
 RESUMED = 0.15
 """Share of files that the work on a layer goes on from."""
 
@@ -38,6 +41,13 @@ def run_file(seed):
     """The tally of the altered file of a seed."""
     rng, tally, pool = np.random.default_rng([23, seed]), Tally(), honest()
     source = pool[int(rng.integers(len(pool)))]
+    if seed % LAYERS == 0:
+        with TemporaryDirectory(prefix="maskgap-fuzz-") as folder:
+            about = f"file seed {seed}, layer of {source.pattern}"
+            out, err = io.StringIO(), io.StringIO()
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                run_layer_file(rng, source, Path(folder), about, tally)
+        return tally
     tensors = {name: array.copy() for name, array in source.tensors.items()}
     meta = dict(source.meta)
     if rng.random() < 0.6:  # else what it states is mostly more than what is left of the proof
@@ -45,7 +55,7 @@ def run_file(seed):
             [{**head, "bound": "0x0p0"} for head in json.loads(meta["parts"])]
         )
     names = mutate(rng, tensors, meta, pool)
-    raw = _bytes(tensors, meta if rng.random() < UNSIGNED else signed(tensors, meta))
+    raw = file_bytes(tensors, meta if rng.random() < UNSIGNED else signed(tensors, meta))
     if rng.random() < BYTES:
         raw = damaged(rng, raw)
         names.append("bytes")
@@ -58,11 +68,6 @@ def run_file(seed):
         if rng.random() < RESUMED:
             _resume(source, path, about, tally)
     return tally
-
-
-def _bytes(tensors, meta):
-    texts = {key: text.encode("utf-8", "replace").decode() for key, text in meta.items()}
-    return save({name: np.ascontiguousarray(a) for name, a in tensors.items()}, metadata=texts)
 
 
 def _check(source, path, about, tally):

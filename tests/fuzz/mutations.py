@@ -9,6 +9,7 @@ import hashlib
 import json
 
 import numpy as np
+from safetensors.numpy import save
 
 SPECIAL = (
     np.nan, np.inf, -np.inf, 0.0, -0.0, 5e-324, -5e-324, 2.3e-308, 1e-300, 1e-30, 1e29, 1e30, 1e31,
@@ -26,6 +27,12 @@ def signed(tensors, meta):
         digest.update(f"{name}:{array.dtype.str}:{array.shape}".encode())
         digest.update(array.data)
     return {**meta, "digest": digest.hexdigest()}
+
+
+def file_bytes(tensors, meta):
+    """The file of these tensors and metadata."""
+    texts = {key: text.encode("utf-8", "replace").decode() for key, text in meta.items()}
+    return save({name: np.ascontiguousarray(a) for name, a in tensors.items()}, metadata=texts)
 
 
 def _name(rng, tensors, kinds="fiub"):
@@ -328,7 +335,7 @@ def no_functions(rng, tensors, meta, pool):
     key = _tree(rng, tensors)
     if key is not None and tensors[f"{key}.function"].size:
         function = tensors[f"{key}.function"].copy()
-        function[_places(rng, function)] = -1
+        function[_places(rng, function)] = np.array(-1).astype(function.dtype)
         tensors[f"{key}.function"] = function
 
 
