@@ -59,7 +59,7 @@ def test_the_checkers_use_no_solver_code():
     ("code", "unwanted"),
     [
         ("import benchmarks.cli", ["torch", "numpy", "pandas", "matplotlib", "pyscipopt"]),
-        ("from benchmarks.commands.listing import run_solvers; run_solvers(True)",
+        ("from benchmarks.commands.listing import run_solvers; run_solvers(None, True)",
          ["torch", "pandas", "matplotlib", "pyscipopt", "highspy", "cvxpy"]),
         ("import benchmarks.commands.solve", ["torch", "pandas", "matplotlib", "cvxpy"]),
         ("import benchmarks.commands.check", ["torch", "solvers", "pandas", "matplotlib"]),
