@@ -174,7 +174,7 @@ def child_main(task: Task, memory_bytes: int | None, connection: Connection) -> 
     if task.log is not None:
         _redirect(task.log)
     else:
-        os.dup2(2, 1)  # SCIP and Gurobi print on an interrupt, however quiet; results go to stdout
+        _quiet()
     before, sending = COMPILING.seconds(), threading.Lock()
 
     def tell(message: object) -> None:
@@ -228,7 +228,7 @@ def compile_main(modules: Sequence[str], connection: Connection) -> None:
     """Entry point of a process that compiles the kernels of modules, and sends the seconds."""
     _die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    os.dup2(2, 1)
+    _quiet()
     for module in modules:
         with suppress(ImportError):  # the run that needs it says so
             import_module(module)
@@ -251,7 +251,7 @@ def settings_main(wanted: Sequence[tuple[str, dict[str, object]]], connection: C
     Sends a list of them, or the InputError of a wrong one.
     """
     _die_with_parent()
-    os.dup2(2, 1)  # what modules print when they are imported is no result
+    _quiet()
     try:
         told = [registry.settings_of(registry.build(solver, own)) for solver, own in wanted]
         for solver, _ in wanted:
@@ -260,6 +260,17 @@ def settings_main(wanted: Sequence[tuple[str, dict[str, object]]], connection: C
     except InputError as error:
         connection.send(error)
     connection.close()
+
+
+def _quiet() -> None:
+    """Drop what native code prints (SCIP and Gurobi do on an interrupt, however quiet).
+
+    What Python code prints goes to standard error: standard output is for results.
+    """
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
+    sys.stdout = sys.stderr
 
 
 def _redirect(log: Path) -> None:
