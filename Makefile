@@ -33,15 +33,15 @@ smoke: .venv/.installed
 	$(BIN)/maskgap run smoke
 
 micro: .venv/.installed
-	$(BIN)/python -m pytest benchmarks/test_kernels.py --benchmark-only -p no:xdist --override-ini=addopts=
+	$(BIN)/python -m pytest benchmarks/timings/test_kernels.py --benchmark-only -p no:xdist --override-ini=addopts=
 
 # 1-swap on layers of 4096 x 4096 and more, on CUDA too where there is a device: some minutes.
 scale: .venv/.installed
-	$(BIN)/python -m pytest benchmarks/test_scale.py -s --benchmark-only -p no:xdist --override-ini=addopts=
+	$(BIN)/python -m pytest benchmarks/timings/test_scale.py -s --benchmark-only -p no:xdist --override-ini=addopts=
 
 # What a run costs beyond itself, and what a second worker brings, in processes and on dask.
 harness: .venv/.installed
-	$(BIN)/python -m pytest benchmarks/test_harness.py -s --benchmark-only -p no:xdist --override-ini=addopts=
+	$(BIN)/python -m pytest benchmarks/timings/test_harness.py -s --benchmark-only -p no:xdist --override-ini=addopts=
 
 # Extracts the shipped layers again from the model, and looks for the best known masks.
 data: .venv/.installed

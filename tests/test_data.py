@@ -197,6 +197,10 @@ def test_the_data_are_in_the_wheel(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
+    site = tmp_path / "site"
+    assert not list(site.rglob("test_*.py"))
+    pages = {path.name for path in site.rglob("*.md")}
+    assert {"CLUSTER.md", "READING.md", "ADDING.md", "METHOD.md", "PATTERNS.md"} <= pages
     code = (
         "from instances import shipped; from instances.files import read_layer; "
         "print([read_layer(shipped.path(name)).digest for name in shipped.names()][0]); "

@@ -100,6 +100,7 @@ def run(
     writes.close()
     results.close()
     if runs.interrupted:
+        say(f"interrupted: {sum(j.problem.height for j in done)} of {len(chosen)} rows are done")
         return runs.interrupt_code
     refused = [j for j in done if j.answer.stop is Stop.REFUSED]
     if refused:
