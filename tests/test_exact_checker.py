@@ -29,7 +29,8 @@ from solvers import registry
 from solvers.base import Deadline, Limits, solve_row
 from solvers.relaxations import SdpBound
 from tests.exact import losses, quadratic, semidefinite, whole
-from tests.exact_checker import Rejected, exact_bound, function_of
+from tests.exact_checker import exact_bound
+from tests.exact_functions import Rejected, function_of
 from tests.general import SHAPES, layer_with_extras
 from tests.legal_masks import legal_pruned
 from tests.proofs import random_functions, random_tree, row_proof, triangle_term
