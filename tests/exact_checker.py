@@ -53,7 +53,7 @@ def tree_bound(part, pruned, leaves):
     quad = quadratic(part)
     used = {which for which in leaves.function.tolist() if 0 <= which < len(leaves.functions)}
     functions = {
-        which: convex(function_of(part, quad, leaves.functions[which], rows, sides))
+        which: convex(*function_of(part, quad, leaves.functions[which], rows, sides))
         for which in used
     }
     found = []
@@ -88,9 +88,10 @@ def shift_bound(part, pruned, shared):
     point = whole(finite(shared.point, (part.n,), "point"))
     u = d * squared_weight(part)
     matrix = np.full((part.n + 1, part.n + 1), Fraction(0), dtype=object)
-    matrix[1:, 1:] = quadratic(part) - np.diag(u)
+    terms = np.stack([quadratic(part), -np.diag(u)])
+    matrix[1:, 1:] = terms.sum(axis=0)
     matrix[0, 1:] = matrix[1:, 0] = u / 2
-    return least(convex(matrix), [point], pruned)
+    return least(convex(matrix, terms), [point], pruned)
 
 
 def curve(row, proof):
@@ -112,7 +113,7 @@ def curve(row, proof):
         if len(pruned) == 1:
             found.append(losses(row, pruned)[0])
             continue
-        function = convex(function_of(row, quad, leaves.functions[which], ones, sides))
+        function = convex(*function_of(row, quad, leaves.functions[which], ones, sides))
         near = [whole(point) for point in [*points, between(points, k, n)]]
         found.append(max(Fraction(0), least(function, near, pruned)))
     return found

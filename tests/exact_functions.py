@@ -6,8 +6,8 @@ x, for all v, a convex F has
     F(v) >= F(x) + F'(x)(v - x) = H_00 - x^T P x + (2 P x + 2 H_01) . v.
 
 A P that is semidefinite but for the rounding of its multipliers is made so: u is lowered by the
-least of 2^-110, 2^-109, ... 2^-30 times the diagonal, each column's own or the largest, which
-lowers F between masks and nowhere else.
+least of 2^-110, 2^-109, ... 2^-30 times the terms of each column's diagonal, or times the largest
+term of P, which lowers F between masks and nowhere else.
 """
 
 from fractions import Fraction
@@ -38,7 +38,7 @@ def finite(values, shape, what):
 
 
 def function_of(part, quad, function, rows, sides):
-    """H of F over (1, z), from the multipliers as stored, in units of the layer's loss."""
+    """(H of F over (1, z), the terms of P (k, n, n)), both in units of the layer's loss."""
     unit, n = Fraction(2) ** part.exponent, part.n
     u = finite(function.u, (n,), "u") * unit
     alpha = finite(function.alpha, (len(rows), n), "alpha") * unit
@@ -47,7 +47,8 @@ def function_of(part, quad, function, rows, sides):
     matrix[1:, 1:] = quad - np.diag(u) + (products + products.T) / 2
     linear = u - sides.dot(alpha)
     matrix[0, 1:] = matrix[1:, 0] = linear / 2
-    return matrix - triangles_of(function.triangles, n) * unit
+    taken = triangles_of(function.triangles, n) * unit
+    return matrix - taken, np.stack([quad, np.diag(u), products, taken[1:, 1:]])
 
 
 def triangles_of(triangles, n):
@@ -81,15 +82,18 @@ def triangles_of(triangles, n):
     return matrix
 
 
-def convex(matrix):
+def convex(matrix, terms):
     """The functions H that F is replaced by, semidefinite all: itself, or two that are lower."""
     numbers, divisor = whole(matrix)
     n = len(matrix) - 1
     if semidefinite(numbers[1:, 1:]):
         return [(numbers, divisor)]
-    own = np.array([max(0, value) for value in numbers.diagonal()[1:]], dtype=object)
+    sizes, over = whole(abs(terms))
+    numbers, divisor = numbers * over, divisor * over
+    own = sizes.sum(axis=0).diagonal() * (divisor // over)
+    largest = np.full(n, sizes.max() * (divisor // over), dtype=object)
     found = []
-    for amounts in (own, np.full(n, max(own), dtype=object)):
+    for amounts in (own, largest):
 
         def lowered(power, amounts=amounts):
             raised = numbers * 2 ** (power + 1)

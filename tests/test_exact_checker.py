@@ -198,7 +198,7 @@ def test_functions_lie_under_the_loss_by_their_triangles(columns, apex):
     )
     function = ConvexFunction(rng.normal(size=4), rng.normal(size=(1, 4)), triangles)
     rows, sides = (array.astype(int).astype(object) for array in equality_rows(part.legal))
-    matrix = function_of(part, quadratic(part), function, rows, sides)
+    matrix, _ = function_of(part, quadratic(part), function, rows, sides)
     pruned = legal_pruned(part.layer, "keep=2", range(1))
     for z, loss in zip(pruned, losses(part, pruned), strict=True):
         y = np.array([1, *z.astype(int)], dtype=object)
