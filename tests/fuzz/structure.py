@@ -136,10 +136,10 @@ def split_leaf(rng, tensors, meta, pool):
         return
     number = int(rng.integers(len(leaves)))
     node = int(leaves[number])
-    columns = np.array([int(rng.integers(-1, 9)), -1, -1], branch.dtype)
+    columns = np.array([int(rng.integers(-1, 9)), -1, -1]).astype(branch.dtype)
     tensors[f"{key}.branch"] = np.concatenate([branch[:node], columns, branch[node + 1 :]])
     for name, array in (("function", function), ("point", point)):
-        own = array[number] if rng.random() < 0.7 else np.array(-1, array.dtype)
+        own = array[number] if rng.random() < 0.7 else np.array(-1).astype(array.dtype)
         tensors[f"{key}.{name}"] = np.insert(array, number, own)
 
 
