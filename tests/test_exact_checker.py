@@ -29,7 +29,8 @@ from solvers import registry
 from solvers.base import Deadline, Limits, solve_row
 from solvers.relaxations import SdpBound
 from tests.exact import losses, quadratic, semidefinite, whole
-from tests.exact_checker import Rejected, exact_bound, function_of
+from tests.exact_checker import exact_bound
+from tests.exact_functions import Rejected, function_of
 from tests.general import SHAPES, layer_with_extras
 from tests.legal_masks import legal_pruned
 from tests.proofs import random_functions, random_tree, row_proof, triangle_term
@@ -197,7 +198,7 @@ def test_functions_lie_under_the_loss_by_their_triangles(columns, apex):
     )
     function = ConvexFunction(rng.normal(size=4), rng.normal(size=(1, 4)), triangles)
     rows, sides = (array.astype(int).astype(object) for array in equality_rows(part.legal))
-    matrix = function_of(part, quadratic(part), function, rows, sides)
+    matrix, _ = function_of(part, quadratic(part), function, rows, sides)
     pruned = legal_pruned(part.layer, "keep=2", range(1))
     for z, loss in zip(pruned, losses(part, pruned), strict=True):
         y = np.array([1, *z.astype(int)], dtype=object)

@@ -16,7 +16,8 @@ from benchmarks.whole_layer import bounding
 from instances.errors import InputError, MaskgapError, ProofError
 from instances.proof_file import read_proof
 from tests.exact import losses
-from tests.exact_checker import Rejected, exact_bound
+from tests.exact_checker import exact_bound
+from tests.exact_functions import Rejected
 from tests.fuzz.bytes import damaged
 from tests.fuzz.honest import honest
 from tests.fuzz.layers import run_layer_file

@@ -1,8 +1,10 @@
 """Proof files to alter: honest ones of every kind and pattern, and some that overflow."""
 
+import shutil
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
+from multiprocessing.util import Finalize
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -81,6 +83,8 @@ class Honest:
 def honest():
     """All of them, made once a process."""
     folder = Path(mkdtemp(prefix="maskgap-fuzz-"))
+    # at the end of this process, a worker of a pool too
+    Finalize(None, shutil.rmtree, (folder, True), exitpriority=1)
     found = []
     for number, (pattern, rows, n, by) in enumerate(KINDS):
         for family in (FAMILIES[number % 6], FAMILIES[(number + 1 + number // 6) % 6]):

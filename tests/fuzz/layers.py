@@ -21,10 +21,10 @@ from instances.proof_file import write_proof
 from instances.tensors import read_tensors
 from tests.exact import losses
 from tests.fuzz.bytes import damaged
-from tests.fuzz.mutations import (
+from tests.fuzz.mutations import file_bytes
+from tests.fuzz.tensors import (
     added,
     exchanged,
-    file_bytes,
     missing,
     noisy_numbers,
     other_dtype,
@@ -40,7 +40,6 @@ MUTATIONS = (
     special_numbers, scaled_numbers, noisy_numbers, whole_numbers, shuffled, other_dtype,
     other_shape, missing, exchanged, added,
 )  # fmt: skip
-NAMES = ("weight", "gram", "gram_eval", "input_mean", "column_cost", "forced", "mask", "tokens")
 
 
 def run_layer_file(rng, source, folder, about, tally):

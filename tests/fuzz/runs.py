@@ -17,7 +17,8 @@ from solvers.base import Answer, Deadline, Limits, Stop, solve_row
 from solvers.frank_wolfe.rules import BRANCHING, HEURISTICS, HULLS, TRAVERSALS, VARIANTS
 from solvers.relaxations import SdpBound
 from tests.exact import losses
-from tests.exact_checker import Rejected, exact_bound
+from tests.exact_checker import exact_bound
+from tests.exact_functions import Rejected
 from tests.fuzz.problems import draw, refusal_is_right
 from tests.legal_masks import legal_pruned
 
