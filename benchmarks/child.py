@@ -228,7 +228,7 @@ def compile_main(modules: Sequence[str], connection: Connection) -> None:
     """Entry point of a process that compiles the kernels of modules, and sends the seconds."""
     _die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    _quiet()
+    _mute()
     for module in modules:
         with suppress(ImportError):  # the run that needs it says so
             import_module(module)
@@ -251,7 +251,7 @@ def settings_main(wanted: Sequence[tuple[str, dict[str, object]]], connection: C
     Sends a list of them, or the InputError of a wrong one.
     """
     _die_with_parent()
-    _quiet()
+    _mute()
     try:
         told = [registry.settings_of(registry.build(solver, own)) for solver, own in wanted]
         for solver, _ in wanted:
