@@ -256,10 +256,13 @@ def test_a_stream_that_is_closed_or_full_is_no_traceback(tmp_path, words, stream
         assert not errors
 
 
-def test_work_goes_on_for_its_files_when_nobody_reads_the_lines(layer):
-    script = f"set -o pipefail; {COMMAND} {' '.join(SOLVE)} --out m --proof pr | true"
+@pytest.mark.parametrize("words", [SOLVE, SOLVE[:-1]], ids=["lines", "table"])
+@pytest.mark.parametrize(("stream", "code"), [("| true", 1), ("> /dev/full", 2)])
+def test_work_goes_on_for_its_files_when_nobody_reads(layer, words, stream, code):
+    script = f"set -o pipefail; {COMMAND} {' '.join(words)} --out m --proof pr {stream}"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=layer.parent)
-    assert (done.returncode, done.stderr) == (1, "")
+    assert done.returncode == code
+    assert len(done.stderr.splitlines()) == (code == 2)
     assert load_file(layer.parent / "m")["mask"].sum() == 24
     assert len(list((layer.parent / "pr").iterdir())) == 4
 
