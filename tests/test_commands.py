@@ -189,7 +189,7 @@ def test_proofs_and_masks_of_another_question_are_kept(layer, pattern):
 @pytest.mark.parametrize("pattern", ["50%", "layer:50%"])
 def test_a_proof_is_not_lost_to_one_of_other_rows(layer, pattern):
     folder = layer.parent
-    words = ("bound", "layer", "-p", pattern, "--time-limit", "40", "--proof", "pr")
+    words = ("bound", "layer", "-p", pattern, "--time-limit", "8", "--proof", "pr")
     assert maskgap(*words, "--rows", "0:2", cwd=folder).returncode == 0
     before = _contents(folder)
     _one_line(maskgap(*words, "--rows", "2:4", "--resume", cwd=folder))
