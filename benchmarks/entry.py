@@ -4,7 +4,6 @@ Every end is a result or one line. A fault of maskgap's own names itself and no 
 environment variable MASKGAP_TRACEBACK is set.
 """
 
-import contextlib
 import io
 import os
 import sys
@@ -13,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from benchmarks.commands.screen import say
+from benchmarks.commands.screen import drop_output, say
 from instances.errors import MaskgapError
 
 if TYPE_CHECKING:
@@ -153,9 +152,7 @@ def _flushed(code: int) -> int:
         failed = code or 1
     except OSError as error:
         failed = code or _complain(f"{error.filename}: {error.strerror or error}")
-    # what is left in the buffer must not be tried again at exit
-    with contextlib.suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    drop_output()
     return failed
 
 

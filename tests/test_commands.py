@@ -14,11 +14,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from benchmarks.cli import main
 from benchmarks.commands.bound import PROOF_NAME
 from benchmarks.commands.numbers import at_least, at_most, percent
 from benchmarks.commands.solve import LAYER_PROOF
-from instances.files import write_layer, write_tensors
-from instances.proof_file import read_proof
+from instances.files import read_layer, write_layer, write_tensors
+from instances.patterns import parse_pattern
+from instances.problem import Problem
+from instances.proof import ProofKind, RowProof
+from instances.proof_file import read_proof, write_proof
 from tests.tiny import random_layer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,6 +33,23 @@ def maskgap(*words, cwd, **more):
     return subprocess.run(
         [COMMAND, *map(str, words)], capture_output=True, text=True, cwd=cwd, timeout=200, **more
     )
+
+
+@pytest.fixture
+def called(tmp_path, monkeypatch, capfd):
+    """The command in this process and in `tmp_path`: for what ends before any run."""
+
+    def call(*words):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("PYTHONSAFEPATH", "1")
+        monkeypatch.setattr(sys, "path", list(sys.path))
+        monkeypatch.setattr(sys, "argv", ["maskgap", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capfd.readouterr()
+        return subprocess.CompletedProcess(sys.argv, ended.value.code, out, err)
+
+    return call
 
 
 @pytest.fixture
@@ -62,9 +83,11 @@ def _thesis(folder):
 
 def _proof_of(path):
     def make(folder):
-        assert maskgap(*SOLVE, "--proof", "made", cwd=folder).returncode == 0
         (folder / path).parent.mkdir(exist_ok=True)
-        (folder / "made" / "row0.proof.safetensors").rename(folder / path)
+        problem = Problem.of(read_layer(folder / "layer"), parse_pattern("50%"), range(1))
+        (part,) = problem
+        proof = RowProof(0, part.digest, 0.0, None, ProofKind.ENUMERATION)
+        write_proof(folder / path, problem, [proof])
 
     return make
 
@@ -98,7 +121,9 @@ def _copy_of_layer(path):
         (("--proof", "pr"), _copy_of_layer("pr/{proof}")),
     ],
 )
-def test_outputs_are_refused_before_any_work_and_nothing_is_touched(layer, command, options, there):
+def test_outputs_are_refused_before_any_work_and_nothing_is_touched(
+    layer, called, command, options, there
+):
     proof = "row0.proof.safetensors" if command is SOLVE else PROOF_NAME
     if there is not None:
         if there.__name__ == "make" and options == ("--proof", "pr"):
@@ -107,7 +132,7 @@ def test_outputs_are_refused_before_any_work_and_nothing_is_touched(layer, comma
             there(layer.parent)
     before = _contents(layer.parent)
     words = [word.format(name=layer.parent.name, proof=proof) for word in options]
-    done = maskgap(*command, *words, cwd=layer.parent)
+    done = called(*command, *words)
     _one_line(done)
     assert done.stdout == ""
     after = _contents(layer.parent)
@@ -164,7 +189,7 @@ def test_proofs_and_masks_of_another_question_are_kept(layer, pattern):
 @pytest.mark.parametrize("pattern", ["50%", "layer:50%"])
 def test_a_proof_is_not_lost_to_one_of_other_rows(layer, pattern):
     folder = layer.parent
-    words = ("bound", "layer", "-p", pattern, "--time-limit", "40", "--proof", "pr")
+    words = ("bound", "layer", "-p", pattern, "--time-limit", "8", "--proof", "pr")
     assert maskgap(*words, "--rows", "0:2", cwd=folder).returncode == 0
     before = _contents(folder)
     _one_line(maskgap(*words, "--rows", "2:4", "--resume", cwd=folder))
@@ -231,10 +256,13 @@ def test_a_stream_that_is_closed_or_full_is_no_traceback(tmp_path, words, stream
         assert not errors
 
 
-def test_work_goes_on_for_its_files_when_nobody_reads_the_lines(layer):
-    script = f"set -o pipefail; {COMMAND} {' '.join(SOLVE)} --out m --proof pr | true"
+@pytest.mark.parametrize("words", [SOLVE, SOLVE[:-1]], ids=["lines", "table"])
+@pytest.mark.parametrize(("stream", "code"), [("| true", 1), ("> /dev/full", 2)])
+def test_work_goes_on_for_its_files_when_nobody_reads(layer, words, stream, code):
+    script = f"set -o pipefail; {COMMAND} {' '.join(words)} --out m --proof pr {stream}"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=layer.parent)
-    assert (done.returncode, done.stderr) == (1, "")
+    assert done.returncode == code
+    assert len(done.stderr.splitlines()) == (code == 2)
     assert load_file(layer.parent / "m")["mask"].sum() == 24
     assert len(list((layer.parent / "pr").iterdir())) == 4
 
@@ -428,9 +456,9 @@ def test_show_sends_no_escapes_and_has_json(tmp_path):
         {"mask": np.ones((0, 3), np.bool_)},
     ],
 )
-def test_show_of_a_broken_mask_is_one_line(tmp_path, tensors):
+def test_show_of_a_broken_mask_is_one_line(tmp_path, called, tensors):
     save_file(tensors, tmp_path / "m", {"format": "maskgap-mask/1"})
-    _one_line(maskgap("show", "m", cwd=tmp_path))
+    _one_line(called("show", "m"))
 
 
 MISTAKES = {
@@ -480,11 +508,11 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("words", [words for group in MISTAKES.values() for words in group])
-def test_a_mistake_is_one_line_and_exit_2(layer, words):
+def test_a_mistake_is_one_line_and_exit_2(layer, called, words):
     (layer.parent / "text").write_text("no safetensors at all, but long enough for a header")
     if "gurobi" in words and __import__("importlib").util.find_spec("gurobipy"):
         pytest.skip("gurobi is installed")
-    _one_line(maskgap(*words.replace("''", "x").split(), cwd=layer.parent))
+    _one_line(called(*words.replace("''", "x").split()))
 
 
 def test_the_command_alone_shows_its_help(tmp_path):

@@ -14,7 +14,7 @@ from benchmarks.bounding import RowState
 from benchmarks.certify import BoundKind, Verdict
 from benchmarks.commands.lines import interval
 from benchmarks.commands.numbers import at_least, at_most, check_numbers, percent
-from benchmarks.commands.screen import Results, errors, print_table, say
+from benchmarks.commands.screen import Results, errors, say
 from benchmarks.environment import cores
 from benchmarks.executor import elsewhere
 from benchmarks.lock import locked
@@ -110,7 +110,7 @@ def run(
         with writes.attempt(), replacing(out, say) as new:
             files.write_mask(new, whole, layer, problem.pattern.text, "bound", chosen)
     course.look(work, last=True)
-    _show(work, course, results if as_json else None)
+    _show(work, course, results, as_json)
     _advise(work, proof, max_runs)
     writes.close()
     results.close()
@@ -189,10 +189,10 @@ def _line(state: RowState) -> dict[str, object]:
     return line
 
 
-def _show(work: LayerWork, course: Course, results: Results | None) -> None:
-    """JSON lines, or (None) a table."""
+def _show(work: LayerWork, course: Course, results: Results, as_json: bool) -> None:
+    """JSON lines, or a table."""
     total = work.total
-    if results is not None:
+    if as_json:
         for state in work.rows:
             results.line(_line(state))
         results.line({"total": True, **asdict(total), "trace": course.points})
@@ -215,7 +215,7 @@ def _show(work: LayerWork, course: Course, results: Results | None) -> None:
         "total", at_most(total.objective), at_least(total.bound), str(total.bound_kind),
         percent(total.gap), str(total.verdict),
     )  # fmt: skip
-    print_table(table)
+    results.table(table)
 
 
 def _advise(work: LayerWork, proof: Path | None, max_runs: int | None) -> None:

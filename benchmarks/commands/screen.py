@@ -8,8 +8,9 @@ standard error that cannot be written to costs words, never the work; for standa
 
 import contextlib
 import json
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from benchmarks.visible import visible
@@ -35,15 +36,12 @@ def errors() -> "Console":
     return Console(file=sys.stderr)
 
 
-def print_table(table: "Table") -> None:
-    """A table on standard output, as wide as it must be."""
-    from rich.console import Console
-
-    console = Console()
-    needed = Console(width=WIDEST).measure(table).maximum
-    if needed > console.width:
-        console = Console(width=needed)
-    console.print(table)
+def drop_output() -> None:
+    """Let what is left of standard output go nowhere: whoever flushes it would fail again."""
+    with contextlib.suppress(OSError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
 
 
 class Results:
@@ -60,14 +58,34 @@ class Results:
 
     def line(self, fields: Mapping[str, object]) -> None:
         """One strict JSON object. Raises OSError when it cannot be written and nothing else is."""
+        self._write(lambda: print(json.dumps(fields, allow_nan=False), flush=True))
+
+    def table(self, table: "Table") -> None:
+        """A table, as wide as it must be. Raises as `line` does."""
+
+        def show() -> None:
+            from rich.console import Console
+
+            console = Console()
+            needed = Console(width=WIDEST).measure(table).maximum
+            if needed > console.width:
+                console = Console(width=needed)
+            with console.capture() as text:  # printing itself, rich ends the process
+                console.print(table)
+            print(text.get(), end="", flush=True)
+
+        self._write(show)
+
+    def _write(self, show: Callable[[], None]) -> None:
         if self._failure is not None:
             return
         try:
-            print(json.dumps(fields, allow_nan=False), flush=True)
+            show()
         except OSError as error:
             if not self._kept:
                 raise
             self._failure = error
+            drop_output()
 
     def close(self) -> None:
         """Raise what kept lines from being written."""

@@ -88,7 +88,7 @@ def run(
 
     done: list[Judged] = []
     writes, results = Writes(), Results(kept=out is not None or proof is not None)
-    for judged in _shown(runs, file, results if as_json else None, coupled):
+    for judged in _shown(runs, file, results, as_json, coupled):
         done.append(judged)
         if not coupled and proofs:
             own = replace(problem, rows=judged.problem.rows)
@@ -179,12 +179,14 @@ def _fulfilled(judged: Judged, bound_only: bool) -> bool:
     return judged.certificate.objective is not None
 
 
-def _shown(runs: Runs, file: Path, results: Results | None, coupled: bool) -> Iterable[Judged]:
-    """The same parts, each shown as it passes: JSON lines, or (None) a table."""
-    if results is None:
+def _shown(
+    runs: Runs, file: Path, results: Results, as_json: bool, coupled: bool
+) -> Iterable[Judged]:
+    """The same parts: JSON lines as they pass, or a table when all have."""
+    if not as_json:
         from benchmarks.commands.solve_table import tabled
 
-        yield from tabled(runs, file, coupled)
+        yield from tabled(runs, file, results, coupled)
         return
     seen: list[Judged] = []
     for judged in runs:

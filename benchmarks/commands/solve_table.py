@@ -13,7 +13,7 @@ from benchmarks.api import Runs
 from benchmarks.certify import BoundKind
 from benchmarks.commands.lines import coupled_lines, row_line, total_line
 from benchmarks.commands.numbers import at_least, at_most, percent
-from benchmarks.commands.screen import errors, print_table, say
+from benchmarks.commands.screen import Results, errors, say
 from benchmarks.judge import Judged
 from instances.errors import MaskgapError
 from instances.problem import Problem
@@ -21,7 +21,7 @@ from solvers.base import Stop
 from solvers.scores import lowest, wanda
 
 
-def tabled(runs: Runs, file: Path, coupled: bool) -> Iterator[Judged]:
+def tabled(runs: Runs, file: Path, results: Results, coupled: bool) -> Iterator[Judged]:
     """The same parts; a bar while they come, then the table and what there is to say of it."""
     from rich.progress import Progress
     from rich.table import Table
@@ -55,7 +55,7 @@ def tabled(runs: Runs, file: Path, coupled: bool) -> Iterator[Judged]:
         whole = None if None in of_all else fsum(loss or 0.0 for loss in of_all)
         table.add_section()
         table.add_row(*_cells(total_line(seen, runs.solver), "total", whole))
-    print_table(table)
+    results.table(table)
     _advise(seen, file)
 
 
