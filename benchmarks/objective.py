@@ -135,7 +135,8 @@ def _block_losses(layer: Layer, weight: Matrix, masks: Mask, width: float) -> li
     rest = np.where(masks, 0.0, unit)
     value = np.einsum("ij,ij->i", rest @ gram, rest)
     roots = np.sqrt(np.maximum(gram.diagonal(), 0.0))
-    reach = layer.correlation * (np.abs(rest) @ roots) ** 2  # at least the terms' absolute sum
+    with np.errstate(invalid="ignore"):  # infinity times 0 is NaN, which encloses nothing
+        reach = layer.correlation * (np.abs(rest) @ roots) ** 2  # at least the terms' absolute sum
     powers = 2 * exponents + gram_exponent
     found = []
     for row in range(len(rest)):

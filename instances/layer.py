@@ -165,7 +165,8 @@ class Layer:
         inverse = np.divide(1.0, roots, out=np.zeros_like(roots), where=live)
         largest = 0.0
         for rows in _blocks(len(gram)):
-            shares = np.abs(gram[rows]) * inverse * inverse[rows, None]
+            with np.errstate(over="ignore"):  # then there is no such number
+                shares = np.abs(gram[rows]) * inverse * inverse[rows, None]
             largest = max(largest, float(shares.max()))
         return largest * (1.0 + 16.0 * UNIT)
 

@@ -147,3 +147,16 @@ def test_numbers_of_tokens_that_are_none_are_refused_in_one_line(tokens):
             plain.weight, plain.gram, None, {"tokens": tokens}, input_mean=np.zeros(6)
         )
     assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize("diagonal", [0.0, 5e-324, 1e-310, 1e-200, 1e-15])
+@pytest.mark.parametrize("off", [0.0, 5e-324, 1e-300, 1e-20, 1e-7])
+def test_losses_of_columns_with_next_to_no_diagonal_are_enclosed(diagonal, off):
+    """A Gram that is indefinite by rounding may have entries far above its diagonal."""
+    gram = np.eye(6)
+    gram[0, 0] = gram[1, 1] = diagonal
+    gram[0, 1] = gram[1, 0] = gram[0, 2] = gram[2, 0] = off
+    weight = np.array([[1.0, -1.0, 0.0, 2.0, 0.5, 1e-9]])
+    for keep in (0, 2, 4, 6):
+        part = row_of(Layer.from_arrays(weight, gram), f"keep={keep}")
+        never_proved_falsely(part, legal_pruned(part.layer, f"keep={keep}", [0]))
