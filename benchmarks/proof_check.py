@@ -33,8 +33,8 @@ from benchmarks.rigour import (
     FREE,
     KEPT,
     PRUNED,
+    Quadratic,
     States,
-    Verified,
     leaf_bounds,
     losses,
     require_arithmetic,
@@ -165,7 +165,7 @@ def _derive(problem: RowProblem, proof: RowProof, clock: Clock) -> tuple[float, 
 def _least_leaf(
     problem: RowProblem, quad: Matrix, leaves: Leaves, clock: Clock
 ) -> tuple[float, int]:
-    functions: dict[int, Verified] = {}
+    functions: dict[int, Quadratic] = {}
     for number in np.unique(leaves.function[leaves.function >= 0]).tolist():
         clock.look(f"row {problem.row}: {len(functions)} of its functions are")
         functions[number] = verified(problem, quad, leaves.functions[number], number)

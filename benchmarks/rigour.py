@@ -47,7 +47,7 @@ Evaluation. P x, x^T P x, q, c and their sums over v take fewer than 4 n + rows 
     sum to z^T |Q| z in absolute value.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import fsum, ldexp, nextafter
 from typing import Any
 
@@ -90,11 +90,11 @@ Counts = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
-class Verified:
-    """A function whose exact P is semidefinite.
+class Quadratic:
+    """A function z^T P z + q^T z + c as stored, and what bounds its rounding.
 
-    matrix, linear, constant: P (n, n), q (n,), c as stored. size: T e, (n,). rest: sum of a, and
-    |c|. meeting: m. rows: equality rows.
+    matrix, linear, constant: P (n, n), q (n,), c. size: T e, (n,). rest: sum of a, and |c|.
+    meeting: m. rows: equality rows.
     """
 
     matrix: Matrix
@@ -104,6 +104,18 @@ class Verified:
     rest: float
     meeting: int
     rows: int
+
+    def with_diagonal(self, u: Vector) -> "Quadratic":
+        """The function with u (n,) taken off the diagonal of P and added to q."""
+        matrix, wide = self.matrix.copy(), np.abs(u)
+        matrix[np.diag_indices(len(u))] -= u
+        return replace(
+            self,
+            matrix=matrix,
+            linear=self.linear + u,
+            size=self.size + wide,
+            rest=self.rest + float(wide.sum()),
+        )
 
 
 def require_arithmetic() -> None:
@@ -161,14 +173,14 @@ def losses(quad: Matrix, pruned: Mask) -> Vector:
     return found
 
 
-def verified(problem: RowProblem, quad: Matrix, function: ConvexFunction, number: int) -> Verified:
+def verified(problem: RowProblem, quad: Matrix, function: ConvexFunction, number: int) -> Quadratic:
     """The function with u lowered until its exact P is verified. Raises ProofError."""
-    parts = _build(problem.legal, quad, function)
-    stated = parts.with_diagonal(function.u)
+    plain = _build(problem.legal, quad, function)
+    stated = plain.with_diagonal(function.u)
     require_finite(f"row {problem.row}: function {number}", stated.matrix, stated.linear)
     unit = sum(_shift(stated))
     for step in LADDER:
-        built = parts.with_diagonal(function.u - step * unit) if step else stated
+        built = plain.with_diagonal(function.u - step * unit) if step else stated
         taken, room = _shift(built)
         shifted = built.matrix.copy()
         shifted[np.diag_indices(problem.n)] -= taken + room
@@ -194,29 +206,8 @@ def _row_terms(legal: MaskSet, alpha: Matrix) -> tuple[Matrix, Matrix, Vector, V
     return rows.T @ alpha, wide.T @ size, budget @ alpha, dear @ size, meeting
 
 
-@dataclass(frozen=True, eq=False)
-class _Parts:
-    """A function without its u: `Verified` less what u adds to each of its fields."""
-
-    matrix: Matrix
-    linear: Vector
-    constant: float
-    size: Vector
-    rest: float
-    meeting: int
-    rows: int
-
-    def with_diagonal(self, u: Vector) -> Verified:
-        """The whole function, for a diagonal u (n,)."""
-        matrix, wide = self.matrix.copy(), np.abs(u)
-        matrix[np.diag_indices(len(u))] -= u
-        return Verified(
-            matrix, self.linear + u, self.constant, self.size + wide,
-            self.rest + float(wide.sum()), self.meeting, self.rows,
-        )  # fmt: skip
-
-
-def _build(legal: MaskSet, quad: Matrix, function: ConvexFunction) -> _Parts:
+def _build(legal: MaskSet, quad: Matrix, function: ConvexFunction) -> Quadratic:
+    """A function without its u."""
     n = legal.n
     spread, spread_size, paid, paid_size, rows_meeting = _row_terms(legal, function.alpha)
     matrix = quad + 0.5 * (spread + spread.T)
@@ -236,7 +227,9 @@ def _build(legal: MaskSet, quad: Matrix, function: ConvexFunction) -> _Parts:
     of_constant = triangles.columns[:, 0] == CONSTANT
     constant = -fsum(triangles.weight[triangles.apex == np.where(of_constant, 0, -1)])
     rest = float(linear_size.sum()) - constant
-    return _Parts(matrix, linear, constant, size, rest, meeting + rows_meeting, len(function.alpha))
+    return Quadratic(
+        matrix, linear, constant, size, rest, meeting + rows_meeting, len(function.alpha)
+    )
 
 
 def _pair_sums(n: int, triangles: Triangles, values: Matrix) -> Matrix:
@@ -258,7 +251,7 @@ def _column_sums(n: int, triangles: Triangles, values: Matrix) -> Vector:
     return np.asarray(sums[1:], dtype=np.float64)
 
 
-def _shift(function: Verified) -> tuple[float, float]:
+def _shift(function: Quadratic) -> tuple[float, float]:
     """The s of the module's docstring: what roundings can take, and the room for a factor."""
     diagonal = np.maximum(function.matrix.diagonal(), 0.0)
     entries = gamma(function.meeting + 8) * float(function.size.max())
@@ -278,7 +271,7 @@ def still_open(groups: BudgetGroups, states: States) -> tuple[Counts, Counts]:
 
 def leaf_bounds(
     hull: BudgetGroups | LeafMinimum,
-    function: Verified,
+    function: Quadratic,
     x: Matrix,
     point: NDArray[np.integer],
     states: States,

@@ -30,8 +30,9 @@ the layer's Gram G. A row's function is then that of u = w^2 d, alpha = 0, its o
 and all it stores of its own is a point; the semidefinite check is one for all rows.
 
 Shared budget. Where rows share one budget, proofs of single rows, each under a budget of its own,
-bound the whole by a multiplier (`benchmarks.budget_curve`); their points beyond the leaf's are for
-other budgets of the row.
+bound the whole by a multiplier (`benchmarks.budget_curve`). Their points beyond the leaf's are for
+other budgets of the row: the bound under k is taken at the point whose sum is k, on the line
+between those of the proof's points, all 0 and all 1 among them, whose sums lie next to k.
 
 A trivial proof has nothing: a loss is a squared norm, so 0 bounds it. It holds a place, and a mask.
 
