@@ -16,7 +16,7 @@ from pathlib import Path
 
 from numpy.typing import ArrayLike
 
-from benchmarks.arrays import as_array, as_mask
+from benchmarks.arrays import as_array, as_mask, roundoff_of
 from benchmarks.certify import Certificate, certify_row
 from benchmarks.child import Task
 from benchmarks.environment import cores
@@ -106,7 +106,9 @@ def bound(
 def _problem(
     weight: ArrayLike, gram: ArrayLike, pattern: str, mask: ArrayLike | None = None
 ) -> Problem:
-    layer = Layer.from_arrays(as_array(weight, "weight"), as_array(gram, "gram"))
+    layer = Layer.from_arrays(
+        as_array(weight, "weight"), as_array(gram, "gram"), gram_roundoff=roundoff_of(gram)
+    )
     start = None if mask is None else as_mask(mask, layer.weight.shape)
     return Problem.of(layer, parse_pattern(pattern), None, start)
 

@@ -71,3 +71,12 @@ def _numpy(tensor: Any) -> NDArray[np.generic]:
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def roundoff_of(values: object) -> float | None:
+    """Unit roundoff of a tensor whose dtype numpy lacks; None for all else."""
+    torch: Any = sys.modules.get("torch")
+    if torch is None or not isinstance(values, torch.Tensor) or not values.is_floating_point():
+        return None
+    known = (torch.float16, torch.float32, torch.float64)
+    return None if values.dtype in known else float(torch.finfo(values.dtype).eps) / 2.0

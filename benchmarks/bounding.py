@@ -17,7 +17,7 @@ comes to the same end whether or not it was interrupted between them.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, takewhile
 from math import inf
 from time import perf_counter
 
@@ -102,6 +102,22 @@ class Total:
         )
 
 
+MOST_PASSES = 64
+"""Passes of an earlier call that are believed: nothing proves that there were so many."""
+
+
+def believed(proof: RowProof, stages: Iterator[Pass]) -> int:
+    """How many passes a row may have had by its proof: of those that bound, none without a bound.
+
+    A file can say anything, and a row that had them all would never be worked on.
+    """
+    bounds = proof.leaves is not None or proof.shared is not None or bool(proof.rows)
+    if bounds or proof.kind is ProofKind.ENUMERATION:
+        return min(proof.passes, MOST_PASSES)
+    searches = sum(1 for _ in takewhile(lambda stage: stage.looks_for_masks, stages))
+    return min(proof.passes, searches if proof.mask is not None else 0)
+
+
 class LayerBound:
     """The work on one layer: iterate to have it done, a row at a time.
 
@@ -133,6 +149,7 @@ class LayerBound:
         targets = (registry.spec_of(stage.solver).target for stage in stages)
         self._pool = executor or Pool(threads, 1)
         self._pool.preload(sorted({target.partition(":")[0] for target in targets}))
+        self.rejected: list[str] = []  # why proofs of an earlier call do not hold
         self.rows = [self._state(row, (held or {}).get(row.row)) for row in self.problem]
         self._settle()
 
@@ -143,8 +160,10 @@ class LayerBound:
             proof = None
         if proof is not None and proof.kind is ProofKind.TRIVIAL:
             found = replace(found, bound_kind=BoundKind.TRIVIAL)
+        elif proof is None and found.reason:
+            self.rejected.append(f"row {row.row}: {found.reason}")
         mask = row.start if self.judging or proof is None else proof.mask
-        passes = 0 if proof is None else proof.passes
+        passes = 0 if proof is None else believed(proof, ladder(self.problem.layer.d_in))
         held = None if found.bound_kind is BoundKind.TRIVIAL else proof
         return RowState(row, mask, held, passes, found)
 

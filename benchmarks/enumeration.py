@@ -27,9 +27,7 @@ def least_loss(problem: RowProblem, quad: Matrix, clock: Clock) -> tuple[float, 
     if not isinstance(groups, BudgetGroups):
         return _look_at_all(problem, groups.linear_rows(), quad, clock)
     if groups.masks > ENUMERATED:
-        raise ProofError(
-            f"row {problem.row}: an enumeration of {groups.masks} masks is more than {ENUMERATED}"
-        )
+        raise ProofError(f"row {problem.row}: an enumeration of more than {ENUMERATED} masks")
     least, seen = np.inf, list[NDArray[np.uint64]]()
     try:
         for pruned in groups.enumerate_pruned():

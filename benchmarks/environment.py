@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.sources import source_digest
+from instances.errors import InputError
 from solvers.kernel_cache import kernel_digest
 from solvers.registry import SPECS, Spec
 
@@ -99,3 +100,16 @@ def solver_version(spec: Spec) -> str:
         module = spec.target.partition(":")[0]
         told.append(f"{module} source {source_digest(module)}")
     return "; ".join(told)
+
+
+def require_device(device: str) -> None:
+    """Raise InputError unless torch can use a device here; the processor needs no torch."""
+    if device == "cpu":
+        return
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        first = (str(error).splitlines() or [""])[0]
+        raise InputError(f"--device {device}: torch cannot use it here: {first}") from None

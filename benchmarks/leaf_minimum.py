@@ -86,9 +86,11 @@ class LeafMinimum:
         ties = (np.abs(full).sum(axis=1) == 2) & (full.sum(axis=1) == 0)
         ties &= (full.max(axis=1, initial=0) == 1) & (rows.lower == 0) & (rows.upper == 0)
         count, of_column = scipy.sparse.csgraph.connected_components(_links(full[ties]), False)
-        spread = np.zeros((full.shape[1], count), dtype=np.int64)
-        spread[np.arange(len(of_column)), of_column] = 1
-        matrix, lower, upper = full[~ties] @ spread, rows.lower[~ties], rows.upper[~ties]
+        entries = np.ones(len(of_column), dtype=np.int64), of_column, np.arange(len(of_column) + 1)
+        spread = scipy.sparse.csr_matrix(entries, shape=(full.shape[1], count))
+        merged = rows.system[np.flatnonzero(~ties)].astype(np.int64) @ spread
+        matrix = np.asarray(merged.toarray(), dtype=np.int64)
+        lower, upper = rows.lower[~ties], rows.upper[~ties]
         least = np.minimum(matrix, 0).sum(axis=1)
         most = np.maximum(matrix, 0).sum(axis=1)
         says = (lower > least) | (upper < most)

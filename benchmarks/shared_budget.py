@@ -22,7 +22,7 @@ from time import perf_counter
 
 import numpy as np
 
-from benchmarks.bounding import RowState, Total
+from benchmarks.bounding import RowState, Total, believed
 from benchmarks.budget_curve import SharedBudget, row_bounds, share_budget
 from benchmarks.certify import (
     BoundKind,
@@ -99,6 +99,7 @@ class SharedBudgetBound:
         self._end = perf_counter() + seconds
         self._runs_left = inf if runs is None else runs
         self.wrong = ""
+        self.rejected: list[str] = []  # why the proof of an earlier call does not hold
         self.passes = 0
         self._n = problem.layer.d_in
         self._pool = executor or Pool(threads, 1)
@@ -112,9 +113,11 @@ class SharedBudgetBound:
 
     def _go_on_from(self, held: RowProof) -> None:
         """Take up the mask, the passes and the proofs of an earlier call, those that hold."""
-        if certify_row(self.part, None, proof=held).bound_kind is not BoundKind.CHECKED:
+        found = certify_row(self.part, None, proof=held)
+        if found.bound_kind is not BoundKind.CHECKED:
+            self.rejected.append(found.reason)
             return
-        self.passes = held.passes
+        self.passes = believed(held, shared_ladder())
         if held.mask is not None and not self.judging:
             self._take(held.mask)
         for proof in held.rows:

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from instances.errors import InputError
 from instances.inputs import named_inputs
 from instances.models import LoadedModel
-from instances.tensors import read_tensors
+from instances.tensors import read_tensors, require_regular
 from instances.texts import file_texts, split_texts, standard_library_docstrings
 from instances.tokens import Encoder
 
@@ -201,6 +201,7 @@ def _read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
         arrays = read_tensors(path)[0]
     else:
         try:
+            require_regular(path)
             arrays = {"": np.load(path, allow_pickle=False)}
         except (OSError, ValueError, EOFError) as error:
             reason = getattr(error, "strerror", None) or str(error).splitlines()[0]

@@ -75,7 +75,9 @@ def parse_constraints(text: str) -> Constraints | None:
             if not (kept <= size and step <= size):
                 return None
             caps.append(Cap(kept, size, step))
-        elif (match := re.fullmatch(r"cost=([0-9]+(?:\.[0-9]+)?)%", part)) and cost is None:
+        elif (
+            match := re.fullmatch(r"cost=([0-9]{1,3}(?:\.[0-9]{1,30})?)%", part)
+        ) and cost is None:
             cost = Fraction(match[1]) / 100
             if cost > 1:
                 return None

@@ -24,7 +24,7 @@ from instances.errors import InputError
 from instances.groups import Mask
 from instances.layer import Layer, array_digest
 from instances.outputs import stored_kind
-from instances.tensors import read_tensors
+from instances.tensors import ROUNDOFF, read_stored, read_tensors
 
 LAYER_FORMAT = "maskgap-layer/1"
 MASK_FORMAT = "maskgap-mask/1"
@@ -94,7 +94,7 @@ def mask_path(folder: Path, name: str) -> Path:
 
 def read_layer(path: Path) -> Layer:
     """Read and validate a layer file. Raises InputError naming the file and what was expected."""
-    tensors, meta = read_tensors(path)
+    tensors, meta, dtypes = read_stored(path)
     _expect_format(path, meta, LAYER_FORMAT)
     for name in ("weight", "gram"):
         if name not in tensors:
@@ -110,6 +110,7 @@ def read_layer(path: Path) -> Layer:
         tensors.get("input_mean"),
         tensors.get("column_cost"),
         tensors.get("forced"),
+        ROUNDOFF.get(dtypes["gram"]),
     )
 
 

@@ -90,8 +90,12 @@ class Layer:
         input_mean: ArrayLike | None = None,
         column_cost: ArrayLike | None = None,
         forced: ArrayLike | None = None,
+        gram_roundoff: float | None = None,
     ) -> "Layer":
         """Validate arrays of any real dtype and make a layer; the inputs are not changed.
+
+        gram_roundoff: of the dtype that the Gram came in, where it was widened since (numpy has no
+        bfloat16); None: that of its dtype here.
 
         Raises InputError naming the array and, where there is one, the offending row and column,
         and for a mean without a token count or with more energy than the Gram.
@@ -124,7 +128,7 @@ class Layer:
             )
         return Layer(
             weights, grams, held_out, about, name, mean, cost,
-            None if states is None else states.astype(np.int8), _roundoff(gram),
+            None if states is None else states.astype(np.int8), gram_roundoff or _roundoff(gram),
         )  # fmt: skip
 
     @property

@@ -226,7 +226,7 @@ def parse_pattern(text: str) -> Pattern:
 
 def _plain(text: str, whole: str) -> Pattern | None:
     """A pattern without side constraints, or None; `whole` is what it is called."""
-    if match := re.fullmatch(r"(layer:)?([0-9]+(?:\.[0-9]+)?)%", text):
+    if match := re.fullmatch(r"(layer:)?([0-9]{1,3}(?:\.[0-9]{1,30})?)%", text):
         share = Fraction(match[2]) / 100
         if share <= 1:
             return LayerShare(whole, share) if match[1] else RowShare(whole, share)

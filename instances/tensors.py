@@ -41,8 +41,21 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 Tensors = dict[str, NDArray[np.generic]]
 
 
+ROUNDOFF = {"F32": 2.0**-24, "F16": 2.0**-11, "BF16": 2.0**-8}
+"""Unit roundoff of the dtypes of less precision than float64."""
+
+
 def read_tensors(path: Path) -> tuple[Tensors, dict[str, str]]:
     """All tensors and the metadata of a safetensors file; bfloat16 comes back as float32.
+
+    Raises InputError as `read_stored` does.
+    """
+    tensors, meta, _ = read_stored(path)
+    return tensors, meta
+
+
+def read_stored(path: Path) -> tuple[Tensors, dict[str, str], dict[str, str]]:
+    """The same, and the name of the dtype that each tensor is stored in (F64, BF16, ...).
 
     Raises InputError when the file is missing, no regular file, larger than the memory that is
     free, truncated or not safetensors.
@@ -55,11 +68,18 @@ def read_tensors(path: Path) -> tuple[Tensors, dict[str, str]]:
         entries: list[tuple[str, dict[str, Any]]] = deserialize(raw)  # type: ignore[no-untyped-call]
         tensors = {name: _decode(**entry) for name, entry in entries}
         header = json.loads(raw[8 : 8 + _header_bytes(raw)])
-        return tensors, _metadata(header)
+        return tensors, _metadata(header), {name: entry["dtype"] for name, entry in entries}
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"{path}: not a complete safetensors file ({error}); write it again"
         ) from None
+
+
+def require_regular(path: Path) -> None:
+    """Raise InputError for what is there and no regular file: a pipe would be waited for."""
+    if path.exists() and not path.is_file():
+        what = "a directory" if path.is_dir() else "no regular file"
+        raise InputError(f"{path}: cannot be read: it is {what}")
 
 
 def _bytes_of(path: Path) -> bytes:

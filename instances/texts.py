@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from instances.errors import InputError
+from instances.tensors import require_regular
 
 SHUFFLE_SEED = 0
 JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
@@ -65,6 +66,7 @@ def file_texts(files: Sequence[Path]) -> list[str]:
     """
     texts: list[str] = []
     for path in files:
+        require_regular(path)
         try:
             content = path.read_text(encoding="utf-8-sig")
         except (OSError, ValueError) as error:

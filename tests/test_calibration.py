@@ -1,5 +1,7 @@
 """Calibration data: texts and tensors, their halves, and files that cannot be used."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -133,3 +135,12 @@ def test_a_long_text_gives_several_sequences_and_no_padding(minilm, tmp_path):
     assert data.meta["samples"] == "4"
     assert [b["input_ids"].shape for b in data.batches] == [(4, 16)]
     assert int(data.batches[0]["input_ids"].min()) > 0  # 0 is the padding token
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    for name in ("pipe.npy", "pipe.txt"):
+        os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match="no regular file"):
+        load_calibration(LoadedModel("toy", Net()), [tmp_path / "pipe.npy"], 4, 8)
+    with pytest.raises(InputError, match="no regular file"):
+        file_texts([tmp_path / "pipe.txt"])

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from benchmarks.commands.check import run
 from benchmarks.proof_check import check_row
 from instances.errors import InputError
-from instances.files import write_layer, write_mask
+from instances.files import read_layer, write_layer, write_mask
 from instances.patterns import parse_pattern
 from instances.problem import Problem
 from instances.proof import ProofKind, RowProof, trivial_proof
@@ -344,7 +344,7 @@ def hostile_resume(tmp_path, layer, masks, pattern="50%"):
 )
 def test_no_mask_of_a_file_counts_before_it_is_legal(tmp_path, layer, mask):
     code, out, err = hostile_resume(tmp_path, layer, [mask] * ROWS)
-    assert code == 0, err
+    assert code == 1, err  # no row has a mask
     lines = [json.loads(line) for line in out.splitlines()]
     assert len(lines) == ROWS + 1
     assert all(line["objective"] is None for line in lines)
@@ -357,6 +357,80 @@ def test_legal_masks_of_a_file_are_gone_on_from(tmp_path, layer):
     total = json.loads(out.splitlines()[-1])
     assert total["bound_kind"] == "checked"
     assert 0.0 < total["bound"] <= total["objective_high"]
+
+
+def resumed(tmp_path, proofs, pattern="50%", *more):
+    """What `bound --resume` makes of a file of proofs, and what lies in its folder then."""
+    problem = problem_of(read_layer(tmp_path / "l.safetensors"), pattern)
+    (tmp_path / "d").mkdir()
+    write_proof(tmp_path / "d" / "bound.proof.safetensors", problem, proofs(problem))
+    done = maskgap(
+        "bound", tmp_path / "l.safetensors", "-p", pattern, "--proof", tmp_path / "d", "--resume",
+        "--time-limit", 60, "--max-runs", 24, "--json", *more,
+    )  # fmt: skip
+    return done, sorted(path.name for path in (tmp_path / "d").glob("*safetensors*"))
+
+
+def test_a_proof_that_does_not_hold_is_named_and_kept_aside(tmp_path, layer):
+    def raised(problem):
+        return [replace(proof, bound=2.0 * proof.bound + 1.0) for proof in enumerated(problem)]
+
+    (code, _, err), names = resumed(tmp_path, raised)
+    assert code == 0, err
+    assert "not gone on from: row 0: proof rejected" in err
+    assert "is not supported" in err
+    assert names == ["bound.proof.safetensors", "bound.proof.safetensors.old-1"]
+
+
+@pytest.mark.parametrize("pattern", ["50%", "layer:50%"])
+def test_passes_that_a_file_claims_are_not_believed(tmp_path, layer, pattern):
+    def idle(problem):
+        return [replace(trivial_proof(part), passes=10**6) for part in problem]
+
+    (code, out, err), _ = resumed(tmp_path, idle, pattern)
+    assert code == 0, err
+    total = json.loads(out.splitlines()[-1])
+    assert total["objective"] is not None
+    assert total["bound_kind"] == "checked"
+
+
+def test_bound_without_a_mask_for_every_row_exits_1(tmp_path, layer):
+    code, out, _ = maskgap(
+        "bound", tmp_path / "l.safetensors", "-p", "50%", "--time-limit", 0, "--json"
+    )
+    assert code == 1
+    assert json.loads(out.splitlines()[-1])["objective"] is None
+
+
+def test_a_device_that_is_not_there_is_told_before_work(tmp_path, layer):
+    for command in (["bound"], ["solve", "--solver", "swap"]):
+        words = [tmp_path / "l.safetensors", "-p", "50%", "--device", "nowhere"]
+        code, out, err = maskgap(*command, *words)
+        assert (code, out, len(err.splitlines())) == (2, "", 1), err
+        assert "--device nowhere" in err
+
+
+@pytest.mark.parametrize("field", ["objective", "pattern", "rows", "layer"])
+def test_texts_of_a_file_are_shown_and_not_sent(tmp_path, layer, field):
+    problem = problem_of(layer, "50%")
+    write_proof(tmp_path / "p.safetensors", problem, enumerated(problem))
+    tampered(tmp_path / "p.safetensors", **{field: "\x1b]0;mine\x07 first\nsecond line"})
+    code, _, err = check(tmp_path, "50%")
+    assert code == 1
+    assert "\x1b" not in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("form", ["0.{}%", "{}%", "50%;cost=0.{}%", "layer:{}%", "keep={}"])
+def test_numbers_of_thousands_of_digits_are_no_patterns(tmp_path, layer, form):
+    pattern = form.format("1" * 5000)
+    problem = problem_of(layer, "50%")
+    write_proof(tmp_path / "p.safetensors", problem, enumerated(problem))
+    assert check(tmp_path, pattern)[0] == 2
+    tampered(tmp_path / "p.safetensors", pattern=pattern)
+    code, _, err = check(tmp_path, "50%")
+    assert code == 1
+    assert "not one of the forms" in err
 
 
 def test_masks_written_for_a_layer_are_read_for_it_alone(tmp_path, layer):

@@ -6,6 +6,7 @@ from math import inf, nextafter
 import numpy as np
 import pytest
 
+from benchmarks.api import certify
 from benchmarks.certify import BoundKind, Verdict, certify_row, summed
 from benchmarks.objective import (
     WIDTH,
@@ -17,6 +18,7 @@ from benchmarks.objective import (
     total_loss,
 )
 from instances.errors import InputError
+from instances.files import read_layer
 from instances.layer import Layer
 from instances.patterns import parse_pattern
 from instances.problem import Problem
@@ -212,3 +214,24 @@ def test_sums_are_rounded_outwards():
         [loss_of(row_problem([[1.0, 2.0]], np.eye(2), "keep=1"), np.array([1, 0]) > 0)] * 3
     )
     assert loss.low <= 12.0 <= loss.high
+
+
+def test_a_bfloat16_gram_resolves_least(tmp_path):
+    """Where the loss of a mask is below what eight bits of a mantissa can tell."""
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import save_file
+
+    weight = torch.tensor([[1.0, -2.0, 3.0]], dtype=torch.bfloat16)
+    gram = torch.tensor([[4.0, 2, 0], [2, 1.0078125, 0], [0, 0, 100]], dtype=torch.bfloat16)
+    path = tmp_path / "l.safetensors"
+    save_file({"weight": weight, "gram": gram}, path, {"format": "maskgap-layer/1"})
+    layer = read_layer(path)
+    assert layer.gram_roundoff == 2.0**-8
+    row = Problem.of(layer, parse_pattern("keep=1")).row(0)
+    mask = np.array([False, False, True])
+    proof = RowProof(0, row.digest, 0.0, None, ProofKind.ENUMERATION)
+    (by_tensor,) = certify(weight, gram, "keep=1", torch.tensor([[False, False, True]]))
+    for found in (certify_row(row, mask, proof=proof), by_tensor):
+        assert found.verdict is Verdict.FEASIBLE
+        assert found.objective == pytest.approx(2.0**-8 * 16.03125)
+        assert "resolution" in found.reason

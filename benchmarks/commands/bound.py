@@ -15,7 +15,7 @@ from benchmarks.certify import BoundKind, Verdict
 from benchmarks.commands.lines import interval
 from benchmarks.commands.numbers import at_least, at_most, check_numbers, percent
 from benchmarks.commands.screen import Results, errors, say
-from benchmarks.environment import cores
+from benchmarks.environment import cores, require_device
 from benchmarks.executor import elsewhere
 from benchmarks.lock import locked
 from benchmarks.proof_check import require_same_question
@@ -25,7 +25,7 @@ from instances.errors import InputError, ProofError
 from instances.outputs import Writes, check_file, replacing, try_directory, try_file
 from instances.patterns import parse_pattern
 from instances.problem import Problem
-from instances.proof import ProofKind, RowProof
+from instances.proof import RowProof
 from instances.proof_file import PROOF, read_proof, write_proof
 from instances.row_range import parse_rows
 
@@ -67,6 +67,7 @@ def run(
         raise InputError(f"--max-runs {max_runs}: expected a whole number, 1 or more")
     if resume and proof is None:
         raise InputError("--resume goes on from the proofs in a directory; name it by --proof DIR")
+    require_device(device)
     layer = files.read_layer(file)
     chosen = range(layer.d_out) if rows is None else parse_rows(rows, layer.d_out)
     start = None if mask is None else files.read_mask(mask, layer)
@@ -88,6 +89,8 @@ def run(
             width = sys.maxsize  # as many as the cluster has
         held = {} if store is None else store.held
         work = bounding(problem, time_limit, width, device, gap, seed, max_runs, held, cluster)
+        if store is not None:
+            _tell(store.target, work)
         saved, course = time.monotonic(), Course()
         try:
             with _reporting(file.stem) as report:
@@ -116,16 +119,17 @@ def run(
     results.close()
     if work.interrupted:
         return 128 + work.signal_number
-    return 1 if work.total.verdict is Verdict.WRONG else 0
+    return 1 if work.total.verdict in (Verdict.WRONG, Verdict.EMPTY) else 0
 
 
 @dataclass(eq=False)
 class _Store:
-    """The proof file of the work. held: its proofs, by row."""
+    """The proof file of the work. held: its proofs, by row. aside: whether a file was set aside."""
 
     target: Path
     problem: Problem
     held: Mapping[int, RowProof] = field(default_factory=dict)
+    aside: bool = False
 
     @staticmethod
     def opened(
@@ -147,20 +151,21 @@ class _Store:
     def save(self, work: LayerWork) -> None:
         """Write the proofs of all rows. Raises InputError.
 
-        A file with proofs that did not hold, and so are not in the new one, is set aside.
+        A file with proofs that do not hold, and so are not in the new one, is set aside.
         """
-        proofs = {proof.row: proof for proof in work.proofs()}
-        if all(_kept(proof, proofs[row]) for row, proof in self.held.items()):
-            write_proof(self.target, self.problem, list(proofs.values()))
+        if not work.rejected or self.aside:
+            write_proof(self.target, self.problem, work.proofs())
             return
         with replacing(self.target, say) as new:
-            write_proof(new, self.problem, list(proofs.values()))
-        self.held = {}
+            write_proof(new, self.problem, work.proofs())
+        self.aside = True
 
 
-def _kept(before: RowProof, now: RowProof) -> bool:
-    """Whether a proof that there was has not been given up."""
-    return before.kind is ProofKind.TRIVIAL or now.kind is not ProofKind.TRIVIAL
+def _tell(target: Path, work: LayerWork) -> None:
+    """Say which proofs of an earlier call do not count."""
+    if work.rejected:
+        more = f"; {len(work.rejected) - 1} more" if len(work.rejected) > 1 else ""
+        say(f"maskgap: {target}: not gone on from: {work.rejected[0]}{more}")
 
 
 def _save_meanwhile(store: _Store, work: LayerWork) -> None:

@@ -6,7 +6,6 @@ may be about some of the rows, and the last line says how many of how many.
 """
 
 import json
-import sys
 from collections.abc import Iterator
 from math import inf
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 from benchmarks.certify import gap_of
 from benchmarks.clock import Clock
 from benchmarks.commands.numbers import at_least, at_most
+from benchmarks.commands.screen import say
 from benchmarks.objective import sum_down
 from benchmarks.proof_check import Checked, check_row, require_same_question
 from instances.errors import InputError, ProofError
@@ -58,7 +58,7 @@ def run(
         if as_json:
             print(json.dumps({"row": row, "holds": False, "reason": str(error)}), flush=True)
         named = "" if str(error).startswith(str(proof)) else f"{proof}: "
-        print(f"maskgap: {named}{error}", file=sys.stderr)
+        say(f"maskgap: {named}{error}")
         return 1
     if not as_json:
         print(
@@ -98,5 +98,5 @@ def _lines(part: RowProblem, proof: RowProof, checked: Checked, as_json: bool) -
     name = f"row {part.row}" if part.height == 1 else f"rows {part.rows.start}:{part.rows.stop}"
     objective = "none" if loss is None else at_most(loss.high)
     kind = "trivial bound" if checked.leaves == 0 else "bound"
-    text = f"{name}: holds; {kind} {at_least(proof.bound)}, objective {objective}"
+    text = f"{name}: holds; {kind} {at_least(checked.bound)}, objective {objective}"
     yield f"{text}, {checked.leaves} leaves"

@@ -30,7 +30,7 @@ def _line(spec: Spec) -> dict[str, object]:
     return {
         "name": spec.name,
         "patterns": list(spec.patterns),
-        "proves": spec.proves,
+        "proves": spec.gives in ("proof", "bound"),
         "available": spec.missing is None,
         "reason": spec.missing,
     }

@@ -16,6 +16,7 @@ from benchmarks.certify import BoundKind, Verdict
 from benchmarks.commands.lines import coupled_lines, row_line, total_line
 from benchmarks.commands.numbers import check_numbers
 from benchmarks.commands.screen import Results, say
+from benchmarks.environment import require_device
 from benchmarks.judge import Judged
 from instances import files
 from instances.errors import InputError, Refused
@@ -69,6 +70,7 @@ def run(
     if spec.missing is not None:
         raise Refused(f"{file}: solver '{solver}' is not installed: {spec.missing}")
     settings = parse_settings(assignments)
+    require_device(device)
     layer = files.read_layer(file)
     start = None
     if warm_start is not None:
