@@ -236,12 +236,12 @@ def dry_run(
     Raises InputError, also for a suite whose layers are still to be extracted.
     """
     _possible(directory)
-    settings = _settings(suite, solvers, _processes(suite, 1))
     if suite.extract is not None and not suite.extract.folder(directory, suite.directory).exists():
         raise InputError(
             f"suite '{suite.name}' extracts its layers when it is first run, and how many rows "
             "they have is not known before"
         )
+    settings = _settings(suite, solvers, _processes(suite, 1))
     planned = plan(suite, directory, settings, solvers, time_limit_s)
     path = directory / RECORDS_FILE
     done = {r.key: r for r in read_records(path)[0]} if path.exists() else {}
@@ -275,6 +275,13 @@ def _settled(records: Mapping[str, Record], retry_failed: bool) -> set[str]:
 
 def _possible(directory: Path) -> None:
     """See, making nothing, that a directory can be made. Raises InputError."""
+    try:
+        directory.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # its parents are looked at
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{directory}: cannot be written: {reason}") from None
     there = next(
         path for path in (directory, *directory.absolute().parents) if os.path.exists(path)
     )

@@ -292,8 +292,8 @@ def render(found: Evaluation) -> str:
         )  # fmt: skip
     elif found.against is not None:
         parts.append(
-            "no layer that was compared differs from the dense model's; layers whose weights are "
-            "not stored as they are used are not compared"
+            "no layer differs from the dense model's, of those whose weights are stored as they "
+            "are used: others are not compared"
         )
     return "\n\n".join(parts)
 
