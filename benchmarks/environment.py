@@ -106,10 +106,9 @@ def require_device(device: str) -> None:
     """Raise InputError unless torch can use a device here; the processor needs no torch."""
     if device == "cpu":
         return
-    import torch
+    from instances.devices import usable_device
 
     try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        first = (str(error).splitlines() or [""])[0]
-        raise InputError(f"--device {device}: torch cannot use it here: {first}") from None
+        usable_device(device)
+    except InputError as error:
+        raise InputError(f"--device {device}: {error}") from None

@@ -23,6 +23,7 @@ import torch
 
 from instances import own_modules
 from instances.adapters import refuse_adapter_file
+from instances.devices import usable_device
 from instances.errors import InputError
 from instances.memory import named_tensors, overlapping, shared_names
 from instances.state import read_state
@@ -77,7 +78,7 @@ def load_model(name: str, device: str = "cpu", trust: bool = False) -> LoadedMod
 
     trust: whether code of the checkpoint may run. Raises InputError that says what was expected.
     """
-    where = _device(device)
+    where = usable_device(device)
     if name == MINILM:
         return _pretrained(name, _minilm_folder(), where, trust)
     if Path(name).exists():
@@ -118,17 +119,6 @@ def moved(name: str, module: torch.nn.Module, device: torch.device) -> torch.nn.
             f"taken apart on {device}; tie them as one parameter, or use --device cpu"
         )
     return module
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(f"device '{name}' cannot be used: {_first_line(error)}") from None
-    if device.type == "meta":
-        raise InputError("device 'meta' cannot be used: it holds no numbers")
-    return device
 
 
 def _minilm_folder() -> str:
