@@ -45,10 +45,10 @@ harness: .venv/.installed
 
 # Extracts the shipped layers again from the model, and looks for the best known masks.
 data: .venv/.installed
-	$(BIN)/python -m instances.ship
+	$(BIN)/python -m maskgap.instances.sources.ship
 
 reference: .venv/.installed
-	$(BIN)/python -m benchmarks.reference
+	$(BIN)/python -m maskgap.benchmarks.reference
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,1 +1,1 @@
-"""What it is worth: runs, certificates, records, tables, figures, the command."""
+"""Runs of solvers, what is certified of them, and what people read."""

@@ -1,1 +1,1 @@
-"""What is solved: layers, row problems, patterns, files, the format of a proof."""
+"""What is solved: layers, problems, and where they come from."""

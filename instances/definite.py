@@ -7,8 +7,9 @@ For any real upper triangular U whatsoever, A = U U^T + (A - U U^T), and U U^T i
 U comes from LAPACK's Cholesky factorisation, of A with its rows and columns in reverse order, but
 nothing is assumed of how it was come by: `dpotrf` reports success for a factor that overflowed to
 infinity or has NaN for a pivot. The product is made in float64; with r = 2^-53 and gamma_n as in
-`benchmarks.rigour`, each entry of it is off by at most gamma_n (|U| |U|^T)_ij, in whatever order
-its n terms are added, and the difference from A is rounded once. With D the computed difference,
+`benchmarks.verify.quadratic`, each entry of it is off by at most gamma_n (|U| |U|^T)_ij, in
+whatever order its n terms are added, and the difference from A is rounded once. With D the computed
+difference,
 
     || A - U U^T ||_2  <=  (1 + 2 r) ||D||_F + gamma_n || |U| |U|^T ||_2,
     || |U| |U|^T ||_2  <=  ||U||_F^2.

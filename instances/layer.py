@@ -24,9 +24,9 @@ from math import inf
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from instances.definite import UNIT, cholesky
-from instances.errors import InputError
-from instances.groups import Matrix, Vector
+from maskgap.instances.arrays import Matrix, Vector
+from maskgap.instances.definite import UNIT, cholesky
+from maskgap.instances.errors import InputError
 
 SYMMETRY_TOLERANCE = 1e-5
 """Largest |G - G^T| accepted, as a share of max |G| (float32 sums differ in their last bits)."""

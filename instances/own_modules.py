@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
-from instances.errors import InputError
+from maskgap.instances.errors import InputError
 
 
 def admit(target: str | None, folder: Path) -> None:

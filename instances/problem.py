@@ -24,12 +24,13 @@ from math import fsum
 import numpy as np
 import scipy.linalg
 
-from instances.errors import InputError, Refused
-from instances.groups import BudgetGroups, Mask, Matrix, Vector
-from instances.layer import Layer, array_digest, unit_exponent
-from instances.patterns import Constrained, Pattern, RowPattern
-from instances.sets.linear import LinearSet
-from instances.sets.protocol import MaskSet
+from maskgap.instances.arrays import Mask, Matrix, Vector
+from maskgap.instances.errors import InputError, Refused
+from maskgap.instances.layer import Layer, array_digest, unit_exponent
+from maskgap.instances.masks.groups import BudgetGroups
+from maskgap.instances.masks.linear import LinearSet
+from maskgap.instances.masks.patterns import Constrained, Pattern, RowPattern
+from maskgap.instances.masks.protocol import MaskSet
 
 LOSS_ROWS = 256
 """Rows whose losses are found by one product with the Gram."""
@@ -46,7 +47,7 @@ LARGEST_PART = 8192
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class RowProblem:
+class Part:
     """One row of a layer under a pattern, or the rows of one part laid end to end.
 
     layer, row: which row, the first of the part. pattern: its text. legal: its legal masks. start:
@@ -62,7 +63,7 @@ class RowProblem:
 
     def __repr__(self) -> str:
         name = f"row {self.row}" if self.height == 1 else f"rows {self.row}:{self.rows.stop}"
-        return f"RowProblem({name} of {self.layer.name}, {self.pattern})"
+        return f"Part({name} of {self.layer.name}, {self.pattern})"
 
     @property
     def n(self) -> int:
@@ -197,7 +198,7 @@ class Problem:
         if isinstance(self.pattern, RowPattern):
             self.pattern.groups(self.layer.d_in)
             return
-        parts = self if self._forces else [self.row(self.rows.start)]
+        parts = self if self._forces else [self.part_of(self.rows.start)]
         for part in parts:
             if isinstance(part.legal, BudgetGroups):
                 return  # they always have a mask
@@ -210,7 +211,7 @@ class Problem:
             return self.groups.is_legal(masks)
         return all(part.legal.is_legal(self.of_part(masks, part)) for part in self)
 
-    def of_part(self, masks: Mask, part: RowProblem) -> Mask:
+    def of_part(self, masks: Mask, part: Part) -> Mask:
         """The mask (n,) of a part among masks (rows, d_in), its rows end to end."""
         top = part.row - self.rows.start
         return masks[top : top + part.height].reshape(-1)
@@ -230,7 +231,7 @@ class Problem:
     def losses(self, masks: Mask, gram: Matrix | None = None) -> Vector:
         """(rows,) losses of masks (rows, n), True = kept; `gram` replaces the layer's.
 
-        Those of `RowProblem.loss` up to rounding, by products of blocks of rows with the Gram: no
+        Those of `Part.loss` up to rounding, by products of blocks of rows with the Gram: no
         part of it is copied, which for one row after another would take n^2 numbers each time.
         """
         matrix, exponent = self.layer.gram_unit if gram is None else (gram, 0)
@@ -260,13 +261,11 @@ class Problem:
         """Rows of each part. Raises InputError where they do not divide the rows."""
         return self.pattern.part_rows(self.rows)
 
-    def row(self, row: int) -> RowProblem:
+    def part_of(self, row: int) -> Part:
         """The part that a row is in, by its 0-based number in the layer."""
         top = row - (row - self.rows.start) % self.height
         start = None if self.start is None else self.start[top : top + self.height].reshape(-1)
-        return RowProblem(
-            self.layer, top, self.pattern.text, self._legal_of(top), start, self.height
-        )
+        return Part(self.layer, top, self.pattern.text, self._legal_of(top), start, self.height)
 
     @cached_property
     def _shared(self) -> MaskSet:
@@ -293,8 +292,8 @@ class Problem:
             self._own[top] = self._shared.with_forced(state)
         return self._own[top]
 
-    def __iter__(self) -> Iterator[RowProblem]:
-        return (self.row(row) for row in range(self.rows.start, self.rows.stop, self.height))
+    def __iter__(self) -> Iterator[Part]:
+        return (self.part_of(row) for row in range(self.rows.start, self.rows.stop, self.height))
 
     def __len__(self) -> int:
         """Number of parts."""

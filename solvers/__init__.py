@@ -1,1 +1,1 @@
-"""How masks are found and bounded: one file per solver or family, and the register."""
+"""Solvers of mask problems; `registry` lists them."""

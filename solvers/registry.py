@@ -12,10 +12,10 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import cast, get_args, get_type_hints
 
-from instances.errors import InputError
-from instances.own_modules import load
-from instances.patterns import PATTERN_KINDS, Pattern, RowPattern
-from solvers.base import BatchSolver, Solver
+from maskgap.instances.errors import InputError
+from maskgap.instances.masks.patterns import PATTERN_KINDS, Pattern, RowPattern
+from maskgap.instances.own_modules import load
+from maskgap.solvers.protocol import BatchSolver, Solver
 
 INSTALL = "pip install "
 """How the reason begins for which a solver that is not installed has no answer."""
@@ -86,31 +86,51 @@ _CVXPY = (("cvxpy", "cvxpy"),)
 _ENTRIES = (
     Spec(
         "exhaustive",
-        "solvers.exhaustive:Exhaustive",
+        "maskgap.solvers.tree.exhaustive:Exhaustive",
         "every legal mask, up to 24 columns",
         proves=True,
     ),
     Spec(
         "random",
-        "solvers.scoring:Random",
+        "maskgap.solvers.one_shot.scoring:Random",
         "uniformly random legal mask",
         batched=True,
         randomised=True,
     ),
-    Spec("magnitude", "solvers.scoring:Magnitude", "prune the smallest |w|", batched=True),
-    Spec("wanda", "solvers.scoring:Wanda", "prune the smallest |w| times input norm", batched=True),
-    Spec("ria", "solvers.scoring:Ria", "relative importance and activations", batched=True),
-    Spec("obs", "solvers.scoring:Obs", "Optimal Brain Surgeon saliency", batched=True),
+    Spec(
+        "magnitude",
+        "maskgap.solvers.one_shot.scoring:Magnitude",
+        "prune the smallest |w|",
+        batched=True,
+    ),
+    Spec(
+        "wanda",
+        "maskgap.solvers.one_shot.scoring:Wanda",
+        "prune the smallest |w| times input norm",
+        batched=True,
+    ),
+    Spec(
+        "ria",
+        "maskgap.solvers.one_shot.scoring:Ria",
+        "relative importance and activations",
+        batched=True,
+    ),
+    Spec(
+        "obs",
+        "maskgap.solvers.one_shot.scoring:Obs",
+        "Optimal Brain Surgeon saliency",
+        batched=True,
+    ),
     Spec(
         "sparsegpt",
-        "solvers.sparsegpt:SparseGpt",
+        "maskgap.solvers.one_shot.sparsegpt:SparseGpt",
         "mask rule of SparseGPT",
         batched=True,
         patterns=ROW_PATTERNS,
     ),
     Spec(
         "obs-greedy",
-        "solvers.obs_greedy:ObsGreedy",
+        "maskgap.solvers.one_shot.obs_greedy:ObsGreedy",
         "one weight at a time in the order of ExactOBS",
         batched=True,
         requires=_NUMBA,
@@ -118,28 +138,28 @@ _ENTRIES = (
     ),
     Spec(
         "dsnot",
-        "solvers.dsnot:Dsnot",
+        "maskgap.solvers.one_shot.dsnot:Dsnot",
         "exchanges that lower the expected error",
         batched=True,
         patterns=ROW_PATTERNS,
     ),
     Spec(
         "sparsefw",
-        "solvers.sparsefw:SparseFw",
+        "maskgap.solvers.one_shot.sparsefw:SparseFw",
         "Frank-Wolfe on the relaxed mask, rounded",
         batched=True,
         patterns=ROW_PATTERNS,
     ),
     Spec(
         "swap",
-        "solvers.swap:Swap",
+        "maskgap.solvers.local_search.swap:Swap",
         "1-swap local search (SparseSwaps), compiled for processors and CUDA",
         batched=True,
         requires=_NUMBA,
     ),
     Spec(
         "search",
-        "solvers.search:Search",
+        "maskgap.solvers.local_search.search:Search",
         "recombined local optima, improved by 1-swaps: near the optimum in seconds",
         batched=True,
         randomised=True,
@@ -147,7 +167,7 @@ _ENTRIES = (
     ),
     Spec(
         "scip-miqp",
-        "solvers.scip:ScipMiqp",
+        "maskgap.solvers.native.scip:ScipMiqp",
         "SCIP, quadratic epigraph",
         proves=True,
         claims=True,
@@ -155,7 +175,7 @@ _ENTRIES = (
     ),
     Spec(
         "scip-factor",
-        "solvers.scip:ScipFactor",
+        "maskgap.solvers.native.scip:ScipFactor",
         "SCIP, factor form with a diagonal shift",
         proves=True,
         claims=True,
@@ -163,7 +183,7 @@ _ENTRIES = (
     ),
     Spec(
         "highs-milp",
-        "solvers.highs_milp:HighsMilp",
+        "maskgap.solvers.native.highs_milp:HighsMilp",
         "HiGHS, products linearised with RLT rows",
         proves=True,
         claims=True,
@@ -171,7 +191,7 @@ _ENTRIES = (
     ),
     Spec(
         "highs-oa",
-        "solvers.highs_oa:HighsOuterApproximation",
+        "maskgap.solvers.native.highs_oa:HighsOuterApproximation",
         "HiGHS, multi-tree outer approximation",
         proves=True,
         claims=True,
@@ -179,7 +199,7 @@ _ENTRIES = (
     ),
     Spec(
         "cvxpy-miqp",
-        "solvers.cvxpy_miqp:CvxpyMiqp",
+        "maskgap.solvers.native.cvxpy_miqp:CvxpyMiqp",
         "cvxpy model through SCIP",
         proves=True,
         claims=True,
@@ -187,21 +207,21 @@ _ENTRIES = (
     ),
     Spec(
         "qp-bound",
-        "solvers.relaxations:QpBound",
+        "maskgap.solvers.bounds.relaxations:QpBound",
         "convex QP relaxation: bound with proof",
         bound_only=True,
         requires=_CVXPY + _NUMBA,
     ),
     Spec(
         "sdp-bound",
-        "solvers.relaxations:SdpBound",
+        "maskgap.solvers.bounds.relaxations:SdpBound",
         "SDP relaxation, with triangle inequalities if asked: bound with proof",
         bound_only=True,
         requires=_CVXPY + _NUMBA,
     ),
     Spec(
         "shift-bound",
-        "solvers.shift_bound:ShiftBound",
+        "maskgap.solvers.bounds.shift_bound:ShiftBound",
         "one diagonal shift for all rows of a layer: bounds with proofs, for wide rows",
         bound_only=True,
         batched=True,
@@ -209,28 +229,28 @@ _ENTRIES = (
     ),
     Spec(
         "fw-bnb",
-        "solvers.frank_wolfe.bnb:FwBnb",
+        "maskgap.solvers.tree.bnb:FwBnb",
         "Frank-Wolfe branch and bound on a convex reformulation, with proof",
         proves=True,
         requires=_NUMBA,
     ),
     Spec(
         "fw-bnb-highs",
-        "solvers.frank_wolfe.bnb:FwBnbHighs",
+        "maskgap.solvers.tree.bnb:FwBnbHighs",
         "the same with HiGHS as linear minimisation oracle",
         proves=True,
         requires=_NUMBA + _HIGHS,
     ),
     Spec(
         "fw-bnb-scip",
-        "solvers.frank_wolfe.bnb:FwBnbScip",
+        "maskgap.solvers.tree.bnb:FwBnbScip",
         "the same with SCIP as linear minimisation oracle",
         proves=True,
         requires=_NUMBA + _SCIP,
     ),
     Spec(
         "gurobi",
-        "solvers.gurobi:Gurobi",
+        "maskgap.solvers.native.gurobi:Gurobi",
         "Gurobi MIQP (optional, its licence limits size)",
         proves=True,
         claims=True,

@@ -1,77 +1,188 @@
-"""Imports go one way, solvers do not import one another, and a command loads what it needs."""
+"""Imports go one way, between floors and between rooms; a command loads what it needs."""
 
 import ast
+import graphlib
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from solvers.registry import SPECS
+from maskgap.solvers.registry import SPECS
 
 ROOT = Path(__file__).resolve().parents[1]
-ALLOWED = {
-    "instances": {"instances"},
-    "solvers": {"instances", "solvers"},
-    "benchmarks": {"instances", "solvers", "benchmarks"},
+FLOORS = ("instances", "solvers", "benchmarks")
+
+ROOMS = {
+    "instances": {"instances.masks"},
+    "instances.masks": {"instances"},
+    "instances.formats": {"instances", "instances.masks"},
+    "instances.models": {"instances", "instances.formats"},
+    "instances.sources": {"instances", "instances.masks", "instances.formats", "instances.models"},
+    "solvers": {"solvers.kernels"},
+    "solvers.kernels": set(),
+    "solvers.one_shot": {"solvers", "solvers.kernels"},
+    "solvers.objectives": set(),
+    "solvers.mip": {"solvers", "solvers.one_shot"},
+    "solvers.oracles": {"solvers", "solvers.kernels", "solvers.mip"},
+    "solvers.frank_wolfe": {"solvers", "solvers.kernels", "solvers.objectives", "solvers.oracles"},
+    "solvers.bounds": {
+        "solvers", "solvers.kernels", "solvers.objectives", "solvers.oracles",
+        "solvers.frank_wolfe",
+    },
+    "solvers.local_search": {"solvers", "solvers.kernels", "solvers.one_shot"},
+    "solvers.native": {
+        "solvers", "solvers.objectives", "solvers.mip", "solvers.frank_wolfe",
+    },
+    "solvers.tree": {
+        "solvers", "solvers.kernels", "solvers.one_shot", "solvers.objectives", "solvers.oracles",
+        "solvers.frank_wolfe", "solvers.bounds", "solvers.local_search",
+    },
+    "benchmarks.verify": set(),
+    "benchmarks.suites": set(),
+    "benchmarks.runs": {"benchmarks.verify", "benchmarks.suites"},
+    "benchmarks.layers": {"benchmarks.verify", "benchmarks.runs"},
+    "benchmarks.reading": {"benchmarks.verify", "benchmarks.suites", "benchmarks.runs"},
+    "benchmarks.interface": {"benchmarks.verify", "benchmarks.runs", "benchmarks.layers"},
+    "benchmarks.models": {
+        "benchmarks.verify", "benchmarks.runs", "benchmarks.layers", "benchmarks.reading",
+    },
+    "benchmarks.commands": {
+        "benchmarks.verify", "benchmarks.suites", "benchmarks.runs", "benchmarks.layers",
+        "benchmarks.reading", "benchmarks.interface", "benchmarks.models",
+    },
+    "benchmarks.reference": {
+        "benchmarks.verify", "benchmarks.runs", "benchmarks.reading", "benchmarks.models",
+        "benchmarks.commands",
+    },
+}  # fmt: skip
+"""What each room may import beside itself and the floors below its own. A folder in a room is part
+of it."""
+
+FORBIDDEN = {
+    "benchmarks.verify": {"solvers"},
+    "benchmarks.suites": {"solvers"},
+    "benchmarks.reading": {"solvers"},
+    "solvers": {"instances.sources", "instances.models"},
 }
+"""What a room may not import of the floors below."""
 
 
-def _imports(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+@cache
+def _files():
+    """Module -> path, of all files but those of timings, which are tests."""
+    found = {}
+    for floor in FLOORS:
+        for path in (ROOT / floor).rglob("*.py"):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            if "timings" not in parts:
+                found[".".join(part for part in parts if part != "__init__")] = path
+    return found
+
+
+@cache
+def _imports(module):
+    """Modules of ours that a module imports anywhere in its text."""
+    found = set()
+    for node in ast.walk(ast.parse(_files()[module].read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            assert node.level == 0, f"{module}: relative import"
+            names = [node.module]
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                if full.removeprefix("maskgap.") in _files():
+                    names = [*[n for n in names if n != node.module], full]
+        else:
+            continue
+        for name in names:
+            top = name.partition(".")[0]
+            assert top not in (*FLOORS, "tests"), f"{module} imports {name}"
+            if top == "maskgap":
+                found.add(name.removeprefix("maskgap."))
+    return found - {module}
 
 
-def _modules(package):
-    return sorted((ROOT / package).rglob("*.py"))
+def _room(module):
+    """The room of a module: the longest that names it."""
+    while module and module not in ROOMS:
+        module = module.rpartition(".")[0]
+    return module
 
 
-@pytest.mark.parametrize("package", ALLOWED)
-def test_imports_go_one_way(package):
-    for path in _modules(package):
-        ours = {name.partition(".")[0] for name in _imports(path)} & (set(ALLOWED) | {"tests"})
-        assert ours <= ALLOWED[package], f"{path} imports {ours - ALLOWED[package]}"
+@pytest.mark.parametrize("module", sorted(_files()))
+def test_a_room_imports_what_it_may(module):
+    room, floor = _room(module), module.partition(".")[0]
+    for wanted in _imports(module):
+        assert wanted in _files(), f"{module} imports {wanted}, which is no file"
+        other, below = _room(wanted), wanted.partition(".")[0]
+        if below == floor:
+            assert other == room or other in ROOMS[room], f"{module} imports {wanted}"
+        else:
+            assert FLOORS.index(below) < FLOORS.index(floor), f"{module} imports {wanted}"
+        for place, forbidden in FORBIDDEN.items():
+            if room == place or room.startswith(f"{place}."):
+                assert not any(
+                    wanted == name or wanted.startswith(f"{name}.") for name in forbidden
+                ), f"{module} imports {wanted}"
+
+
+def test_no_circle_of_files():
+    order = graphlib.TopologicalSorter({name: _imports(name) for name in _files()})
+    assert len(list(order.static_order())) == len(_files())
 
 
 def test_no_registered_solver_imports_another():
-    registered = {spec.target.partition(":")[0] for spec in SPECS.values()}
+    registered = {spec.target.partition(":")[0].removeprefix("maskgap.") for spec in SPECS.values()}
     for module in registered:
-        path = ROOT / (module.replace(".", "/") + ".py")
-        assert not (set(_imports(path)) & (registered - {module})), path
+        assert not (_imports(module) & (registered - {module})), module
 
 
-def test_the_checkers_use_no_solver_code():
-    """Neither in their own files nor in any that these bring in."""
-    code = (
-        "import sys, benchmarks.certify, benchmarks.proof_check, benchmarks.commands.check;"
-        "print([name for name in sys.modules if name.partition('.')[0] == 'solvers'])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+def test_no_test_imports_another():
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                assert ".test_" not in f".{node.module}", f"{path} imports {node.module}"
 
 
 @pytest.mark.parametrize(
     ("code", "unwanted"),
     [
-        ("import benchmarks.cli", ["torch", "numpy", "pandas", "matplotlib", "pyscipopt"]),
-        ("from benchmarks.commands.listing import run_solvers; run_solvers(None, True)",
-         ["torch", "pandas", "matplotlib", "pyscipopt", "highspy", "cvxpy"]),
-        ("import benchmarks.commands.solve", ["torch", "pandas", "matplotlib", "cvxpy"]),
-        ("import benchmarks.commands.check", ["torch", "solvers", "pandas", "matplotlib"]),
-        ("import benchmarks.commands.extract, benchmarks.commands.evaluate", ["torch", "numpy"]),
-        ("import benchmarks.commands.prune, benchmarks.pruning.masks",
+        ("maskgap", ["numpy", "torch", "maskgap.instances"]),
+        ("maskgap.benchmarks.commands.cli",
+         ["torch", "numpy", "pandas", "matplotlib", "pyscipopt"]),
+        ("maskgap.benchmarks.commands.solve", ["torch", "pandas", "matplotlib", "cvxpy"]),
+        ("maskgap.benchmarks.verify.certificate", ["maskgap.solvers", "torch", "pandas"]),
+        ("maskgap.benchmarks.commands.check",
+         ["torch", "maskgap.solvers", "pandas", "matplotlib"]),
+        ("maskgap.benchmarks.commands.extract", ["torch", "numpy"]),
+        ("maskgap.benchmarks.commands.evaluate", ["torch", "numpy"]),
+        ("maskgap.benchmarks.commands.prune",
          ["torch", "transformers", "pandas", "matplotlib", "cvxpy"]),
-        ("import benchmarks.commands.run", ["torch", "pandas", "matplotlib", "cvxpy"]),
+        ("maskgap.benchmarks.models.masks",
+         ["torch", "transformers", "pandas", "matplotlib", "cvxpy"]),
+        ("maskgap.benchmarks.commands.run", ["torch", "pandas", "matplotlib", "cvxpy"]),
     ],
 )  # fmt: skip
-def test_a_command_loads_only_what_it_needs(code, unwanted):
+def test_a_module_loads_only_what_it_needs(code, unwanted):
     script = (
-        f"import sys\n{code}\nsys.stderr.write(repr([m for m in {unwanted} if m in sys.modules]))"
+        f"import sys\nimport {code}\n"
+        f"sys.stderr.write(repr([m for m in {unwanted} if m in sys.modules]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert done.stderr == "[]"
+
+
+def test_the_list_of_solvers_loads_none():
+    script = (
+        "import sys\nfrom maskgap.benchmarks.commands.listing import run_solvers\n"
+        "run_solvers(None, True)\n"
+        "heavy = ['torch', 'pandas', 'matplotlib', 'pyscipopt', 'highspy', 'cvxpy']\n"
+        "sys.stderr.write(repr([m for m in heavy if m in sys.modules]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True

@@ -10,24 +10,24 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.bounding import RowState
-from benchmarks.certify import BoundKind, Verdict
-from benchmarks.commands.lines import interval
-from benchmarks.commands.numbers import at_least, at_most, check_numbers, percent
-from benchmarks.commands.screen import Results, errors, say
-from benchmarks.environment import cores, require_device
-from benchmarks.executor import elsewhere
-from benchmarks.lock import locked
-from benchmarks.proof_check import require_same_question
-from benchmarks.whole_layer import Course, LayerWork, bounding
-from instances import files
-from instances.errors import InputError, ProofError
-from instances.outputs import Writes, check_file, replacing, try_directory, try_file
-from instances.patterns import parse_pattern
-from instances.problem import Problem
-from instances.proof import RowProof
-from instances.proof_file import PROOF, read_proof, write_proof
-from instances.row_range import parse_rows
+from maskgap.benchmarks.commands.numbers import at_least, at_most, check_numbers, percent
+from maskgap.benchmarks.commands.screen import Results, errors, say
+from maskgap.benchmarks.commands.solve_lines import interval
+from maskgap.benchmarks.layers.rows import RowState
+from maskgap.benchmarks.layers.work import Course, LayerWork, bounding
+from maskgap.benchmarks.runs.environment import cores, require_device
+from maskgap.benchmarks.runs.executor import elsewhere
+from maskgap.benchmarks.runs.lock import locked
+from maskgap.benchmarks.verify.certificate import BoundKind, Verdict
+from maskgap.benchmarks.verify.check import require_same_question
+from maskgap.instances.errors import InputError, ProofError
+from maskgap.instances.formats import files
+from maskgap.instances.formats.outputs import Writes, check_file, replacing, try_directory, try_file
+from maskgap.instances.formats.proof import PartProof
+from maskgap.instances.formats.proof_file import PROOF, read_proof, write_proof
+from maskgap.instances.formats.row_range import parse_rows
+from maskgap.instances.masks.patterns import parse_pattern
+from maskgap.instances.problem import Problem
 
 PROOF_NAME = "bound.proof.safetensors"
 
@@ -128,7 +128,7 @@ class _Store:
 
     target: Path
     problem: Problem
-    held: Mapping[int, RowProof] = field(default_factory=dict)
+    held: Mapping[int, PartProof] = field(default_factory=dict)
     aside: bool = False
 
     @staticmethod

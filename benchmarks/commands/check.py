@@ -10,19 +10,19 @@ from collections.abc import Iterator
 from math import inf
 from pathlib import Path
 
-from benchmarks.certify import gap_of
-from benchmarks.clock import Clock
-from benchmarks.commands.numbers import at_least, at_most
-from benchmarks.commands.screen import say
-from benchmarks.objective import sum_down
-from benchmarks.proof_check import Checked, check_row, require_same_question
-from instances.errors import InputError, ProofError
-from instances.files import read_layer
-from instances.patterns import CoupledPattern, parse_pattern
-from instances.problem import Problem, RowProblem
-from instances.proof import RowProof
-from instances.proof_file import ProofFile, read_proof
-from instances.row_range import parse_rows
+from maskgap.benchmarks.commands.numbers import at_least, at_most
+from maskgap.benchmarks.commands.screen import say
+from maskgap.benchmarks.verify.certificate import gap_of
+from maskgap.benchmarks.verify.check import Checked, check_part, require_same_question
+from maskgap.benchmarks.verify.clock import Clock
+from maskgap.benchmarks.verify.objective import sum_down
+from maskgap.instances.errors import InputError, ProofError
+from maskgap.instances.formats.files import read_layer
+from maskgap.instances.formats.proof import PartProof
+from maskgap.instances.formats.proof_file import ProofFile, read_proof
+from maskgap.instances.formats.row_range import parse_rows
+from maskgap.instances.masks.patterns import CoupledPattern, parse_pattern
+from maskgap.instances.problem import Part, Problem
 
 
 def run(
@@ -50,7 +50,7 @@ def run(
         require_same_question(problem, file)
         for part, own in zip(problem, file.proofs, strict=True):
             row = part.row
-            checked = check_row(part, own, clock)
+            checked = check_part(part, own, clock)
             bounds.append(checked.bound)
             for line in _lines(part, own, checked, as_json):
                 print(line, flush=True)
@@ -77,7 +77,7 @@ def _question(whole: Problem, file: ProofFile, asked: range | None) -> Problem:
     return Problem.of(whole.layer, whole.pattern, file.rows)
 
 
-def _lines(part: RowProblem, proof: RowProof, checked: Checked, as_json: bool) -> Iterator[str]:
+def _lines(part: Part, proof: PartProof, checked: Checked, as_json: bool) -> Iterator[str]:
     """What to print of a part that holds."""
     loss = checked.loss
     if as_json:

@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks.commands.numbers import check_amounts
+from maskgap.benchmarks.commands.numbers import check_amounts
 
 
 def run(
@@ -19,8 +19,8 @@ def run(
 ) -> int:
     """Print tables, or a JSON object a layer and one for the total. Raises InputError."""
     check_amounts(samples, sequence_length)
-    from benchmarks.pruning.evaluate import evaluate_model, render
-    from instances.models import load_model
+    from maskgap.benchmarks.models.evaluate import evaluate_model, render
+    from maskgap.instances.models.load import load_model
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)

@@ -2,7 +2,7 @@
 
     minimise z^T Q z   subject to   lower <= A z <= upper,   z binary, some fixed
 
-with the rows of its set of masks (`instances.sets.rows`), which for most patterns are a budget a
+with the rows of its set of masks (`instances.masks.rows`), which for most patterns are a budget a
 group. Where the pattern couples rows, all of the part are one programme, end to end. Units are
 scaled: the loss is the objective times 2^exponent, which the first line states. LP writes
 the objective as [ 2 z^T Q z ] / 2 with each pair once; QUADOBJ in MPS holds the lower triangle of
@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from instances.errors import InputError
-from instances.files import read_layer
-from instances.groups import BudgetGroups, Matrix
-from instances.patterns import CoupledPattern, parse_pattern
-from instances.problem import Problem, RowProblem
-from instances.sets.rows import FREE, PRUNED, Row
+from maskgap.instances.arrays import Matrix
+from maskgap.instances.errors import InputError
+from maskgap.instances.formats.files import read_layer
+from maskgap.instances.masks.groups import BudgetGroups
+from maskgap.instances.masks.patterns import CoupledPattern, parse_pattern
+from maskgap.instances.masks.rows import FREE, PRUNED, Row
+from maskgap.instances.problem import Part, Problem
 
 TERMS_PER_LINE = 4
 
@@ -35,7 +36,7 @@ def run(file: Path, row: int, pattern: str, fmt: str) -> int:
     parsed = parse_pattern(pattern)
     coupled = isinstance(parsed, CoupledPattern)
     problem = Problem.of(layer, parsed, None if coupled else range(row, row + 1))
-    print(writers[fmt](problem.row(row)), end="")
+    print(writers[fmt](problem.part_of(row)), end="")
     return 0
 
 
@@ -45,7 +46,7 @@ def _pairs(quad: Matrix) -> Iterator[tuple[int, int, float]]:
         yield int(i), int(j), float(quad[i, j])
 
 
-def lp_text(problem: RowProblem) -> str:
+def lp_text(problem: Part) -> str:
     """The row in CPLEX LP format."""
     terms = [
         f"{'+' if value >= 0 else '-'} {abs(value) * (2 if i == j else 4)!r} "
@@ -78,7 +79,7 @@ def _wrapped(terms: list[str]) -> list[str]:
     return ["  " + " ".join(terms[s : s + TERMS_PER_LINE]) for s in starts]
 
 
-def _rows(problem: RowProblem) -> tuple[list[tuple[str, Row]], list[int]]:
+def _rows(problem: Part) -> tuple[list[tuple[str, Row]], list[int]]:
     """The rows of the set of masks, each with its name, and the states of the columns."""
     system = problem.legal.linear_rows()
     rows = list(system.as_rows())
@@ -99,7 +100,7 @@ def _sides(row: Row) -> list[tuple[str, int]]:
     return [(sign, side) for sign, side in sides if side is not None]
 
 
-def mps_text(problem: RowProblem) -> str:
+def mps_text(problem: Part) -> str:
     """The row in free MPS format with a QUADOBJ section."""
     rows, state = _rows(problem)
     kinds = {name: _sides(row) for name, row in rows}

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from benchmarks.commands.numbers import check_amounts
+from maskgap.benchmarks.commands.numbers import check_amounts
 
 
 def run(
@@ -18,7 +18,7 @@ def run(
 ) -> int:
     """Write one file per layer and print their paths. Raises InputError."""
     check_amounts(samples, sequence_length)
-    from instances.extract import run_extract
+    from maskgap.instances.models.extract import run_extract
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)

@@ -1,7 +1,7 @@
 """`maskgap solvers` and `maskgap instances`: what there is."""
 
-from benchmarks.commands.screen import Results
-from solvers.registry import SPECS, Spec, spec_of
+from maskgap.benchmarks.commands.screen import Results
+from maskgap.solvers.registry import SPECS, Spec, spec_of
 
 
 def run_solvers(name: str | None, as_json: bool) -> int:
@@ -55,7 +55,7 @@ def _one(spec: Spec, as_json: bool) -> int:
 
 def _settings(spec: Spec) -> dict[str, object]:
     """The settings and their defaults, from a process of their own: modules may print and crash."""
-    from benchmarks.pool import Pool
+    from maskgap.benchmarks.runs.pool import Pool
 
     pool = Pool(1, 1)
     pool.preload([spec.target.partition(":")[0]])
@@ -64,7 +64,7 @@ def _settings(spec: Spec) -> dict[str, object]:
 
 def run_instances(as_json: bool) -> int:
     """One line a shipped layer, from the manifest."""
-    from instances import shipped
+    from maskgap.instances.sources import shipped
 
     entries = shipped.manifest()
     if as_json:

@@ -6,7 +6,7 @@ A number shown is never better than the number meant: bounds are rounded down, l
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from math import isfinite
 
-from instances.errors import InputError
+from maskgap.instances.errors import InputError
 
 DIGITS = 8
 
@@ -31,7 +31,7 @@ def check_numbers(time_limit: float, gap: float, seed: int, threads: int | None)
     if not 0 <= seed < 2**63:
         raise InputError(f"--seed {seed}: expected a whole number, 0 or more and less than 2^63")
     if threads is not None:
-        from benchmarks.environment import cores
+        from maskgap.benchmarks.runs.environment import cores
 
         most = max(LEAST_MOST_THREADS, THREADS_PER_CORE * cores())
         if not 1 <= threads <= most:

@@ -4,9 +4,9 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks.commands.numbers import check_amounts, check_numbers
-from benchmarks.commands.solve import parse_settings
-from instances.errors import InputError
+from maskgap.benchmarks.commands.numbers import check_amounts, check_numbers
+from maskgap.benchmarks.commands.solve import parse_settings
+from maskgap.instances.errors import InputError
 
 
 def run(
@@ -42,7 +42,7 @@ def run(
     if masks is not None and (propagate or assignments):
         raise InputError("--propagate and --set are for --solver; masks of files are found already")
     settings = parse_settings(assignments)
-    from benchmarks.pruning.masks import Masks, Solved, Stored, Unsolved
+    from maskgap.benchmarks.models.masks import Masks, Solved, Stored, Unsolved
 
     source_of_masks: Masks
     if masks is not None:
@@ -51,9 +51,9 @@ def run(
         source_of_masks = Solved(
             solver or "", pattern or "", settings, time_limit, seed, threads, device
         )
-    from benchmarks.pruning.checkpoint import check_free
-    from benchmarks.pruning.prune import Source, prune_model, render, total
-    from instances.models import load_model
+    from maskgap.benchmarks.models.checkpoint import check_free
+    from maskgap.benchmarks.models.prune import Source, prune_model, render, total
+    from maskgap.instances.models.load import load_model
 
     check_free(out)
     source = Source(extracted, calibration, samples, sequence_length, propagate)

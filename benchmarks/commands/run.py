@@ -8,18 +8,18 @@ from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
 
-from benchmarks.commands.screen import errors, say
-from benchmarks.contest import absent_of
-from benchmarks.environment import cores
-from benchmarks.executor import elsewhere
-from benchmarks.labels import setting
-from benchmarks.reading import visible_record
-from benchmarks.record import UNSETTLED, VERDICTS, Record
-from benchmarks.runner import Planned, Progress, Result, dry_run, run_suite
-from benchmarks.suite import LONGEST_S, Suite, read_suite, suite_names
-from benchmarks.visible import visible
-from instances.errors import InputError
-from instances.own_modules import admit
+from maskgap.benchmarks.commands.screen import errors, say
+from maskgap.benchmarks.reading.contest import absent_of
+from maskgap.benchmarks.reading.run_directory import visible_record
+from maskgap.benchmarks.runs.environment import cores
+from maskgap.benchmarks.runs.executor import elsewhere
+from maskgap.benchmarks.runs.labels import setting
+from maskgap.benchmarks.runs.record import UNSETTLED, VERDICTS, Record
+from maskgap.benchmarks.runs.runner import Planned, Progress, Result, dry_run, run_suite
+from maskgap.benchmarks.suites.suite import LONGEST_S, Suite, read_suite, suite_names
+from maskgap.instances.errors import InputError
+from maskgap.instances.formats.printable import visible
+from maskgap.instances.own_modules import admit
 
 PLAIN_INTERVAL_S = 10.0
 

@@ -1,9 +1,9 @@
 """What a command shows: results on standard output, all else on standard error.
 
 Nothing shown is cut: a table that is wider than the screen, or than the 80 columns that a pipe is
-taken for, is written at its own width. Texts of files are made visible (`benchmarks.visible`). A
-standard error that cannot be written to costs words, never the work; for standard output see
-`Results`.
+taken for, is written at its own width. Texts of files are made visible
+(`instances.formats.printable`). A standard error that cannot be written to costs words, never the
+work; for standard output see `Results`.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from benchmarks.visible import visible
+from maskgap.instances.formats.printable import visible
 
 if TYPE_CHECKING:
     from rich.console import Console

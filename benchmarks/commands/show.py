@@ -4,15 +4,15 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.commands.numbers import at_least, at_most
-from benchmarks.commands.screen import Results
-from benchmarks.visible import visible
-from instances.definite import LeastEigenvalue, least_eigenvalue
-from instances.errors import InputError, ProofError
-from instances.files import LAYER_FORMAT, MASK_FORMAT, read_layer
-from instances.proof import RowProof
-from instances.proof_file import PROOF_FORMAT, read_proof
-from instances.tensors import read_tensors
+from maskgap.benchmarks.commands.numbers import at_least, at_most
+from maskgap.benchmarks.commands.screen import Results
+from maskgap.instances.definite import LeastEigenvalue, least_eigenvalue
+from maskgap.instances.errors import InputError, ProofError
+from maskgap.instances.formats.files import LAYER_FORMAT, MASK_FORMAT, read_layer
+from maskgap.instances.formats.printable import visible
+from maskgap.instances.formats.proof import PartProof
+from maskgap.instances.formats.proof_file import PROOF_FORMAT, read_proof
+from maskgap.instances.formats.tensors import read_tensors
 
 RANK_TOLERANCE = 1e-10
 EIGENVALUE_COLUMNS = 2048
@@ -130,7 +130,7 @@ def _say_mask(facts: Facts) -> None:
     print(f"mask {facts['d_out']} x {facts['d_in']}, {facts['pruned']:.4%} pruned")
 
 
-def _proof(proof: RowProof) -> Facts:
+def _proof(proof: PartProof) -> Facts:
     return {
         "kind": "proof",
         "row": proof.row,

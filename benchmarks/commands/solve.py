@@ -11,16 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.api import Runs
-from benchmarks.certify import BoundKind, Verdict
-from benchmarks.commands.lines import coupled_lines, row_line, total_line
-from benchmarks.commands.numbers import check_numbers
-from benchmarks.commands.screen import Results, say
-from benchmarks.environment import require_device
-from benchmarks.judge import Judged
-from instances import files
-from instances.errors import InputError, Refused
-from instances.outputs import (
+from maskgap.benchmarks.commands.numbers import check_numbers
+from maskgap.benchmarks.commands.screen import Results, say
+from maskgap.benchmarks.commands.solve_lines import coupled_lines, row_line, total_line
+from maskgap.benchmarks.layers.solving import Runs
+from maskgap.benchmarks.runs.environment import require_device
+from maskgap.benchmarks.runs.judge import Judged
+from maskgap.benchmarks.verify.certificate import BoundKind, Verdict
+from maskgap.instances.errors import InputError, Refused
+from maskgap.instances.formats import files
+from maskgap.instances.formats.outputs import (
     Kind,
     Writes,
     check_file,
@@ -29,14 +29,14 @@ from instances.outputs import (
     try_directory,
     try_file,
 )
-from instances.patterns import CoupledPattern, parse_pattern
-from instances.problem import Problem
-from instances.proof import RowProof, trivial_proof
-from instances.proof_file import PROOF, write_proof
-from instances.row_range import parse_rows
-from solvers import registry
-from solvers.base import Stop
-from solvers.scores import WARM_STARTS
+from maskgap.instances.formats.proof import PartProof, trivial_proof
+from maskgap.instances.formats.proof_file import PROOF, write_proof
+from maskgap.instances.formats.row_range import parse_rows
+from maskgap.instances.masks.patterns import CoupledPattern, parse_pattern
+from maskgap.instances.problem import Problem
+from maskgap.solvers import registry
+from maskgap.solvers.one_shot.scores import WARM_STARTS
+from maskgap.solvers.protocol import Stop
 
 LAYER_PROOF = "layer.proof.safetensors"
 """Where rows are coupled, the file of the proofs of all parts."""
@@ -61,7 +61,7 @@ def run(
     log: Path | None,
     as_json: bool,
 ) -> int:
-    """Exit code 0, 1, 2, 130 or 143, as `benchmarks.cli` defines them.
+    """Exit code 0, 1, 2, 130 or 143, as `benchmarks.commands.cli` defines them.
 
     Raises InputError, Refused, and OSError when standard output cannot be written to.
     """
@@ -167,7 +167,7 @@ def _has_proof(judged: Judged) -> bool:
     return judged.answer.proof is not None and checked
 
 
-def _proof(judged: Judged) -> RowProof:
+def _proof(judged: Judged) -> PartProof:
     """The proof that was checked, or the trivial one."""
     proof = judged.answer.proof if _has_proof(judged) else None
     return proof or trivial_proof(judged.problem)
@@ -186,7 +186,7 @@ def _shown(
 ) -> Iterable[Judged]:
     """The same parts: JSON lines as they pass, or a table when all have."""
     if not as_json:
-        from benchmarks.commands.solve_table import tabled
+        from maskgap.benchmarks.commands.solve_table import tabled
 
         yield from tabled(runs, file, results, coupled)
         return

@@ -9,16 +9,16 @@ from math import fsum
 from pathlib import Path
 from typing import Any
 
-from benchmarks.api import Runs
-from benchmarks.certify import BoundKind
-from benchmarks.commands.lines import coupled_lines, row_line, total_line
-from benchmarks.commands.numbers import at_least, at_most, percent
-from benchmarks.commands.screen import Results, errors, say
-from benchmarks.judge import Judged
-from instances.errors import MaskgapError
-from instances.problem import Problem
-from solvers.base import Stop
-from solvers.scores import lowest, wanda
+from maskgap.benchmarks.commands.numbers import at_least, at_most, percent
+from maskgap.benchmarks.commands.screen import Results, errors, say
+from maskgap.benchmarks.commands.solve_lines import coupled_lines, row_line, total_line
+from maskgap.benchmarks.layers.solving import Runs
+from maskgap.benchmarks.runs.judge import Judged
+from maskgap.benchmarks.verify.certificate import BoundKind
+from maskgap.instances.errors import MaskgapError
+from maskgap.instances.problem import Problem
+from maskgap.solvers.one_shot.scores import lowest, wanda
+from maskgap.solvers.protocol import Stop
 
 
 def tabled(runs: Runs, file: Path, results: Results, coupled: bool) -> Iterator[Judged]:

@@ -15,10 +15,10 @@ from statistics import median
 
 import pytest
 
-from benchmarks.executor import elsewhere
-from benchmarks.pool import Pool, bare_main
-from benchmarks.runner import run_suite
-from benchmarks.suite import Suite
+from maskgap.benchmarks.runs.executor import elsewhere
+from maskgap.benchmarks.runs.pool import Pool, bare_main
+from maskgap.benchmarks.runs.runner import run_suite
+from maskgap.benchmarks.suites.suite import Suite
 
 EXECUTORS = ["local", "dask"]
 INSTANCES = ["query0-n12", "key1-n16", "output5-n16"]
@@ -57,7 +57,7 @@ def test_overhead(benchmark, tmp_path, executor):
     """Runs of milliseconds, one after another; the server and the layers are there already."""
     with _executor(executor, 1) as found:
         local = Pool(1, 1)
-        local.preload(["solvers.exhaustive"])
+        local.preload(["maskgap.solvers.tree.exhaustive"])
         assert list(local.settings([("exhaustive", {})]))
         run_suite(_suite(INSTANCES), tmp_path / "before", executor=found)
         result = benchmark.pedantic(
@@ -76,7 +76,7 @@ def test_overhead(benchmark, tmp_path, executor):
 @pytest.mark.parametrize("executor", EXECUTORS)
 @pytest.mark.parametrize(
     ("work", "solver", "limit_s"),
-    [("busy", "exhaustive", 60.0), ("waiting", "tests.fakes:Patient", 0.5)],
+    [("busy", "exhaustive", 60.0), ("waiting", "tests.helpers.fakes:Patient", 0.5)],
 )
 def test_throughput(benchmark, tmp_path, executor, work, solver, limit_s):
     """Runs of some tenths of a second, on one worker and on two."""

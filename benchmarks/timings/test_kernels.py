@@ -1,8 +1,8 @@
 """Kernel timings by pytest-benchmark: `make micro`. Nothing here is asserted about time.
 
-The plain 1-swap search (`benchmarks.plain_swap`) forms the whole (rows, n, n) tensor of pairs;
-`swap` is compared with it in one run on the same threads. `pairs` in the extra information counts
-the feasible exchanges of all steps; pairs divided by the time is the throughput.
+The plain 1-swap search (`benchmarks.timings.plain_swap`) forms the whole (rows, n, n) tensor of
+pairs; `swap` is compared with it in one run on the same threads. `pairs` in the extra information
+counts the feasible exchanges of all steps; pairs divided by the time is the throughput.
 """
 
 import os
@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.plain_swap import plain_steps
-from instances.families import parse_family
-from instances.groups import BudgetGroups
-from instances.patterns import parse_pattern
-from instances.problem import Problem
-from solvers.base import Deadline, Limits
-from solvers.bounds.semidefinite import solve_sdp
-from solvers.swap import Swap
+from maskgap.benchmarks.timings.plain_swap import plain_steps
+from maskgap.instances.masks.groups import BudgetGroups
+from maskgap.instances.masks.patterns import parse_pattern
+from maskgap.instances.problem import Problem
+from maskgap.instances.sources.families import parse_family
+from maskgap.solvers.bounds.semidefinite import solve_sdp
+from maskgap.solvers.local_search.swap import Swap
+from maskgap.solvers.protocol import Deadline, Limits
 
 STEPS = 10
 
@@ -87,7 +87,7 @@ def test_enumeration(benchmark, n):
 @pytest.mark.parametrize("n", [64, 384, 1024])
 def test_loss_of_a_mask(benchmark, n):
     layer = parse_family(f"synthetic:n={n},seed=1").layer()
-    row = Problem.of(layer, parse_pattern("50%")).row(0)
+    row = Problem.of(layer, parse_pattern("50%")).part_of(0)
     mask = row.groups.prune_lowest(np.abs(row.weight))
     assert benchmark(row.loss, mask) > 0
 
@@ -95,7 +95,7 @@ def test_loss_of_a_mask(benchmark, n):
 @pytest.mark.parametrize("n", [64, 128, 192])
 def test_semidefinite_relaxation(benchmark, n):
     layer = parse_family(f"synthetic:n={n},correlation=0.3,seed=1").layer()
-    row = Problem.of(layer, parse_pattern("50%")).row(0)
+    row = Problem.of(layer, parse_pattern("50%")).part_of(0)
     solution = benchmark.pedantic(
         solve_sdp, args=(row.quad, row.groups, Deadline(60)), rounds=3, warmup_rounds=1
     )

@@ -1,9 +1,9 @@
 """1-swap and cheap bounds at the size of language models' layers: `make scale`.
 
-Nothing is asserted about time. Synthetic layers with outlier features (`instances.llm`). 1-swap
-starts from Wanda: `search_s` in the extra information is the search alone, from the first loss
-noted to the last, without Wanda's masks and without putting the Gram onto the device; `swaps` and
-`error_reduction` are of all rows. `peak_gib` is the memory that torch took on the device.
+Nothing is asserted about time. Synthetic layers with outlier features (`instances.sources.llm`).
+1-swap starts from Wanda: `search_s` in the extra information is the search alone, from the first
+loss noted to the last, without Wanda's masks and without putting the Gram onto the device; `swaps`
+and `error_reduction` are of all rows. `peak_gib` is the memory that torch took on the device.
 """
 
 import os
@@ -13,13 +13,13 @@ from statistics import fmean
 import pytest
 import torch
 
-from benchmarks.proof_check import check_row
-from instances.llm import parse_llm
-from instances.patterns import parse_pattern
-from instances.problem import Problem
-from solvers.base import Deadline, Limits, solve_batch
-from solvers.shift_bound import ShiftBound
-from solvers.swap import Swap
+from maskgap.benchmarks.verify.check import check_part
+from maskgap.instances.masks.patterns import parse_pattern
+from maskgap.instances.problem import Problem
+from maskgap.instances.sources.llm import parse_llm
+from maskgap.solvers.bounds.shift_bound import ShiftBound
+from maskgap.solvers.local_search.swap import Swap
+from maskgap.solvers.protocol import Deadline, Limits, solve_batch
 
 CHECKED_ROWS = 4
 
@@ -84,7 +84,7 @@ def test_shift_bound(benchmark, n, device):
     benchmark.extra_info["threads"] = threads
     answers = benchmark.pedantic(lambda: solve_batch(ShiftBound(), problem, limits, 0), rounds=1)
     for row in range(CHECKED_ROWS):
-        checked = check_row(problem.row(row), answers[row].proof)
+        checked = check_part(problem.part_of(row), answers[row].proof)
         assert checked.bound >= answers[row].claimed_bound * (1 - 1e-9)
     masks = solve_batch(Swap(max_swaps=10), problem, limits, 0)
     error = sum(answer.claimed_objective or 0.0 for answer in masks)

@@ -1,1 +1,1 @@
-"""Lower bounds shared by several solvers: convex functions, their minimisers, relaxations."""
+"""Functions that bound the loss from below, and the solvers that state such bounds."""

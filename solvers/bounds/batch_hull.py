@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 import torch
 
-from instances.groups import BudgetGroups
-from solvers.base import Deadline
+from maskgap.instances.masks.groups import BudgetGroups
+from maskgap.solvers.protocol import Deadline
 
 RHO = 0.2
 """Of 0.03, 0.1, 0.2 and 0.3, the best on the worst of six layers."""

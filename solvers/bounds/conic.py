@@ -30,11 +30,12 @@ from typing import Any
 import cvxpy
 import numpy as np
 
-from instances.groups import BudgetGroups, Matrix, Vector
-from instances.proof import ConvexFunction, equality_rows
-from instances.sets.protocol import MaskSet
-from solvers.base import Deadline, Journal
-from solvers.bounds import convexify
+from maskgap.instances.arrays import Matrix, Vector
+from maskgap.instances.formats.proof import ConvexFunction, equality_rows
+from maskgap.instances.masks.groups import BudgetGroups
+from maskgap.instances.masks.protocol import MaskSet
+from maskgap.solvers.objectives import convexify
+from maskgap.solvers.protocol import Deadline, Journal
 
 cp: Any = cvxpy  # its annotations hide the functions that it re-exports
 

@@ -16,7 +16,8 @@ from functools import cached_property
 
 import numpy as np
 
-from instances.groups import BudgetGroups, Matrix, Vector
+from maskgap.instances.arrays import Matrix, Vector
+from maskgap.instances.masks.groups import BudgetGroups
 
 
 @dataclass(frozen=True)

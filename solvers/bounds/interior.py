@@ -22,10 +22,10 @@ from functools import cached_property
 import numpy as np
 import scipy.linalg
 
-from instances.groups import Matrix, Vector
-from solvers.bounds.face import Face
-from solvers.bounds.rows_face import RowsFace
-from solvers.bounds.triangles import Cuts, no_cuts, products
+from maskgap.instances.arrays import Matrix, Vector
+from maskgap.solvers.bounds.face import Face
+from maskgap.solvers.bounds.rows_face import RowsFace
+from maskgap.solvers.bounds.triangles import Cuts, no_cuts, products
 
 STEP_TO_BOUNDARY = 0.95
 FIRST_MARGIN = 0.1

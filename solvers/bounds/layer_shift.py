@@ -19,7 +19,7 @@ order n; the diagonal of the inverse and its entrywise square are gradient and H
 
 import torch
 
-from solvers.base import Deadline
+from maskgap.solvers.protocol import Deadline
 
 REACH = 0.3
 """Of 0.03, 0.1, 0.3 and 1, the best or within 1 % of it on real and on synthetic layers."""

@@ -22,14 +22,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.linalg
 
-from instances.errors import InputError
-from instances.groups import BudgetGroups, Matrix, Vector
-from instances.proof import ConvexFunction
-from instances.sets.protocol import MaskSet
-from solvers.base import Deadline
-from solvers.bounds import convexify, hull
-from solvers.bounds.semidefinite import Effort, SdpSolution
-from solvers.bounds.tilts import relaxations
+from maskgap.instances.arrays import Matrix, Vector
+from maskgap.instances.errors import InputError
+from maskgap.instances.formats.proof import ConvexFunction
+from maskgap.instances.masks.groups import BudgetGroups
+from maskgap.instances.masks.protocol import MaskSet
+from maskgap.solvers.bounds.semidefinite import Effort, SdpSolution
+from maskgap.solvers.bounds.tilts import relaxations
+from maskgap.solvers.frank_wolfe import hull
+from maskgap.solvers.objectives import convexify
+from maskgap.solvers.protocol import Deadline
 
 METHODS = ("none", "eig", "diag", "sdp", "sdp-triangles")
 

@@ -17,7 +17,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from instances.groups import Matrix, Vector
+from maskgap.instances.arrays import Matrix, Vector
 
 PARALLEL = 1e-9
 """Rows of N whose angle has a cosine this near to 1 are taken for equal."""

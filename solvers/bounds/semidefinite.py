@@ -29,16 +29,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from instances.groups import BudgetGroups, Matrix, Vector
-from instances.proof import ConvexFunction, equality_rows
-from instances.sets.protocol import MaskSet
-from instances.triangles import Triangles, no_triangles
-from solvers.base import Deadline
-from solvers.bounds import convexify
-from solvers.bounds.face import Face
-from solvers.bounds.interior import Iterate, advance, begin, centre, cholesky, to_boundary
-from solvers.bounds.rows_face import orthonormal_rows, rows_face
-from solvers.bounds.triangles import separate
+from maskgap.instances.arrays import Matrix, Vector
+from maskgap.instances.formats.proof import ConvexFunction, equality_rows
+from maskgap.instances.formats.triangles import Triangles, no_triangles
+from maskgap.instances.masks.groups import BudgetGroups
+from maskgap.instances.masks.protocol import MaskSet
+from maskgap.solvers.bounds.face import Face
+from maskgap.solvers.bounds.interior import Iterate, advance, begin, centre, cholesky, to_boundary
+from maskgap.solvers.bounds.rows_face import orthonormal_rows, rows_face
+from maskgap.solvers.bounds.triangles import separate
+from maskgap.solvers.objectives import convexify
+from maskgap.solvers.protocol import Deadline
 
 TOLERANCE = 1e-6
 """Relative gap of primal and dual value at which the method stops."""

@@ -14,19 +14,20 @@ optimum.
 
 import numpy as np
 
-from instances.groups import BudgetGroups, Matrix, Vector
-from instances.sets.protocol import MaskSet
-from instances.sets.rows import FREE
-from solvers.base import Deadline
-from solvers.bounds import convexify
-from solvers.bounds.semidefinite import (
+from maskgap.instances.arrays import Matrix, Vector
+from maskgap.instances.masks.groups import BudgetGroups
+from maskgap.instances.masks.protocol import MaskSet
+from maskgap.instances.masks.rows import FREE
+from maskgap.solvers.bounds.semidefinite import (
     Effort,
     SdpSolution,
     Tilt,
     solve_sdp,
     solve_with_triangles,
 )
-from solvers.bounds.vertices import ActiveSet, Convex, Pool, minimise
+from maskgap.solvers.frank_wolfe.vertices import ActiveSet, Convex, Pool, minimise
+from maskgap.solvers.objectives import convexify
+from maskgap.solvers.protocol import Deadline
 
 TURNS = 6
 
@@ -58,7 +59,9 @@ def _tilted(
     quad: Matrix, legal: MaskSet, deadline: Deadline
 ) -> tuple[Tilt | None, SdpSolution | None]:
     """The best tilt and the solution with it; None, None without inequality rows."""
-    from solvers.frank_wolfe.relaxation import RelaxationOracle  # HiGHS, for sets with such rows
+    from maskgap.solvers.oracles.relaxation import (
+        RelaxationOracle,  # HiGHS, for sets with such rows
+    )
 
     rows = legal.linear_rows()
     loose = rows.lower < rows.upper

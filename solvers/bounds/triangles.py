@@ -3,7 +3,8 @@
 For three of the indices 0..n of Y = (1, s)(1, s)^T and signs c of +1 and -1 on them, c . (1, s) is
 an odd number, so its square is at least 1:
 
-    c^T Y c >= 1,   in z eight times a term of `instances.triangles`:   c^T Y c - 1 = 8 term.
+    c^T Y c >= 1,   in z eight times a term of `instances.formats.triangles`:   c^T Y c - 1 = 8
+    term.
 
 With diag(Y) = 1 it says Y_ab c_a c_b + Y_ac c_a c_c + Y_bc c_b c_c >= -1. A constraint matrix c c^T
 has rank one, as those of the diagonal do, and three entries; index 0 among the three makes it a
@@ -20,12 +21,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from instances.groups import Matrix, Vector
-from instances.triangles import Triangles
-from solvers.kernels import reordered
+from maskgap.instances.arrays import Matrix, Vector
+from maskgap.instances.formats.triangles import Triangles
+from maskgap.solvers.kernels.jit import reordered
 
 IN_TERMS = 8.0
-"""What one unit of c^T Y c - 1 is in terms of `instances.triangles`."""
+"""What one unit of c^T Y c - 1 is in terms of `instances.formats.triangles`."""
 
 
 @dataclass(frozen=True, eq=False)

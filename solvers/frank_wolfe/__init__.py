@@ -1,1 +1,1 @@
-"""Frank-Wolfe branch and bound: node kernel, tree, and the registered solver."""
+"""Minimising convex functions over a hull of masks."""

@@ -19,9 +19,10 @@ oracle. The functions run compiled with the closed-form oracle, and as Python wi
 
 import numpy as np
 
-from solvers.frank_wolfe.node import FLAT, STEPS, value_of, vertex_along
-from solvers.frank_wolfe.rules import AWAY, BLENDED, PAIRWISE
-from solvers.kernels import strict
+from maskgap.solvers.frank_wolfe.node import FLAT, STEPS, value_of
+from maskgap.solvers.frank_wolfe.rules import AWAY, BLENDED, PAIRWISE
+from maskgap.solvers.kernels.jit import strict
+from maskgap.solvers.oracles.equal_groups import vertex_along
 
 
 def room(n: int) -> int:

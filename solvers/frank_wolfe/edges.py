@@ -13,8 +13,8 @@ rows over the free columns, which are copied together when first used.
 
 import numpy as np
 
-from solvers.frank_wolfe.node import FLAT
-from solvers.kernels import fast, strict
+from maskgap.solvers.frank_wolfe.node import FLAT
+from maskgap.solvers.kernels.jit import fast, strict
 
 CHECK_EVERY = 8
 """Steps between two looks at the bound."""

@@ -1,7 +1,7 @@
 """Compiled kernels of one node: gradient, value, oracle, and which masks a node holds.
 
 Node problem. With F(x) = x^T P x + q^T x + c convex and at most the loss on legal masks (see
-`solvers.bounds.convexify`), minimise F over the hull of the legal masks that respect the node's
+`solvers.objectives.convexify`), minimise F over the hull of the legal masks that respect the node's
 forced columns, a product of hypersimplices.
 
 Bound. Any x gives  b = F(x) - g . x + min over the node's masks of g . v,  g = 2 P x + q;  the
@@ -11,9 +11,7 @@ A gradient from scratch costs 2 n^2, the rest a few n. A column's state is 0 (fr
 (kept). `fast` functions may reorder sums, and are never given infinities or NaN.
 """
 
-import numpy as np
-
-from solvers.kernels import fast, strict
+from maskgap.solvers.kernels.jit import fast, strict
 
 STEPS = 2000
 """Most steps in a node."""
@@ -50,66 +48,6 @@ def value_of(linear, constant, x, gradient):  # type: ignore[no-untyped-def]
 
 
 @strict
-def still_open(budget, state, first, last):  # type: ignore[no-untyped-def]
-    """(columns still to prune, free columns) of the group of columns first to last - 1."""
-    left, free = budget, 0
-    for t in range(first, last):
-        if state[t] == 1:
-            left -= 1
-        elif state[t] == 0:
-            free += 1
-    return left, free
-
-
-@strict
-def least_along(size, budget, state, gradient, lowest):  # type: ignore[no-untyped-def]
-    """Minimum of g . v over the node's masks; `lowest` gets each group's free gradients sorted."""
-    least = 0.0
-    for group in range(0, len(gradient), size):
-        free = 0
-        left = budget
-        for t in range(group, group + size):
-            if state[t] == 0:
-                lowest[group + free] = gradient[t]
-                free += 1
-            elif state[t] == 1:
-                left -= 1
-                least += gradient[t]
-        part = lowest[group : group + free]
-        part.sort()
-        for t in range(left):
-            least += part[t]
-    return least
-
-
-@strict
-def vertex_along(size, budget, state, gradient, vertex):  # type: ignore[no-untyped-def]
-    """A mask of the node of least g . v in `vertex`, and that value: the closed-form oracle."""
-    least = 0.0
-    for group in range(0, len(gradient), size):
-        left, free = still_open(budget, state, group, group + size)
-        keys = np.empty(free)
-        at = 0
-        for t in range(group, group + size):
-            vertex[t] = 1.0 if state[t] == 1 else 0.0
-            if state[t] == 0:
-                keys[at] = gradient[t]
-                at += 1
-        last = np.partition(keys, left - 1)[left - 1] if left > 0 else -np.inf
-        for t in range(group, group + size):
-            if state[t] == 0 and gradient[t] < last:
-                vertex[t] = 1.0
-                left -= 1
-        for t in range(group, group + size):
-            if left > 0 and state[t] == 0 and gradient[t] == last:
-                vertex[t] = 1.0
-                left -= 1
-        for t in range(group, group + size):
-            least += gradient[t] * vertex[t]
-    return least
-
-
-@strict
 def restore(matrix, size, budget, state, x, gradient):  # type: ignore[no-untyped-def]
     """Bring a parent's x onto a child's hull, cheapest columns first; False when it is empty."""
     n = len(x)
@@ -142,20 +80,3 @@ def restore(matrix, size, budget, state, x, gradient):  # type: ignore[no-untype
             shift_gradient(matrix, gradient, at, by)
             need -= by
     return True
-
-
-@strict
-def is_settled(size, budget, state):  # type: ignore[no-untyped-def]
-    """0: several masks left; 1: one; -1: none. Implied columns are written into `state`."""
-    settled = 1
-    for group in range(0, len(state), size):
-        left, free = still_open(budget, state, group, group + size)
-        if left < 0 or left > free:
-            return -1
-        if 0 < left < free:
-            settled = 0
-        else:
-            for t in range(group, group + size):
-                if state[t] == 0:
-                    state[t] = 1 if left > 0 else 2
-    return settled

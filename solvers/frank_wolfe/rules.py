@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from instances.errors import InputError
+from maskgap.instances.errors import InputError
 
 VARIANTS = ("decomposition-invariant", "vanilla", "away", "pairwise", "blended-pairwise")
 EDGES, VANILLA, AWAY, PAIRWISE, BLENDED = range(5)

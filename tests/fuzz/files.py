@@ -10,20 +10,20 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from benchmarks.commands import check
-from benchmarks.proof_check import require_same_question
-from benchmarks.whole_layer import bounding
-from instances.errors import InputError, MaskgapError, ProofError
-from instances.proof_file import read_proof
-from tests.exact import losses
-from tests.exact_checker import exact_bound
-from tests.exact_functions import Rejected
+from maskgap.benchmarks.commands import check
+from maskgap.benchmarks.layers.work import bounding
+from maskgap.benchmarks.verify.check import require_same_question
+from maskgap.instances.errors import InputError, MaskgapError, ProofError
+from maskgap.instances.formats.proof_file import read_proof
 from tests.fuzz.bytes import damaged
 from tests.fuzz.honest import honest
 from tests.fuzz.layers import run_layer_file
 from tests.fuzz.mutations import file_bytes, mutate, signed
 from tests.fuzz.runs import Tally
-from tests.legal_masks import LARGEST, legal_pruned
+from tests.helpers.exact import losses
+from tests.helpers.exact_checker import exact_bound
+from tests.helpers.exact_functions import Rejected
+from tests.helpers.legal_masks import LARGEST, legal_pruned
 
 UNSIGNED = 0.03
 """Share of files whose digest is left as it was."""

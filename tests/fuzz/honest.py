@@ -10,22 +10,22 @@ from tempfile import mkdtemp
 
 import numpy as np
 
-from instances.errors import InputError
-from instances.files import write_layer
-from instances.groups import BudgetGroups
-from instances.layer import Layer
-from instances.patterns import parse_pattern
-from instances.problem import Problem, RowProblem
-from instances.proof import ProofKind, RowProof, trivial_proof
-from instances.proof_file import write_proof
-from instances.tensors import read_tensors
-from solvers import registry
-from solvers.base import Deadline, Limits, solve_batch, solve_row
-from solvers.relaxations import SdpBound
-from tests.exact import losses
+from maskgap.instances.errors import InputError
+from maskgap.instances.formats.files import write_layer
+from maskgap.instances.formats.proof import PartProof, ProofKind, trivial_proof
+from maskgap.instances.formats.proof_file import write_proof
+from maskgap.instances.formats.tensors import read_tensors
+from maskgap.instances.layer import Layer
+from maskgap.instances.masks.groups import BudgetGroups
+from maskgap.instances.masks.patterns import parse_pattern
+from maskgap.instances.problem import Part, Problem
+from maskgap.solvers import registry
+from maskgap.solvers.bounds.relaxations import SdpBound
+from maskgap.solvers.protocol import Deadline, Limits, solve_batch, solve_part
 from tests.fuzz.families import arrays
-from tests.hostile import overflowing, rooted, with_matrix
-from tests.legal_masks import legal_pruned
+from tests.helpers.exact import losses
+from tests.helpers.hostile import overflowing, rooted, with_matrix
+from tests.helpers.legal_masks import legal_pruned
 
 FAMILIES = ("plain", "few tokens", "whole numbers", "repeated", "simplex", "balanced")
 
@@ -68,7 +68,7 @@ class Honest:
 
     layer: Layer
     problem: Problem
-    proofs: tuple[RowProof, ...]
+    proofs: tuple[PartProof, ...]
     tensors: dict[str, np.ndarray]
     meta: dict[str, str]
     instance: Path
@@ -141,7 +141,7 @@ def _proofs(problem, name, settings):
     if registry.spec_of(name).batched:
         answers = solve_batch(solver, problem, limits, 0)
     else:
-        answers = [solve_row(solver, part, limits, 0) for part in problem]
+        answers = [solve_part(solver, part, limits, 0) for part in problem]
     proofs = [answer.proof for answer in answers]
     return None if None in proofs else proofs
 
@@ -154,11 +154,11 @@ def _shared(part, limits):
     n, rows = part.layer.d_in, []
     for row in part.rows:
         for budget in sorted({1, part.legal.total_pruned // part.height}):
-            alone = RowProblem(part.layer, row, f"keep={n - budget}", BudgetGroups(n, n, budget))
+            alone = Part(part.layer, row, f"keep={n - budget}", BudgetGroups(n, n, budget))
             solver = SdpBound(beside=True, triangle_rounds=row)
-            proof = solve_row(solver, alone, limits, 0).proof
+            proof = solve_part(solver, alone, limits, 0).proof
             rows.append(replace(proof, budget=budget, bound=0.0, mask=None))
-    return RowProof(
+    return PartProof(
         part.row, part.digest, 0.0, _first_mask(part), ProofKind.SHARED_BUDGET,
         height=part.height, rows=tuple(rows),
     )  # fmt: skip

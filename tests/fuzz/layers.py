@@ -10,16 +10,15 @@ from fractions import Fraction
 
 import numpy as np
 
-from benchmarks.certify import Verdict, certify_row
-from benchmarks.commands import check
-from instances.errors import InputError
-from instances.files import read_layer, read_mask, write_mask
-from instances.patterns import parse_pattern
-from instances.problem import Problem
-from instances.proof import ProofKind, RowProof
-from instances.proof_file import write_proof
-from instances.tensors import read_tensors
-from tests.exact import losses
+from maskgap.benchmarks.commands import check
+from maskgap.benchmarks.verify.certificate import Verdict, certify_part
+from maskgap.instances.errors import InputError
+from maskgap.instances.formats.files import read_layer, read_mask, write_mask
+from maskgap.instances.formats.proof import PartProof, ProofKind
+from maskgap.instances.formats.proof_file import write_proof
+from maskgap.instances.formats.tensors import read_tensors
+from maskgap.instances.masks.patterns import parse_pattern
+from maskgap.instances.problem import Problem
 from tests.fuzz.bytes import damaged
 from tests.fuzz.mutations import file_bytes
 from tests.fuzz.tensors import (
@@ -34,7 +33,8 @@ from tests.fuzz.tensors import (
     special_numbers,
     whole_numbers,
 )
-from tests.legal_masks import LARGEST, legal_pruned
+from tests.helpers.exact import losses
+from tests.helpers.legal_masks import LARGEST, legal_pruned
 
 MUTATIONS = (
     special_numbers, scaled_numbers, noisy_numbers, whole_numbers, shuffled, other_dtype,
@@ -97,9 +97,9 @@ def _layer(source, path, folder, about, tally):
         return
     pruned = legal_pruned(layer, source.pattern, part.rows)
     exact = losses(part, pruned)
-    listed = RowProof(part.row, part.digest, 0.0, None, ProofKind.ENUMERATION, height=part.height)
+    listed = PartProof(part.row, part.digest, 0.0, None, ProofKind.ENUMERATION, height=part.height)
     number = int(np.argmax(exact))
-    found = certify_row(part, ~pruned[number], proof=listed)
+    found = certify_part(part, ~pruned[number], proof=listed)
     bad = Fraction(found.bound) > min(exact) or not (
         Fraction(found.objective_low) <= exact[number] <= Fraction(found.objective_high)
     )

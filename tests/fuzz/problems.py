@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from instances.errors import InputError
-from instances.layer import Layer
-from instances.patterns import parse_pattern
-from instances.problem import Problem
+from maskgap.instances.errors import InputError
+from maskgap.instances.layer import Layer
+from maskgap.instances.masks.patterns import parse_pattern
+from maskgap.instances.problem import Problem
 from tests.fuzz.families import FAMILIES, arrays
-from tests.legal_masks import legal_pruned
+from tests.helpers.legal_masks import legal_pruned
 
 KINDS = {
     "P%": 0.15, "keep=K": 0.12, "N:M": 0.15, "layer:P%": 0.14, "N:M^T": 0.1, "block": 0.06,

@@ -6,21 +6,21 @@ from fractions import Fraction
 
 import numpy as np
 
-from benchmarks.certify import BoundKind, Verdict, certify_row
-from benchmarks.child import Task, run_task
-from benchmarks.judge import Judged, judge, parts_of
-from instances.groups import BudgetGroups
-from instances.problem import RowProblem
-from instances.proof import ProofKind, RowProof
-from solvers import registry
-from solvers.base import Answer, Deadline, Limits, Stop, solve_row
-from solvers.frank_wolfe.rules import BRANCHING, HEURISTICS, HULLS, TRAVERSALS, VARIANTS
-from solvers.relaxations import SdpBound
-from tests.exact import losses
-from tests.exact_checker import exact_bound
-from tests.exact_functions import Rejected
+from maskgap.benchmarks.runs.child import Task, run_task
+from maskgap.benchmarks.runs.judge import Judged, judge, parts_of
+from maskgap.benchmarks.verify.certificate import BoundKind, Verdict, certify_part
+from maskgap.instances.formats.proof import PartProof, ProofKind
+from maskgap.instances.masks.groups import BudgetGroups
+from maskgap.instances.problem import Part
+from maskgap.solvers import registry
+from maskgap.solvers.bounds.relaxations import SdpBound
+from maskgap.solvers.frank_wolfe.rules import BRANCHING, HEURISTICS, HULLS, TRAVERSALS, VARIANTS
+from maskgap.solvers.protocol import Answer, Deadline, Limits, Stop, solve_part
 from tests.fuzz.problems import draw, refusal_is_right
-from tests.legal_masks import legal_pruned
+from tests.helpers.exact import losses
+from tests.helpers.exact_checker import exact_bound
+from tests.helpers.exact_functions import Rejected
+from tests.helpers.legal_masks import legal_pruned
 
 GAP = 1e-6
 LIMIT_S = 3.0
@@ -136,17 +136,17 @@ def _shared(part, rng):
         for _ in range(int(rng.integers(1, 3))):
             near = round(part.legal.total_pruned / part.height) + int(rng.integers(-1, 2))
             budget = min(n, max(0, near))
-            alone = RowProblem(part.layer, row, f"keep={n - budget}", BudgetGroups(n, n, budget))
+            alone = Part(part.layer, row, f"keep={n - budget}", BudgetGroups(n, n, budget))
             solver = SdpBound(beside=True, triangle_rounds=int(rng.choice([0, 2])))
-            proof = solve_row(solver, alone, limits, 0).proof
+            proof = solve_part(solver, alone, limits, 0).proof
             rows.append(replace(proof, budget=budget, bound=0.0, mask=None))
-    proof = RowProof(
+    proof = PartProof(
         part.row, part.digest, 0.0, None, ProofKind.SHARED_BUDGET, height=part.height,
         rows=tuple(rows),
     )  # fmt: skip
     mask = part.legal.prune_lowest(part.weight**2)
     answer = Answer(mask, Stop.FINISHED, proof=proof)
-    return Judged(part, answer, certify_row(part, mask, proof=proof, tolerance=GAP), 0.0)
+    return Judged(part, answer, certify_part(part, mask, proof=proof, tolerance=GAP), 0.0)
 
 
 def _compare(judged, about, tally):

@@ -1,0 +1,82 @@
+"""Arrays as callers of the Python interface have them: numpy, lists, torch tensors anywhere.
+
+A tensor may require gradients, lie on any device, and be of a dtype that numpy lacks (bfloat16,
+float8): it is detached, brought to the processor and widened where it must be, which changes no
+number.
+"""
+
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskgap.instances.arrays import Mask
+from maskgap.instances.errors import InputError
+
+
+def as_array(values: object, what: str) -> NDArray[np.generic]:
+    """Real numbers as a numpy array of any real dtype. Raises InputError naming what they are."""
+    tensor = _tensor(values, what)
+    try:
+        array = np.asarray(values) if tensor is None else _numpy(tensor)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise InputError(f"{what}: cannot be made an array: {_first_line(error)}") from None
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"{what} must hold real numbers, but its dtype is {array.dtype}")
+    return array
+
+
+def as_mask(values: object, shape: tuple[int, ...]) -> Mask:
+    """A mask (True = kept) of a shape; numbers 0 and 1 are taken too. Raises InputError."""
+    array = as_array(values, "mask")
+    if array.shape != shape:
+        raise InputError(
+            f"mask must have the shape of weight, {shape}, but its shape is {array.shape}"
+        )
+    kept: Mask = array == 1
+    if array.dtype != np.bool_ and not bool((kept | (array == 0)).all()):
+        raise InputError(
+            f"mask must hold booleans (True = kept) or 0 and 1, but its dtype is {array.dtype} and "
+            "it holds other numbers"
+        )
+    return kept
+
+
+def _tensor(values: object, what: str) -> Any | None:
+    """The values if they are a torch tensor; torch is not loaded for what cannot be one."""
+    torch: Any = sys.modules.get("torch")
+    if torch is None or not isinstance(values, torch.Tensor):
+        return None
+    if values.is_meta:
+        raise InputError(f"{what}: a tensor on the meta device has a shape and no numbers")
+    return values
+
+
+def _numpy(tensor: Any) -> NDArray[np.generic]:
+    import torch
+
+    plain = tensor.detach()
+    if plain.is_quantized:
+        plain = plain.dequantize()
+    if plain.layout != torch.strided:
+        plain = plain.to_dense()
+    plain = plain.cpu()
+    known = (torch.float16, torch.float32, torch.float64)
+    if plain.is_floating_point() and plain.dtype not in known:
+        plain = plain.float()  # holds every bfloat16 and float8
+    array: NDArray[np.generic] = plain.resolve_conj().resolve_neg().numpy()
+    return array
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def roundoff_of(values: object) -> float | None:
+    """Unit roundoff of a tensor whose dtype numpy lacks; None for all else."""
+    torch: Any = sys.modules.get("torch")
+    if torch is None or not isinstance(values, torch.Tensor) or not values.is_floating_point():
+        return None
+    known = (torch.float16, torch.float32, torch.float64)
+    return None if values.dtype in known else float(torch.finfo(values.dtype).eps) / 2.0

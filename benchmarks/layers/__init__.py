@@ -1,0 +1,1 @@
+"""Whole layers: all rows solved, bounded and summed."""

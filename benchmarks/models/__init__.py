@@ -1,0 +1,1 @@
+"""Pruned models: masks in checkpoints, and what they cost."""

@@ -1,0 +1,230 @@
+"""The mask of a layer: found by a solver and certified, or read from a file; and what it costs.
+
+    error(M) = || W X - (M * W) X ||_F^2 = sum over rows of r G r^T,    r = w * (1 - m)
+    relative = error(M) / error(nothing kept) = error(M) / || W X ||_F^2
+
+both in float64 from the layer and the mask.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import fsum
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from maskgap.benchmarks.layers.solving import Runs
+from maskgap.benchmarks.verify.certificate import Verdict
+from maskgap.instances.arrays import Mask, Matrix
+from maskgap.instances.errors import InputError, MaskgapError, Refused
+from maskgap.instances.formats.files import mask_path, write_mask
+from maskgap.instances.formats.row_range import parse_rows
+from maskgap.instances.formats.tensors import read_tensors
+from maskgap.instances.layer import Layer, array_digest
+from maskgap.instances.masks.patterns import parse_pattern
+from maskgap.instances.problem import Problem
+from maskgap.solvers import registry
+from maskgap.solvers.protocol import Stop
+
+NOTHING_PRUNED = parse_pattern("0%")
+
+
+class Unsolved(MaskgapError):  # noqa: N818 - it is an outcome of the runs, not a fault of ours
+    """A row of a layer ended without a mask, or with a wrong claim."""
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The mask (d_out, d_in) of a layer, True = kept. rows: those that it was chosen for."""
+
+    mask: Mask
+    pattern: str
+    solver: str
+    rows: range
+
+    def write(self, folder: Path, layer: Layer) -> None:
+        """Write the mask file of the layer. Raises InputError."""
+        path = mask_path(folder, layer.name)
+        write_mask(path, self.mask, layer, self.pattern, self.solver, self.rows)
+
+
+class Masks(Protocol):
+    """Where masks come from. pattern: the one they will all meet, or None."""
+
+    @property
+    def pattern(self) -> str | None: ...  # noqa: D102 - told above
+
+    def has(self, name: str) -> bool:
+        """Whether there will be a mask for a layer."""
+        ...
+
+    def of(self, layer: Layer) -> Choice:
+        """The mask of a layer. Raises InputError, Refused, Unsolved."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """Masks by a solver, in processes of their own, certified. time_limit: seconds per row."""
+
+    solver: str
+    pattern: str
+    settings: Mapping[str, object]
+    time_limit: float = 60.0
+    seed: int = 0
+    threads: int | None = None
+    device: str = "cpu"
+    gap: float = 1e-6
+
+    def __post_init__(self) -> None:
+        """Raise InputError or Refused for what cannot give masks here."""
+        parse_pattern(self.pattern)
+        spec = registry.spec_of(self.solver)
+        if spec.bound_only:
+            raise InputError(f"solver '{self.solver}' gives bounds and no masks; choose another")
+        if spec.missing is not None:
+            raise Refused(f"solver '{self.solver}' is not installed: {spec.missing}")
+
+    def has(self, name: str) -> bool:
+        """Every layer has a mask."""
+        return True
+
+    def of(self, layer: Layer) -> Choice:
+        """The mask of all rows. Raises Unsolved naming the first row without one."""
+        problem = Problem.of(layer, parse_pattern(self.pattern))
+        runs = Runs(
+            problem, self.solver, dict(self.settings), self.time_limit, self.gap, self.seed,
+            self.threads, self.device,
+        )  # fmt: skip
+        mask = np.ones(layer.weight.shape, dtype=bool)
+        left = set(problem.rows)
+        for judged in runs:
+            part, answer, certificate = judged.problem, judged.answer, judged.certificate
+            reason = certificate.reason or str(answer.notes.get("reason", answer.stop))
+            if answer.stop is Stop.REFUSED:
+                raise Refused(f"{layer.name}: row {part.row}: {reason}")
+            if answer.mask is None or certificate.objective is None:
+                raise Unsolved(f"{layer.name}: row {part.row} has no mask: {reason}")
+            if certificate.verdict is Verdict.WRONG:
+                raise Unsolved(f"{layer.name}: row {part.row} is wrong: {reason}")
+            mask[part.rows.start : part.rows.stop] = answer.mask.reshape(part.height, -1)
+            left.difference_update(part.rows)
+        if runs.interrupted:
+            raise KeyboardInterrupt
+        if left:
+            raise Unsolved(f"{layer.name}: row {min(left)} has no mask")
+        return Choice(mask, self.pattern, self.solver, range(layer.d_out))
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """Masks from the files `<layer>.mask.safetensors` of a folder."""
+
+    folder: Path
+    pattern: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise InputError when the folder holds no mask file."""
+        if not self.folder.is_dir():
+            raise InputError(f"{self.folder}: expected a folder with files *.mask.safetensors")
+        if not any(self.folder.glob("*.mask.safetensors")):
+            raise InputError(f"{self.folder}: holds no mask file (*.mask.safetensors)")
+
+    def has(self, name: str) -> bool:
+        """Whether the folder has the layer's file."""
+        return mask_path(self.folder, name).exists()
+
+    def of(self, layer: Layer) -> Choice:
+        """The mask of a layer. Raises InputError for one of other weights, or against its pattern.
+
+        The Gram that it was found with may be another: then only the weights' digest must agree.
+        """
+        path = mask_path(self.folder, layer.name)
+        tensors, meta = read_tensors(path)
+        mask = tensors.get("mask")
+        if mask is None or mask.dtype != np.bool_ or mask.shape != layer.weight.shape:
+            found = "none" if mask is None else f"{mask.dtype} {mask.shape}"
+            raise InputError(
+                f"{path}: expected a bool tensor 'mask' of shape {layer.weight.shape}, "
+                f"found {found}"
+            )
+        same = meta.get("weight_digest") == array_digest(layer.weight)
+        if not same and meta.get("digest") != layer.digest:
+            raise InputError(
+                f"{path}: this mask belongs to other weights than those of {layer.name}; "
+                "find masks for this model"
+            )
+        text = meta.get("pattern", "none")
+        rows = parse_rows(meta.get("rows", ":"), layer.d_out)
+        kept = mask.astype(np.bool_)
+        try:
+            Problem.of(layer, parse_pattern(text), rows, kept)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+        return Choice(kept, text, meta.get("solver", "unknown"), rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What pruning does to one layer. error, energy: of the mask, and of keeping nothing.
+
+    error_eval, energy_eval: the same on held-out inputs, or None. sparsity: share of exact zeros
+    that the mask makes. seconds: to find or read the mask.
+    """
+
+    layer: str
+    d_out: int
+    d_in: int
+    pattern: str
+    solver: str
+    pruned: int
+    error: float
+    energy: float
+    error_eval: float | None
+    energy_eval: float | None
+    seconds: float
+
+    @property
+    def sparsity(self) -> float:
+        """Share of the weights that are pruned."""
+        return self.pruned / (self.d_out * self.d_in)
+
+    @property
+    def relative_error(self) -> float:
+        """Error / energy; 0 where both are 0."""
+        return ratio(self.error, self.energy)
+
+    def line(self) -> dict[str, object]:
+        """All of it, for JSON."""
+        own = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {**own, "sparsity": self.sparsity, "relative_error": self.relative_error}
+
+
+def report(layer: Layer, choice: Choice, seconds: float) -> Report:
+    """Recompute what a mask costs on a layer."""
+    nothing = np.zeros_like(choice.mask)
+    held_out = layer.gram_eval
+    return Report(
+        layer.name,
+        layer.d_out,
+        layer.d_in,
+        choice.pattern,
+        choice.solver,
+        int((~choice.mask).sum()),
+        error_of(layer, choice.mask),
+        error_of(layer, nothing),
+        None if held_out is None else error_of(layer, choice.mask, held_out),
+        None if held_out is None else error_of(layer, nothing, held_out),
+        seconds,
+    )
+
+
+def error_of(layer: Layer, mask: Mask, gram: Matrix | None = None) -> float:
+    """The error of a mask (d_out, d_in), True = kept; `gram` replaces the layer's."""
+    return fsum(Problem.of(layer, NOTHING_PRUNED).losses(mask, gram))
+
+
+def ratio(part: float, whole: float) -> float:
+    """Part / whole, 0 where both are 0."""
+    return part / whole if whole > 0 else 0.0

@@ -1,1 +1,0 @@
-"""From a model to a pruned, evaluated checkpoint."""

@@ -1,0 +1,1 @@
+"""From a suite to records: processes, judges, record files."""

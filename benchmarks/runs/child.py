@@ -1,0 +1,299 @@
+"""What happens inside the process of one run.
+
+The process dies with its parent, pins its threads, caps its memory, turns SIGINT into an interrupt
+of the deadline, and sends messages: started, notes (masks and bounds as they improve, so that a
+killed run leaves what it had), the number of rows a batch solver is through with, and one last
+outcome. Bad input that only a solver can tell (a warm start that does not exist) is sent back as
+the InputError it is.
+"""
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from importlib import import_module
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import cast
+
+from threadpoolctl import threadpool_limits
+
+from maskgap.benchmarks.runs.environment import Place
+from maskgap.benchmarks.runs.sharing import shared_bytes
+from maskgap.instances.arrays import Mask
+from maskgap.instances.errors import InputError, Refused
+from maskgap.instances.problem import Problem
+from maskgap.solvers import registry
+from maskgap.solvers.kernels.cache import COMPILING, mark_compiled
+from maskgap.solvers.protocol import (
+    Answer,
+    BatchSolver,
+    Deadline,
+    Journal,
+    Limits,
+    Solver,
+    Stop,
+    solve_batch,
+    solve_part,
+)
+
+NOTE_INTERVAL_S = 0.05
+"""Bounds may improve at every node; no more than one in this time is sent on. So for rows done."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One run: a problem (one row for a row solver), a solver with settings, and its limits.
+
+    limit_s: seconds for the whole task. log: file that takes the solver's own log, or None.
+    """
+
+    problem: Problem
+    solver: str
+    settings: dict[str, object]
+    seed: int = 0
+    limit_s: float = 60.0
+    gap: float = 1e-6
+    threads: int = 1
+    device: str = "cpu"
+    log: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something found on the way: a mask with its claimed objective, or a bound (mask None)."""
+
+    mask: Mask | None
+    value: float
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """How a run ended: one answer a row, and what the process has to say for itself.
+
+    place: the machine of the run, None when it is this one.
+    """
+
+    answers: list[Answer]
+    wall_s: float = 0.0
+    peak_memory_bytes: int | None = None
+    exception: str | None = None
+    traceback: str | None = None
+    place: Place | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RowsDone:
+    """How many of its rows a batch solver is through with."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """Sent when imports are done and the clock starts.
+
+    compiled_s: seconds that the server has spent on compiling kernels.
+    """
+
+    compiled_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Compiles:
+    """Sent when the process begins to compile kernels (None), and when it has (seconds)."""
+
+    seconds: float | None
+
+
+def failed(task: Task, stop: Stop, exception: str, trace: str | None = None) -> Outcome:
+    """An outcome without masks, one empty answer a row."""
+    empty = Answer(None, stop, notes={"reason": exception})
+    return Outcome([empty] * len(task.problem), exception=exception, traceback=trace)
+
+
+def run_task(
+    task: Task, journal: Journal | None = None, deadline: Deadline | None = None
+) -> Outcome:
+    """Run a task in this process. A failure of the solver is an outcome, not an exception.
+
+    Raises InputError for what the caller can mend: an unknown setting, an impossible start.
+    """
+    start = time.perf_counter()
+    try:
+        solver = registry.build(task.solver, task.settings)
+        limits = Limits(
+            deadline or Deadline(task.limit_s),
+            task.gap,
+            task.threads,
+            task.device,
+            task.log is not None,
+            journal or Journal(),
+        )
+        if registry.spec_of(task.solver).batched:
+            answers = solve_batch(cast(BatchSolver, solver), task.problem, limits, task.seed)
+        else:
+            (row,) = task.problem
+            answers = [solve_part(cast(Solver, solver), row, limits, task.seed)]
+        outcome = Outcome(answers)
+    except Refused as error:
+        outcome = failed(task, Stop.REFUSED, str(error))
+    except InputError:
+        raise
+    except MemoryError as error:
+        outcome = failed(task, Stop.MEMORY, f"out of memory: {error}")
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}"
+        outcome = failed(task, Stop.CRASHED, text, traceback.format_exc())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    scale = 1 if sys.platform == "darwin" else 1024
+    return replace(outcome, wall_s=time.perf_counter() - start, peak_memory_bytes=int(peak) * scale)
+
+
+def child_main(task: Task, memory_bytes: int | None, connection: Connection) -> None:
+    """Entry point of the process of one run. memory_bytes: cap of its memory, None for none."""
+    _die_with_parent()
+    deadline = Deadline(task.limit_s)
+    signal.signal(signal.SIGINT, lambda *_: deadline.interrupt())
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if memory_bytes is not None:
+        # The layer's pages are mapped already and others have them too: they are no part of it.
+        most = memory_bytes + shared_bytes(task.problem.layer)
+        allowed = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        if allowed != resource.RLIM_INFINITY:  # whoever is not root cannot ask for more
+            most = min(most, allowed)
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+    if task.log is not None:
+        _redirect(task.log)
+    else:
+        _mute()
+    before, sending = COMPILING.seconds(), threading.Lock()
+
+    def tell(message: object) -> None:
+        with sending:  # kernels are compiled by any thread
+            connection.send(message)
+
+    COMPILING.listener = lambda seconds: tell(Compiles(seconds))
+    spec = registry.spec_of(task.solver)
+    row = None if spec.batched else next(iter(task.problem))
+    last_bound_s = last_rows_s = 0.0
+
+    def send_rows(count: int) -> None:
+        nonlocal last_rows_s
+        if time.perf_counter() - last_rows_s >= NOTE_INTERVAL_S:
+            last_rows_s = time.perf_counter()
+            tell(RowsDone(count))
+
+    def send(mask: Mask | None, value: float) -> None:
+        nonlocal last_bound_s
+        now = time.perf_counter()
+        if mask is None:
+            if now - last_bound_s < NOTE_INTERVAL_S:
+                return
+            last_bound_s = now
+        tell(Note(mask, value if row is None else row.rescale(value)))
+
+    # numpy and scipy each bring an OpenBLAS whose idle threads spin: with two of them on two busy
+    # cores, rows of 384 columns took ten times as long as on one thread.
+    with threadpool_limits(1, user_api="blas"):
+        try:
+            registry.build(task.solver, task.settings)  # imports stay off the clock
+            mark_compiled(spec.target.partition(":")[0])
+            compiled = COMPILING.seconds() - before
+            tell(Started(before))
+            deadline.restart()
+            ending: Outcome | InputError = warmed(
+                run_task(task, Journal(send, send_rows), deadline), compiled
+            )
+        except InputError as error:
+            ending = error
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            ending = failed(task, Stop.CRASHED, text, traceback.format_exc())
+        if isinstance(ending, Outcome) and ending.traceback and task.log is not None:
+            print(ending.traceback, file=sys.stderr, flush=True)  # which is the log
+        tell(ending)
+    connection.close()
+
+
+def compile_main(modules: Sequence[str], connection: Connection) -> None:
+    """Entry point of a process that compiles the kernels of modules, and sends the seconds."""
+    _die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _mute()
+    for module in modules:
+        with suppress(ImportError):  # the run that needs it says so
+            import_module(module)
+            mark_compiled(module)
+    connection.send(COMPILING.seconds())
+    connection.close()
+
+
+def warmed(outcome: Outcome, seconds: float) -> Outcome:
+    """An outcome to whose warm-up seconds are added, once for a batch as for a row."""
+    if not seconds:
+        return outcome
+    answers = [replace(a, warmup_s=a.warmup_s + seconds) for a in outcome.answers]
+    return replace(outcome, answers=answers)
+
+
+def settings_main(wanted: Sequence[tuple[str, dict[str, object]]], connection: Connection) -> None:
+    """Entry point of a process that tells all settings, defaults included, of (solver, settings).
+
+    Sends a list of them, or the InputError of a wrong one.
+    """
+    _die_with_parent()
+    _mute()
+    try:
+        told = [registry.settings_of(registry.build(solver, own)) for solver, own in wanted]
+        for solver, _ in wanted:
+            mark_compiled(registry.spec_of(solver).target.partition(":")[0])
+        connection.send(told)
+    except InputError as error:
+        connection.send(error)
+    connection.close()
+
+
+def _mute() -> None:
+    """Keep off standard output, which has results: Python's prints go to standard error.
+
+    SCIP and Gurobi write to it on an interrupt, however quiet they are told to be: that goes
+    nowhere.
+    """
+    sys.stdout = sys.stderr
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+
+
+def _redirect(log: Path) -> None:
+    """Send what native code prints to a file; nothing of it may reach the command's output."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to end this process when the one that forked it ends (Linux).
+
+    That is the server, which ends when nobody holds the far end of a pipe of its any more. Every
+    process that it forks is given that end too, lest it need the server: a run does not, and would
+    keep its own server alive.
+    """
+    alive: int | None = forkserver._forkserver._forkserver_alive_fd  # type: ignore[attr-defined]
+    if alive is not None:
+        os.close(alive)
+        forkserver._forkserver._forkserver_alive_fd = None  # type: ignore[attr-defined]
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:
+            os._exit(1)

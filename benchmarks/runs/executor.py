@@ -1,0 +1,125 @@
+"""Where runs take place: what the processes of this machine and those of a cluster have in common.
+
+An executor is given tasks and yields their outcomes as they end. Either way a run is a process of
+its own, started by `benchmarks.runs.pool` on the machine where it takes place, and who iterates is
+the only one who writes results.
+"""
+
+import math
+import signal
+import types
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Protocol
+
+from maskgap.benchmarks.runs.child import Outcome, Task
+from maskgap.instances.errors import InputError, Refused
+
+if TYPE_CHECKING:
+    from maskgap.benchmarks.runs.cluster.client import Cluster
+
+
+class Executor(Protocol):
+    """Runs tasks, `jobs` at a time.
+
+    interrupted: whether a signal ended the runs early. signal_number: of that
+    signal, SIGINT until one came.
+    """
+
+    jobs: float
+    interrupted: bool
+    signal_number: int
+
+    def preload(self, modules: Sequence[str]) -> None:
+        """Name the modules that are loaded once, before the first run, and not by each run."""
+        ...
+
+    def prepare(self) -> float:
+        """Compile the kernels of the modules named, unless they are; the seconds that took.
+
+        `settings` and `outcomes` see to it themselves; who has little time asks first.
+        """
+        ...
+
+    def settings(self, wanted: Sequence[tuple[str, dict[str, object]]]) -> list[dict[str, object]]:
+        """All settings, defaults included, of (solver, settings), each of which can be imported.
+
+        Raises InputError.
+        """
+        ...
+
+    def threads(self, wanted: int) -> int:
+        """Threads that one run can have, at most `wanted`."""
+        ...
+
+    def watched(self) -> AbstractContextManager[None]:
+        """Look out for signals inside; `outcomes` does so by itself."""
+        ...
+
+    def outcomes(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Outcome]]:
+        """(index of the task, its outcome) as they end. After an interrupt, the rest is not run.
+
+        A task is taken from `tasks` when there is room for it. Raises the InputError of a run whose
+        solver found its input bad; the others are ended.
+        """
+        ...
+
+
+class Interrupts:
+    """Turns the first SIGINT or SIGTERM into an orderly end, a second one into an abrupt one."""
+
+    interrupted = False
+    signal_number = int(signal.SIGINT)
+    """The signal of the interrupt."""
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Look out for signals inside, and leave them as they were."""
+
+        def handle(number: int, frame: types.FrameType | None) -> None:
+            if self.interrupted:
+                raise KeyboardInterrupt
+            self.interrupted, self.signal_number = True, number
+
+        try:
+            before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:  # not in the main thread: signals are somebody else's
+            before = {}
+        try:
+            yield
+        finally:
+            for number, old in before.items():
+                signal.signal(number, old)
+
+
+@contextmanager
+def elsewhere(
+    name: str,
+    scheduler: str | None,
+    workers: int,
+    threads: int,
+    jobs: int | None,
+    capped: bool,
+    say: Callable[[str], None],
+) -> Iterator["Cluster | None"]:
+    """The cluster that `--executor NAME --scheduler ADDRESS` means, or None: processes of our own.
+
+    workers, threads: how many worker processes a cluster on this machine has, and their threads.
+    jobs: runs at a time, or None: as many as there is room for. capped: whether the memory of a run
+    is. say: takes lines for people. Raises InputError, and Refused where the package is absent.
+    """
+    if name not in ("local", "dask"):
+        raise InputError(f"--executor {name}: expected local or dask")
+    if name == "local":
+        if scheduler is not None:
+            raise InputError(f"--scheduler {scheduler} is for --executor dask; add that")
+        yield None
+        return
+    if find_spec("distributed") is None:
+        raise Refused("--executor dask is not installed: pip install maskgap[cluster]")
+    from maskgap.benchmarks.runs.cluster.connection import connected
+
+    with connected(scheduler, workers, threads, capped, say) as cluster:
+        cluster.jobs = math.inf if jobs is None else jobs
+        yield cluster

@@ -1,0 +1,1 @@
+"""Certificates and the checker of proofs, which knows problems and files alone."""

@@ -1,0 +1,224 @@
+"""Check a proof of a lower bound from the problem's data alone, with no code of any solver.
+
+The legal set is split into leaves by a binary tree in preorder (`instances.formats.proof`); each
+leaf has a lower bound b(x) on its losses, and the least over the leaves bounds the row:
+
+    bound = min over leaves of  c - x^T P x + min over legal v in the leaf of (2 P x + q) . v,
+
+where z^T P z + q^T z + c is a convex function that is at most the loss on the legal binaries z.
+
+This file holds the course of a check. That the proof has the form which its problem asks for, all
+of it, is seen first (`benchmarks.verify.form`); that its leaves partition the legal set, while the
+tree is walked (`benchmarks.verify.tree`); that an enumeration is complete, in
+`benchmarks.verify.enumeration`. Rows that share a budget are put together by
+`benchmarks.verify.budget_curve`, a shift that rows share is verified in
+`benchmarks.verify.shared_shift`. That P is semidefinite and that float64 does not flatter the
+bounds is shown in `benchmarks.verify.quadratic`. A stated bound above the derived one is a
+rejection, however small the difference; the derived one is what counts.
+"""
+
+from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
+from math import isfinite
+
+import numpy as np
+
+from maskgap.benchmarks.verify.budget_curve import bound_rows
+from maskgap.benchmarks.verify.clock import Clock
+from maskgap.benchmarks.verify.enumeration import least_loss
+from maskgap.benchmarks.verify.form import require_form
+from maskgap.benchmarks.verify.leaf_minimum import LeafMinimum
+from maskgap.benchmarks.verify.objective import Loss, exact_loss
+from maskgap.benchmarks.verify.quadratic import (
+    FREE,
+    KEPT,
+    PRUNED,
+    Quadratic,
+    States,
+    leaf_bounds,
+    losses,
+    require_arithmetic,
+    rescaled_down,
+    scaled_quad,
+    still_open,
+    verified,
+)
+from maskgap.benchmarks.verify.shared_shift import shift_bound
+from maskgap.benchmarks.verify.tree import walk
+from maskgap.instances.arrays import Matrix, Vector
+from maskgap.instances.errors import MaskgapError, ProofError
+from maskgap.instances.formats.proof import OBJECTIVE, Leaves, PartProof, ProofKind
+from maskgap.instances.formats.proof_file import ProofFile
+from maskgap.instances.masks.groups import BudgetGroups
+from maskgap.instances.masks.patterns import Constrained, Pattern, parse_pattern
+from maskgap.instances.masks.protocol import MaskSet
+from maskgap.instances.masks.rows import KEPT as ROW_KEPT
+from maskgap.instances.masks.rows import PRUNED as ROW_PRUNED
+from maskgap.instances.problem import Part, Problem
+
+CHECKER = 2
+"""Version of the rules by which proofs are accepted: what an earlier one accepted is judged again.
+
+2: factors are multiplied out, one form for all parts of a proof, objectives are intervals.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What was derived again.
+
+    bound: lower bound on the loss of every legal mask, in units of the layer's loss, at least the
+    stated one and never negative. loss: of the proof's mask, exact; None without a mask. leaves: of
+    the tree; for an enumeration, the masks listed.
+    """
+
+    bound: float
+    loss: Loss | None
+    leaves: int
+
+
+def check_part(problem: Part, proof: PartProof, clock: Clock | None = None) -> Checked:
+    """Derive the bound of a proof again. Raises ProofError with the reason when it fails.
+
+    clock: the time that it may take; None for no limit.
+    """
+    clock = clock or Clock()
+    require_arithmetic()
+    try:
+        # what leaves float64 is looked for where it matters, and is no news on a terminal
+        with np.errstate(all="ignore"):
+            require_form(problem, proof)
+            loss = None if proof.mask is None else exact_loss(problem, proof.mask)
+            bound, leaves = _derive(problem, proof, clock)
+    except ProofError:
+        raise
+    except (MaskgapError, MemoryError) as error:
+        raise ProofError(f"row {problem.row}: it cannot be checked: {error}") from None
+    if not proof.bound <= max(0.0, bound):
+        raise ProofError(
+            f"row {proof.row}: the stated bound {proof.bound:.17g} is not supported: "
+            f"the proof gives {bound:.17g}"
+        )
+    if loss is not None and not bound <= loss.high:
+        raise ProofError(
+            f"row {proof.row}: the bound {bound:.17g} exceeds the loss {loss.high:.17g} of a mask"
+        )
+    return Checked(bound, loss, leaves)
+
+
+def require_same_question(problem: Problem, file: ProofFile) -> None:
+    """Raise ProofError unless a file is about the layer, pattern, objective and rows of a problem.
+
+    Its parts are those of the problem, each once and in order.
+    """
+    layer = problem.layer
+    if file.objective != OBJECTIVE:
+        raise ProofError(f"it is about the objective '{file.objective}', not '{OBJECTIVE}'")
+    if file.layer != layer.digest:
+        raise ProofError(f"it belongs to another layer than {layer.name}")
+    try:
+        stated = parse_pattern(file.pattern)
+    except MaskgapError as error:
+        raise ProofError(str(error)) from None
+    if _meaning(stated) != _meaning(problem.pattern):
+        raise ProofError(f"it is about the pattern '{file.pattern}', not '{problem.pattern.text}'")
+    if file.rows != problem.rows:
+        raise ProofError(
+            f"it is about rows {file.rows.start}:{file.rows.stop}, not "
+            f"{problem.rows.start}:{problem.rows.stop}"
+        )
+    found = [range(proof.row, proof.row + proof.height) for proof in file.proofs]
+    wanted = [part.rows for part in problem]
+    if found != wanted:
+        held = ", ".join(f"{rows.start}:{rows.stop}" for rows in found[:8]) or "none"
+        raise ProofError(
+            f"it must have a proof of each part of rows {problem.rows.start}:{problem.rows.stop}, "
+            f"once and in order; it has {len(found)} of {len(wanted)}: {held}"
+        )
+
+
+def _meaning(pattern: Pattern) -> object:
+    """What a pattern means, whichever way it is written."""
+    fields = {f.name: getattr(pattern, f.name) for f in dataclass_fields(pattern)}
+    del fields["text"]
+    if isinstance(pattern, Constrained):
+        fields["budget"] = _meaning(pattern.budget)
+    return type(pattern), tuple(fields.items())
+
+
+def _derive(problem: Part, proof: PartProof, clock: Clock) -> tuple[float, int]:
+    """The bound of a well-formed proof, in units of the layer's loss, and its leaves."""
+    if proof.kind is ProofKind.TRIVIAL:
+        return 0.0, 0
+    if proof.kind is ProofKind.SHIFT and proof.shared is not None:
+        return shift_bound(problem, proof.shared), 1
+    if proof.kind is ProofKind.SHARED_BUDGET:
+        return bound_rows(problem, proof.rows, clock), len(proof.rows)
+    quad = scaled_quad(problem)
+    if proof.kind is ProofKind.ENUMERATION:
+        derived, leaves = least_loss(problem, quad, clock)
+    elif proof.leaves is not None:
+        derived, leaves = _least_leaf(problem, quad, proof.leaves, clock)
+    if not isfinite(derived):
+        raise ProofError(f"row {problem.row}: the leaves give no finite bound")
+    return rescaled_down(problem, max(0.0, derived)), leaves
+
+
+def _least_leaf(problem: Part, quad: Matrix, leaves: Leaves, clock: Clock) -> tuple[float, int]:
+    functions: dict[int, Quadratic] = {}
+    for number in np.unique(leaves.function[leaves.function >= 0]).tolist():
+        clock.look(f"row {problem.row}: {len(functions)} of its functions are")
+        functions[number] = verified(problem, quad, leaves.functions[number], number)
+    legal = problem.legal
+    hull: BudgetGroups | LeafMinimum
+    if isinstance(legal, BudgetGroups):
+        hull = legal
+    else:
+        hull = LeafMinimum.of(legal.linear_rows(), legal.integral)
+    least, first = np.inf, 0
+    for states in walk(problem, leaves.branch):
+        clock.look(f"row {problem.row}: {first} of {len(leaves.function)} leaves are")
+        numbers = leaves.function[first : first + len(states)]
+        bounded = numbers >= 0
+        point = leaves.point[first : first + len(states)]
+        for number, function in functions.items():
+            chosen = numbers == number
+            if chosen.any():
+                distinct, of_leaf = np.unique(point[chosen], return_inverse=True)
+                x = leaves.points[distinct].astype(np.float64)
+                values = leaf_bounds(hull, function, x, of_leaf, states[chosen], clock)
+                least = min(least, float(values.min()))
+        if not bounded.all():
+            values = _single_losses(problem, quad, states[~bounded])
+            least = min(least, float(values.min(initial=np.inf)))
+        first += len(states)
+    return least, first
+
+
+def _single_losses(problem: Part, quad: Matrix, states: States) -> Vector:
+    """Lower bounds on the losses of leaves that must have at most one mask left."""
+    if not isinstance(problem.legal, BudgetGroups):
+        return _forced_losses(problem, problem.legal, quad, states)
+    left, free = still_open(problem.groups, states)
+    empty = ((left < 0) | (left > free)).any(axis=1)
+    single = ((left == 0) | (left == free)).all(axis=1)
+    if not bool((single | empty).all()):
+        raise ProofError(
+            f"row {problem.row}: a leaf without a function has more than one mask left"
+        )
+    rest = np.repeat(left > 0, problem.groups.size, axis=1) & (states == FREE)
+    return np.where(empty, np.inf, losses(quad, (states == PRUNED) | rest))
+
+
+def _forced_losses(problem: Part, legal: MaskSet, quad: Matrix, states: States) -> Vector:
+    """The same for sets other than equal groups: all columns of the leaves must be forced."""
+    rows = legal.linear_rows()
+    pruned = (states == PRUNED) | (rows.state == ROW_PRUNED)
+    kept = (states == KEPT) | (rows.state == ROW_KEPT)
+    if not bool((pruned | kept).all()):
+        raise ProofError(
+            f"row {problem.row}: a leaf without a function has columns that are not forced"
+        )
+    sums = pruned @ rows.matrix.T.astype(np.float64)  # whole numbers: exact
+    met = ((rows.lower <= sums) & (sums <= rows.upper)).all(axis=1) & ~(pruned & kept).any(axis=1)
+    return np.where(met, losses(quad, pruned), np.inf)

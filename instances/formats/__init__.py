@@ -1,0 +1,1 @@
+"""Files of layers, masks and proofs: read strictly, written without harm."""

@@ -1,0 +1,170 @@
+"""Layer and mask files: safetensors, read eagerly, checked whole, written atomically.
+
+Layer file: tensors `weight` (d_out, d_in), `gram` (d_in, d_in), optional `gram_eval` and
+`input_mean` (d_in,), the mean input over tokens; metadata `format = maskgap-layer/1` and free keys,
+of which `tokens` (a count) must be there with `input_mean`. The digest of a layer is that of weight
+and gram. Mask file: bool `mask` (d_out, d_in), True = kept;
+metadata `format = maskgap-mask/1`, pattern, solver, digest of the layer and of its weights alone
+(`weight_digest`) and, where only some rows were solved, `rows = A:B` (the rows outside are all
+kept). Any float dtype is read, bfloat16 too.
+"""
+
+import json
+import os
+import secrets
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+from maskgap.instances.arrays import Mask
+from maskgap.instances.errors import InputError
+from maskgap.instances.formats.outputs import stored_kind
+from maskgap.instances.formats.tensors import ROUNDOFF, read_stored, read_tensors
+from maskgap.instances.layer import Layer, array_digest
+
+LAYER_FORMAT = "maskgap-layer/1"
+MASK_FORMAT = "maskgap-mask/1"
+
+LAYER = stored_kind("layer file", LAYER_FORMAT)
+MASK = stored_kind("mask file", MASK_FORMAT)
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, NDArray[np.generic]], meta: Mapping[str, str]
+) -> None:
+    """Write a safetensors file so that a reader sees the old file or the whole new one.
+
+    The same contents are the same bytes.
+    """
+    contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    write_atomically(path, _in_order(save(contiguous, metadata=dict(meta))))
+
+
+def _in_order(data: bytes) -> bytes:
+    """The same file with its metadata sorted, which `safetensors` writes in an order of chance."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    meta = {"__metadata__": dict(sorted(header.pop("__metadata__", {}).items()))}
+    text = json.dumps(meta | header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[end:]
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file by one rename, after its data have reached the disk. Raises InputError.
+
+    A link is written through. A new file has the permissions that the umask leaves, a replaced one
+    keeps its own; a write that fails or is interrupted leaves no file behind.
+    """
+    try:
+        target = Path(os.path.realpath(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".maskgap-{secrets.token_hex(8)}.part")
+        # not tempfile: it gives every file the permissions 0600, whatever the umask says
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                if target.exists():
+                    os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, target)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be written: {reason}") from None
+
+
+def layer_path(folder: Path, name: str) -> Path:
+    """The file of a layer in a folder; a slash in a name must not lead out of it."""
+    return folder / f"{name.replace('/', '%2F')}.safetensors"
+
+
+def mask_path(folder: Path, name: str) -> Path:
+    """The file of a layer's mask in a folder."""
+    return layer_path(folder, name).with_suffix(".mask.safetensors")
+
+
+def read_layer(path: Path) -> Layer:
+    """Read and validate a layer file. Raises InputError naming the file and what was expected."""
+    tensors, meta, dtypes = read_stored(path)
+    _expect_format(path, meta, LAYER_FORMAT)
+    for name in ("weight", "gram"):
+        if name not in tensors:
+            raise InputError(
+                f"{path}: tensor '{name}' is missing; a layer file holds weight and gram"
+            )
+    return Layer.from_arrays(
+        tensors["weight"],
+        tensors["gram"],
+        tensors.get("gram_eval"),
+        meta,
+        str(path),
+        tensors.get("input_mean"),
+        tensors.get("column_cost"),
+        tensors.get("forced"),
+        ROUNDOFF.get(dtypes["gram"]),
+    )
+
+
+def write_layer(path: Path, layer: Layer, dtype: type[np.floating] = np.float64) -> None:
+    """Write a layer file; `dtype` is the stored precision of all real tensors."""
+    tensors: dict[str, NDArray[np.generic]]
+    tensors = {"weight": layer.weight.astype(dtype), "gram": layer.gram.astype(dtype)}
+    if layer.gram_eval is not None:
+        tensors["gram_eval"] = layer.gram_eval.astype(dtype)
+    if layer.input_mean is not None:
+        tensors["input_mean"] = layer.input_mean.astype(dtype)
+    if layer.column_cost is not None:
+        tensors["column_cost"] = layer.column_cost
+    if layer.forced is not None:
+        tensors["forced"] = layer.forced
+    write_tensors(path, tensors, {**layer.meta, "format": LAYER_FORMAT})
+
+
+def read_mask(path: Path, layer: Layer) -> Mask:
+    """The (d_out, d_in) mask of a mask file, True = kept, checked to belong to the layer.
+
+    Raises InputError when the shape, the dtype or the layer's digest differs. Whether it meets a
+    pattern is for `Problem.of` to say.
+    """
+    tensors, meta = read_tensors(path)
+    _expect_format(path, meta, MASK_FORMAT)
+    mask = tensors.get("mask")
+    if mask is None or mask.dtype != np.bool_ or mask.shape != layer.weight.shape:
+        found = "none" if mask is None else f"{mask.dtype} {mask.shape}"
+        raise InputError(
+            f"{path}: expected a bool tensor 'mask' of shape {layer.weight.shape}, found {found}"
+        )
+    if meta.get("digest", layer.digest) != layer.digest:
+        raise InputError(f"{path}: this mask belongs to another layer than {layer.name}")
+    return mask.astype(np.bool_)
+
+
+def write_mask(
+    path: Path, mask: Mask, layer: Layer, pattern: str, solver: str, rows: range
+) -> None:
+    """Write a mask file for a layer, of which the half-open range `rows` was solved."""
+    meta = {
+        "format": MASK_FORMAT,
+        "pattern": pattern,
+        "solver": solver,
+        "digest": layer.digest,
+        "weight_digest": array_digest(layer.weight),
+    }
+    if len(rows) < layer.d_out:
+        meta["rows"] = f"{rows.start}:{rows.stop}"
+    write_tensors(path, {"mask": mask}, meta)
+
+
+def _expect_format(path: Path, meta: Mapping[str, str], wanted: str) -> None:
+    if meta.get("format") != wanted:
+        found = meta.get("format", "none")
+        raise InputError(f"{path}: metadata 'format' is {found}, expected {wanted}")

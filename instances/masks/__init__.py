@@ -1,0 +1,1 @@
+"""Which masks are legal: patterns, sets of masks, their exact oracles and rows."""

@@ -1,0 +1,222 @@
+"""Any set of integer rows over binary columns, with the oracle that suits it.
+
+    Z = { z in {0,1}^n : lower <= A z <= upper, forced columns }
+
+An oracle rule minimises a linear function over Z exactly: a closed form, a flow or a dynamic
+programme where the rows have a known shape (`masks.budgets`, `masks.blocks`, `masks.costs`,
+`masks.tiles`), else a mixed-integer programme by HiGHS as SciPy carries it, whose answer is rounded
+and must then meet every row.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import scipy.optimize
+
+from maskgap.instances.arrays import Mask, Vector
+from maskgap.instances.errors import InputError, Refused
+from maskgap.instances.masks.groups import ENUMERATION_COLUMNS
+from maskgap.instances.masks.rows import FREE, KEPT, PRUNED, LinearRows, States
+
+STANDARD = 1024.0
+"""Largest |cost| of a column that HiGHS is handed: its tolerances are absolute."""
+
+MIXED_ERROR = 1e-6
+"""How far a mask may be from HiGHS's dual bound, a column, in those units; it stops at a gap of
+1e-6. The bound itself is trusted to as much again: reduced costs count as 0 up to 1e-7."""
+
+
+class Rule(Protocol):
+    """Minimises linear functions over a set of masks."""
+
+    @property
+    def error(self) -> float:
+        """How far above the minimum a mask may be, as a share of n max |gradient|; 0: rounding."""
+        ...
+
+    def minimise(self, rows: LinearRows, gradient: Vector, state: States) -> Mask | None:
+        """A pruned set (n,) of least sum of gradient that meets rows and states, or None.
+
+        state: (n,) int8, those of the set and further ones. Ties may go either way, but the same
+        way each time.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class MixedInteger:
+    """HiGHS through SciPy, gap 0; for sets without a closed form."""
+
+    @property
+    def error(self) -> float:
+        """As `Rule.error`."""
+        return 2.0 * MIXED_ERROR / STANDARD
+
+    def minimise(self, rows: LinearRows, gradient: Vector, state: States) -> Mask | None:
+        """As `Rule.minimise`. Raises Refused where HiGHS ends without an answer."""
+        scale = float(np.abs(gradient).max(initial=0.0))
+        cost = gradient / scale * STANDARD if scale > 0.0 else gradient
+        result = scipy.optimize.milp(
+            cost,
+            integrality=np.ones(len(gradient), dtype=np.int64),
+            bounds=scipy.optimize.Bounds(
+                (state == PRUNED).astype(float), (state != KEPT).astype(float)
+            ),
+            constraints=scipy.optimize.LinearConstraint(rows.system, rows.lower, rows.upper),
+            options={"mip_rel_gap": 0.0},
+        )
+        if result.x is None:
+            if result.status == 2:
+                return None
+            raise Refused(f"HiGHS ended without a mask: {result.message}")
+        pruned: Mask = result.x > 0.5
+        # a point that is whole to within its tolerance may cost more when it is rounded
+        if not float(cost[pruned].sum()) <= result.mip_dual_bound + MIXED_ERROR * len(cost):
+            raise Refused(f"HiGHS ended above its own bound: {result.message}")
+        return pruned
+
+
+@dataclass(frozen=True, eq=False)
+class LinearSet:
+    """Masks that meet integer rows.
+
+    rows: the system; its states are the forced columns. pruned: columns that each mask prunes.
+    integral: whether the relaxation is the hull, by a known theorem. rule: its oracle.
+    """
+
+    rows: LinearRows
+    pruned: int
+    integral: bool
+    rule: Rule = field(default_factory=MixedInteger)
+
+    @property
+    def n(self) -> int:
+        """Number of columns."""
+        return len(self.rows.state)
+
+    @property
+    def total_pruned(self) -> int:
+        """Columns that every legal mask prunes."""
+        return self.pruned
+
+    @property
+    def error(self) -> float:
+        """How far above the minimum the oracle's mask may be, as `Rule.error`."""
+        return self.rule.error
+
+    @cached_property
+    def single(self) -> bool:
+        """Whether exactly one mask is legal: the one farthest from a legal mask is itself."""
+        one = self.oracle(np.zeros(self.n))
+        if one is None:
+            return False
+        farthest = self.oracle(np.where(one, 1.0, -1.0))
+        return farthest is not None and bool((farthest == one).all())
+
+    @cached_property
+    def masks(self) -> int:
+        """Number of legal masks, counted one by one. Raises InputError for too many columns."""
+        return sum(len(block) for block in self.enumerate_pruned())
+
+    @cached_property
+    def identity(self) -> str:
+        """sha256 of the rows."""
+        digest = hashlib.sha256()
+        rows = self.rows
+        system = rows.system.sorted_indices()
+        for array in (
+            *(system.indptr, system.indices, system.data),
+            *(rows.lower, rows.upper, rows.state),
+        ):
+            digest.update(f"{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array, dtype="<i8").data)
+        return digest.hexdigest()
+
+    def with_forced(self, state: States) -> "LinearSet":
+        """The masks with the columns of state (n,) int8 forced; this set must have none."""
+        return replace(self, rows=replace(self.rows, state=state))
+
+    def linear_rows(self) -> LinearRows:
+        """The system."""
+        return self.rows
+
+    def is_legal(self, mask: Mask) -> bool:
+        """Whether a (n,) or (masks, n) mask (True = kept) meets every row and forced column."""
+        if mask.dtype != np.bool_ or mask.shape[-1] != self.n:
+            return False
+        return bool(self._meets(~mask.reshape(-1, self.n)).all())
+
+    def _meets(self, z: Mask) -> Mask:
+        """Which of the pruned sets z (masks, n) meet all rows and forced columns."""
+        rows = self.rows
+        sums = np.asarray(rows.system @ z.T.astype(np.int64)).T
+        met = ((rows.lower <= sums) & (sums <= rows.upper)).all(axis=1)
+        missed = (~z[:, rows.state == PRUNED]).any(axis=1) | z[:, rows.state == KEPT].any(axis=1)
+        return np.asarray(met & ~missed)
+
+    def prune_lowest(self, scores: Vector) -> Mask:
+        """Legal mask (True = kept) with the least sum of scores pruned; (n,) or (masks, n).
+
+        Raises InputError where no mask is legal.
+        """
+        masks = np.empty(np.atleast_2d(scores).shape, dtype=bool)
+        for mask, row in zip(masks, np.atleast_2d(scores), strict=True):
+            pruned = self.oracle(np.asarray(row, dtype=np.float64))
+            if pruned is None:
+                raise InputError("no mask meets all constraints of the pattern")
+            mask[:] = ~pruned
+        return masks.reshape(scores.shape)
+
+    def oracle(
+        self,
+        gradient: Vector,
+        forced_pruned: Mask | None = None,
+        forced_kept: Mask | None = None,
+    ) -> Mask | None:
+        """Pruned set (n,) of least <gradient, z> with further entries forced; None: there is none.
+
+        Raises Refused where a native solver's answer does not meet the rows exactly.
+        """
+        state = self.rows.state.copy()
+        for forced, value, other in (
+            (forced_pruned, PRUNED, KEPT),
+            (forced_kept, KEPT, PRUNED),
+        ):
+            if forced is not None:
+                if (state[forced] == other).any():
+                    return None
+                state[forced] = value
+        pruned = self.rule.minimise(self.rows, gradient, state)
+        if pruned is None:
+            return None
+        wrong = (state == PRUNED) & ~pruned | (state == KEPT) & pruned
+        if wrong.any() or not self.is_legal(~pruned):
+            raise Refused("HiGHS found no mask that meets the constraints exactly")
+        return pruned
+
+    def enumerate_pruned(self, chunk: int = 1 << 16) -> Iterator[Mask]:
+        """Every legal pruned set once, as (<= chunk, n) bool blocks in a fixed order.
+
+        All sets of the right size are looked at, so that none can be missed. Raises InputError for
+        more than ENUMERATION_COLUMNS free columns.
+        """
+        free = np.flatnonzero(self.rows.state == FREE)
+        if len(free) > ENUMERATION_COLUMNS:
+            raise InputError(
+                f"enumeration takes at most {ENUMERATION_COLUMNS} free columns, not {len(free)}"
+            )
+        left = self.pruned - int((self.rows.state == PRUNED).sum())
+        codes = np.arange(1 << len(free), dtype=np.uint32)
+        codes = codes[np.bitwise_count(codes) == left]
+        bits = np.arange(len(free), dtype=np.uint32)
+        for start in range(0, len(codes), chunk):
+            block = codes[start : start + chunk]
+            z = np.tile(self.rows.state == PRUNED, (len(block), 1))
+            z[:, free] = (block[:, None] >> bits) & 1
+            z = z[self._meets(z)]
+            if len(z):
+                yield z

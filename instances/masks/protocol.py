@@ -1,0 +1,89 @@
+"""What every set of legal masks offers: its rows, legality, an oracle, and its masks one by one.
+
+The relaxation { 0 <= x <= 1, lower <= A x <= upper } of its rows (`instances.masks.rows`) equals
+conv(Z) for some sets (`integral`) and is larger for others; the oracle always minimises over Z, so
+over its hull. Where it is a mixed-integer solver's, `error` says what it can be trusted to.
+"""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from maskgap.instances.arrays import Mask, Vector
+from maskgap.instances.masks.rows import LinearRows
+
+
+class MaskSet(Protocol):
+    """The legal masks of one part of a problem: a row, or rows that the pattern couples."""
+
+    @property
+    def n(self) -> int:
+        """Number of columns z."""
+        ...
+
+    @property
+    def total_pruned(self) -> int:
+        """Columns that every legal mask prunes."""
+        ...
+
+    @property
+    def integral(self) -> bool:
+        """Whether the hull of the masks is the linear relaxation of `linear_rows`."""
+        ...
+
+    @property
+    def error(self) -> float:
+        """How far above the minimum the oracle's mask may be, as a share of n max |gradient|.
+
+        0 but for sets whose oracle is a mixed-integer solver's.
+        """
+        ...
+
+    @property
+    def masks(self) -> int:
+        """Number of legal masks, exactly. Raises InputError where they cannot be counted."""
+        ...
+
+    @property
+    def single(self) -> bool:
+        """Whether exactly one mask is legal."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """Text that two sets share only if they have the same masks."""
+        ...
+
+    def linear_rows(self) -> LinearRows:
+        """The set as rows of a linear system."""
+        ...
+
+    def is_legal(self, mask: Mask) -> bool:
+        """Whether a (n,) or (masks, n) mask (True = kept) is legal, exactly."""
+        ...
+
+    def prune_lowest(self, scores: Vector) -> Mask:
+        """Legal mask (True = kept) with the least sum of scores pruned; (n,) or (masks, n).
+
+        Raises InputError where no mask is legal.
+        """
+        ...
+
+    def oracle(
+        self,
+        gradient: Vector,
+        forced_pruned: Mask | None = None,
+        forced_kept: Mask | None = None,
+    ) -> Mask | None:
+        """Pruned set (n,) of least <gradient, z> with further entries forced; None: there is none.
+
+        Exact but for the rounding of the sums that it compares, and `error`. Raises Refused where
+        a mixed-integer solver fails.
+        """
+        ...
+
+    def enumerate_pruned(self, chunk: int = 1 << 16) -> Iterator[Mask]:
+        """Every legal pruned set once, as (<= chunk, n) bool blocks.
+
+        Raises InputError where there are too many columns for that.
+        """
+        ...

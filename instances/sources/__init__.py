@@ -1,0 +1,1 @@
+"""Where problems come from: shipped layers, synthetic ones, blocks of others."""

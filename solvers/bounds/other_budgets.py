@@ -1,0 +1,48 @@
+"""Points for budgets beside a row's own, for bounds where rows share one budget.
+
+A function F_k(z) = z^T P z + (u - k alpha)^T z + c that is at most the loss on masks that prune k
+of n columns is so for every k, with one and the same P: multipliers found for one budget bound the
+loss under any other (`instances.formats.proof`). The minimiser of F_k over { 0 <= x <= 1, sum x = k
+} moves piecewise linearly in k, so points at some budgets, closer together near the own, give good
+ones for all by interpolation. Each is found from the last by a few gradient steps
+(`frank_wolfe.hull`).
+"""
+
+import numpy as np
+
+from maskgap.instances.arrays import Matrix, Vector
+from maskgap.instances.formats.proof import ConvexFunction
+from maskgap.instances.masks.groups import BudgetGroups
+from maskgap.solvers.frank_wolfe import hull
+from maskgap.solvers.objectives import convexify
+from maskgap.solvers.protocol import Deadline
+
+OFFSETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
+"""Distances from the own budget, in units of n / 128 columns."""
+
+ITERATIONS = 60
+
+
+def points_beside(
+    quad: Matrix, groups: BudgetGroups, function: ConvexFunction, x: Vector, deadline: Deadline
+) -> Matrix:
+    """(points, n) of the row's function under other budgets; x: (n,), near the own minimiser.
+
+    groups: of one group. None is missing when the deadline comes, only worse.
+    """
+    n, own = groups.n, groups.pruned
+    matrix, linear, _ = convexify.quadratic(quad, groups, function)
+    unit = max(1, n // 128)
+    found = []
+    for side in (-1, 1):
+        start = x
+        for offset in OFFSETS:
+            budget = own + side * offset * unit
+            if 0 < budget < n:
+                other = linear + (own - budget) * function.alpha[0]
+                point = hull.minimise(
+                    matrix, other, BudgetGroups(n, n, budget), deadline, ITERATIONS, start
+                )
+                start = point.x
+                found.append(start)
+    return np.array(found).reshape(-1, n)

@@ -1,0 +1,222 @@
+"""Bound-only solvers: lower bounds on the loss of every legal mask of a row, with their proofs.
+
+    qp-bound    min of x^T Q x over the hull { 0 <= x <= 1, sum of each group = k }
+    sdp-bound   min of x^T P x + q^T x over the same hull, with P and q from the dual of
+                min <Q, Z>,  diag(Z) = z,  Z e_g = k z,  [1 z^T; z Z] semidefinite,
+                with triangle inequalities on Z where they are asked for
+
+Sets of masks other than equal groups have their equality rows in the place of budgets, and the
+hull of their masks, through their oracle. No number is taken from a native solver. Multipliers are
+repaired until P is semidefinite (`objectives.convexify`), a point x near the minimiser is found,
+and the bound is that of the convex function's linearisation at x less a rounding margin
+(`frank_wolfe.hull`), so a solver stopped early costs tightness and never validity. A singular Gram,
+one legal mask, or Q = 0 need no other way.
+"""
+
+from dataclasses import dataclass
+
+from maskgap.instances.arrays import Matrix, Vector
+from maskgap.instances.errors import InputError
+from maskgap.instances.formats.proof import ConvexFunction, PartProof, ProofKind, root_leaves
+from maskgap.instances.masks.groups import BudgetGroups
+from maskgap.instances.problem import Part
+from maskgap.solvers.bounds import conic
+from maskgap.solvers.bounds.other_budgets import points_beside
+from maskgap.solvers.bounds.semidefinite import Effort
+from maskgap.solvers.bounds.tilts import relaxations
+from maskgap.solvers.frank_wolfe import hull
+from maskgap.solvers.objectives import convexify
+from maskgap.solvers.protocol import Answer, Limits, Stop
+
+INTERIOR_POINT_COLUMNS = 1000
+"""Widest row whose quadratic programme goes on to Clarabel, whose factors are dense."""
+
+INTERIOR_POINT_GAP = 1e-8
+"""Relative gap above which the gradient method's point is improved by Clarabel."""
+
+CONVERGED = "converged"
+"""The status of a relaxation solved to the end."""
+
+TRIANGLE_SHARE = 0.9
+"""Share of the seconds left that triangle inequalities may take; the rest is for the proof."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Bound:
+    """A repaired function, a point, and the bound to state, in units of `quad`."""
+
+    function: ConvexFunction
+    point: hull.HullPoint
+    stated: float
+
+
+def _bound(
+    problem: Part, function: ConvexFunction, limits: Limits, start: Vector | None = None
+) -> _Bound:
+    legal = problem.legal
+    repaired = convexify.repair(problem.quad, legal, function)
+    matrix, linear, _ = convexify.quadratic(problem.quad, legal, repaired)
+    point = hull.minimise(matrix, linear, legal, limits.deadline, start=start)
+    if (
+        isinstance(legal, BudgetGroups)
+        and point.gap > INTERIOR_POINT_GAP
+        and problem.n <= INTERIOR_POINT_COLUMNS
+        and not limits.deadline.expired()
+    ):
+        x = conic.minimise_on_hull(matrix, linear, legal, limits.deadline)
+        if x is not None:
+            other = hull.linearise(matrix, linear, legal, x)
+            point = other if other.bound > point.bound else point
+    stated = hull.stated_bound(problem.quad, legal, repaired, point.x)
+    limits.journal.bound(stated)
+    return _Bound(repaired, point, stated)
+
+
+def _answer(
+    problem: Part,
+    bound: _Bound,
+    stop: Stop,
+    notes: dict[str, str | float],
+    beside: Matrix | None = None,
+) -> Answer:
+    proof = PartProof(
+        row=problem.row,
+        problem=problem.digest,
+        bound=problem.rescale(bound.stated),
+        mask=None,
+        kind=ProofKind.LEAVES,
+        leaves=root_leaves(bound.function, bound.point.x, beside),
+        height=problem.height,
+    )
+    return Answer(
+        None,
+        stop,
+        claimed_bound=bound.stated,
+        counters={"iterations": bound.point.iterations},
+        notes={"hull_gap": bound.point.gap, **notes},
+        proof=proof,
+    )
+
+
+@dataclass(frozen=True)
+class QpBound:
+    """The convex relaxation of the loss itself."""
+
+    def solve(self, problem: Part, limits: Limits, seed: int) -> Answer:
+        """A bound with a proof, no mask; no bound when the deadline has passed before it starts.
+
+        The note hull_gap is the relative distance to the relaxation's value that is left.
+        """
+        if limits.deadline.expired():
+            return Answer(None, limits.deadline.stop())
+        bound = _bound(problem, convexify.plain(problem.legal), limits)
+        stop = limits.deadline.stop() if limits.deadline.expired() else Stop.FINISHED
+        return _answer(problem, bound, stop, {})
+
+
+@dataclass(frozen=True)
+class SdpBound:
+    """The semidefinite relaxation.
+
+    sdp_solver: 'interior' (`bounds.semidefinite`, made for it), or through cvxpy 'CLARABEL' or
+    'SCS', general conic solvers to compare with. triangle_rounds, triangle_batch, triangle_most,
+    triangle_least: what is spent on triangle inequalities, as rounds, batch, most and least of
+    `bounds.semidefinite.Effort`; no rounds, no inequalities. Only 'interior' takes them. beside:
+    whether the proof gets points for other budgets of the row too (`bounds.other_budgets`).
+    """
+
+    sdp_solver: str = "interior"
+    triangle_rounds: int = 0
+    triangle_batch: int = Effort.batch
+    triangle_most: int = Effort.most
+    triangle_least: float = Effort.least
+    beside: bool = False
+
+    def solve(self, problem: Part, limits: Limits, seed: int) -> Answer:
+        """A bound with a proof, no mask: qp-bound's where the relaxation did not converge.
+
+        Notes: sdp_solver, sdp_status (how it ended), relaxation ('qp', 'sdp' or 'sdp-triangles',
+        whichever gave the bound), triangles (how many it has). Raises InputError for settings out
+        of range.
+        """
+        self._expect()
+        deadline = limits.deadline
+        if deadline.expired():
+            return Answer(None, deadline.stop())
+        notes: dict[str, str | float] = {"relaxation": "qp", "sdp_solver": self.sdp_solver}
+        plain = convexify.plain(problem.legal)
+        single = isinstance(problem.legal, BudgetGroups) and problem.legal.single
+        if single or not problem.quad.any():
+            # the hull is exact already
+            return self._finish(
+                problem, _bound(problem, plain, limits), Stop.FINISHED, notes, limits
+            )
+        function, start, status, late = self._dual(problem, limits)
+        notes["sdp_status"] = status
+        best = None
+        if function is not None:
+            best = _bound(problem, function, limits, start)
+            count = len(function.triangles)
+            notes |= {"relaxation": "sdp-triangles" if count else "sdp", "triangles": count}
+        if best is None or status != CONVERGED:
+            weaker = _bound(problem, plain, limits)
+            if best is None or weaker.stated > best.stated:
+                best = weaker
+                notes |= {"relaxation": "qp"}
+        stop = deadline.stop() if late or deadline.expired() else Stop.FINISHED
+        return self._finish(problem, best, stop, notes, limits)
+
+    def _finish(
+        self,
+        problem: Part,
+        bound: _Bound,
+        stop: Stop,
+        notes: dict[str, str | float],
+        limits: Limits,
+    ) -> Answer:
+        legal, beside = problem.legal, None
+        one_budget = isinstance(legal, BudgetGroups) and legal.count == 1
+        if self.beside and one_budget and 0 < legal.total_pruned < legal.n:
+            beside = points_beside(
+                problem.quad, problem.groups, bound.function, bound.point.x, limits.deadline
+            )
+        return _answer(problem, bound, stop, notes, beside)
+
+    def _expect(self) -> None:
+        if self.sdp_solver not in ("interior", *conic.TIME_OPTION):
+            raise InputError(
+                f"sdp-bound: sdp_solver is '{self.sdp_solver}', expected interior, CLARABEL or SCS"
+            )
+        if self.triangle_rounds and self.sdp_solver != "interior":
+            raise InputError(
+                f"sdp-bound: triangle_rounds is {self.triangle_rounds}, and only "
+                f"sdp_solver=interior takes triangle inequalities, not {self.sdp_solver}"
+            )
+        for name in ("triangle_rounds", "triangle_batch", "triangle_most", "triangle_least"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"sdp-bound: {name} is {getattr(self, name)}, expected 0 or more")
+
+    def _dual(
+        self, problem: Part, limits: Limits
+    ) -> tuple[ConvexFunction | None, Vector | None, str, bool]:
+        """Multipliers or None, a point to start from, how the solver ended, whether by time."""
+        quad, legal, deadline = problem.quad, problem.legal, limits.deadline
+        if deadline.expired():
+            return None, None, "no time left", True
+        if self.sdp_solver != "interior":
+            dual = conic.sdp_dual(quad, legal, self.sdp_solver, deadline, limits.journal)
+            return dual.function, None, dual.status, dual.late
+        with limits.journal.phase("build"):
+            if self.triangle_rounds:
+                effort = Effort(
+                    self.triangle_rounds,
+                    self.triangle_batch,
+                    self.triangle_most,
+                    self.triangle_least,
+                    share=TRIANGLE_SHARE,
+                )
+                solution = relaxations(quad, legal, deadline, effort)[-1]
+            else:
+                solution = relaxations(quad, legal, deadline)[-1]
+        status = CONVERGED if solution.converged else "stopped early"
+        return solution.function, solution.point, status, deadline.expired()

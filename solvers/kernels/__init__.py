@@ -1,0 +1,1 @@
+"""Compiled kernels: their decorators, and where they are kept."""

@@ -1,0 +1,1 @@
+"""Swaps, neighbourhoods and populations."""

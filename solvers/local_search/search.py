@@ -1,0 +1,82 @@
+"""Search beyond one swap: a population of local optima that recombine (see `memetic`).
+
+A descent by 1-swaps ends some percent above the optimum. Here masks that ended so are recombined
+in pairs and descend again: after a descent from the start, in populations of 16, 32, ... up to
+`population` members, each begun with the best mask so far. A row ends when the last population has
+converged, or after `max_swaps`. A larger one takes longer and finds better masks: 128 members take
+about a second at 384 columns, and twice as many about three times as long.
+
+Rows are independent and each is searched on one thread. A row's mask depends on its problem, its
+number, the seed and the settings, not on the batch, the number of threads or the scale of weights
+and Gram by powers of two; unless the deadline cuts its search short. Rows share what time is left:
+each may take what is left for it and those after it, divided by their number over the threads.
+
+Rows that a pattern couples are searched as one. Where the masks are not those of equal groups, the
+same is done with the moves that keep them legal (`solvers.local_search.neighbours`).
+"""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count
+
+from maskgap.instances.errors import InputError
+from maskgap.instances.problem import Part, Problem
+from maskgap.solvers.local_search.neighbours.answer import search_part
+from maskgap.solvers.one_shot.scores import starting_masks
+from maskgap.solvers.protocol import Answer, Deadline, Limits
+
+
+@dataclass(frozen=True)
+class Search:
+    """warm_start: magnitude, wanda, ria, obs, random, or none, unless the problem brings a mask.
+
+    population: members of the last population. max_swaps: swaps per row at most; -1: no limit.
+    """
+
+    warm_start: str = "wanda"
+    population: int = 128
+    max_swaps: int = -1
+
+    def __post_init__(self) -> None:
+        """Raise InputError for a bad setting."""
+        for name, least in (("population", 2), ("max_swaps", -1)):
+            if getattr(self, name) < least:
+                raise InputError(
+                    f"search: {name} is {getattr(self, name)}, expected {least} or more"
+                )
+
+    def solve_rows(self, problem: Problem, limits: Limits, seed: int) -> list[Answer]:
+        """One answer a row, with its number of swaps and a trace of its loss.
+
+        Rows whose turn has not come when the deadline ends keep their start and claim nothing.
+        Raises InputError for an unknown warm start.
+        """
+        begun = time.perf_counter()
+        with limits.journal.phase("build"):
+            start = starting_masks(problem, self.warm_start, seed)
+        workers = max(1, min(limits.threads, len(problem)))
+        turns = count()
+
+        def go(row: Part) -> Answer:
+            own = None if start is None else start[(row.row - problem.rows.start) // row.height]
+            after = len(problem) - next(turns)
+            share = min(1.0, workers / after) * limits.deadline.remaining()
+            # the harness keeps the mask of a run that is killed if it is of one row
+            incumbent = limits.journal.incumbent if len(problem) == 1 else None
+            answer = search_part(
+                row,
+                own,
+                [seed, row.row],
+                self.population,
+                self.max_swaps,
+                limits.deadline,
+                begun,
+                Deadline(share),
+                incumbent,
+            )
+            limits.journal.rows_done(row.height)
+            return answer
+
+        with ThreadPoolExecutor(workers) as pool:
+            return list(pool.map(go, problem))

@@ -1,0 +1,110 @@
+"""1-swap local search (SparseSwaps, arXiv 2512.10922): the best exchange of every row, repeatedly.
+
+From a warm start, each step of a row takes the pair of `solvers.local_search.one_swap.rule` that
+lowers its loss most. A row ends when no pair does (it is 1-swap optimal, which is not the optimum),
+or after `max_swaps`. Rows are independent, and a row's mask is the same in any batch, with any
+number of threads, and on any device, but for exact ties that a device's loss sums decide (whether a
+search that gets no better has ended).
+
+Weights and Gram are divided by powers of two, so the masks do not depend on their scale; losses
+are multiplied back once. The loss claimed for a mask is summed afresh from the mask.
+
+On the processor each thread has blocks of rows of its own, and nothing but a few vectors a row is
+allocated beyond W and G. On another device rows swap in step, as many together as a share of its
+free memory takes.
+
+Patterns that couple rows or have side constraints are searched part by part on the processor, each
+by the moves that keep its masks legal (`solvers.local_search.neighbours`): a swap is then one such
+move. Rows that share one budget exchange within and between them
+(`solvers.local_search.one_swap.shared_budget`).
+"""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from maskgap.instances.arrays import Mask
+from maskgap.instances.errors import Refused
+from maskgap.instances.layer import unit_rows
+from maskgap.instances.masks.patterns import LayerShare, RowPattern
+from maskgap.instances.problem import Part, Problem
+from maskgap.solvers.local_search.neighbours.answer import search_part
+from maskgap.solvers.local_search.one_swap.course import Course
+from maskgap.solvers.local_search.one_swap.engine import Engine, engine_for
+from maskgap.solvers.local_search.one_swap.shared_budget import descend_part
+from maskgap.solvers.one_shot.scores import starting_masks
+from maskgap.solvers.protocol import Answer, Limits
+
+
+@dataclass(frozen=True)
+class Swap:
+    """warm_start: magnitude, wanda, ria, obs or random, unless the problem brings a mask.
+
+    max_swaps: swaps per row at most; -1: to the end.
+    """
+
+    warm_start: str = "wanda"
+    max_swaps: int = -1
+
+    def solve_rows(self, problem: Problem, limits: Limits, seed: int) -> list[Answer]:
+        """One answer a row, with its number of swaps and a trace of its loss.
+
+        Rows whose turn has not come when the deadline ends keep their start and claim nothing.
+        Raises Refused when the device cannot be used, InputError for an unknown warm start.
+        """
+        begun = time.perf_counter()
+        start = starting_masks(problem, self.warm_start, seed)
+        if start is None:
+            raise Refused("swap needs a start: magnitude, wanda, ria, obs, random or a mask")
+        if not isinstance(problem.pattern, RowPattern):
+            return self._parts(problem, start, limits, seed, begun)
+        with limits.journal.phase("warmup"):
+            engine = engine_for(limits.device, limits.threads)
+        return self._search(engine, problem, start, limits, begun)
+
+    def _search(
+        self, engine: Engine, problem: Problem, start: Mask, limits: Limits, begun: float
+    ) -> list[Answer]:
+        with limits.journal.phase("build"):
+            gram, gram_exponent = problem.layer.gram_unit
+            weight, exponents = unit_rows(problem.weight)
+            shifts = 2 * exponents + gram_exponent
+            height = engine.load(gram, problem.groups, len(problem))
+        deadline = limits.deadline
+
+        def descend(part: slice) -> list[Answer]:
+            if deadline.expired():
+                stop = deadline.stop()
+                return [Answer(mask, stop, counters={"swaps": 0}) for mask in start[part].copy()]
+            course = Course(shifts[part], begun)
+            answers = engine.descend(
+                weight[part], start[part].copy(), course, self.max_swaps, deadline
+            )
+            limits.journal.rows_done(len(answers))
+            return answers
+
+        parts = [slice(first, first + height) for first in range(0, len(problem), height)]
+        with ThreadPoolExecutor(engine.workers) as pool:
+            return [answer for answers in pool.map(descend, parts) for answer in answers]
+
+    def _parts(
+        self, problem: Problem, start: Mask, limits: Limits, seed: int, begun: float
+    ) -> list[Answer]:
+        """One answer a part; see `solve_rows`."""
+        if limits.device != "cpu":
+            raise Refused(
+                f"swap takes '{problem.pattern.text}' on the processor only, not on {limits.device}"
+            )
+        if isinstance(problem.pattern, LayerShare):
+            (whole,) = problem
+            return [descend_part(whole, start[0], limits, self.max_swaps)]
+
+        def go(part: Part, own: Mask) -> Answer:
+            answer = search_part(
+                part, own, [seed, part.row], 1, self.max_swaps, limits.deadline, begun
+            )
+            limits.journal.rows_done(part.height)
+            return answer
+
+        with ThreadPoolExecutor(max(1, min(limits.threads, len(problem)))) as pool:
+            return list(pool.map(go, problem, start))

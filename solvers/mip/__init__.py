@@ -1,0 +1,1 @@
+"""Models as native mixed-integer solvers take them, and the way back."""

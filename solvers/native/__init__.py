@@ -1,0 +1,1 @@
+"""SCIP, HiGHS, cvxpy and Gurobi as solvers."""

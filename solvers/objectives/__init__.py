@@ -1,0 +1,1 @@
+"""What is minimised, and convex functions that are at most that on legal masks."""

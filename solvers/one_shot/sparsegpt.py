@@ -1,0 +1,91 @@
+"""The mask of SparseGPT (Frantar, Alistarh, arXiv 2301.00774), by columns from left to right.
+
+With H^-1 = U^T U (`solvers.one_shot.hessian`), pruning w_j and making up for it in the columns
+after j costs
+
+    w_j^2 / U_jj^2      and changes      w_l  by  -(w_j / U_jj) U_jl,   l > j.
+
+Columns are taken in blocks. For a budget of the whole row the mask of a block is chosen when the
+block begins, by that cost at the weights as they then are; for N:M the mask of each group when the
+group begins. Then the weights are updated column by column. They serve only to choose the mask:
+nothing here keeps them.
+
+The paper's threshold for unstructured masks is one for all rows of a block, so its rows end with
+different budgets. Here every row has the same: of k weights to prune in n columns, a row prunes
+round(k j / n) among the first j at the end of each block, so that its total is exact. A layer of
+one N:M group a row (M = n) is a budget of the row. A block of N:M is as many whole groups as fit.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from maskgap.instances.arrays import Mask, Matrix
+from maskgap.instances.errors import InputError
+from maskgap.instances.layer import unit_rows
+from maskgap.instances.masks.groups import BudgetGroups
+from maskgap.instances.problem import Problem
+from maskgap.solvers.one_shot.hessian import DAMPING, InverseHessian
+from maskgap.solvers.protocol import Answer, Deadline, Limits, Stop
+
+
+@dataclass(frozen=True)
+class SparseGpt:
+    """damping: share of the mean diagonal added to the Gram. block: columns of a block."""
+
+    damping: float = DAMPING
+    block: int = 128
+
+    def __post_init__(self) -> None:
+        """Raise InputError for a bad setting."""
+        if self.block < 1:
+            raise InputError(f"sparsegpt: block={self.block} is below 1 column")
+
+    def solve_rows(self, problem: Problem, limits: Limits, seed: int) -> list[Answer]:
+        """One mask a row; notes the damping used. Raises Refused when the Gram stays singular.
+
+        The deadline is looked at once a block; the columns left then are chosen by their cost at
+        the weights as they are.
+        """
+        with limits.journal.phase("build"):
+            inverse = InverseHessian.of(problem.layer, self.damping)
+            weight, _ = unit_rows(problem.weight)
+            weight[:, ~inverse.live] = 0.0  # costs nothing to prune, whatever its size
+        masks, stop = prune(weight, inverse.upper, problem.groups, self.block, limits.deadline)
+        return [Answer(mask, stop, notes={"damping": inverse.damping}) for mask in masks]
+
+
+def prune(
+    weight: Matrix, upper: Matrix, groups: BudgetGroups, block: int, deadline: Deadline
+) -> tuple[Mask, Stop]:
+    """Masks (rows, n), True = kept, and why it ended. weight: (rows, n), overwritten; upper: U."""
+    n, size = groups.n, groups.size
+    whole = groups.count == 1
+    width = min(block, n) if whole else max(1, block // size) * size
+    pivots = upper.diagonal() ** 2
+    mask = np.ones(weight.shape, dtype=bool)
+
+    def choose(columns: slice, group: int, pruned: int) -> None:
+        part = BudgetGroups(columns.stop - columns.start, group, pruned)
+        mask[:, columns] = part.prune_lowest(weight[:, columns] ** 2 / pivots[columns])
+
+    def share(column: int) -> int:
+        return (2 * groups.pruned * column + n) // (2 * n)
+
+    for first in range(0, n, width):
+        last = min(first + width, n)
+        if deadline.expired():
+            left = groups.pruned - share(first) if whole else groups.pruned
+            choose(slice(first, n), n - first if whole else size, left)
+            return mask, deadline.stop()
+        if whole:
+            choose(slice(first, last), last - first, share(last) - share(first))
+        errors = np.zeros((len(weight), last - first))
+        for column in range(first, last):
+            if not whole and column % size == 0:
+                choose(slice(column, column + size), size, groups.pruned)
+            lost = np.where(mask[:, column], 0.0, weight[:, column] / upper[column, column])
+            weight[:, column:last] -= lost[:, None] * upper[column, column:last]
+            errors[:, column - first] = lost
+        weight[:, last:] -= errors @ upper[first:last, last:]
+    return mask, Stop.FINISHED

@@ -1,0 +1,1 @@
+"""Linear minimisation oracles over the masks of a node."""

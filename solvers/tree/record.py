@@ -1,0 +1,152 @@
+"""The record of a search: its tree as a table, the points that bound its leaves, and the proof.
+
+Rows are nodes: `column` (split, or -1), `kept` and `pruned` (rows of the children), `point` (of a
+leaf: the index of its x, -1 where at most one mask is left), `source` (its function). A node that
+is open is a leaf with its parent's point. Rows and points are handed to workers in blocks, so that
+several may write at once and a node can change hands.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskgap.instances.formats.proof import ConvexFunction, Leaves
+from maskgap.solvers.kernels.jit import strict
+
+ROW, ROW_END, POINT, POINT_END = 0, 1, 2, 3
+"""Entries of `Block`: the next of each and where a worker's block ends."""
+
+FIRST_ROWS, FIRST_POINTS = 1 << 10, 1 << 8
+
+BYTES_A_ROW = 17
+
+Block = NDArray[np.int64]
+
+
+class Table(NamedTuple):
+    """What all workers write to. points: (room, n) float32, or one row when nothing is kept."""
+
+    column: NDArray[np.int32]
+    kept: NDArray[np.int32]
+    pruned: NDArray[np.int32]
+    point: NDArray[np.int32]
+    source: NDArray[np.int8]
+    points: NDArray[np.float32]
+
+
+class Record:
+    """Table, and where its next free rows and points are.
+
+    most_bytes: a record that would take more is given up (`recording` is False from then on).
+    """
+
+    def __init__(self, n: int, most_bytes: int) -> None:
+        self.n, self.most_bytes = n, most_bytes
+        self.recording = True
+        column, kept, pruned, point = np.full((4, FIRST_ROWS), -1, np.int32)
+        source, points = np.zeros(FIRST_ROWS, np.int8), np.zeros((FIRST_POINTS, n), np.float32)
+        self.table = Table(column, kept, pruned, point, source, points)
+        self._rows, self._points = 1, 0  # row 0 is the root
+
+    def refill(self, block: Block, nodes: int) -> None:
+        """Give a worker a new block of what could not serve some of its next `nodes` nodes.
+
+        A node takes one point and at most 2 n + 4 rows, mostly far fewer.
+        """
+        most_rows = 2 * self.n + 4
+        if self.recording and block[ROW_END] - block[ROW] < 2 * most_rows:
+            block[ROW], block[ROW_END] = self._rows, self._rows + 16 * most_rows
+            self._rows += 16 * most_rows
+        if self.recording and block[POINT_END] - block[POINT] < -(-nodes // 4):
+            block[POINT], block[POINT_END] = self._points, self._points + 4 * nodes
+            self._points += 4 * nodes
+        if self.recording:
+            self._grow()
+
+    def _grow(self) -> None:
+        too_large = self._points * self.n * 4 + self._rows * BYTES_A_ROW > self.most_bytes
+        try:
+            if not too_large:
+                self.table = _enlarged(self.table, self._rows, self._points)
+        except MemoryError:
+            too_large = True
+        if too_large:
+            self.recording = False
+            self.table = self.table._replace(points=np.zeros((1, self.n), np.float32))
+
+    def leaves(self, functions: tuple[ConvexFunction, ...]) -> Leaves:
+        """The tree in preorder with the points and functions that its leaves refer to."""
+        table, rows = self.table, self._rows
+        return leaves_of(
+            functions,
+            table.column[:rows],
+            table.kept,
+            table.pruned,
+            table.point,
+            table.source,
+            table.points,
+        )
+
+
+def leaves_of(
+    functions: tuple[ConvexFunction, ...],
+    column: NDArray[np.int32],
+    kept: NDArray[np.int32],
+    pruned: NDArray[np.int32],
+    point: NDArray[np.int32],
+    source: NDArray[np.int8],
+    points: NDArray[np.float32],
+) -> Leaves:
+    """A tree given as a table, one node an entry, in preorder with what its leaves refer to."""
+    branch, at, by = preorder(column, kept, pruned, point, source, len(column))
+    needed, compact = np.unique(at, return_inverse=True)
+    offset = int(np.searchsorted(needed, 0))
+    return Leaves(
+        functions=functions,
+        branch=branch,
+        function=np.where(at >= 0, by, -1).astype(np.int16),
+        point=np.where(at >= 0, compact - offset, -1).astype(np.int32),
+        points=points[needed[needed >= 0]],
+    )
+
+
+def _enlarged(table: Table, rows: int, points: int) -> Table:
+    """The table with at least so many rows and points, at least doubling what is too small."""
+    have = len(table.column)
+    if rows > have:
+        size = max(2 * have, rows) - have
+        grown = {
+            name: np.concatenate([old, np.full(size, -1, old.dtype)])
+            for name, old in table._asdict().items()
+            if name != "points"
+        }
+        table = table._replace(**grown)
+    have = len(table.points)
+    if points > have:
+        more = np.zeros((max(2 * have, points) - have, table.points.shape[1]), np.float32)
+        table = table._replace(points=np.concatenate([table.points, more]))
+    return table
+
+
+@strict
+def preorder(column, kept, pruned, point, source, rows):  # type: ignore[no-untyped-def]
+    """The tree from its root as (branch, point and function of each leaf), kept side first."""
+    branch = np.empty(rows, np.int32)
+    leaf, function = np.empty(rows, np.int32), np.empty(rows, np.int8)
+    stack = np.empty(rows + 1, np.int32)
+    stack[0] = 0
+    top, nodes, leaves = 1, 0, 0
+    while top > 0:
+        top -= 1
+        node = stack[top]
+        branch[nodes] = column[node]
+        nodes += 1
+        if column[node] < 0:
+            leaf[leaves], function[leaves] = point[node], source[node]
+            leaves += 1
+        else:
+            stack[top] = pruned[node]
+            stack[top + 1] = kept[node]
+            top += 2
+    return branch[:nodes].copy(), leaf[:leaves].copy(), function[:leaves].copy()

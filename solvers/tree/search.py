@@ -1,0 +1,265 @@
+"""A slice of the search of one worker: nodes taken from its frontier, bounded, fixed and split.
+
+x is rounded to float32 before its bound is taken, so that what is stored in a proof is what was
+bounded. With several functions a node is minimised with the one its parent was bounded by; one in
+TRY_EVERY is minimised with another too, and its subtree goes on with the better.
+
+Fixing. With g_(k) and g_(k+1) the k-th and next smallest gradient among the m free columns of a
+group that has k still to prune, 0 < k < m, every mask with column j pruned has a loss of at least
+b + max(0, g_j - g_(k)), and with j kept at least b + max(0, g_(k+1) - g_j). A side whose bound
+reaches the incumbent is cut off; it is a leaf of its own with the same x.
+
+`search` is compiled for the closed-form oracle (`oracle` None: the compiler drops the other
+branches) and run as Python (`search.py_func`) with any other, whose calls cost far more.
+"""
+
+import numpy as np
+
+from maskgap.solvers.frank_wolfe.active_set import minimise_on_vertices
+from maskgap.solvers.frank_wolfe.edges import minimise_along_edges
+from maskgap.solvers.frank_wolfe.node import STEPS, gradient_of, restore, value_of
+from maskgap.solvers.frank_wolfe.rules import BEST_FIRST, DEPTH_FIRST, EDGES
+from maskgap.solvers.kernels.jit import strict
+from maskgap.solvers.oracles.equal_groups import is_settled, least_along, still_open, vertex_along
+from maskgap.solvers.tree.branching import choose, learn
+from maskgap.solvers.tree.frontier import FREE, OPEN, put, take, take_slot
+from maskgap.solvers.tree.record import POINT, POINT_END, ROW, ROW_END
+from maskgap.solvers.tree.rounding import descend, loss_of, round_to_legal
+
+PROMISING = 1.05
+"""A mask whose loss is this many times the incumbent's is improved by swaps."""
+
+
+TRY_EVERY = 4
+
+ALWAYS, SOMETIMES = 16, 8
+"""x is rounded at the first nodes of a slice, then at one in so many: a dive moves it little."""
+
+
+@strict
+def improve(quad, size, budget, z, best, loss, seen):  # type: ignore[no-untyped-def]
+    """The incumbent's loss after a legal z, improved in place when promising, was looked at.
+
+    seen: losses lately met, oldest first: a dive rounds to the same few masks again and again.
+    """
+    value = loss_of(quad, z)
+    if value >= loss * PROMISING or np.any(seen == value):
+        return loss
+    seen[:-1] = seen[1:]
+    seen[-1] = value
+    value = descend(quad, size, budget, z)
+    if value < loss:
+        best[:] = z
+        return value
+    return loss
+
+
+@strict
+def descend_edges(functions, k, rules, state, x, gradient, cut):  # type: ignore[no-untyped-def]
+    """Minimise function k along edges from an x on the node's hull; see `node`."""
+    matrix, linear = functions.matrix[k], functions.linear[k]
+    value = value_of(linear, functions.constant[k], x, gradient)
+    return minimise_along_edges(
+        matrix, rules.size, rules.budget, state, x, gradient, value, cut, rules.node_tolerance,
+        STEPS,
+    )  # fmt: skip
+
+
+@strict
+def bound_at(functions, k, rules, state, x, gradient, lowest):  # type: ignore[no-untyped-def]
+    """The node's bound by function k at x, which is rounded to float32 first, in place."""
+    for t in range(len(x)):
+        x[t] = np.float64(np.float32(x[t]))
+    gradient_of(functions.matrix[k], functions.linear[k], x, gradient)
+    least = least_along(rules.size, rules.budget, state, gradient, lowest)
+    value = value_of(functions.linear[k], functions.constant[k], x, gradient)
+    return value - np.dot(gradient, x) + least
+
+
+@strict
+def add_leaf(table, block, node, column, cut_pruned, here, k):  # type: ignore[no-untyped-def]
+    """Split a node on a column of which one side is closed by its x; returns the other side."""
+    leaf, rest = block[ROW], block[ROW] + 1
+    block[ROW] += 2
+    table.column[node] = column
+    table.pruned[node], table.kept[node] = (leaf, rest) if cut_pruned else (rest, leaf)
+    table.point[leaf] = table.point[rest] = here
+    table.source[leaf] = table.source[rest] = k
+    return rest
+
+
+@strict
+def open_node(  # type: ignore[no-untyped-def]
+    frontier, rules, state, x, bound, node, via, share, k, atoms, weights, counts
+):
+    """Put a node on the frontier."""
+    slot = take_slot(frontier)
+    frontier.state[slot], frontier.x[slot] = state, x.astype(np.float32)
+    frontier.bound[slot], frontier.node[slot] = bound, node
+    frontier.via[slot], frontier.share[slot], frontier.function[slot] = via, share, k
+    stored = counts[1]
+    frontier.atoms[slot, :stored] = atoms[:stored].astype(np.int8)
+    frontier.weights[slot, :stored] = weights[:stored]
+    frontier.atom_count[slot] = counts
+    put(frontier, slot, rules.traversal != DEPTH_FIRST)
+
+
+@strict
+def search(  # type: ignore[no-untyped-def]
+    functions, quad, rules, frontier, table, block, pseudo, best, loss, most_nodes, oracle
+):
+    """Search at most `most_nodes` nodes, or until the frontier or the record is nearly full.
+
+    best (n,): the incumbent z, improved in place; loss: its loss. pseudo: see `branching.learn`.
+    Returns (loss, least bound of a closed leaf, nodes, steps, oracle calls).
+    """
+    n = len(best)
+    size, budget = rules.size, rules.budget
+    room = frontier.atoms.shape[1]
+    state = np.empty(n, np.int8)
+    x, gradient, lowest, z = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
+    y, other, seen = np.empty(n), np.empty(n), np.zeros(16)
+    atoms, weights, counts = np.zeros((room, n)), np.zeros(room), np.zeros(2, np.int32)
+    least_leaf, cut = np.inf, loss * (1.0 - rules.gap)
+    nodes = steps = calls = 0
+    carried = False
+    node, via, k, share, bound = -1, 0, 0, 0.0, -np.inf
+    while nodes < most_nodes:
+        if frontier.counts[FREE] < 2:
+            break
+        if rules.recording and (
+            block[ROW] + 2 * n + 4 > block[ROW_END] or block[POINT] >= block[POINT_END]
+        ):
+            break
+        if not carried:
+            if frontier.counts[OPEN] == 0:
+                break
+            slot = take(frontier)
+            bound, node = float(frontier.bound[slot]), int(frontier.node[slot])
+            if bound >= cut:  # the incumbent has improved since; its parent's x closes it
+                least_leaf = min(least_leaf, bound)
+                continue
+            via, share = int(frontier.via[slot]), float(frontier.share[slot])
+            k = int(frontier.function[slot])
+            state[:] = frontier.state[slot]
+            x[:] = frontier.x[slot]
+            counts[:] = frontier.atom_count[slot]
+            atoms[: counts[1]] = frontier.atoms[slot, : counts[1]]
+            weights[: counts[1]] = frontier.weights[slot, : counts[1]]
+            gradient_of(functions.matrix[k], functions.linear[k], x, gradient)
+        carried = False
+        nodes += 1
+        inherited = bound
+        matrix, linear, constant = functions.matrix[k], functions.linear[k], functions.constant[k]
+        restore(matrix, size, budget, state, x, gradient)
+        if rules.variant == EDGES:
+            made, asked = descend_edges(functions, k, rules, state, x, gradient, cut)
+        else:
+            if not rules.inherit:
+                counts[:] = 0
+            if oracle is None:
+                made, asked = minimise_on_vertices(
+                    matrix, linear, constant, rules, state, x, gradient, cut, atoms, weights,
+                    counts, None,
+                )  # fmt: skip
+            else:
+                made, asked = minimise_on_vertices.py_func(
+                    matrix, linear, constant, rules, state, x, gradient, cut, atoms, weights,
+                    counts, oracle,
+                )  # fmt: skip
+        steps, calls = steps + made, calls + asked + 1
+        bound = bound_at(functions, k, rules, state, x, gradient, lowest)
+        if oracle is not None:
+            least = oracle.minimise(gradient, state, z)
+            bound = value_of(linear, constant, x, gradient) - np.dot(gradient, x) + least
+        if inherited > -np.inf:  # the root has no parent to rise from
+            learn(rules, pseudo, via, share, bound - inherited)
+        if len(functions.constant) > 1 and bound < cut and nodes % TRY_EVERY == 0:
+            f = (k + 1) % len(functions.constant)
+            y[:] = x
+            gradient_of(functions.matrix[f], functions.linear[f], y, other)
+            made, asked = descend_edges(functions, f, rules, state, y, other, cut)
+            steps, calls = steps + made, calls + asked + 1
+            trial = bound_at(functions, f, rules, state, y, other, lowest)
+            if trial > bound:
+                bound, k = trial, f
+                x[:], gradient[:] = y, other
+            else:
+                least_along(size, budget, state, gradient, lowest)
+        fixable = bound >= inherited
+        here = -1
+        if rules.recording and fixable:
+            here = int(block[POINT])
+            block[POINT] += 1
+            table.points[here] = x.astype(np.float32)
+            table.point[node], table.source[node] = here, k
+        elif rules.recording:
+            here = int(table.point[node])  # its parent's x bounds it better
+        source = int(table.source[node]) if rules.recording else k
+        bound = max(bound, inherited)
+
+        if rules.vertices:
+            if oracle is None:
+                vertex_along(size, budget, state, gradient, z)
+            loss = improve(quad, size, budget, z, best, loss, seen)
+        if rules.rounding and (nodes <= ALWAYS or nodes % SOMETIMES == 0):
+            round_to_legal(size, budget, x, z)
+            loss = improve(quad, size, budget, z, best, loss, seen)
+        cut = loss * (1.0 - rules.gap)
+        if bound >= cut:
+            least_leaf = min(least_leaf, bound)
+            continue
+
+        if rules.fixing and fixable:
+            for group in range(0, n, size):
+                left, free = still_open(budget, state, group, group + size)
+                if not 0 < left < free:
+                    continue
+                at_k, after_k = lowest[group + left - 1], lowest[group + left]
+                for t in range(group, group + size):
+                    if state[t] != 0:
+                        continue
+                    if_pruned = bound + max(0.0, gradient[t] - at_k)
+                    if_kept = bound + max(0.0, after_k - gradient[t])
+                    if if_pruned < cut and if_kept < cut:
+                        continue
+                    cut_pruned = if_pruned >= cut
+                    state[t] = 2 if cut_pruned else 1
+                    least_leaf = min(least_leaf, if_pruned if cut_pruned else if_kept)
+                    if rules.recording:
+                        node = add_leaf(table, block, node, t, cut_pruned, here, source)
+        settled = is_settled(size, budget, state)
+        if settled != 0:
+            if settled == 1:
+                for t in range(n):
+                    z[t] = 1.0 if state[t] == 1 else 0.0
+                least_leaf = min(least_leaf, loss_of(quad, z))
+                loss = improve(quad, size, budget, z, best, loss, seen)
+                cut = loss * (1.0 - rules.gap)
+            if rules.recording:
+                table.point[node] = -1
+            continue
+
+        j = choose(functions, k, rules, state, x, gradient, bound, cut, pseudo)
+        kept, pruned = -1, -1
+        if rules.recording:
+            kept, pruned = block[ROW], block[ROW] + 1
+            block[ROW] += 2
+            table.column[node], table.kept[node], table.pruned[node] = j, kept, pruned
+            table.point[kept] = table.point[pruned] = here
+            table.source[kept] = table.source[pruned] = source
+        first = 1 if x[j] >= 0.5 else 2
+        share = x[j]
+        for side in (3 - first, first):  # the side explored first comes last
+            state[j] = side
+            via = j if side == 1 else -1 - j
+            node = pruned if side == 1 else kept
+            if side != first or rules.traversal == BEST_FIRST:
+                open_node(
+                    frontier, rules, state, x, bound, node, via, share, k, atoms, weights, counts
+                )
+            else:
+                carried = True
+    if carried:
+        open_node(frontier, rules, state, x, bound, node, via, share, k, atoms, weights, counts)
+    return loss, least_leaf, nodes, steps, calls

@@ -1,0 +1,445 @@
+"""`maskgap check`: a proof holds for the question asked and no other; any file gets a line."""
+
+import json
+import os
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
+from io import StringIO
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+
+from maskgap.benchmarks.commands.check import run
+from maskgap.benchmarks.verify.check import check_part
+from maskgap.instances.errors import InputError
+from maskgap.instances.formats.files import read_layer, write_layer, write_mask
+from maskgap.instances.formats.proof import PartProof, ProofKind, trivial_proof
+from maskgap.instances.formats.proof_file import PROOF_FORMAT, _digest, read_proof, write_proof
+from maskgap.instances.masks.patterns import parse_pattern
+from maskgap.instances.problem import Problem
+from tests.helpers.command import ended as maskgap
+from tests.helpers.general import layer_with_extras
+from tests.helpers.tiny import random_layer
+
+ROWS = 4
+
+
+def enumerated(problem):
+    """Proofs by enumeration of all parts, with the bounds that they give."""
+    found = []
+    for part in problem:
+        proof = PartProof(
+            part.row, part.digest, 0.0, None, ProofKind.ENUMERATION, height=part.height
+        )
+        found.append(replace(proof, bound=check_part(part, proof).bound))
+    return found
+
+
+@pytest.fixture
+def layer(tmp_path):
+    found = layer_with_extras(1, ROWS, 6)
+    write_layer(tmp_path / "l.safetensors", found)
+    return found
+
+
+def problem_of(layer, pattern, rows=None):
+    return Problem.of(layer, parse_pattern(pattern), rows)
+
+
+def check(tmp_path, pattern, rows=None, limit=None, as_json=False, file="p.safetensors"):
+    return checked(tmp_path / file, tmp_path / "l.safetensors", pattern, rows, limit, as_json)
+
+
+def checked(proof, instance, pattern, rows=None, limit=None, as_json=False):
+    """Exit code and what is printed, as of the command."""
+    out, err = StringIO(), StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            code = run(proof, instance, pattern, rows, limit, as_json)
+        except InputError as error:
+            code = 2
+            print(error, file=err)
+    return code, out.getvalue(), err.getvalue()
+
+
+def test_all_rows_of_a_proof_are_shown_and_summed(tmp_path, layer):
+    problem = problem_of(layer, "50%")
+    write_proof(tmp_path / "p.safetensors", problem, enumerated(problem))
+    code, out, err = check(tmp_path, "50%")
+    assert (code, err) == (0, "")
+    assert out.count("holds") == ROWS
+    assert f"rows 0:{ROWS} of {ROWS}: all hold" in out
+    lines = [json.loads(line) for line in check(tmp_path, "50.0%", as_json=True)[1].splitlines()]
+    assert [line["row"] for line in lines] == list(range(ROWS))
+    assert all(line["holds"] and line["derived_bound"] >= line["bound"] for line in lines)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "keep=3",
+        "3:6",
+        "layer:50%",
+        "layer:60%",
+        "2:3",
+        "1:2",
+        "50%;cost=100%",
+        "50%;block=1",
+        "51%",
+    ],
+)
+def test_another_pattern_is_another_question(tmp_path, layer, asked):
+    """Some of these have the same masks, and some of their parts the same digest."""
+    problem = problem_of(layer, "50%")
+    write_proof(tmp_path / "p.safetensors", problem, enumerated(problem))
+    code, out, err = check(tmp_path, asked, as_json=True)
+    assert code == 1
+    assert f"about the pattern '50%', not '{asked}'" in err
+    (line,) = map(json.loads, out.splitlines())
+    assert line["holds"] is False
+
+
+@pytest.mark.parametrize("pattern", ["layer:50%", "1:2^T"])
+def test_coupled_rows_are_all_rows_unless_some_are_named(tmp_path, layer, pattern):
+    problem = problem_of(layer, pattern, range(2))
+    write_proof(tmp_path / "p.safetensors", problem, enumerated(problem))
+    code, _, err = check(tmp_path, pattern)
+    assert code == 1
+    assert "about rows 0:2, not 0:4" in err
+    assert check(tmp_path, pattern, "0:2")[0] == 0
+    assert check(tmp_path, pattern, "2:4")[0] == 1
+
+
+def test_rows_of_their_own_may_be_some_of_the_layer_and_are_counted(tmp_path, layer):
+    problem = problem_of(layer, "50%", range(1, 3))
+    write_proof(tmp_path / "p.safetensors", problem, enumerated(problem))
+    code, out, _ = check(tmp_path, "50%")
+    assert code == 0
+    assert "rows 1:3 of 4" in out
+    assert check(tmp_path, "50%", "0:4")[0] == 1
+
+
+PARTS = {
+    "none": lambda proofs: [],
+    "one missing": lambda proofs: proofs[:2] + proofs[3:],
+    "the last missing": lambda proofs: proofs[:-1],
+    "one repeated": lambda proofs: [*proofs[:2], proofs[1], *proofs[2:]],
+    "all the same": lambda proofs: [proofs[0]] * len(proofs),
+    "out of order": lambda proofs: [proofs[1], proofs[0], *proofs[2:]],
+}
+
+
+@pytest.mark.parametrize("change", PARTS)
+@pytest.mark.parametrize("rows", [None, "0:4"])
+def test_rows_are_all_there_once_and_in_order(tmp_path, layer, change, rows):
+    problem = problem_of(layer, "50%")
+    write_proof(tmp_path / "p.safetensors", problem, PARTS[change](enumerated(problem)))
+    code, _, err = check(tmp_path, "50%", rows)
+    assert code == 1
+    assert "once and in order" in err
+
+
+def test_strips_begin_where_strips_begin(tmp_path, layer):
+    with_rows = ["solve", tmp_path / "l.safetensors", "-p", "1:2^T", "--solver", "swap", "--json"]
+    code, _, err = maskgap(*with_rows, "--rows", "1:3")
+    assert code == 2
+    assert "row 1 begins none" in err
+
+
+def test_another_layer_or_objective_is_another_question(tmp_path, layer):
+    problem = problem_of(layer, "50%")
+    other = Problem.of(random_layer(9, 6, rows=ROWS), parse_pattern("50%"))
+    write_proof(tmp_path / "p.safetensors", other, enumerated(other))
+    code, _, err = check(tmp_path, "50%")
+    assert code == 1
+    assert "another layer" in err
+    write_proof(tmp_path / "p.safetensors", problem, enumerated(problem))
+    tampered(tmp_path / "p.safetensors", objective="refit")
+    code, _, err = check(tmp_path, "50%")
+    assert code == 1
+    assert "about the objective 'refit'" in err
+
+
+def tampered(path, tensors=None, **meta):
+    """Change a file's metadata or tensors, and make its digest fit."""
+    with safe_open(path, "np") as file:
+        held = dict(file.metadata())
+    arrays = load_file(path) if tensors is None else tensors
+    held |= meta
+    held.pop("digest")
+    save_file(arrays, path, {**held, "digest": _digest(arrays, held)})
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"rows": "0:999999999999"}, "its rows are"),
+        ({"rows": "4:0"}, "its rows are"),
+        ({"rows": "0:5"}, "about rows 0:5"),
+        ({"parts": "[" * 100_000}, "malformed"),
+        ({"parts": "{}"}, "malformed"),
+        ({"parts": "[1e999]"}, "malformed"),
+        ({"parts": "nonsense"}, "malformed"),
+        ({"pattern": "what"}, "not one of the forms"),
+        ({"format": "maskgap-proof/1"}, "make it again"),
+        ({"format": "maskgap-proof/9"}, f"expected {PROOF_FORMAT}"),
+        ({"more": "than asked"}, "metadata"),
+    ],
+)
+def test_headers_that_lie_are_named(tmp_path, layer, change, word):
+    problem = problem_of(layer, "50%")
+    write_proof(tmp_path / "p.safetensors", problem, enumerated(problem))
+    tampered(tmp_path / "p.safetensors", **change)
+    code, _, err = check(tmp_path, "50%")
+    assert code == 1
+    assert word in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("bound", "0x1p99999"), ("bound", "nan"), ("bound", "inf"), ("bound", "x" * 1000),
+        ("bound", 1.0), ("row", -1), ("row", 10**30), ("row", True), ("row", "0"), ("height", 0),
+        ("kind", "magic"), ("kind", "leaves"), ("kind", "shift"), ("kind", "shared-budget"),
+        ("problem", "00"), ("passes", -3), ("passes", 10**9), ("functions", 2), ("shift", 0),
+        ("budget", 3), ("rows", []), ("mask", True), ("surplus", 1),
+    ],
+)  # fmt: skip
+def test_heads_that_lie_are_named(tmp_path, layer, key, value):
+    problem = problem_of(layer, "50%")
+    path = tmp_path / "p.safetensors"
+    write_proof(path, problem, enumerated(problem))
+    with safe_open(path, "np") as file:
+        heads = json.loads(file.metadata()["parts"])
+    heads[1][key] = value
+    tampered(path, parts=json.dumps(heads))
+    code, _, err = check(tmp_path, "50%")
+    assert code == 1
+    assert len(err.splitlines()) == 1
+    assert "part1" in err or "1." in err
+
+
+def test_no_tensor_lies_beside_those_that_are_named(tmp_path, layer):
+    problem = problem_of(layer, "50%")
+    path = tmp_path / "p.safetensors"
+    write_proof(path, problem, enumerated(problem))
+    tampered(path, tensors={"part9.u0": np.zeros(3)})
+    code, _, err = check(tmp_path, "50%")
+    assert code == 1
+    assert "no part names its tensor 'part9.u0'" in err
+
+
+def test_trivial_proofs_hold_a_place_and_a_mask(tmp_path, layer):
+    problem = problem_of(layer, "50%")
+    mask = np.arange(6) < 3
+    proofs = [replace(trivial_proof(row), mask=mask) for row in problem]
+    write_proof(tmp_path / "p.safetensors", problem, proofs)
+    code, out, _ = check(tmp_path, "50%")
+    assert code == 0
+    assert out.count("trivial bound 0") == ROWS
+    write_proof(tmp_path / "p.safetensors", problem, [replace(p, bound=1.0) for p in proofs])
+    assert check(tmp_path, "50%")[0] == 1
+    write_proof(tmp_path / "p.safetensors", problem, [replace(p, mask=mask[:5]) for p in proofs])
+    assert check(tmp_path, "50%")[0] == 1
+
+
+def huge_claim(path):
+    header = json.dumps({"x": {"dtype": "F64", "shape": [10**6, 10**6], "data_offsets": [0, 8]}})
+    path.write_bytes(len(header).to_bytes(8, "little") + header.encode() + bytes(8))
+
+
+def sparse(path):
+    path.write_bytes((2).to_bytes(8, "little") + b"{}")
+    os.truncate(path, 1 << 43)
+
+
+FILES = {
+    "a pipe": os.mkfifo,
+    "a directory": os.mkdir,
+    "empty": lambda path: path.touch(),
+    "a text": lambda path: path.write_text("bound 7, honestly"),
+    "a header of 2^63 bytes": lambda path: path.write_bytes(b"\xff" * 7 + b"\x7f{}"),
+    "a claim of 10^12 numbers": huge_claim,
+    "terabytes of nothing": sparse,
+    "nested lists": lambda path: path.write_bytes((200_000).to_bytes(8, "little") + b"[" * 200_000),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+@pytest.mark.parametrize("place", ["proof", "instance"])
+def test_any_file_gets_one_line(tmp_path, layer, kind, place):
+    problem = problem_of(layer, "50%")
+    write_proof(tmp_path / "p.safetensors", problem, enumerated(problem))
+    (tmp_path / "odd").unlink(missing_ok=True)
+    FILES[kind](tmp_path / "odd")
+    paths = {"proof": tmp_path / "p.safetensors", "instance": tmp_path / "l.safetensors"}
+    paths[place] = tmp_path / "odd"
+    code, _, err = checked(paths["proof"], paths["instance"], "50%")
+    assert code == (1 if place == "proof" else 2)
+    assert len(err.splitlines()) == 1
+    assert "odd" in err
+
+
+def test_paths_and_options_that_are_wrong_exit_2(tmp_path, layer):
+    problem = problem_of(layer, "50%")
+    write_proof(tmp_path / "p.safetensors", problem, enumerated(problem))
+    for pattern, rows, limit in (
+        ("50%", "0:9", None),
+        ("50%", "x", None),
+        ("50%", None, 0.0),
+        ("50%", None, float("nan")),
+        ("50", None, None),
+    ):
+        code, _, err = check(tmp_path, pattern, rows, limit)
+        assert (code, len(err.splitlines())) == (2, 1), err
+    code, _, err = check(tmp_path, "50%", file="nothing.safetensors")
+    assert code == 2
+    assert "no such file" in err
+
+
+def test_what_is_not_checked_in_time_is_refused_in_words(tmp_path):
+    layer = random_layer(0, 24, rows=2)
+    write_layer(tmp_path / "l.safetensors", layer)
+    problem = problem_of(layer, "50%")
+    proofs = [PartProof(p.row, p.digest, 0.0, None, ProofKind.ENUMERATION) for p in problem]
+    write_proof(tmp_path / "p.safetensors", problem, proofs)
+    code, _, err = check(tmp_path, "50%", limit=0.05)
+    assert code == 1
+    assert "not checked within 0.05 s" in err
+
+
+def test_masks_of_proofs_are_written_down_with_all_rows(tmp_path, layer):
+    """`bound` keeps a proof of each row, so that a file says all that was asked."""
+    code, _, _ = maskgap(
+        "bound", tmp_path / "l.safetensors", "-p", "50%", "--max-runs", 1, "--time-limit", 60,
+        "--proof", tmp_path / "d", "--json",
+    )  # fmt: skip
+    assert code == 0
+    (path,) = (tmp_path / "d").glob("*.safetensors")
+    file = read_proof(path)
+    assert [proof.row for proof in file.proofs] == list(range(ROWS))
+    assert check(tmp_path, "50%", file=path.relative_to(tmp_path))[0] == 0
+
+
+def hostile_resume(tmp_path, layer, masks, pattern="50%"):
+    """What `bound --resume` makes of a file whose proofs have these masks."""
+    problem = problem_of(layer, pattern)
+    (tmp_path / "d").mkdir()
+    proofs = [
+        PartProof(p.row, p.digest, 0.0, m, ProofKind.ENUMERATION, passes=99)
+        for p, m in zip(problem, masks, strict=True)
+    ]
+    write_proof(tmp_path / "d" / "bound.proof.safetensors", problem, proofs)
+    return maskgap(
+        "bound", tmp_path / "l.safetensors", "-p", pattern, "--proof", tmp_path / "d", "--resume",
+        "--time-limit", 0, "--json", "--out", tmp_path / "out.mask.safetensors",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "mask", [np.ones(6, bool), np.zeros(6, bool), np.ones(5, bool), np.arange(6) < 4]
+)
+def test_no_mask_of_a_file_counts_before_it_is_legal(tmp_path, layer, mask):
+    code, out, err = hostile_resume(tmp_path, layer, [mask] * ROWS)
+    assert code == 1, err  # no row has a mask
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert len(lines) == ROWS + 1
+    assert all(line["objective"] is None for line in lines)
+    assert not (tmp_path / "out.mask.safetensors").exists()
+
+
+def test_legal_masks_of_a_file_are_gone_on_from(tmp_path, layer):
+    code, out, err = hostile_resume(tmp_path, layer, [np.arange(6) < 3] * ROWS)
+    assert code == 0, err
+    total = json.loads(out.splitlines()[-1])
+    assert total["bound_kind"] == "checked"
+    assert 0.0 < total["bound"] <= total["objective_high"]
+
+
+def resumed(tmp_path, proofs, pattern="50%", *more):
+    """What `bound --resume` makes of a file of proofs, and what lies in its folder then."""
+    problem = problem_of(read_layer(tmp_path / "l.safetensors"), pattern)
+    (tmp_path / "d").mkdir()
+    write_proof(tmp_path / "d" / "bound.proof.safetensors", problem, proofs(problem))
+    done = maskgap(
+        "bound", tmp_path / "l.safetensors", "-p", pattern, "--proof", tmp_path / "d", "--resume",
+        "--time-limit", 60, "--max-runs", 24, "--json", *more,
+    )  # fmt: skip
+    return done, sorted(path.name for path in (tmp_path / "d").glob("*safetensors*"))
+
+
+def test_a_proof_that_does_not_hold_is_named_and_kept_aside(tmp_path, layer):
+    def raised(problem):
+        return [replace(proof, bound=2.0 * proof.bound + 1.0) for proof in enumerated(problem)]
+
+    (code, _, err), names = resumed(tmp_path, raised)
+    assert code == 0, err
+    assert "not gone on from: row 0: proof rejected" in err
+    assert "is not supported" in err
+    assert names == ["bound.proof.safetensors", "bound.proof.safetensors.old-1"]
+
+
+@pytest.mark.parametrize("pattern", ["50%", "layer:50%"])
+def test_passes_that_a_file_claims_are_not_believed(tmp_path, layer, pattern):
+    def idle(problem):
+        return [replace(trivial_proof(part), passes=10**6) for part in problem]
+
+    (code, out, err), _ = resumed(tmp_path, idle, pattern)
+    assert code == 0, err
+    total = json.loads(out.splitlines()[-1])
+    assert total["objective"] is not None
+    assert total["bound_kind"] == "checked"
+
+
+def test_bound_without_a_mask_for_every_row_exits_1(tmp_path, layer):
+    code, out, _ = maskgap(
+        "bound", tmp_path / "l.safetensors", "-p", "50%", "--time-limit", 0, "--json"
+    )
+    assert code == 1
+    assert json.loads(out.splitlines()[-1])["objective"] is None
+
+
+def test_a_device_that_is_not_there_is_told_before_work(tmp_path, layer):
+    for command in (["bound"], ["solve", "--solver", "swap"]):
+        words = [tmp_path / "l.safetensors", "-p", "50%", "--device", "nowhere"]
+        code, out, err = maskgap(*command, *words)
+        assert (code, out, len(err.splitlines())) == (2, "", 1), err
+        assert "--device nowhere" in err
+
+
+@pytest.mark.parametrize("field", ["objective", "pattern", "rows", "layer"])
+def test_texts_of_a_file_are_shown_and_not_sent(tmp_path, layer, field):
+    problem = problem_of(layer, "50%")
+    write_proof(tmp_path / "p.safetensors", problem, enumerated(problem))
+    tampered(tmp_path / "p.safetensors", **{field: "\x1b]0;mine\x07 first\nsecond line"})
+    code, _, err = check(tmp_path, "50%")
+    assert code == 1
+    assert "\x1b" not in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("form", ["0.{}%", "{}%", "50%;cost=0.{}%", "layer:{}%", "keep={}"])
+def test_numbers_of_thousands_of_digits_are_no_patterns(tmp_path, layer, form):
+    pattern = form.format("1" * 5000)
+    problem = problem_of(layer, "50%")
+    write_proof(tmp_path / "p.safetensors", problem, enumerated(problem))
+    assert check(tmp_path, pattern)[0] == 2
+    tampered(tmp_path / "p.safetensors", pattern=pattern)
+    code, _, err = check(tmp_path, "50%")
+    assert code == 1
+    assert "not one of the forms" in err
+
+
+def test_masks_written_for_a_layer_are_read_for_it_alone(tmp_path, layer):
+    other = random_layer(8, 6, rows=ROWS)
+    write_mask(
+        tmp_path / "m.mask.safetensors", np.ones((ROWS, 6), bool), other, "50%", "me", range(ROWS)
+    )
+    code, _, err = maskgap(
+        "bound", tmp_path / "l.safetensors", "-p", "50%", "--mask", tmp_path / "m.mask.safetensors"
+    )
+    assert code == 2
+    assert "another layer" in err

@@ -1,0 +1,363 @@
+"""Measures computed by hand, held-out data, and what cannot be evaluated."""
+
+import json
+import math
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from maskgap.benchmarks.commands import cli
+from maskgap.benchmarks.models.evaluate import HeldOut, evaluate_model, measure, render
+from maskgap.benchmarks.models.fidelity import Divergence, Embeddings, Likelihood, RelativeError
+from maskgap.instances.errors import InputError
+from maskgap.instances.models.calibration import load_calibration, load_windows
+from maskgap.instances.models.load import LoadedModel, load_model
+from maskgap.instances.models.texts import split_texts
+
+UNIFORM = torch.zeros(4)
+SURE = torch.tensor([0.0, math.log(3.0), 0.0, 0.0])  # probabilities 1/6, 1/2, 1/6, 1/6
+
+# The measures
+
+
+def test_perplexity_is_that_of_the_tokens_predicted_within_each_window():
+    table = torch.stack([SURE, UNIFORM, UNIFORM, UNIFORM])  # logits after each token
+    ids = torch.tensor([[0, 1, 2], [3, 0, 0]])
+    found = Likelihood()
+    found.add(table[ids], ids, None)
+    # 0 -> 1: 1/2; 1 -> 2: 1/4; 3 -> 0: 1/4; 0 -> 0: 1/6; the first of a window is not predicted
+    assert found.predicted == 4
+    assert found.perplexity == pytest.approx((2 * 4 * 4 * 6) ** (1 / 4), rel=1e-6)
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_padding_is_neither_predicted_nor_predicted_from(left):
+    ids = torch.tensor([[3, 0, 1]] if left else [[0, 1, 3]])
+    real = torch.tensor([[False, True, True]] if left else [[True, True, False]])
+    found = Likelihood()
+    found.add(torch.stack([SURE, UNIFORM, UNIFORM, UNIFORM])[ids], ids, real)
+    assert (found.predicted, found.perplexity) == (1, pytest.approx(2.0, rel=1e-6))
+
+
+def test_no_prediction_is_no_perplexity_and_a_hopeless_one_is_infinite():
+    found = Likelihood()
+    found.add(torch.zeros(1, 1, 4), torch.zeros(1, 1, dtype=torch.int64), None)
+    assert found.perplexity is None
+    found.add(torch.tensor([[[1e4, 0.0], [0.0, 0.0]]]), torch.tensor([[0, 1]]), None)
+    assert found.perplexity == math.inf
+
+
+def test_divergence_in_nats():
+    found = Divergence()
+    found.add(torch.stack([SURE, UNIFORM]), torch.stack([UNIFORM, UNIFORM]))
+    expected = 0.5 * math.log(2) + 3 / 6 * math.log(4 / 6)  # KL(SURE || uniform)
+    assert found.value == pytest.approx(expected / 2, rel=1e-5)
+    assert Divergence().value is None
+
+
+def test_relative_error_of_rows():
+    found = RelativeError()
+    found.add(torch.tensor([[3.0, 4.0]]), torch.tensor([[3.0, 2.0]]))
+    found.add(torch.tensor([[0.0, 5.0]]), torch.tensor([[1.0, 5.0]]))
+    assert found.value == 5 / 50
+    with pytest.raises(InputError, match="one architecture"):
+        found.add(torch.ones(1, 2), torch.ones(1, 3))
+    assert RelativeError().value is None
+
+
+def test_embeddings_pool_real_tokens_and_agree_up_to_rotation_and_scale():
+    states = torch.tensor([[[1.0, 0], [9, 9]], [[0, 2], [2, 0]], [[1, 1], [3, 1]]])
+    real = torch.tensor([[True, False], [True, True], [True, True]])
+    turned = 3 * states @ torch.tensor([[0.0, 1], [-1, 0]])
+    found = Embeddings()
+    found.add(states, turned, real)
+    np.testing.assert_array_equal(found.dense, [[1, 0], [1, 1], [2, 1]])
+    agreement = found.agreement()
+    assert agreement["texts"] == 3
+    assert agreement["cosine"] == pytest.approx(0.0, abs=1e-12)  # a quarter turn
+    assert agreement["pearson"] == pytest.approx(1.0)
+    assert agreement["spearman"] == pytest.approx(1.0)
+    assert Embeddings().agreement() is None
+
+
+def test_correlations_of_pairs_by_hand():
+    angles = {"dense": [0, 10, 40, 100], "pruned": [0, 55, 40, 100]}
+    found = Embeddings()
+    for dense, pruned in zip(*angles.values(), strict=True):
+        vectors = [
+            torch.tensor([[[math.cos(t), math.sin(t)]]], dtype=torch.float64)
+            for t in np.radians([dense, pruned])
+        ]
+        found.add(*vectors, None)
+    one, other = (
+        [math.cos(math.radians(a - b)) for i, a in enumerate(x) for b in x[i + 1 :]]
+        for x in angles.values()
+    )
+    from scipy.stats import pearsonr, spearmanr
+
+    agreement = found.agreement()
+    assert agreement["pearson"] == pytest.approx(pearsonr(one, other).statistic, rel=1e-12)
+    assert agreement["spearman"] == pytest.approx(spearmanr(one, other).statistic, rel=1e-12)
+    assert agreement["cosine"] == pytest.approx((3 + math.cos(math.radians(45))) / 4)
+
+
+def test_too_few_or_equal_texts_have_no_correlation():
+    found = Embeddings()
+    found.add(torch.ones(2, 1, 2), torch.ones(2, 1, 2), None)
+    assert found.agreement()["spearman"] is None
+    found.add(torch.ones(1, 1, 2), torch.ones(1, 1, 2), None)
+    agreement = found.agreement()
+    assert (agreement["pearson"], agreement["spearman"]) == (None, None)
+    assert agreement["cosine"] == pytest.approx(1.0)
+
+
+# Held-out windows
+
+
+class Letters:
+    """A tokenizer: one token a character; `frame` is put around a text."""
+
+    model_max_length = 8
+    unk_token_id = ord("?")
+
+    def __init__(self, frame=("", "")):
+        self.frame = frame
+        self.read = 0
+
+    def __call__(self, text, add_special_tokens=True, verbose=True):
+        self.read += len(text)
+        begin, end = self.frame if add_special_tokens else ("", "")
+        return {"input_ids": [ord(letter) for letter in begin + text + end]}
+
+    def convert_ids_to_tokens(self, ids):
+        return [chr(i) for i in ids]
+
+
+def windows(path, samples, length, frame=("", "")):
+    model = LoadedModel("letters", nn.Identity(), causal=True, tokenizer=Letters(frame))
+    batches, told, meta = load_windows(model, [path], samples, length)
+    texts = [bytes(row.tolist()).decode() for batch in batches for row in batch["input_ids"]]
+    return texts, told, meta
+
+
+def test_windows_are_cut_from_the_held_out_half_without_overlap(tmp_path):
+    path = tmp_path / "texts.jsonl"
+    texts = [letter * 5 for letter in "abcdef"]
+    path.write_text("\n".join(json.dumps({"text": text}) for text in texts))
+    held_out = split_texts(texts)[1]
+    stream = "".join(f"{text}\n\n" for text in held_out)
+    found, told, meta = windows(path, 100, 4)
+    assert found == [stream[i : i + 4] for i in range(0, 20, 4)]  # the last letter is left over
+    assert (meta["calibration"], meta["sequence_length"]) == ("texts.jsonl", "4")
+    assert str(told) == "5 of 4 tokens, no special token"
+    assert windows(path, 2, 4)[0] == found[:2]
+    assert windows(path, 9, 999)[0] == [stream]  # less text than one window
+    path.write_text('{"text": "a"}\n{"text": "b"}')
+    with pytest.raises(InputError, match="at least 1"):
+        windows(path, 0, 4)
+    with pytest.raises(InputError, match="too short"):
+        windows(path, 1, 1)
+
+
+def test_windows_begin_as_sequences_do_and_end_as_text(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text(" ".join(["abcdefgh"] * 20))
+    held_out = split_texts([path.read_text()])[1][0]
+    stream = f"{held_out}\n\n"
+    found, told, _ = windows(path, 3, 5, ("<^", "$"))
+    assert found == [f"<^{stream[i : i + 3]}" for i in (0, 3, 6)]
+    assert str(told) == "3 of 5 tokens, each beginning with < ^"
+    assert windows(path, 1, 999, ("<", ""))[0] == [f"<{stream}"]
+    with pytest.raises(InputError, match=r"sequences of 2 tokens leave no room .* \(<, \^\)"):
+        windows(path, 1, 2, ("<^", ""))
+    model = LoadedModel("letters", nn.Identity(), tokenizer=Letters(("<^", "$")))
+    batch = load_calibration(model, [path], 2, 6).batches[0]["input_ids"]
+    assert [bytes(row.tolist()).decode() for row in batch] == ["<^abc$", "<^def$"]
+
+
+# Whole evaluations
+
+
+class Bigram(nn.Module):
+    """A language model by a table of logits, as a linear layer of one-hot tokens."""
+
+    def __init__(self, logits):
+        super().__init__()
+        self.table = nn.Linear(4, 4, bias=False)
+        with torch.no_grad():
+            self.table.weight.copy_(logits.T)
+
+    def forward(self, input_ids, output_hidden_states=True):
+        return {"loss": None, "logits": self.table(torch.eye(4)[input_ids])}
+
+
+@pytest.fixture
+def ids(tmp_path):
+    from safetensors.torch import save_file
+
+    path = tmp_path / "ids.safetensors"
+    save_file({"input_ids": torch.tensor([[0, 0, 0], [1, 1, 1], [0, 1, 2], [3, 0, 0]])}, path)
+    return path
+
+
+def bigram(logits, name="pruned"):
+    return LoadedModel(name, Bigram(logits), pretrained=True, causal=True)
+
+
+def test_a_language_model_against_the_dense_one(ids):
+    dense = torch.stack([SURE, UNIFORM, UNIFORM, UNIFORM])
+    found = evaluate_model(bigram(0 * dense), bigram(dense, "dense"), [ids])
+    assert found.perplexity == pytest.approx(4.0, rel=1e-6)
+    assert found.perplexity_dense == pytest.approx(192 ** (1 / 4), rel=1e-6)
+    assert (found.sequences, found.tokens, found.predicted) == (2, 6, 4)
+    once = 0.5 * math.log(2) + 3 / 6 * math.log(4 / 6)
+    assert found.kl == pytest.approx(3 * once / 6, rel=1e-5)  # three tokens are 0
+    assert found.output_error == 1.0
+    (layer,) = found.layers
+    assert layer.error == pytest.approx(3 * math.log(3) ** 2, rel=1e-6)
+    assert layer.line()["relative_error"] == 1.0
+    assert layer.line()["sparsity"] == 1.0
+    assert "| perplexity " in render(found)
+    alone = evaluate_model(bigram(dense), None, [ids])
+    assert alone.perplexity == found.perplexity_dense
+    assert (alone.kl, alone.output_error, alone.against) == (None, None, None)
+
+
+def test_a_model_against_itself(ids):
+    dense = torch.stack([SURE, UNIFORM, UNIFORM, UNIFORM])
+    found = evaluate_model(bigram(dense), bigram(dense), [ids])
+    assert (found.kl, found.output_error, list(found.layers)) == (0.0, 0.0, [])
+    assert found.perplexity == found.perplexity_dense
+    assert "no layer differs" in render(found)
+
+
+def test_an_infinite_perplexity_is_null_in_json(ids):
+    hopeless = torch.full((4, 4), -1e5).fill_diagonal_(1e5)
+    total = evaluate_model(bigram(hopeless), None, [ids]).total()
+    assert total["perplexity"] is None
+    json.dumps(total, allow_nan=False)
+
+
+def test_outputs_that_are_not_finite_are_an_error(ids):
+    broken = torch.full((4, 4), float("nan"))
+    with pytest.raises(InputError, match="pruned: its outputs on batch 1 are not finite"):
+        evaluate_model(bigram(broken), None, [ids])
+
+
+def test_other_layers_and_models_with_nothing_to_say_are_refused(tmp_path, ids):
+    data = tmp_path / "x.npy"
+    np.save(data, np.ones((2, 3), dtype=np.float32))
+    one, other = (LoadedModel(f"d_out={d}", nn.Linear(3, d)) for d in (2, 4))
+    with pytest.raises(InputError, match=r"linear: \(2, 3\) and \(4, 3\)"):
+        evaluate_model(one, other, [data])
+    with pytest.raises(InputError, match="name that by --against"):
+        evaluate_model(one, None, [data])
+    stack = LoadedModel("stack", nn.Sequential(nn.Linear(3, 2)))
+    with pytest.raises(InputError, match=r"0: absent and \(2, 3\)"):
+        evaluate_model(one, stack, [data])
+
+
+def test_models_are_evaluated_in_evaluation_mode_and_left_as_they_were():
+    model = LoadedModel("m", nn.Sequential(nn.Dropout(0.9), nn.Linear(3, 2)).train())
+    found = measure(model, model, HeldOut([torch.ones(2, 3)], "ones"))
+    assert found.output_error == 0.0  # two passes with dropout would differ
+    assert model.module[0].training
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """Tiny models of transformers by kind, dense, with ids."""
+    transformers = pytest.importorskip("transformers", reason="transformers is absent")
+    folder = tmp_path_factory.mktemp("tiny")
+    torch.manual_seed(0)
+    common = {"vocab_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    bert = transformers.BertConfig(
+        hidden_size=8, intermediate_size=8, max_position_embeddings=16, **common
+    )
+    transformers.BertModel(bert).save_pretrained(folder / "bert")
+    llama = transformers.LlamaConfig(
+        hidden_size=8, intermediate_size=8, num_key_value_heads=1, **common
+    )
+    transformers.LlamaForCausalLM(llama).to(torch.bfloat16).save_pretrained(folder / "llama")
+    np.save(folder / "ids.npy", np.random.default_rng(0).integers(0, 16, size=(8, 6)))
+    return folder
+
+
+def command(capsys, monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["maskgap", *map(str, words)])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    return exit_.value.code, capsys.readouterr()
+
+
+@pytest.mark.parametrize("kind", ["bert", "llama"])
+def test_the_command_on_pruned_models_of_transformers(kind, tiny, tmp_path, capsys, monkeypatch):
+    dense, data, out = tiny / kind, tiny / "ids.npy", tmp_path / "out"
+    code, _ = command(capsys, monkeypatch, "prune", dense, "--solver", "wanda", "-p", "50%",
+                      "--calibration", data, "--out", out)  # fmt: skip
+    assert code == 0
+    words = ("evaluate", out, "--against", dense, "--calibration", data)
+    code, told = command(capsys, monkeypatch, *words, "--json")
+    assert code == 0
+    *layers, total = [json.loads(line) for line in told.out.splitlines()]
+    assert all(layer["sparsity"] == 0.5 for layer in layers)
+    assert total["total"] is True
+    assert total["layers"] == len(layers) > 0
+    assert (total["sequences"], total["tokens"]) == (4, 24)
+    assert 0 < total["hidden_error"] < 2
+    if kind == "bert":
+        assert total["perplexity"] is None
+        assert total["embeddings"]["texts"] == 4
+        assert -1 <= total["embeddings"]["spearman"] <= total["embeddings"]["cosine"] + 2
+    else:
+        assert total["embeddings"] is None
+        assert "lm_head" not in {layer["layer"] for layer in layers}  # left out unless named
+        assert total["predicted"] == 20
+        assert total["kl"] > 0
+        transformers = sys.modules["transformers"]
+        model = transformers.LlamaForCausalLM.from_pretrained(out, dtype="auto")
+        ids = torch.from_numpy(np.load(data)[4:])
+        with torch.no_grad():
+            loss = float(model(input_ids=ids, labels=ids).loss)
+        assert total["perplexity"] == pytest.approx(math.exp(loss), rel=1e-4)
+    code, told = command(capsys, monkeypatch, *words)
+    assert code == 0
+    assert f"| all {len(layers)}" in told.out
+
+
+def test_bad_input_is_one_line(tiny, capsys, monkeypatch):
+    for words, message in [
+        ([tiny / "bert", "--calibration", tiny / "ids.npy"], "name that by --against"),
+        ([tiny / "llama"], "has no tokenizer"),
+        ([tiny / "llama", "--samples", "0"], "--samples 0"),
+        ([tiny / "nothing"], "not in transformers' local cache"),
+        ([tiny / "llama", "--against", tiny / "bert", "--calibration", tiny / "ids.npy"],
+         "have other layers"),
+    ]:  # fmt: skip
+        code, told = command(capsys, monkeypatch, "evaluate", *words)
+        lines = [line for line in told.err.splitlines() if line.startswith("maskgap: ")]
+        assert code == 2
+        assert len(lines) == 1
+        assert message in lines[0]
+
+
+def test_an_encoder_with_padding_gives_what_single_texts_give(tiny):
+    model = load_model(str(tiny / "bert"))
+    ids = torch.tensor([[1, 2, 3, 4], [5, 6, 7, 8], [9, 1, 2, 3]])
+    lengths = [4, 2, 3]
+    alone = [{"input_ids": row[None, :n]} for row, n in zip(ids, lengths, strict=True)]
+    mask = torch.tensor([[int(j < n) for j in range(4)] for n in lengths])
+    other = load_model(str(tiny / "bert"))
+    with torch.no_grad():
+        other.module.encoder.layer[0].output.dense.weight.mul_(0.5)
+    one = measure(other, model, HeldOut(alone, "alone"))
+    together = measure(
+        other, model, HeldOut([{"input_ids": ids, "attention_mask": mask}], "together")
+    )
+    assert one.tokens == together.tokens == 9
+    assert one.hidden_error == pytest.approx(together.hidden_error, rel=1e-4)
+    for name in ("texts", "cosine", "pearson", "spearman"):
+        assert one.embeddings[name] == pytest.approx(together.embeddings[name], rel=1e-4)

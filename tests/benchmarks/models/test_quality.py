@@ -1,0 +1,101 @@
+"""The table of layer error and quality: made once, resumed by cell, read rightly."""
+
+import csv
+
+import pytest
+
+from maskgap.benchmarks.models import quality
+from maskgap.benchmarks.models.quality import METHODS, Amounts, run
+from maskgap.benchmarks.models.quality_page import FIELDS, Subject, render
+from maskgap.instances.errors import InputError
+from maskgap.instances.models.load import load_model
+from maskgap.instances.models.small_lm import train
+from maskgap.instances.models.texts import split_texts, standard_library_docstrings
+
+LINE = dict.fromkeys(FIELDS, "")
+
+
+def line(pattern, method, error, score):
+    return {**LINE, "model": "m", "pattern": pattern, "method": method, "layers": "2",
+            "error": str(error), "error_eval": str(2 * error), "perplexity": str(score),
+            "spearman": str(score)}  # fmt: skip
+
+
+def test_pairs_in_order_count_lower_error_with_the_better_model():
+    rows = [
+        line("-", "dense", 0.0, 10.0),
+        line("50%", "wanda", 4.0, 20.0),
+        line("50%", "swap", 2.0, 15.0),
+        line("50%", "search", 1.0, 16.0),
+        line("2:4", "wanda", 5.0, 30.0),
+        line("2:4", "swap", 5.0, 25.0),
+    ]
+    lower = render(rows, [Subject("m", "*", 2, ("perplexity",))])
+    assert "by perplexity 2 of 3 at 50%, 0 of 1 at 2:4." in lower
+    higher = render(rows, [Subject("m", "*", 2, ("spearman",), ("spearman",))])
+    assert "by Spearman of pairs 1 of 3 at 50%, 0 of 1 at 2:4." in higher
+    found = [row.split("|")[2:6] for row in lower.splitlines() if " swap |" in row]
+    assert [cell.strip() for cell in found[0]] == ["swap", "0.500", "0.500", "15"]
+
+
+@pytest.fixture(scope="module")
+def small_lm(tmp_path_factory):
+    pytest.importorskip("transformers", reason="transformers is absent: pip install it")
+    folder = tmp_path_factory.mktemp("lm")
+    lines = []
+    train(folder / "small-lm-2-0", steps=2, say=lines.append)
+    return folder, lines
+
+
+def test_the_small_language_model_is_trained_on_the_calibration_half_only(small_lm):
+    folder, lines = small_lm
+    model = load_model(str(folder / "small-lm-2-0"))
+    assert model.causal
+    assert model.max_length == 128
+    size = sum(p.numel() for p in model.module.parameters())
+    assert 1e6 < size < 3e6
+    text = "\n\n".join(split_texts(standard_library_docstrings())[0])
+    tokens = model.tokenizer(text, verbose=False)["input_ids"]
+    assert model.tokenizer.decode(tokens) == text
+    assert lines[0] == f"{size} parameters, {len(tokens)} tokens of text, 2 steps"
+    with pytest.raises(InputError, match="is there already"):
+        train(folder / "small-lm-2-0", steps=1)
+
+
+def test_a_table_is_resumed_by_cell(small_lm, tmp_path, monkeypatch):
+    folder, _ = small_lm
+    subject = Subject(quality.LM, "*.h.0.attn.c_proj", 2, ("perplexity", "kl"))
+    monkeypatch.setattr(quality, "PATTERNS", ("50%",))
+    amounts = Amounts(samples=2, sequence_length=32, steps=2)
+    lines = []
+    page = run(tmp_path, folder, amounts, [subject], lines.append)
+    rows = list(csv.DictReader((tmp_path / "quality.csv").read_text().splitlines()))
+    assert [row["method"] for row in rows] == ["dense", *METHODS]
+    by_method = {row["method"]: row for row in rows}
+    assert float(by_method["dense"]["kl"]) == float(by_method["dense"]["error"]) == 0.0
+    errors = {name: float(by_method[name]["error"]) for name in METHODS}
+    assert errors["search"] <= errors["swap"] <= errors["wanda"]
+    assert all(float(by_method[name]["sparsity"]) == 0.5 for name in METHODS)
+    assert all(float(by_method[name]["kl"]) > 0 for name in METHODS)
+    assert " search |" in page
+    assert (tmp_path / "quality.md").read_text() == page
+
+    text = (tmp_path / "quality.csv").read_text()
+    kept = [row for row in text.splitlines() if ",swap," not in row]
+    (tmp_path / "quality.csv").write_text("\n".join(kept) + "\n")
+    made = []
+    cell = quality.Bench.cell
+    monkeypatch.setattr(
+        quality.Bench, "cell", lambda self, *names: made.append(names) or cell(self, *names)
+    )
+    assert run(tmp_path, folder, amounts, [subject]) == page
+    assert made == [("50%", "swap")]
+    assert run(tmp_path, folder, amounts, [subject]) == page
+    assert len(made) == 1
+    # another setup makes every cell anew
+    monkeypatch.setattr(quality, "METHODS", ("magnitude",))
+    run(tmp_path, folder, Amounts(samples=3, sequence_length=32, steps=2), [subject])
+    assert made[1:] == [("-", "dense"), ("50%", "magnitude")]
+    (tmp_path / "quality.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="another table"):
+        run(tmp_path, folder, amounts, [subject])

@@ -1,0 +1,139 @@
+"""Blocks of shipped layers by name; tables and figures of coupled choices and whole layers."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from maskgap.benchmarks.layers.rows import LayerBound
+from maskgap.benchmarks.layers.shared_budget import SharedBudgetBound
+from maskgap.benchmarks.layers.work import Course, bounding
+from maskgap.benchmarks.reading.figures.bound_course import falling_figure
+from maskgap.benchmarks.reading.tables.coupled import render_coupled
+from maskgap.benchmarks.reference.bound_course import table
+from maskgap.benchmarks.reference.regenerate import MARKS
+from maskgap.benchmarks.suites.suite import load_instance, read_suite, suite_names
+from maskgap.instances.errors import InputError, Refused
+from maskgap.instances.masks.patterns import parse_pattern
+from maskgap.instances.problem import Problem
+from maskgap.instances.sources.excerpt import parse_excerpt
+from tests.helpers.command import ROOT
+from tests.helpers.records import record
+from tests.helpers.tiny import random_layer
+
+
+def test_a_block_has_the_sizes_costs_and_forced_entries_it_is_asked_for():
+    text = "cut:value1-n384,rows=8,columns=12,seed=3,costs=5,forced=25"
+    layer, again = (parse_excerpt(text).layer() for _ in range(2))
+    assert layer.weight.shape == (8, 12)
+    assert layer.digest == again.digest
+    np.testing.assert_array_equal(layer.column_cost, again.column_cost)
+    np.testing.assert_array_equal(layer.forced, again.forced)
+    assert layer.column_cost.min() >= 1
+    assert layer.column_cost.max() <= 5
+    assert 0 < (layer.forced != 0).mean() < 0.5
+    whole = parse_excerpt("cut:value1-n384").layer()
+    assert whole.weight.shape == (16, 384)
+    assert whole.column_cost is None
+    assert whole.forced is None
+    assert parse_excerpt("cut:value1-n384,rows=8,columns=12,seed=4").layer().digest != layer.digest
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("cut:nothing,rows=2", "no shipped layer"),
+        ("cut:value1-n384,rows=99", "more than"),
+        ("cut:value1-n384,height=2", "no key"),
+        ("cut:value1-n384,forced=101", "0 to 100"),
+    ],
+)
+def test_blocks_that_cannot_be_are_named(text, message):
+    with pytest.raises(InputError, match=message):
+        parse_excerpt(text).layer()
+
+
+def test_every_instance_and_pattern_of_the_suite_can_be_had():
+    suite = read_suite("coupled")
+    for group in suite.groups:
+        for name in group.instances:
+            layer = load_instance(name, suite, Path())
+            rows = range(layer.d_out) if group.rows is None else range(int(group.rows[2:]))
+            for pattern in group.patterns:
+                assert len(Problem.of(layer, parse_pattern(pattern), rows)) >= 1
+
+
+def _records():
+    def one(group, problem, solver, **more):
+        return record(
+            group=group, problem=problem, key=f"{group}{problem}{solver}{more}", solver=solver,
+            **{"objective": 10.0, "time_limit_s": 5.0, "n": 16, "seed": 0, **more},
+        )  # fmt: skip
+
+    root = {"max_nodes": 1}
+    for problem in ("a", "b"):
+        for hull, bound in (("convex", 9.0), ("relaxation", 8.0)):
+            yield one(
+                "cost budget", problem, "fw-bnb", settings={"hull": hull, "max_nodes": -1},
+                bound=10.0, bound_kind="checked", verdict="proved", gap=0.0, solve_s=0.3,
+                build_s=0.0, stop="finished",
+            )  # fmt: skip
+            yield one(
+                "cost budget", problem, "fw-bnb", settings={"hull": hull, **root}, bound=bound,
+                bound_kind="checked", verdict="feasible", gap=0.1, stop="nodes",
+            )  # fmt: skip
+        yield one(
+            "cost budget", problem, "scip-miqp", bound=5.0, bound_kind="claimed",
+            verdict="feasible", gap=0.5, stop="time",
+        )  # fmt: skip
+    yield one("transposable, 4 x 4", "t", "wanda", objective=30.0, verdict="feasible", bound=0.0)
+    yield one("transposable, 4 x 4", "t", "swap", objective=24.0, verdict="feasible", bound=0.0)
+    yield one("the same blocks, rows alone, 4 x 4", "r", "fw-bnb", objective=20.0,
+              verdict="feasible", bound=0.0)  # fmt: skip
+
+
+def test_the_table_has_root_gaps_times_and_what_transposable_masks_cost():
+    text = render_coupled(list(_records()))
+    line = next(line for line in text.splitlines() if line.startswith("| cost budget"))
+    cells = [cell.strip() for cell in line.split("|")[1:-1]]
+    assert cells[:5] == ["cost budget", "2", "16", "10.0 %", "20.0 %"]
+    assert cells[5:8] == ["0.300 (2 of 2)", "0.300 (2 of 2)", "5.000 (0 of 2)"]
+    assert cells[-1] == "2 of 2"
+    cost = next(line for line in text.splitlines() if line.endswith("|") and "1.500" in line)
+    assert "1.200" in cost
+    assert not any(line.startswith("| the same") for line in text.splitlines())
+
+
+def test_work_on_a_layer_goes_by_its_pattern_and_has_a_course():
+    layer = random_layer(2, 8, rows=2)
+    kinds = {"50%": LayerBound, "layer:50%": SharedBudgetBound}
+    for pattern, kind in kinds.items():
+        work = bounding(Problem.of(layer, parse_pattern(pattern)), 60.0, 1, runs=4)
+        assert isinstance(work, kind)
+        course = Course()
+        for _ in work:
+            course.look(work)
+        course.look(work, last=True)
+        assert course.points[-1][1:] == (work.total.objective, work.total.bound)
+    with pytest.raises(Refused, match="layer:P%"):
+        bounding(Problem.of(layer, parse_pattern("1:2^T")), 1.0, 1)
+
+
+def test_gaps_that_fall_are_drawn_and_tabled():
+    trace = [[1.0, None, 0.0], [5.0, 10.0, 2.0], [50.0, 10.0, 9.0]]
+    case = {
+        "layer": "l", "rows": 2, "pattern": "50%", "trace": trace, "seconds": 90.0, "gap": 0.1,
+        "bound_kind": "checked",
+    }  # fmt: skip
+    line = next(line for line in table([case]).splitlines() if line.startswith("| l "))
+    cells = [cell.strip() for cell in line.split("|")[1:-1]]
+    assert cells == ["l", "2", "50%", "80.0 %", "80.0 %", "80.0 %", "10.0 %", "checked"]
+    (axis,) = falling_figure({"l, 50%": trace}).axes
+    assert list(axis.lines[0].get_ydata()) == pytest.approx([0.8, 0.1])
+
+
+def test_the_readme_has_a_place_for_everything_that_is_measured():
+    readme = (ROOT / "README.md").read_text()
+    for first, last in MARKS.values():
+        assert readme.index(first) < readme.index(last)
+    assert {name for name in MARKS if name not in ("bound", "quality")} <= set(suite_names())
