@@ -104,6 +104,11 @@ class LinearSet:
         return self.pruned
 
     @property
+    def equal_groups(self) -> None:
+        """None: sets of equal groups are `BudgetGroups`."""
+        return None
+
+    @property
     def error(self) -> float:
         """How far above the minimum the oracle's mask may be, as `Rule.error`."""
         return self.rule.error
@@ -197,6 +202,10 @@ class LinearSet:
         if wrong.any() or not self.is_legal(~pruned):
             raise Refused("HiGHS found no mask that meets the constraints exactly")
         return pruned
+
+    def rises(self, gradient: Vector, state: States) -> None:
+        """None: they take an oracle call a column."""
+        return
 
     def enumerate_pruned(self, chunk: int = 1 << 16) -> Iterator[Mask]:
         """Every legal pruned set once, as (<= chunk, n) bool blocks in a fixed order.

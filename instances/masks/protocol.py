@@ -6,10 +6,13 @@ over its hull. Where it is a mixed-integer solver's, `error` says what it can be
 """
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from maskgap.instances.arrays import Mask, Vector
-from maskgap.instances.masks.rows import LinearRows
+from maskgap.instances.masks.rows import LinearRows, States
+
+if TYPE_CHECKING:
+    from maskgap.instances.masks.groups import BudgetGroups
 
 
 class MaskSet(Protocol):
@@ -49,6 +52,11 @@ class MaskSet(Protocol):
         ...
 
     @property
+    def equal_groups(self) -> "BudgetGroups | None":
+        """The same set as equal groups with a budget each, None where it is none."""
+        ...
+
+    @property
     def identity(self) -> str:
         """Text that two sets share only if they have the same masks."""
         ...
@@ -78,6 +86,15 @@ class MaskSet(Protocol):
 
         Exact but for the rounding of the sums that it compares, and `error`. Raises Refused where
         a mixed-integer solver fails.
+        """
+        ...
+
+    def rises(self, gradient: Vector, state: States) -> tuple[Vector, Vector] | None:
+        """By how much the least of <gradient, z> rises at least when a free column is forced.
+
+        state: (n,) int8, a node that has a mask. Two vectors (n,), for columns that are then pruned
+        and for columns that are then kept; +inf where no mask is left, and of no meaning for
+        columns that are not free. None where the set has no closed form for them.
         """
         ...
 
