@@ -136,8 +136,8 @@ class GeneralEngine(Engine):
             self._round(node, found.x)
         if node.depth == 0:
             self._root_bound = node.bound
-        if self.choices.fixing and node.bound < self.cut and found.bound > inherited:
-            self._fix(node, found.x, found.minorant)
+        if node.bound < self.cut:
+            self._force(node, found, found.minorant, found.bound > inherited)
         if node.bound >= self.cut:
             self.least_leaf = min(self.least_leaf, node.bound)
             return None
@@ -194,24 +194,31 @@ class GeneralEngine(Engine):
         if self.oracle.minimise(1.0 - 2.0 * x, node.state, vertex) < np.inf:
             self._offer_vertex(vertex)
 
-    def _fix(self, node: Node, x: Vector, minorant: Minorant) -> None:
-        """Cut off sides of columns by the node's minorant, which gave its bound."""
+    def _force(self, node: Node, found: Minimum, minorant: Minorant, raised: bool) -> None:
+        """Force columns whose other side has no mask, or is cut off by what raised the bound."""
         rises = self.part.legal.rises(minorant.linear, node.state)
+        fixing = self.choices.fixing and raised
         if rises is not None:
-            self._fix_by_rises(node, *rises)
-        elif node.depth == 0:
-            self._fix_by_calls(node, x, minorant)
+            if_pruned, if_kept = rises
+            free = node.state == FREE
+            # a side without masks goes without a leaf: what is left says the same
+            node.state[free & (if_pruned == np.inf)] = KEPT
+            node.state[free & (if_kept == np.inf)] = PRUNED
+            if fixing:
+                self._fix_by_rises(node, if_pruned, if_kept)
+        elif fixing and node.depth == 0:
+            self._fix_by_calls(node, found.x, minorant)
 
     def _fix_by_rises(self, node: Node, if_pruned: Vector, if_kept: Vector) -> None:
-        """A side without masks goes without a leaf: what is left says the same."""
-        free = node.state == FREE
-        node.state[free & (if_pruned == np.inf)] = KEPT
-        node.state[free & (if_kept == np.inf)] = PRUNED
-        free = node.state == FREE
         for rise, side in ((if_pruned, KEPT), (if_kept, PRUNED)):
-            for j in np.flatnonzero(free & (node.bound + rise >= self.cut)):
-                if node.state[j] == FREE:
-                    self._cut_off(node, int(j), side, node.bound + float(rise[j]))
+            for j in np.flatnonzero((node.state == FREE) & (node.bound + rise >= self.cut)):
+                self._cut_off(node, int(j), side, node.bound + float(rise[j]))
+        # with fewer free columns, more may be left one side only
+        rises = self.part.legal.rises(np.zeros(self.part.n), node.state)
+        if rises is not None:
+            free = node.state == FREE
+            node.state[free & (rises[0] == np.inf)] = KEPT
+            node.state[free & (rises[1] == np.inf)] = PRUNED
 
     def _fix_by_calls(self, node: Node, x: Vector, minorant: Minorant) -> None:
         vertex, near = np.empty(len(x)), np.minimum(x, 1.0 - x) < INTEGRAL
