@@ -19,7 +19,8 @@ from maskgap.instances.errors import InputError
 from maskgap.instances.formats.files import read_layer
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.patterns import CoupledPattern, parse_pattern
-from maskgap.instances.masks.rows import FREE, PRUNED, Row
+from maskgap.instances.masks.rows import Row
+from maskgap.instances.masks.state import FREE, PRUNED
 from maskgap.instances.problem import Part, Problem
 
 TERMS_PER_LINE = 4

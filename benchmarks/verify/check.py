@@ -30,11 +30,7 @@ from maskgap.benchmarks.verify.form import require_form
 from maskgap.benchmarks.verify.leaf_minimum import LeafMinimum
 from maskgap.benchmarks.verify.objective import Loss, exact_loss
 from maskgap.benchmarks.verify.quadratic import (
-    FREE,
-    KEPT,
-    PRUNED,
     Quadratic,
-    States,
     leaf_bounds,
     losses,
     require_arithmetic,
@@ -52,8 +48,7 @@ from maskgap.instances.formats.proof_file import ProofFile
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.patterns import Constrained, Pattern, parse_pattern
 from maskgap.instances.masks.protocol import MaskSet
-from maskgap.instances.masks.rows import KEPT as ROW_KEPT
-from maskgap.instances.masks.rows import PRUNED as ROW_PRUNED
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED, States
 from maskgap.instances.problem import Part, Problem
 
 CHECKER = 2
@@ -213,8 +208,8 @@ def _single_losses(problem: Part, quad: Matrix, states: States) -> Vector:
 def _forced_losses(problem: Part, legal: MaskSet, quad: Matrix, states: States) -> Vector:
     """The same for sets other than equal groups: all columns of the leaves must be forced."""
     rows = legal.linear_rows()
-    pruned = (states == PRUNED) | (rows.state == ROW_PRUNED)
-    kept = (states == KEPT) | (rows.state == ROW_KEPT)
+    pruned = (states == PRUNED) | (rows.state == PRUNED)
+    kept = (states == KEPT) | (rows.state == KEPT)
     if not bool((pruned | kept).all()):
         raise ProofError(
             f"row {problem.row}: a leaf without a function has columns that are not forced"

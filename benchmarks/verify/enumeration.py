@@ -12,7 +12,8 @@ from maskgap.benchmarks.verify.quadratic import losses
 from maskgap.instances.arrays import Mask, Matrix
 from maskgap.instances.errors import InputError, ProofError
 from maskgap.instances.masks.groups import ENUMERATION_COLUMNS, BudgetGroups
-from maskgap.instances.masks.rows import FREE, PRUNED, LinearRows
+from maskgap.instances.masks.rows import LinearRows
+from maskgap.instances.masks.state import FREE, PRUNED
 from maskgap.instances.problem import Part
 
 ENUMERATED = 5_000_000

@@ -65,6 +65,7 @@ from maskgap.instances.formats.proof import ConvexFunction, equality_rows
 from maskgap.instances.formats.triangles import CONSTANT, Triangles
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.protocol import MaskSet
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED, States
 from maskgap.instances.problem import Part
 
 LADDER = (0.0, 2.0, 8.0, 32.0, 128.0)
@@ -76,16 +77,11 @@ TINY = 2.0**-900
 FAR = 1e300
 """Above any gradient; finite, so that times 0 it is 0."""
 
-FREE, KEPT, PRUNED = 0, 1, 2
-"""States of a column in a leaf."""
-
 PAIR_SIGNS = np.array([[-1, -1, 1], [-1, 1, -1], [1, -1, -1], [1, 1, 1]])
 """Signs of z_a z_b, z_a z_c, z_b z_c in a triangle's term; a row for apex 0, 1, 2 and -1."""
 
 SINGLE_SIGNS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, -1, -1]])
 """Signs of z_a, z_b, z_c in a triangle's term; rows as above."""
-
-States = NDArray[np.int8]
 
 Counts = NDArray[np.float32]
 """Numbers of columns, exact: they are far below 2^24. A product counts faster than a sum."""

@@ -12,7 +12,8 @@ import scipy.sparse
 
 from maskgap.instances.arrays import Mask, Vector
 from maskgap.instances.masks.linear import Rule
-from maskgap.instances.masks.rows import FREE, KEPT, PRUNED, LinearRows, States
+from maskgap.instances.masks.rows import LinearRows
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED, States
 
 
 def contract(rows: LinearRows, size: int) -> LinearRows:

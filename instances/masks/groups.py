@@ -21,7 +21,8 @@ import scipy.sparse
 
 from maskgap.instances.arrays import Mask, Matrix, Vector
 from maskgap.instances.errors import InputError
-from maskgap.instances.masks.rows import FREE, LinearRows
+from maskgap.instances.masks.rows import LinearRows
+from maskgap.instances.masks.state import FREE
 
 ENUMERATION_COLUMNS = 24
 """Widest group that `enumerate_pruned` lists; C(24, 12) is 2.7 million."""

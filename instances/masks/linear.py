@@ -20,7 +20,8 @@ import scipy.optimize
 from maskgap.instances.arrays import Mask, Vector
 from maskgap.instances.errors import InputError, Refused
 from maskgap.instances.masks.groups import ENUMERATION_COLUMNS
-from maskgap.instances.masks.rows import FREE, KEPT, PRUNED, LinearRows, States
+from maskgap.instances.masks.rows import LinearRows
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED, States
 
 STANDARD = 1024.0
 """Largest |cost| of a column that HiGHS is handed: its tolerances are absolute."""

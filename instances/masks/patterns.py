@@ -30,7 +30,7 @@ from maskgap.instances.masks.constraints import (
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.linear import LinearSet
 from maskgap.instances.masks.protocol import MaskSet
-from maskgap.instances.masks.rows import States
+from maskgap.instances.masks.state import States
 from maskgap.instances.masks.tiles import transposable
 
 FORMS = (

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from maskgap.instances.arrays import Mask, Vector
 from maskgap.instances.masks.linear import LinearSet, Rule
-from maskgap.instances.masks.rows import FREE, KEPT, PRUNED, LinearRows, States
+from maskgap.instances.masks.rows import LinearRows
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED, States
 
 Number = TypeVar("Number", np.float64, np.int8)
 

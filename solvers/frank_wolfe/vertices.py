@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskgap.instances.arrays import Matrix, Vector
-from maskgap.instances.masks.rows import KEPT, PRUNED, States
+from maskgap.instances.masks.state import KEPT, PRUNED, States
 from maskgap.solvers.kernels.jit import strict
 from maskgap.solvers.protocol import Deadline
 

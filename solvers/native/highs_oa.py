@@ -23,7 +23,7 @@ import scipy.sparse
 
 from maskgap.instances.arrays import Mask, Matrix, Vector
 from maskgap.instances.masks.groups import BudgetGroups
-from maskgap.instances.masks.rows import KEPT, PRUNED
+from maskgap.instances.masks.state import KEPT, PRUNED
 from maskgap.instances.problem import Part
 from maskgap.solvers.frank_wolfe import hull
 from maskgap.solvers.mip import highs

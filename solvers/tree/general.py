@@ -23,7 +23,7 @@ import numpy as np
 
 from maskgap.instances.arrays import Mask, Vector
 from maskgap.instances.formats.proof import ConvexFunction, PartProof, ProofKind
-from maskgap.instances.masks.rows import FREE, KEPT, PRUNED
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED
 from maskgap.instances.problem import Part
 from maskgap.solvers.frank_wolfe import vertices
 from maskgap.solvers.frank_wolfe.vertices import ActiveSet, Convex, Minimum

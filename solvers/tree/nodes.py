@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from maskgap.instances.arrays import Vector
 from maskgap.instances.formats.proof import ConvexFunction, Leaves
-from maskgap.instances.masks.rows import States
+from maskgap.instances.masks.state import States
 from maskgap.solvers.frank_wolfe.vertices import ActiveSet
 from maskgap.solvers.tree.branching import IMAGINED
 from maskgap.solvers.tree.record import BYTES_A_ROW, leaves_of

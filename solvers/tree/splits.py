@@ -7,7 +7,7 @@ node: the bound of a side is F(x) - g . x + min over it of g . v, with no furthe
 import numpy as np
 
 from maskgap.instances.arrays import Mask, Vector
-from maskgap.instances.masks.rows import FREE, KEPT, PRUNED
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED
 from maskgap.solvers.frank_wolfe.vertices import Convex, LinearOracle
 from maskgap.solvers.tree.branching import CANDIDATES
 from maskgap.solvers.tree.nodes import Node, PseudoCosts

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from maskgap.instances.arrays import Mask, Matrix, Vector
 from maskgap.instances.masks.blocks import BlockRule
 from maskgap.instances.masks.linear import LinearSet
-from maskgap.instances.masks.rows import FREE, PRUNED, Row
+from maskgap.instances.masks.rows import Row
+from maskgap.instances.masks.state import FREE, PRUNED
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,13 +15,11 @@ from maskgap.benchmarks.verify.quadratic import leaf_bounds, losses, scaled_quad
 from maskgap.instances.errors import ProofError
 from maskgap.instances.formats.proof import ConvexFunction, PartProof, ProofKind, root_leaves
 from maskgap.instances.formats.proof_file import read_proof, write_proof
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED
 from maskgap.solvers.objectives import convexify
 from maskgap.solvers.protocol import Deadline, Limits, solve_part
 from maskgap.solvers.registry import build
 from tests.helpers.proofs import (
-    FREE,
-    KEPT,
-    PRUNED,
     exact_root_bound,
     good_proof,
     make_problem,
