@@ -122,7 +122,8 @@ def constrained(
     inner = _rule(caps, sums, n // block, pruned // block, least)
     over_blocks = contract(_stack(systems, n), block)
     systems.insert(1, _System(_ties(n, block), 0, 0))
-    return LinearSet(_stack(systems, n), pruned, integral, BlockRule(block, inner, over_blocks))
+    of_blocks = BlockRule(block, inner, over_blocks)
+    return LinearSet(_stack(systems, n), pruned, integral, of_blocks, block)
 
 
 @dataclass(frozen=True, slots=True)

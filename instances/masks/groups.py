@@ -46,6 +46,21 @@ class BudgetGroups:
             raise InputError(f"cannot prune {self.pruned} of {self.size} columns")
 
     @property
+    def equal_groups(self) -> "BudgetGroups":
+        """Itself."""
+        return self
+
+    @property
+    def block(self) -> int:
+        """No columns go together."""
+        return 1
+
+    @property
+    def tile(self) -> None:
+        """It is not made of tiles."""
+        return None
+
+    @property
     def count(self) -> int:
         """Number of groups."""
         return self.n // self.size

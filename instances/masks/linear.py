@@ -19,7 +19,7 @@ import scipy.optimize
 
 from maskgap.instances.arrays import Mask, Vector
 from maskgap.instances.errors import InputError, Refused
-from maskgap.instances.masks.groups import ENUMERATION_COLUMNS
+from maskgap.instances.masks.groups import ENUMERATION_COLUMNS, BudgetGroups
 from maskgap.instances.masks.rows import LinearRows
 from maskgap.instances.masks.state import FREE, KEPT, PRUNED, States
 
@@ -86,18 +86,26 @@ class LinearSet:
     """Masks that meet integer rows.
 
     rows: the system; its states are the forced columns. pruned: columns that each mask prunes.
-    integral: whether the relaxation is the hull, by a known theorem. rule: its oracle.
+    integral: whether the relaxation is the hull, by a known theorem. rule: its oracle. block, tile:
+    as `MaskSet` has them.
     """
 
     rows: LinearRows
     pruned: int
     integral: bool
     rule: Rule = field(default_factory=MixedInteger)
+    block: int = 1
+    tile: int | None = None
 
     @property
     def n(self) -> int:
         """Number of columns."""
         return len(self.rows.state)
+
+    @property
+    def equal_groups(self) -> BudgetGroups | None:
+        """None: rows are taken as they are."""
+        return None
 
     @property
     def total_pruned(self) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from maskgap.instances.arrays import Mask, Vector
+from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.rows import LinearRows
 
 
@@ -18,6 +19,24 @@ class MaskSet(Protocol):
     @property
     def n(self) -> int:
         """Number of columns z."""
+        ...
+
+    @property
+    def equal_groups(self) -> BudgetGroups | None:
+        """The set as budgets of equal groups of consecutive columns; None where it is none.
+
+        Who has a way of its own for these asks here, and else takes the rows.
+        """
+        ...
+
+    @property
+    def block(self) -> int:
+        """Consecutive columns that are kept or pruned together; 1 where none are."""
+        ...
+
+    @property
+    def tile(self) -> int | None:
+        """Rows and columns of the tiles of a transposable set, which share no entry; else None."""
         ...
 
     @property

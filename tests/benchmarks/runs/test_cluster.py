@@ -30,7 +30,7 @@ from maskgap.benchmarks.suites.suite import read_suite
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.files import write_layer
 from maskgap.instances.layer import Layer
-from maskgap.instances.masks.patterns import PATTERN_KINDS, parse_pattern
+from maskgap.instances.masks.patterns import PATTERNS, parse_pattern
 from maskgap.instances.problem import Problem
 from maskgap.solvers.protocol import Deadline, Limits, Stop
 from maskgap.solvers.registry import build
@@ -312,23 +312,23 @@ def test_a_task_travels_without_its_layer():
     assert back.problem.digest == problem.digest
 
 
-PATTERNS = ("50%", "keep=5", "2:4", *SHAPES)
+EVERY_KIND = ("50%", "keep=5", "2:4", *SHAPES)
 
 
 def test_every_kind_of_pattern_is_solved_on_a_worker(scheduler):
     """With what a pattern rests on in the layer: costs, forced columns."""
     problems = []
-    for text in PATTERNS:
+    for text in EVERY_KIND:
         layer = layer_with_extras(1, *SHAPES.get(text, (1, 8)))
         problems.append(Problem.of(layer, parse_pattern(text)))
-    assert {type(problem.pattern) for problem in problems} == set(PATTERN_KINDS)
+    assert {type(problem.pattern) for problem in problems} == set(PATTERNS)
     tasks = [Task(problem, "wanda", {}) for problem in problems]
     with executor(scheduler) as found:
         outcomes = dict(found.outcomes(tasks))
     for number, problem in enumerate(problems):
         masks = np.stack([answer.mask for answer in outcomes[number].answers])
         here_too = build("wanda").solve_rows(problem, Limits(Deadline(60.0)), 0)
-        assert (masks == np.stack([answer.mask for answer in here_too])).all(), PATTERNS[number]
+        assert (masks == np.stack([answer.mask for answer in here_too])).all(), EVERY_KIND[number]
         assert problem.is_legal(masks.reshape(-1, problem.layer.d_in))
 
 

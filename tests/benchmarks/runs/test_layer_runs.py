@@ -260,7 +260,7 @@ def test_shipped_suites_of_layers_mean_something(name):
                 rows = range(family.rows) if group.rows is None else parse_rows(group.rows, 4096)
                 assert len(rows) <= family.rows
         for pattern in group.patterns:
-            parse_pattern(pattern).groups(4096)
+            parse_pattern(pattern).row_groups(4096)
         for entry in group.solvers:
             assert registry.spec_of(entry.name).batched
             registry.build(entry.name, entry.settings)
