@@ -21,7 +21,8 @@ import scipy.sparse
 
 from maskgap.instances.arrays import Mask, Matrix, Vector
 from maskgap.instances.errors import InputError
-from maskgap.instances.masks.rows import FREE, PRUNED, LinearRows, States
+from maskgap.instances.masks.rows import LinearRows
+from maskgap.instances.masks.state import FREE, PRUNED, States
 
 ENUMERATION_COLUMNS = 24
 """Widest group that `enumerate_pruned` lists; C(24, 12) is 2.7 million."""
@@ -43,6 +44,21 @@ class BudgetGroups:
             raise InputError(f"{self.n} columns do not divide into groups of {self.size}")
         if not 0 <= self.pruned <= self.size:
             raise InputError(f"cannot prune {self.pruned} of {self.size} columns")
+
+    @property
+    def equal_groups(self) -> "BudgetGroups":
+        """Itself."""
+        return self
+
+    @property
+    def block(self) -> int:
+        """No columns go together."""
+        return 1
+
+    @property
+    def tile(self) -> None:
+        """It is not made of tiles."""
+        return None
 
     @property
     def count(self) -> int:
@@ -73,11 +89,6 @@ class BudgetGroups:
     def single(self) -> bool:
         """Whether exactly one mask is legal."""
         return self.pruned in (0, self.size)
-
-    @property
-    def equal_groups(self) -> "BudgetGroups":
-        """Itself."""
-        return self
 
     @property
     def error(self) -> float:

@@ -19,8 +19,9 @@ import scipy.optimize
 
 from maskgap.instances.arrays import Mask, Vector
 from maskgap.instances.errors import InputError, Refused
-from maskgap.instances.masks.groups import ENUMERATION_COLUMNS
-from maskgap.instances.masks.rows import FREE, KEPT, PRUNED, LinearRows, States
+from maskgap.instances.masks.groups import ENUMERATION_COLUMNS, BudgetGroups
+from maskgap.instances.masks.rows import LinearRows
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED, States
 
 STANDARD = 1024.0
 """Largest |cost| of a column that HiGHS is handed: its tolerances are absolute."""
@@ -85,13 +86,16 @@ class LinearSet:
     """Masks that meet integer rows.
 
     rows: the system; its states are the forced columns. pruned: columns that each mask prunes.
-    integral: whether the relaxation is the hull, by a known theorem. rule: its oracle.
+    integral: whether the relaxation is the hull, by a known theorem. rule: its oracle. block, tile:
+    as `MaskSet` has them.
     """
 
     rows: LinearRows
     pruned: int
     integral: bool
     rule: Rule = field(default_factory=MixedInteger)
+    block: int = 1
+    tile: int | None = None
 
     @property
     def n(self) -> int:
@@ -99,14 +103,14 @@ class LinearSet:
         return len(self.rows.state)
 
     @property
+    def equal_groups(self) -> BudgetGroups | None:
+        """None: rows are taken as they are."""
+        return None
+
+    @property
     def total_pruned(self) -> int:
         """Columns that every legal mask prunes."""
         return self.pruned
-
-    @property
-    def equal_groups(self) -> None:
-        """None: sets of equal groups are `BudgetGroups`."""
-        return None
 
     @property
     def error(self) -> float:

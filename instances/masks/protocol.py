@@ -6,13 +6,12 @@ over its hull. Where it is a mixed-integer solver's, `error` says what it can be
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from maskgap.instances.arrays import Mask, Vector
-from maskgap.instances.masks.rows import LinearRows, States
-
-if TYPE_CHECKING:
-    from maskgap.instances.masks.groups import BudgetGroups
+from maskgap.instances.masks.groups import BudgetGroups
+from maskgap.instances.masks.rows import LinearRows
+from maskgap.instances.masks.state import States
 
 
 class MaskSet(Protocol):
@@ -21,6 +20,24 @@ class MaskSet(Protocol):
     @property
     def n(self) -> int:
         """Number of columns z."""
+        ...
+
+    @property
+    def equal_groups(self) -> BudgetGroups | None:
+        """The set as budgets of equal groups of consecutive columns; None where it is none.
+
+        Who has a way of its own for these asks here, and else takes the rows.
+        """
+        ...
+
+    @property
+    def block(self) -> int:
+        """Consecutive columns that are kept or pruned together; 1 where none are."""
+        ...
+
+    @property
+    def tile(self) -> int | None:
+        """Rows and columns of the tiles of a transposable set, which share no entry; else None."""
         ...
 
     @property
@@ -49,11 +66,6 @@ class MaskSet(Protocol):
     @property
     def single(self) -> bool:
         """Whether exactly one mask is legal."""
-        ...
-
-    @property
-    def equal_groups(self) -> "BudgetGroups | None":
-        """The same set as equal groups with a budget each, None where it is none."""
         ...
 
     @property

@@ -16,7 +16,7 @@ import numpy as np
 
 from maskgap.instances.arrays import Matrix, Vector
 from maskgap.instances.masks.protocol import MaskSet
-from maskgap.instances.masks.rows import FREE
+from maskgap.instances.masks.state import FREE
 from maskgap.solvers.bounds.semidefinite import (
     Effort,
     SdpSolution,

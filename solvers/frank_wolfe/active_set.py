@@ -20,7 +20,7 @@ oracle. Sets that are seen through any other oracle have `frank_wolfe.vertices`.
 
 import numpy as np
 
-from maskgap.instances.masks.rows import KEPT, PRUNED
+from maskgap.instances.masks.state import KEPT, PRUNED
 from maskgap.solvers.frank_wolfe.node import FLAT, STEPS, value_of
 from maskgap.solvers.frank_wolfe.variants import AWAY, BLENDED, PAIRWISE
 from maskgap.solvers.kernels.jit import strict

@@ -13,7 +13,7 @@ rows over the free columns, which are copied together when first used.
 
 import numpy as np
 
-from maskgap.instances.masks.rows import FREE, PRUNED
+from maskgap.instances.masks.state import FREE, PRUNED
 from maskgap.solvers.frank_wolfe.node import FLAT
 from maskgap.solvers.kernels.jit import fast, strict
 

@@ -23,7 +23,7 @@ from maskgap.instances.arrays import Matrix, Vector
 from maskgap.instances.formats.proof import ConvexFunction
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.protocol import MaskSet
-from maskgap.instances.masks.rows import FREE
+from maskgap.instances.masks.state import FREE
 from maskgap.solvers.frank_wolfe import vertices
 from maskgap.solvers.frank_wolfe.pool import ActiveSet, Pool
 from maskgap.solvers.objectives import convexify

@@ -11,7 +11,7 @@ A gradient from scratch costs 2 n^2, the rest a few n. `fast` functions may reor
 never given infinities or NaN.
 """
 
-from maskgap.instances.masks.rows import FREE, KEPT, PRUNED
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED
 from maskgap.solvers.kernels.jit import fast, strict
 
 STEPS = 2000

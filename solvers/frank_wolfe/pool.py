@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskgap.instances.arrays import Matrix, Vector
-from maskgap.instances.masks.rows import KEPT, PRUNED, States
+from maskgap.instances.masks.state import KEPT, PRUNED, States
 
 NEGLIGIBLE = 1e-12
 """A weight below this leaves the active set."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from maskgap.instances.arrays import Vector
-from maskgap.instances.masks.rows import States
+from maskgap.instances.masks.state import States
 from maskgap.solvers.frank_wolfe.pool import ActiveSet, Pool
 from maskgap.solvers.frank_wolfe.steps import settle
 from maskgap.solvers.objectives.protocol import Minorant, Underestimator

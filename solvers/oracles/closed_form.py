@@ -11,7 +11,7 @@ import numpy as np
 from maskgap.instances.arrays import Vector
 from maskgap.instances.errors import InputError
 from maskgap.instances.masks.groups import BudgetGroups
-from maskgap.instances.masks.rows import States
+from maskgap.instances.masks.state import States
 from maskgap.solvers.oracles.equal_groups import still_open, vertex_along
 
 

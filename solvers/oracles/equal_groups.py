@@ -1,13 +1,13 @@
 """Compiled kernels on the masks of a node, for equal groups of columns with a budget each.
 
-A column's state is FREE, PRUNED or KEPT (`instances.masks.rows`). In a group with k columns to
+A column's state is FREE, PRUNED or KEPT (`instances.masks.state`). In a group with k columns to
 prune, of which f are forced to be, a node has a mask exactly when 0 <= k - f <= free columns; the
 minimum of g . v over its masks takes the k - f smallest g of the free ones.
 """
 
 import numpy as np
 
-from maskgap.instances.masks.rows import FREE, KEPT, PRUNED
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED
 from maskgap.solvers.kernels.jit import strict
 
 

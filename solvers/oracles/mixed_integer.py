@@ -34,7 +34,7 @@ from numpy.typing import ArrayLike
 from maskgap.instances.arrays import Mask, Vector
 from maskgap.instances.layer import unit_exponent
 from maskgap.instances.masks.protocol import MaskSet
-from maskgap.instances.masks.rows import KEPT, PRUNED, States
+from maskgap.instances.masks.state import KEPT, PRUNED, States
 from maskgap.solvers.mip.adapter import ROUNDING, NativeError, round_to_mask
 from maskgap.solvers.oracles.closed_form import check_finite
 from maskgap.solvers.protocol import Deadline, Stop

@@ -14,7 +14,7 @@ import numpy as np
 
 from maskgap.instances.arrays import Vector
 from maskgap.instances.masks.protocol import MaskSet
-from maskgap.instances.masks.rows import FREE, KEPT, PRUNED, States
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED, States
 from maskgap.solvers.oracles.closed_form import check_finite
 
 _EPS = float(np.finfo(np.float64).eps)

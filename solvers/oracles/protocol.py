@@ -18,7 +18,7 @@ import time
 from typing import Protocol
 
 from maskgap.instances.arrays import Vector
-from maskgap.instances.masks.rows import States
+from maskgap.instances.masks.state import States
 
 
 class Oracle(Protocol):

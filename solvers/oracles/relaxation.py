@@ -17,7 +17,7 @@ from highspy import HighsModelStatus, HighsStatus
 
 from maskgap.instances.arrays import Vector
 from maskgap.instances.masks.protocol import MaskSet
-from maskgap.instances.masks.rows import KEPT, PRUNED, States
+from maskgap.instances.masks.state import KEPT, PRUNED, States
 from maskgap.solvers.mip import highs
 from maskgap.solvers.mip.adapter import NativeError
 from maskgap.solvers.protocol import Deadline, Limits

@@ -14,7 +14,7 @@ free and integral can be chosen only when all are: its score is near 0.
 
 import numpy as np
 
-from maskgap.instances.masks.rows import FREE, KEPT, PRUNED
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED
 from maskgap.solvers.frank_wolfe.edges import minimise_along_edges
 from maskgap.solvers.frank_wolfe.node import restore, value_of
 from maskgap.solvers.kernels.jit import strict

@@ -19,7 +19,7 @@ OPEN, ROOM, AGE = 0, 1, 2
 class Frontier(NamedTuple):
     """Open nodes. Per slot: what is known of the node.
 
-    state (`instances.masks.rows`), x (its parent's point), bound (inherited), node (its row in
+    state (`masks.state`), x (its parent's point), bound (inherited), node (its row in
     the record), via and share (column it was split on with its x there; -1 - column for the kept
     side), function (the one that bounded its parent), atoms and weights (active set, then the
     vertices set aside), atom_count (of each kind).

@@ -12,7 +12,7 @@ reaches the incumbent is cut off; it is a leaf of its own with the same x.
 
 import numpy as np
 
-from maskgap.instances.masks.rows import FREE, KEPT, PRUNED
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED
 from maskgap.solvers.frank_wolfe.active_set import minimise_on_vertices
 from maskgap.solvers.frank_wolfe.edges import minimise_along_edges
 from maskgap.solvers.frank_wolfe.node import STEPS, gradient_of, restore, value_of

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from maskgap.instances.arrays import Mask, Vector
-from maskgap.instances.masks.rows import FREE, KEPT, PRUNED
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED
 from maskgap.solvers.frank_wolfe.vertices import Minimum
 from maskgap.solvers.objectives.protocol import Minorant
 from maskgap.solvers.oracles.protocol import Oracle

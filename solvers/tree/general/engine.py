@@ -20,7 +20,7 @@ where the function is a quadratic.
 import numpy as np
 
 from maskgap.instances.arrays import Mask, Vector
-from maskgap.instances.masks.rows import FREE, KEPT, PRUNED
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED
 from maskgap.instances.problem import Part
 from maskgap.solvers.frank_wolfe import vertices
 from maskgap.solvers.frank_wolfe.pool import ActiveSet, Pool

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maskgap.instances.masks.rows import States
+from maskgap.instances.masks.state import States
 from maskgap.solvers.frank_wolfe.pool import ActiveSet
 
 KEPT_SIDE, PRUNED_SIDE = 0, 1

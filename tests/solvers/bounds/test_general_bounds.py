@@ -7,7 +7,7 @@ import pytest
 
 from maskgap.instances.formats.proof import equality_rows
 from maskgap.instances.masks.patterns import parse_pattern
-from maskgap.instances.masks.rows import FREE
+from maskgap.instances.masks.state import FREE
 from maskgap.instances.problem import Problem
 from maskgap.solvers.bounds import conic
 from maskgap.solvers.bounds.rows_face import orthonormal_rows, rows_face

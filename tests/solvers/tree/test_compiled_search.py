@@ -7,7 +7,7 @@ import pytest
 
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.patterns import parse_pattern
-from maskgap.instances.masks.rows import FREE, KEPT, PRUNED
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED
 from maskgap.instances.problem import Problem
 from maskgap.solvers.bounds.semidefinite import solve_sdp
 from maskgap.solvers.frank_wolfe import hull, node
