@@ -20,11 +20,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import inf
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from maskgap.instances.arrays import Matrix, Vector
+from maskgap.instances.conversion import as_array, roundoff_of
 from maskgap.instances.definite import UNIT, cholesky
 from maskgap.instances.errors import InputError
 
@@ -48,6 +50,9 @@ LARGEST_COST = 10**9
 
 TOKEN_DIGITS = 18
 """Digits of a number of tokens that is believed."""
+
+SHOWN = 30
+"""Characters of a name that a result prints."""
 
 BLOCK = 256
 """Rows of a Gram looked at together, so that no more of it is copied."""
@@ -78,7 +83,7 @@ class Layer:
     gram_roundoff: float = UNIT
 
     def __repr__(self) -> str:
-        return f"Layer({self.name}, {self.d_out} x {self.d_in})"
+        return f"Layer({short(self.name)}, {self.d_out} x {self.d_in})"
 
     @staticmethod
     def from_arrays(
@@ -94,8 +99,9 @@ class Layer:
     ) -> "Layer":
         """Validate arrays of any real dtype and make a layer; the inputs are not changed.
 
-        gram_roundoff: of the dtype that the Gram came in, where it was widened since (numpy has no
-        bfloat16); None: that of its dtype here.
+        Arrays are numpy's, lists, or torch tensors on any device, with gradients or without.
+        gram_roundoff: of the dtype that the Gram came in, where it was widened since; None: that of
+        its dtype here.
 
         Raises InputError naming the array and, where there is one, the offending row and column,
         and for a mean without a token count or with more energy than the Gram.
@@ -128,7 +134,7 @@ class Layer:
             )
         return Layer(
             weights, grams, held_out, about, name, mean, cost,
-            None if states is None else states.astype(np.int8), gram_roundoff or _roundoff(gram),
+            None if states is None else states.astype(np.int8), gram_roundoff or roundoff_of(gram),
         )  # fmt: skip
 
     @property
@@ -186,6 +192,11 @@ class Layer:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+def short(name: str) -> str:
+    """The end of a name, as long as a line of results has room for."""
+    return name if len(name) <= SHOWN else f"...{name[3 - SHOWN :]}"
+
+
 def unit_rows(weight: Matrix) -> tuple[Matrix, NDArray[np.int64]]:
     """(W / 2^e, e) with the largest |w| of each row in [1/2, 1); e (rows,) is 0 for a zero row."""
     exponents = np.array([unit_exponent(float(np.abs(row).max())) for row in weight])
@@ -206,13 +217,17 @@ def array_digest(array: NDArray[np.float64] | NDArray[np.bool_]) -> str:
 
 
 def _matrix(values: ArrayLike, what: str, name: str) -> Matrix:
-    raw = np.asarray(values)
+    raw = as_array(values, f"{name}: {what}")
     if raw.ndim != 2 or 0 in raw.shape:
         raise InputError(f"{name}: {what} must be a non-empty matrix, but its shape is {raw.shape}")
     if raw.dtype.kind not in "fiu":
         raise InputError(f"{name}: {what} must hold real numbers, but its dtype is {raw.dtype}")
     if raw.dtype.kind in "iu" and raw.dtype.itemsize == 8:
         _require_float64(raw, what, name)
+    if raw.dtype.kind == "f" and raw.dtype.itemsize > 8:
+        raise InputError(
+            f"{name}: {what} is of dtype {raw.dtype}, which float64 would round; convert it first"
+        )
     matrix = np.array(raw, dtype=np.float64, order="C")
     if not _largest(matrix) <= LARGEST_ENTRY:  # NaN too
         bad = ~(np.abs(matrix) <= LARGEST_ENTRY)
@@ -234,19 +249,15 @@ def _require_float64(raw: NDArray[np.generic], what: str, name: str) -> None:
         )
 
 
-def _roundoff(gram: ArrayLike) -> float:
-    """The unit roundoff of the dtype that a Gram is given in."""
-    dtype = np.asarray(gram).dtype
-    return float(np.finfo(dtype).eps) / 2.0 if dtype.kind == "f" and dtype.itemsize < 8 else UNIT
-
-
 def _whole(values: ArrayLike, what: str, name: str) -> NDArray[np.int64]:
-    raw = np.asarray(values)
+    raw = as_array(values, f"{name}: {what}")
     if raw.size == 0:
         raise InputError(f"{name}: {what} is empty; its shape is {raw.shape}")
     if raw.dtype.kind not in "iuf":
         raise InputError(f"{name}: {what} must hold whole numbers, but its dtype is {raw.dtype}")
-    wide = raw.astype(np.float64) if raw.dtype.kind == "f" else raw  # float16 ends at 65504
+    wide: NDArray[Any] = (
+        raw.astype(np.float64) if raw.dtype.kind == "f" else raw
+    )  # float16 ends at 65504
     good = (wide == np.floor(wide)) & (wide <= LARGEST_COST) & (wide >= -LARGEST_COST)
     if not bool(good.all()):
         raise InputError(
@@ -257,13 +268,13 @@ def _whole(values: ArrayLike, what: str, name: str) -> NDArray[np.int64]:
 
 
 def _mean(values: ArrayLike, gram: Matrix, meta: Mapping[str, str], name: str) -> Vector:
-    d_in = len(gram)
-    if np.shape(values) != (d_in,):
+    d_in, raw = len(gram), as_array(values, f"{name}: input_mean")
+    if raw.shape != (d_in,):
         raise InputError(
             f"{name}: input_mean must have shape ({d_in},) to match the weight's columns, but its "
-            f"shape is {np.shape(values)}"
+            f"shape is {raw.shape}"
         )
-    mean: Vector = _matrix(np.asarray(values)[None, :], "input_mean", name)[0]
+    mean: Vector = _matrix(raw[None, :], "input_mean", name)[0]
     squares = gram.diagonal() / _tokens(meta, name)
     excess = mean**2 - squares * (1 + VARIANCE_TOLERANCE)
     column = int(excess.argmax())

@@ -50,7 +50,7 @@ from maskgap.instances.errors import MaskgapError, ProofError
 from maskgap.instances.formats.proof import OBJECTIVE, Leaves, PartProof, ProofKind
 from maskgap.instances.formats.proof_file import ProofFile
 from maskgap.instances.masks.groups import BudgetGroups
-from maskgap.instances.masks.patterns import Constrained, Pattern, parse_pattern
+from maskgap.instances.masks.patterns import Constrained, CoupledPattern, Pattern, parse_pattern
 from maskgap.instances.masks.protocol import MaskSet
 from maskgap.instances.masks.rows import KEPT as ROW_KEPT
 from maskgap.instances.masks.rows import PRUNED as ROW_PRUNED
@@ -104,6 +104,22 @@ def check_part(problem: Part, proof: PartProof, clock: Clock | None = None) -> C
             f"row {proof.row}: the bound {bound:.17g} exceeds the loss {loss.high:.17g} of a mask"
         )
     return Checked(bound, loss, leaves)
+
+
+def question_of(whole: Problem, file: ProofFile, asked: range | None) -> Problem:
+    """The problem that a file must be about, and is: rows `asked` of a whole layer's.
+
+    Where none are asked for, those are all rows if the pattern couples them, else the file's own.
+    Raises ProofError when the file is about another question, InputError for rows out of range.
+    """
+    problem, d_out = whole, whole.layer.d_out
+    some = 0 <= file.rows.start < file.rows.stop <= d_out  # else it is about no rows of the layer
+    if asked is not None:
+        problem = Problem.of(whole.layer, whole.pattern, asked)
+    elif some and not isinstance(whole.pattern, CoupledPattern):
+        problem = Problem.of(whole.layer, whole.pattern, file.rows)
+    require_same_question(problem, file)
+    return problem
 
 
 def require_same_question(problem: Problem, file: ProofFile) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from maskgap import bound
 from maskgap.benchmarks.commands.bound import PROOF_NAME
-from maskgap.benchmarks.interface.calls import bound
 from maskgap.benchmarks.layers import rows as bounding
 from maskgap.benchmarks.layers.passes import Pass, ladder
 from maskgap.benchmarks.layers.rows import LayerBound
