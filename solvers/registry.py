@@ -15,6 +15,7 @@ from typing import cast, get_args, get_type_hints
 from maskgap.instances.errors import InputError
 from maskgap.instances.masks.patterns import PATTERN_KINDS, Pattern, RowPattern
 from maskgap.instances.own_modules import load
+from maskgap.instances.suggestions import did_you_mean
 from maskgap.solvers.protocol import BatchSolver, Solver
 
 INSTALL = "pip install "
@@ -280,7 +281,8 @@ def spec_of(name: str) -> Spec:
     if ":" in name:
         return _outside(name)
     if name not in SPECS:
-        raise InputError(f"no solver '{name}'; the solvers are {', '.join(SPECS)}")
+        meant = did_you_mean(name, SPECS)
+        raise InputError(f"no solver '{name}'; the solvers are {', '.join(SPECS)}{meant}")
     return SPECS[name]
 
 

@@ -12,7 +12,8 @@ from maskgap.benchmarks.reading.figures.bound_course import falling_figure
 from maskgap.benchmarks.reading.tables.coupled import render_coupled
 from maskgap.benchmarks.reference.bound_course import table
 from maskgap.benchmarks.reference.regenerate import MARKS
-from maskgap.benchmarks.suites.suite import load_instance, read_suite, suite_names
+from maskgap.benchmarks.suites.names import suite_names
+from maskgap.benchmarks.suites.suite import load_instance, read_suite
 from maskgap.instances.errors import InputError, Refused
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Problem
