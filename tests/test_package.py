@@ -6,6 +6,7 @@ import sys
 import pytest
 
 import maskgap
+from tests.helpers.command import python
 
 HEAVY = ("numpy", "scipy", "torch", "pandas", "matplotlib", "pyscipopt", "highspy", "cvxpy")
 
@@ -39,9 +40,7 @@ def _loaded(code):
         f"print(*{{*({HEAVY} & sys.modules.keys()), *rooms}})"
     )
     script = script.replace(f"{HEAVY} &", f"set({HEAVY}) &")
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return set(done.stdout.split())
+    return set(python(script).stdout.split())
 
 
 def test_importing_the_package_loads_nothing():

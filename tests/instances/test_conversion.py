@@ -1,8 +1,5 @@
 """Arrays as callers have them: of any real dtype, of numpy or torch, with gradients or without."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -10,6 +7,7 @@ import torch
 from maskgap.instances.conversion import as_array, as_mask, roundoff_of
 from maskgap.instances.errors import InputError
 from maskgap.instances.layer import Layer
+from tests.helpers.command import python
 
 NUMBERS = np.round(np.random.default_rng(0).normal(size=(2, 8)) * 8) / 8
 FLOATS = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
@@ -74,5 +72,5 @@ def test_arrays_of_numpy_need_no_torch():
         "from maskgap.instances.conversion import as_array, as_mask\n"
         "as_array(np.eye(2), 'w'); as_mask([[1, 0]], (1, 2))\nassert 'torch' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", script], check=True)
+    python(script)
     assert as_mask([[1, 0]], (1, 2)).tolist() == [[True, False]]

@@ -1,17 +1,13 @@
 """What the command says of itself: its version, names that a shell completes, what was meant."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 
-import maskgap
-from tests.helpers.command import ended, words_of
+from maskgap import __version__
+from tests.helpers.command import ended, maskgap, python
 
 
 def test_the_version_and_nothing_else():
-    assert ended("--version") == (0, f"{maskgap.__version__}\n", "")
+    assert ended("--version") == (0, f"{__version__}\n", "")
 
 
 @pytest.mark.parametrize(
@@ -44,13 +40,12 @@ def _completed(line):
         "heavy = {'numpy', 'scipy', 'torch', 'pandas', 'numba', 'pyscipopt', 'highspy'}\n"
         "print(*sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
-    environment = {
-        **os.environ, "COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1),
+    asked = {
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(line.split()) - 1),
         "_MASKGAP_COMPLETE": "complete_bash",
-    }  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, env=environment
-    )
+    }
+    done = python(script, env=asked)
     return done.stdout.split(), done.stderr.split()
 
 
@@ -73,8 +68,5 @@ def test_a_shell_completes_names(line, names, loaded):
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_shell_is_given_its_script(shell):
-    script = subprocess.run(
-        words_of(), capture_output=True, text=True,
-        env={**os.environ, "_MASKGAP_COMPLETE": f"source_{shell}"},
-    ).stdout  # fmt: skip
+    script = maskgap(env={"_MASKGAP_COMPLETE": f"source_{shell}"}).stdout
     assert f"_MASKGAP_COMPLETE=complete_{shell}" in script
