@@ -24,6 +24,7 @@ from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Problem
 from tests.helpers.command import maskgap, started, words_of
 from tests.helpers.tiny import random_layer
+from tests.helpers.traps import set_traps, sprung
 
 
 @pytest.fixture
@@ -257,11 +258,6 @@ def test_work_goes_on_for_its_files_when_nobody_reads(layer, words, stream, code
     assert len(list((layer.parent / "pr").iterdir())) == 4
 
 
-TRAPS = ["numpy.py", "random.py", "torch.py", "scipy.py", "typer.py", "rich.py", "instances.py",
-         "solvers/__init__.py", "benchmarks/__init__.py", "numba.py", "pickle.py", "json.py",
-         "sitecustomize.py", "socket.py"]  # fmt: skip
-
-
 @pytest.mark.parametrize(
     "words",
     [
@@ -276,15 +272,12 @@ TRAPS = ["numpy.py", "random.py", "torch.py", "scipy.py", "typer.py", "rich.py",
     ],
 )
 def test_nothing_is_imported_from_the_current_directory(layer, words):
-    for name in TRAPS:
-        path = layer.parent / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(f"open({str(layer.parent / 'sprung')!r}, 'a').write({name!r})\n")
+    set_traps(layer.parent)
     (layer.parent / "mine.py").write_text(MINE)
     (layer.parent / "beside.py").write_text("SCALE = 2.0\n")
     done = maskgap(*words.split(), cwd=layer.parent)
     assert done.returncode == 0, done.stderr
-    assert not (layer.parent / "sprung").exists()
+    assert sprung(layer.parent) == []
 
 
 MINE = """
