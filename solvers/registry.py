@@ -275,7 +275,7 @@ SPECS: dict[str, Spec] = _register(_ENTRIES)
 def spec_of(name: str) -> Spec:
     """The entry of a solver, or of a class outside the register named as 'module:Class'.
 
-    The latter imports the module, so the name must be the user's (`instances.own_code`). Raises
+    The latter imports the module, so the name must be the user's (`instances.own_modules`). Raises
     InputError that lists the names.
     """
     if ":" in name:
@@ -296,7 +296,7 @@ def _outside(target: str) -> Spec:
             "its settings"
         )
     if not (hasattr(factory, "solve") or hasattr(factory, "solve_rows")):
-        raise InputError(f"solver '{target}' has neither solve nor solve_rows (solvers/ADDING.md)")
+        raise InputError(f"solver '{target}' has neither solve nor solve_rows (solvers/README.md)")
     return Spec(target, target, "outside the register", batched=hasattr(factory, "solve_rows"))
 
 

@@ -4,7 +4,7 @@ Exit codes: 0 done; 1 a row crashed, ended without a mask or is wrong, or a proo
 2 bad input, or a solver that refuses; 130 interrupted, 143 by SIGTERM. Each command imports what it
 needs when it runs, so that `maskgap --help` stays fast. Nothing is imported from the current
 directory, where a `numpy.py` may lie, but a solver that is named on the command line as
-`module:Class` (see `solvers.outside`).
+`module:Class` (see `instances.own_modules`).
 """
 
 from pathlib import Path
