@@ -1,24 +1,27 @@
 """The choices of the branch and bound: their names, and the numbers the compiled code sees."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maskgap.instances.errors import InputError
-
-VARIANTS = ("decomposition-invariant", "vanilla", "away", "pairwise", "blended-pairwise")
+Variant = Literal["decomposition-invariant", "vanilla", "away", "pairwise", "blended-pairwise"]
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
 EDGES, VANILLA, AWAY, PAIRWISE, BLENDED = range(5)
 
-BRANCHING = ("curvature", "fractionality", "gradient", "strong", "pseudo-cost")
+Branching = Literal["curvature", "fractionality", "gradient", "strong", "pseudo-cost"]
+BRANCHING: tuple[Branching, ...] = get_args(Branching)
 CURVATURE, FRACTIONALITY, GRADIENT, STRONG, PSEUDO_COST = range(5)
 
-TRAVERSALS = ("hybrid", "best-first", "depth-first")
+Traversal = Literal["hybrid", "best-first", "depth-first"]
+TRAVERSALS: tuple[Traversal, ...] = get_args(Traversal)
 HYBRID, BEST_FIRST, DEPTH_FIRST = range(3)
 
-HEURISTICS = ("rounding", "vertices", "both", "none")
+Heuristics = Literal["rounding", "vertices", "both", "none"]
+HEURISTICS: tuple[Heuristics, ...] = get_args(Heuristics)
 
-HULLS = ("convex", "relaxation")
+Hull = Literal["convex", "relaxation"]
+HULLS: tuple[Hull, ...] = get_args(Hull)
 
 
 class Rules(NamedTuple):
@@ -52,10 +55,3 @@ class Functions(NamedTuple):
     matrix: NDArray[np.float64]
     linear: NDArray[np.float64]
     constant: NDArray[np.float64]
-
-
-def number_of(names: tuple[str, ...], name: str, setting: str) -> int:
-    """Position of a choice among the names. Raises InputError that lists them."""
-    if name not in names:
-        raise InputError(f"fw-bnb: {setting} is '{name}', expected one of {', '.join(names)}")
-    return names.index(name)

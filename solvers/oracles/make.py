@@ -23,7 +23,7 @@ where they are used, and neither pickled nor carried through a fork.
 """
 
 import time
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +36,8 @@ from maskgap.solvers.oracles.closed_form import ClosedForm
 from maskgap.solvers.oracles.own import OwnOracle
 from maskgap.solvers.protocol import Deadline
 
-ORACLES = ("closed-form", "highs", "scip")
+OracleName = Literal["closed-form", "highs", "scip"]
+ORACLES: tuple[OracleName, ...] = get_args(OracleName)
 """Kinds that `make_oracle` knows."""
 
 
