@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import cast, get_type_hints
+from typing import cast
 
 from maskgap.instances.errors import InputError
 from maskgap.instances.masks.pattern import Pattern
@@ -303,47 +303,31 @@ def _outside(target: str) -> Spec:
 
 def setting_names(name: str) -> list[str]:
     """The settings a solver takes. Imports its module."""
-    return [f.name for f in dataclasses.fields(_factory(name))]
+    return [f.name for f in dataclasses.fields(factory_of(name))]
 
 
-def _factory(name: str) -> type:
+def factory_of(name: str) -> type:
+    """The class of a solver, whose fields are its settings. Imports its module."""
     module, _, attribute = spec_of(name).target.partition(":")
     return cast(type, getattr(import_module(module), attribute))
 
 
 def build(name: str, settings: Mapping[str, object] | None = None) -> Solver | BatchSolver:
-    """Make a solver with the given settings; strings are converted to the type of the field.
+    """Make a solver with the given settings, read and checked as `solvers.settings` says.
 
     Raises InputError for an unknown solver, setting or value. The module is imported here, so the
     caller checks `Spec.missing` first.
     """
-    factory = _factory(name)
-    hints = _hints(factory, name)
-    known = {f.name: hints[f.name] for f in dataclasses.fields(factory)}
-    values: dict[str, object] = {}
-    for key, value in (settings or {}).items():
-        if key not in known:
-            have = ", ".join(known) or "none"
-            raise InputError(f"solver '{name}' has no setting '{key}'; its settings: {have}")
-        values[key] = _convert(value, known[key], name, key)
+    from maskgap.solvers.settings import checked_values, not_made  # not for a list of names
+
+    factory = factory_of(name)
+    values = checked_values(name, factory, settings or {})
     try:
         return cast("Solver | BatchSolver", factory(**values))
     except InputError:
         raise
     except Exception as error:  # a class of the user's own may raise anything
-        raise _not_made(name, error) from error
-
-
-def _hints(factory: type, name: str) -> dict[str, type]:
-    try:
-        return get_type_hints(factory)
-    except Exception as error:  # annotations of the user's own may name anything
-        raise _not_made(name, error) from error
-
-
-def _not_made(name: str, error: Exception) -> InputError:
-    text = (str(error).splitlines() or [""])[0]
-    return InputError(f"solver '{name}' cannot be made: {type(error).__name__}: {text}")
+        raise not_made(name, error) from error
 
 
 def settings_of(solver: Solver | BatchSolver) -> dict[str, object]:
@@ -359,18 +343,3 @@ def settings_of(solver: Solver | BatchSolver) -> dict[str, object]:
                 "setting is a number, a text, true or false"
             )
     return dict(sorted(values.items()))
-
-
-def _convert(value: object, wanted: type, solver: str, key: str) -> object:
-    text = str(value).strip()
-    try:
-        if wanted is bool and text.lower() in ("true", "false"):
-            return text.lower() == "true"
-        if wanted in (int, float, str):
-            return wanted(text)
-    except ValueError:
-        pass
-    expected = {bool: "true or false", int: "a whole number", float: "a number"}
-    raise InputError(
-        f"solver '{solver}': setting {key}={text}: expected {expected.get(wanted, wanted)}"
-    )

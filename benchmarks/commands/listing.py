@@ -1,7 +1,12 @@
 """`maskgap solvers` and `maskgap instances`: what there is."""
 
+from typing import TYPE_CHECKING
+
 from maskgap.benchmarks.commands.screen import Results
 from maskgap.solvers.registry import SPECS, Spec, spec_of
+
+if TYPE_CHECKING:
+    from maskgap.solvers.settings import Setting
 
 
 def run_solvers(name: str | None, as_json: bool) -> int:
@@ -39,7 +44,11 @@ def _line(spec: Spec) -> dict[str, object]:
 def _one(spec: Spec, as_json: bool) -> int:
     settings = None if spec.missing is not None else _settings(spec)
     if as_json:
-        line = {**_line(spec), "summary": spec.summary, "gives": spec.gives, "settings": settings}
+        line = {**_line(spec), "summary": spec.summary, "gives": spec.gives}
+        line["settings"] = (
+            None if settings is None else dict(sorted((s.name, s.default) for s in settings))
+        )
+        line["meanings"] = None if settings is None else {s.name: _meaning(s) for s in settings}
         Results(kept=False).line(line)
         return 0
     print(f"{spec.name}: {spec.summary}")
@@ -47,19 +56,39 @@ def _one(spec: Spec, as_json: bool) -> int:
     print(f"patterns: {', '.join(spec.patterns)}")
     if settings is None:
         print(f"not installed: {spec.missing}")
+    elif not settings:
+        print("settings (--set): none")
     else:
-        told = ", ".join(f"{key}={value}" for key, value in settings.items())
-        print(f"settings (--set), with their defaults: {told or 'none'}")
+        print("settings (--set), with their defaults:")
+        for setting in settings:
+            print(f"  {setting.name}={_text(setting.default)}: {setting.expects}")
+            if setting.meaning:
+                print(f"      {setting.meaning}")
     return 0
 
 
-def _settings(spec: Spec) -> dict[str, object]:
-    """The settings and their defaults, from a process of their own: modules may print and crash."""
+def _settings(spec: Spec) -> "tuple[Setting, ...]":
     from maskgap.benchmarks.runs.pool import Pool
 
     pool = Pool(1, 1)
     pool.preload([spec.target.partition(":")[0]])
-    return pool.settings([(spec.name, {})])[0]
+    return pool.described(spec.name)
+
+
+def _meaning(setting: "Setting") -> dict[str, object]:
+    """What is said of a setting in JSON beside its default; null and [] where nothing is."""
+    return {
+        "expects": setting.expects,
+        "minimum": setting.minimum,
+        "maximum": setting.maximum,
+        "choices": list(setting.choices),
+        "meaning": setting.meaning or None,
+    }
+
+
+def _text(value: object) -> str:
+    """A default as `--set` takes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def run_instances(as_json: bool) -> int:

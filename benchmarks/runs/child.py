@@ -44,6 +44,7 @@ from maskgap.solvers.protocol import (
     solve_batch,
     solve_part,
 )
+from maskgap.solvers.settings import described
 
 NOTE_INTERVAL_S = 0.05
 """Bounds may improve at every node; no more than one in this time is sent on. So for rows done."""
@@ -257,6 +258,17 @@ def settings_main(wanted: Sequence[tuple[str, dict[str, object]]], connection: C
         for solver, _ in wanted:
             mark_compiled(registry.spec_of(solver).target.partition(":")[0])
         connection.send(told)
+    except InputError as error:
+        connection.send(error)
+    connection.close()
+
+
+def described_main(solver: str, connection: Connection) -> None:
+    """Entry point of a process that sends what a solver's settings are, or an InputError."""
+    _die_with_parent()
+    _mute()
+    try:
+        connection.send(described(registry.factory_of(solver)))
     except InputError as error:
         connection.send(error)
     connection.close()

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 import psutil
 
@@ -29,6 +30,7 @@ from maskgap.benchmarks.runs.child import (
     Task,
     child_main,
     compile_main,
+    described_main,
     failed,
     settings_main,
     warmed,
@@ -39,6 +41,7 @@ from maskgap.instances.errors import InputError
 from maskgap.solvers.kernels.cache import is_compiled, is_temporary, place
 from maskgap.solvers.protocol import Answer, Stop
 from maskgap.solvers.registry import SPECS
+from maskgap.solvers.settings import Setting
 
 GRACE_S = 5.0
 START_LIMIT_S = 120.0
@@ -263,18 +266,28 @@ class Pool(Interrupts):
 
     def settings(self, wanted: Sequence[tuple[str, dict[str, object]]]) -> list[dict[str, object]]:
         """See `Executor`. A solver's module is needed to know them, and the server has it."""
-        self.prepare()
+        names = ", ".join(dict.fromkeys(solver for solver, _ in wanted))
+        told: list[dict[str, object]] = self._ask(settings_main, list(wanted), names)
+        return told
+
+    def described(self, solver: str) -> tuple[Setting, ...]:
+        """What a solver's settings are, from a process: its module may print and crash.
+
+        Raises InputError.
+        """
+        told: tuple[Setting, ...] = self._ask(described_main, solver, solver)
+        return told
+
+    def _ask(self, entry: Callable[..., None], argument: object, names: str) -> Any:
+        """What the process of this entry point sends; an InputError is raised."""
         ours, theirs = self._context.Pipe(duplex=False)
-        process = self._context.Process(
-            target=settings_main, args=(list(wanted), theirs), daemon=True
-        )
+        process = self._context.Process(target=entry, args=(argument, theirs), daemon=True)
         with _processes, bare_main():
             process.start()
         theirs.close()
         try:
-            told: list[dict[str, object]] | InputError = ours.recv()
+            told = ours.recv()
         except EOFError:
-            names = ", ".join(dict.fromkeys(solver for solver, _ in wanted))
             raise InputError(f"one of the solvers {names} cannot be imported here") from None
         finally:
             process.join()

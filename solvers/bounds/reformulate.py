@@ -18,6 +18,7 @@ Every function is repaired until its P is verifiably semidefinite. No bound is p
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import numpy as np
 import scipy.linalg
@@ -32,7 +33,8 @@ from maskgap.solvers.frank_wolfe import hull
 from maskgap.solvers.objectives import convexify
 from maskgap.solvers.protocol import Deadline
 
-METHODS = ("none", "eig", "diag", "sdp", "sdp-triangles")
+Method = Literal["none", "eig", "diag", "sdp", "sdp-triangles"]
+METHODS: tuple[Method, ...] = get_args(Method)
 
 
 @dataclass(frozen=True, eq=False)

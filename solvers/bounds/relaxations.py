@@ -14,6 +14,7 @@ one legal mask, or Q = 0 need no other way.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from maskgap.instances.arrays import Matrix, Vector
 from maskgap.instances.errors import InputError
@@ -26,6 +27,7 @@ from maskgap.solvers.bounds.tilts import relaxations
 from maskgap.solvers.frank_wolfe import hull
 from maskgap.solvers.objectives import convexify
 from maskgap.solvers.protocol import Answer, Limits, Stop
+from maskgap.solvers.settings import Count, NotNegative, settings
 
 INTERIOR_POINT_COLUMNS = 1000
 """Widest row whose quadratic programme goes on to Clarabel, whose factors are dense."""
@@ -98,7 +100,7 @@ def _answer(
     )
 
 
-@dataclass(frozen=True)
+@settings
 class QpBound:
     """The convex relaxation of the loss itself."""
 
@@ -114,32 +116,37 @@ class QpBound:
         return _answer(problem, bound, stop, {})
 
 
-@dataclass(frozen=True)
+@settings
 class SdpBound:
-    """The semidefinite relaxation.
+    """The semidefinite relaxation; `bounds.semidefinite.Effort` has more on triangles."""
 
-    sdp_solver: 'interior' (`bounds.semidefinite`, made for it), or through cvxpy 'CLARABEL' or
-    'SCS', general conic solvers to compare with. triangle_rounds, triangle_batch, triangle_most,
-    triangle_least: what is spent on triangle inequalities, as rounds, batch, most and least of
-    `bounds.semidefinite.Effort`; no rounds, no inequalities. Only 'interior' takes them. beside:
-    whether the proof gets points for other budgets of the row too (`bounds.other_budgets`).
-    """
-
-    sdp_solver: str = "interior"
-    triangle_rounds: int = 0
-    triangle_batch: int = Effort.batch
-    triangle_most: int = Effort.most
-    triangle_least: float = Effort.least
+    sdp_solver: Literal["interior", "CLARABEL", "SCS"] = "interior"
+    """The one made for it, or a general conic solver through cvxpy to compare with."""
+    triangle_rounds: Count = 0
+    """Rounds of triangle inequalities, which only 'interior' takes; 0 for none."""
+    triangle_batch: Count = Effort.batch
+    """Triangle inequalities that a round adds at most."""
+    triangle_most: Count = Effort.most
+    """Triangle inequalities at most."""
+    triangle_least: NotNegative = Effort.least
+    """Violation from which on a triangle inequality is added."""
     beside: bool = False
+    """Whether the proof gets points for other budgets of the row too."""
+
+    def __post_init__(self) -> None:
+        """Raise InputError for settings that exclude each other."""
+        if self.triangle_rounds and self.sdp_solver != "interior":
+            raise InputError(
+                f"sdp-bound: triangle_rounds is {self.triangle_rounds}, and only "
+                f"sdp_solver=interior takes triangle inequalities, not {self.sdp_solver}"
+            )
 
     def solve(self, problem: Part, limits: Limits, seed: int) -> Answer:
         """A bound with a proof, no mask: qp-bound's where the relaxation did not converge.
 
         Notes: sdp_solver, sdp_status (how it ended), relaxation ('qp', 'sdp' or 'sdp-triangles',
-        whichever gave the bound), triangles (how many it has). Raises InputError for settings out
-        of range.
+        whichever gave the bound), triangles (how many it has).
         """
-        self._expect()
         deadline = limits.deadline
         if deadline.expired():
             return Answer(None, deadline.stop())
@@ -180,20 +187,6 @@ class SdpBound:
                 problem.quad, groups, bound.function, bound.point.x, limits.deadline
             )
         return _answer(problem, bound, stop, notes, beside)
-
-    def _expect(self) -> None:
-        if self.sdp_solver not in ("interior", *conic.TIME_OPTION):
-            raise InputError(
-                f"sdp-bound: sdp_solver is '{self.sdp_solver}', expected interior, CLARABEL or SCS"
-            )
-        if self.triangle_rounds and self.sdp_solver != "interior":
-            raise InputError(
-                f"sdp-bound: triangle_rounds is {self.triangle_rounds}, and only "
-                f"sdp_solver=interior takes triangle inequalities, not {self.sdp_solver}"
-            )
-        for name in ("triangle_rounds", "triangle_batch", "triangle_most", "triangle_least"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"sdp-bound: {name} is {getattr(self, name)}, expected 0 or more")
 
     def _dual(
         self, problem: Part, limits: Limits

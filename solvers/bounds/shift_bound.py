@@ -17,21 +17,22 @@ for its rounding taken off: sums of at most 4 n + 64 operations whose terms are 
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from maskgap.instances.arrays import Vector
-from maskgap.instances.errors import InputError, Refused
+from maskgap.instances.errors import Refused
 from maskgap.instances.formats.proof import PartProof, ProofKind, SharedShift
 from maskgap.instances.layer import unit_rows
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.problem import Problem
 from maskgap.solvers.bounds import batch_hull, layer_shift
 from maskgap.solvers.protocol import Answer, Limits, Stop
+from maskgap.solvers.settings import Count, NotNegative, settings
 
-SHIFTS = ("none", "eig", "proximal")
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 
 SAMPLE = 512
@@ -49,29 +50,18 @@ LIFTS = 14
 _EPS = float(np.finfo(np.float64).eps)
 
 
-@dataclass(frozen=True)
+@settings
 class ShiftBound:
-    """shift: 'none', 'eig' (one multiple of diag(G)) or 'proximal' (`bounds.layer_shift`).
+    """One diagonal shift for all rows."""
 
-    tolerance: relative gap of the minimisation over the rows of a block. iterations: of it at
-    most. precision: of its steps, float32 or float64.
-    """
-
-    shift: str = "proximal"
-    tolerance: float = 1e-4
-    iterations: int = 300
-    precision: str = "float32"
-
-    def __post_init__(self) -> None:
-        """Raise InputError for a bad setting."""
-        if self.shift not in SHIFTS:
-            raise InputError(f"shift-bound: shift={self.shift} is none of {', '.join(SHIFTS)}")
-        if self.precision not in PRECISIONS:
-            raise InputError(
-                f"shift-bound: precision={self.precision} is none of {', '.join(PRECISIONS)}"
-            )
-        if self.iterations < 0 or not self.tolerance >= 0:
-            raise InputError("shift-bound: iterations and tolerance must not be negative")
+    shift: Literal["none", "eig", "proximal"] = "proximal"
+    """None, one multiple of diag(G), or that of `bounds.layer_shift`."""
+    tolerance: NotNegative = 1e-4
+    """Relative gap of the minimisation over the rows of a block."""
+    iterations: Count = 300
+    """Iterations of that minimisation at most."""
+    precision: Literal["float32", "float64"] = "float32"
+    """Precision of its steps."""
 
     def solve_rows(self, problem: Problem, limits: Limits, seed: int) -> list[Answer]:
         """A bound with a proof for each row, no masks; rows not reached by the deadline have none.

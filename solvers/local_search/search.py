@@ -17,40 +17,33 @@ same is done with the moves that keep them legal (`solvers.local_search.neighbou
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import count
+from typing import Annotated
 
-from maskgap.instances.errors import InputError
+from pydantic import Field
+
 from maskgap.instances.problem import Part, Problem
 from maskgap.solvers.local_search.neighbours.answer import search_part
 from maskgap.solvers.one_shot.scores import starting_masks
 from maskgap.solvers.protocol import Answer, Deadline, Limits
+from maskgap.solvers.settings import Limit, WarmStart, settings
 
 
-@dataclass(frozen=True)
+@settings
 class Search:
-    """warm_start: magnitude, wanda, ria, obs, random, or none, unless the problem brings a mask.
+    """Populations of local optima that recombine."""
 
-    population: members of the last population. max_swaps: swaps per row at most; -1: no limit.
-    """
-
-    warm_start: str = "wanda"
-    population: int = 128
-    max_swaps: int = -1
-
-    def __post_init__(self) -> None:
-        """Raise InputError for a bad setting."""
-        for name, least in (("population", 2), ("max_swaps", -1)):
-            if getattr(self, name) < least:
-                raise InputError(
-                    f"search: {name} is {getattr(self, name)}, expected {least} or more"
-                )
+    warm_start: WarmStart = "wanda"
+    """Score of the mask to start from, unless one is given; none: a random one."""
+    population: Annotated[int, Field(ge=2)] = 128
+    """Members of the last population."""
+    max_swaps: Limit = -1
+    """Swaps per row at most; -1: no limit."""
 
     def solve_rows(self, problem: Problem, limits: Limits, seed: int) -> list[Answer]:
         """One answer a row, with its number of swaps and a trace of its loss.
 
         Rows whose turn has not come when the deadline ends keep their start and claim nothing.
-        Raises InputError for an unknown warm start.
         """
         begun = time.perf_counter()
         with limits.journal.phase("build"):

@@ -21,7 +21,6 @@ move. Rows that share one budget exchange within and between them
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 from maskgap.instances.arrays import Mask
 from maskgap.instances.errors import Refused
@@ -33,23 +32,23 @@ from maskgap.solvers.local_search.one_swap.engine import Engine, engine_for
 from maskgap.solvers.local_search.one_swap.shared_budget import descend_part
 from maskgap.solvers.one_shot.scores import starting_masks
 from maskgap.solvers.protocol import Answer, Limits
+from maskgap.solvers.settings import Limit, WarmStart, settings
 
 
-@dataclass(frozen=True)
+@settings
 class Swap:
-    """warm_start: magnitude, wanda, ria, obs or random, unless the problem brings a mask.
+    """The best exchange of every row, repeatedly."""
 
-    max_swaps: swaps per row at most; -1: to the end.
-    """
-
-    warm_start: str = "wanda"
-    max_swaps: int = -1
+    warm_start: WarmStart = "wanda"
+    """Score of the mask to start from, unless one is given."""
+    max_swaps: Limit = -1
+    """Swaps per row at most; -1: to the end."""
 
     def solve_rows(self, problem: Problem, limits: Limits, seed: int) -> list[Answer]:
         """One answer a row, with its number of swaps and a trace of its loss.
 
         Rows whose turn has not come when the deadline ends keep their start and claim nothing.
-        Raises Refused when the device cannot be used, InputError for an unknown warm start.
+        Raises Refused without a start, or when the device cannot be used.
         """
         begun = time.perf_counter()
         start = starting_masks(problem, self.warm_start, seed)

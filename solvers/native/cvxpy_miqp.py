@@ -26,7 +26,9 @@ from maskgap.instances.masks.state import KEPT, PRUNED
 from maskgap.instances.problem import Part
 from maskgap.solvers.mip.adapter import NativeRun, Outcome, finite, stop_of
 from maskgap.solvers.objectives import shift
+from maskgap.solvers.objectives.shift import Shift
 from maskgap.solvers.protocol import Answer, Limits, Stop
+from maskgap.solvers.settings import WarmStart, settings
 
 FEASIBILITY = 1e-7
 """Feasibility tolerance of SCIP, and the slack of its bound, as in the direct adapter."""
@@ -123,19 +125,17 @@ def read_back(raw: dict[str, Any], compiled: _Compiled) -> Outcome:
     )
 
 
-@dataclass(frozen=True)
+@settings
 class CvxpyMiqp:
-    """cvxpy and SCIP.
+    """cvxpy and SCIP."""
 
-    shift: the diagonal shift, 'diag', 'eig' or 'none'. warm_start: a score name, or 'none'.
-    """
-
-    shift: str = "diag"
-    warm_start: str = "none"
+    shift: Shift = "diag"
+    """The diagonal that is taken off to make the matrix semidefinite."""
+    warm_start: WarmStart = "none"
+    """Score of a mask that it starts from, unless one is given."""
 
     def solve(self, problem: Part, limits: Limits, seed: int) -> Answer:
-        """Mask, bound and nodes. Raises Refused for a row wider than LARGEST_ROW, or InputError."""
-        shift.expect("cvxpy-miqp", self.shift)
+        """Mask, bound and nodes. Raises Refused for a row wider than LARGEST_ROW."""
         run = NativeRun(problem, limits, self.warm_start, seed, FEASIBILITY)
         return run.three_steps(
             LARGEST_ROW,

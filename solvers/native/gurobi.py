@@ -20,6 +20,7 @@ from maskgap.instances.masks.state import KEPT, PRUNED
 from maskgap.instances.problem import Part
 from maskgap.solvers.mip.adapter import NativeRun, Outcome, finite, stop_of
 from maskgap.solvers.protocol import Answer, Limits, Stop
+from maskgap.solvers.settings import WarmStart, settings
 
 FEASIBILITY = 1e-9
 """Feasibility, optimality and integrality tolerance, the least that Gurobi takes."""
@@ -147,11 +148,12 @@ def read_back(built: _Built) -> Outcome:
     )
 
 
-@dataclass(frozen=True)
+@settings
 class Gurobi:
-    """Gurobi, as it stands. warm_start: one of the score names, or 'none'."""
+    """Gurobi, as it stands."""
 
-    warm_start: str = "none"
+    warm_start: WarmStart = "none"
+    """Score of a mask that it starts from, unless one is given."""
 
     def solve(self, problem: Part, limits: Limits, seed: int) -> Answer:
         """Mask, bound and nodes. Raises Refused where the licence does not cover the row."""

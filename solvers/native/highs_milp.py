@@ -17,7 +17,6 @@ There are n (n - 1) / 2 products, and HiGHS's dual bound is claimed as it stands
 (`solvers.mip.adapter`).
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,6 +31,7 @@ from maskgap.instances.problem import Part
 from maskgap.solvers.mip import highs
 from maskgap.solvers.mip.adapter import NativeRun
 from maskgap.solvers.protocol import Answer, Limits
+from maskgap.solvers.settings import WarmStart, settings
 
 TOLERANCE = 1e-7
 """Absolute slack of the dual bound in units of the model; its rows are met to 1e-9 each."""
@@ -187,11 +187,12 @@ def build(run: NativeRun, seed: int) -> Any:
     return native
 
 
-@dataclass(frozen=True)
+@settings
 class HighsMilp:
-    """HiGHS, products linearised. warm_start: one of the score names, or 'none'."""
+    """HiGHS, products linearised."""
 
-    warm_start: str = "none"
+    warm_start: WarmStart = "none"
+    """Score of a mask that it starts from, unless one is given."""
 
     def solve(self, problem: Part, limits: Limits, seed: int) -> Answer:
         """Mask, bound and nodes. Raises Refused for a row wider than LARGEST_ROW."""

@@ -28,7 +28,9 @@ from maskgap.solvers.frank_wolfe import hull
 from maskgap.solvers.mip import highs
 from maskgap.solvers.mip.adapter import NativeRun, Outcome, round_to_mask
 from maskgap.solvers.objectives import shift
+from maskgap.solvers.objectives.shift import Shift
 from maskgap.solvers.protocol import Answer, Limits, Stop
+from maskgap.solvers.settings import WarmStart, settings
 
 TOLERANCE = 1e-7
 """Absolute slack of the dual bound in units of the model."""
@@ -190,19 +192,17 @@ def solve_masters(run: NativeRun, tangents: _Tangents, seed: int) -> tuple[Outco
             return replace(total, stop=run.limits.deadline.stop()), number
 
 
-@dataclass(frozen=True)
+@settings
 class HighsOuterApproximation:
-    """HiGHS, multi-tree outer approximation.
+    """HiGHS, multi-tree outer approximation."""
 
-    shift: the diagonal shift, 'diag', 'eig' or 'none'. warm_start: a score name, or 'none'.
-    """
-
-    shift: str = "diag"
-    warm_start: str = "none"
+    shift: Shift = "diag"
+    """The diagonal that is taken off to make the matrix semidefinite."""
+    warm_start: WarmStart = "none"
+    """Score of a mask that it starts from, unless one is given."""
 
     def solve(self, problem: Part, limits: Limits, seed: int) -> Answer:
-        """Mask, bound and nodes; notes the number of masters. Raises Refused or InputError."""
-        shift.expect("highs-oa", self.shift)
+        """Mask, bound and nodes; notes the number of masters. Raises Refused."""
         run = NativeRun(problem, limits, self.warm_start, seed, TOLERANCE)
 
         def finish(tangents: _Tangents) -> Answer:

@@ -28,7 +28,9 @@ from maskgap.instances.problem import Part
 from maskgap.solvers.mip.adapter import NativeRun, Outcome, finite, stop_of
 from maskgap.solvers.mip.scip_rows import add_rows
 from maskgap.solvers.objectives import shift
+from maskgap.solvers.objectives.shift import Shift
 from maskgap.solvers.protocol import Answer, Limits, Stop
+from maskgap.solvers.settings import WarmStart, settings
 
 FEASIBILITY = 1e-7
 """Feasibility and dual feasibility tolerance: t may lie below the loss by that, in the units of
@@ -214,16 +216,14 @@ def finish(built: _Built, run: NativeRun) -> Answer:
     return run.answer(read_back(built))
 
 
-@dataclass(frozen=True)
+@settings
 class ScipMiqp:
-    """SCIP, epigraph form.
-
-    reform_products: whether SCIP may replace products of binaries by linear relaxations of them.
-    warm_start: one of the score names, or 'none'.
-    """
+    """SCIP, epigraph form."""
 
     reform_products: bool = True
-    warm_start: str = "none"
+    """Whether SCIP may replace products of binaries by linear relaxations of them."""
+    warm_start: WarmStart = "none"
+    """Score of a mask that it starts from, unless one is given."""
 
     def solve(self, problem: Part, limits: Limits, seed: int) -> Answer:
         """Mask, bound and nodes. Raises Refused for a row wider than LARGEST_ROW."""
@@ -236,19 +236,17 @@ class ScipMiqp:
         )
 
 
-@dataclass(frozen=True)
+@settings
 class ScipFactor:
-    """SCIP, factor form.
+    """SCIP, factor form."""
 
-    shift: the diagonal shift, 'diag', 'eig' or 'none'. warm_start: a score name, or 'none'.
-    """
-
-    shift: str = "diag"
-    warm_start: str = "none"
+    shift: Shift = "diag"
+    """The diagonal that is taken off to make the matrix semidefinite."""
+    warm_start: WarmStart = "none"
+    """Score of a mask that it starts from, unless one is given."""
 
     def solve(self, problem: Part, limits: Limits, seed: int) -> Answer:
-        """Mask, bound and nodes. Raises Refused for a row wider than LARGEST_ROW, or InputError."""
-        shift.expect("scip-factor", self.shift)
+        """Mask, bound and nodes. Raises Refused for a row wider than LARGEST_ROW."""
         run = NativeRun(problem, limits, self.warm_start, seed, FEASIBILITY)
         return run.three_steps(
             LARGEST_ROW,

@@ -14,21 +14,18 @@ and the larger d, the tighter the relaxation of the right-hand side to 0 <= z <=
 A Gram may be indefinite by rounding; every d is then lowered by a constant until P is not.
 """
 
+from typing import Literal, get_args
+
 import numpy as np
 import scipy.linalg
 
 from maskgap.instances.arrays import Matrix, Vector
 from maskgap.instances.errors import InputError
 
-SHIFTS = ("none", "eig", "diag")
+Shift = Literal["none", "eig", "diag"]
+SHIFTS: tuple[Shift, ...] = get_args(Shift)
 
 _EPS = float(np.finfo(np.float64).eps)
-
-
-def expect(solver: str, kind: str) -> None:
-    """Raise InputError when a solver's setting `shift` is none of SHIFTS."""
-    if kind not in SHIFTS:
-        raise InputError(f"{solver}: shift is '{kind}', expected {', '.join(SHIFTS)}")
 
 
 def least_eigenvalue(matrix: Matrix) -> float:

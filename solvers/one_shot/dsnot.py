@@ -28,12 +28,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskgap.instances.arrays import Mask, Matrix, Vector
-from maskgap.instances.errors import InputError, Refused
+from maskgap.instances.errors import Refused
 from maskgap.instances.layer import unit_rows
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.problem import Problem
 from maskgap.solvers.one_shot.scores import starting_masks, wanda
 from maskgap.solvers.protocol import Answer, Deadline, Limits, Stop
+from maskgap.solvers.settings import Count, NotNegative, Positive, WarmStart, settings
 
 Indices = NDArray[np.int64]
 
@@ -41,30 +42,23 @@ VARIANCE_FLOOR = 1e-12
 """Least variance, as a share of the mean square: constant inputs are grown first, in an order."""
 
 
-@dataclass(frozen=True)
+@settings
 class Dsnot:
-    """max_cycles: exchanges a row at most. warm_start: magnitude, wanda, ria, obs or random.
+    """Exchanges that lower the expected error."""
 
-    threshold: expected error per `tokens` tokens, in units of the layer's output, at which a row
-    ends. A mask that the problem brings takes the place of the warm start.
-    """
-
-    max_cycles: int = 50
-    threshold: float = 0.1
-    tokens: int = 2048
-    warm_start: str = "wanda"
-
-    def __post_init__(self) -> None:
-        """Raise InputError for a bad setting."""
-        for name, least in (("max_cycles", 0), ("threshold", 0), ("tokens", 1)):
-            if not getattr(self, name) >= least:
-                raise InputError(f"dsnot: {name}={getattr(self, name)} is below {least}")
+    max_cycles: Count = 50
+    """Exchanges a row at most."""
+    threshold: NotNegative = 0.1
+    """Expected error per `tokens` tokens, in units of the layer's output, at which a row ends."""
+    tokens: Positive = 2048
+    """Tokens that the threshold is meant for."""
+    warm_start: WarmStart = "wanda"
+    """Score of the mask to start from, unless one is given."""
 
     def solve_rows(self, problem: Problem, limits: Limits, seed: int) -> list[Answer]:
         """One mask a row with its number of swaps; at the deadline, the masks so far.
 
-        Raises Refused when the layer has no mean of its inputs or there is no start, InputError for
-        an unknown warm start.
+        Raises Refused when the layer has no mean of its inputs or there is no start.
         """
         layer = problem.layer
         mean, variance = layer.input_mean, layer.input_variance()

@@ -15,7 +15,6 @@ n^3 k: hours at 4096 x 4096. Each thread has one matrix A of its own.
 """
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -26,16 +25,18 @@ from maskgap.instances.problem import Problem
 from maskgap.solvers.kernels.jit import kernel
 from maskgap.solvers.one_shot.hessian import DAMPING, InverseHessian
 from maskgap.solvers.protocol import Answer, Deadline, Limits, Stop
+from maskgap.solvers.settings import NotNegative, settings
 
 STEP_WORK = 1 << 28
 """Entries of A changed between two looks at the deadline, about."""
 
 
-@dataclass(frozen=True)
+@settings
 class ObsGreedy:
-    """damping: share of the mean diagonal added to the Gram."""
+    """One weight at a time, the others making up for it."""
 
-    damping: float = DAMPING
+    damping: NotNegative = DAMPING
+    """Share of the mean diagonal that is added to the Gram."""
 
     def solve_rows(self, problem: Problem, limits: Limits, seed: int) -> list[Answer]:
         """One mask a row; notes the damping used. Raises Refused when the Gram stays singular.

@@ -13,6 +13,8 @@ A column whose inputs are all zero costs nothing to prune, so wherever the Gram 
 is 0. Scores are computed on whole layers, since `ria` needs the column sums.
 """
 
+from typing import get_args
+
 import numpy as np
 
 from maskgap.instances.arrays import Mask, Matrix
@@ -20,9 +22,10 @@ from maskgap.instances.errors import InputError
 from maskgap.instances.layer import Layer
 from maskgap.instances.problem import Part, Problem
 from maskgap.solvers.one_shot.hessian import DAMPING, InverseHessian
+from maskgap.solvers.settings import Score
 
 RIA_EXPONENT = 0.5
-WARM_STARTS = ("magnitude", "wanda", "ria", "obs", "random")
+WARM_STARTS: tuple[str, ...] = get_args(Score)
 
 
 def magnitude(layer: Layer) -> Matrix:

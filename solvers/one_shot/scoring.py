@@ -3,13 +3,12 @@
 The scores are defined in `solvers.one_shot.scores`. Nothing is claimed beyond the mask.
 """
 
-from dataclasses import dataclass
-
 from maskgap.instances.arrays import Matrix
 from maskgap.instances.problem import Problem
 from maskgap.solvers.one_shot import scores
 from maskgap.solvers.one_shot.hessian import DAMPING
 from maskgap.solvers.protocol import Answer, Limits, Stop
+from maskgap.solvers.settings import NotNegative, settings
 
 
 def _answers(
@@ -19,7 +18,7 @@ def _answers(
     return [Answer(mask, Stop.FINISHED, notes=dict(notes or {})) for mask in masks]
 
 
-@dataclass(frozen=True)
+@settings
 class Random:
     """Uniformly random legal masks."""
 
@@ -28,7 +27,7 @@ class Random:
         return _answers(problem, scores.random(problem.layer, seed))
 
 
-@dataclass(frozen=True)
+@settings
 class Magnitude:
     """Smallest weights go first."""
 
@@ -37,7 +36,7 @@ class Magnitude:
         return _answers(problem, scores.magnitude(problem.layer))
 
 
-@dataclass(frozen=True)
+@settings
 class Wanda:
     """Smallest weight times input norm goes first."""
 
@@ -46,22 +45,24 @@ class Wanda:
         return _answers(problem, scores.wanda(problem.layer))
 
 
-@dataclass(frozen=True)
+@settings
 class Ria:
-    """Relative importance and activations. exponent: power of the input norm."""
+    """Relative importance and activations."""
 
-    exponent: float = scores.RIA_EXPONENT
+    exponent: NotNegative = scores.RIA_EXPONENT
+    """Power of the input norm."""
 
     def solve_rows(self, problem: Problem, limits: Limits, seed: int) -> list[Answer]:
         """One mask a row."""
         return _answers(problem, scores.ria(problem.layer, self.exponent))
 
 
-@dataclass(frozen=True)
+@settings
 class Obs:
-    """Optimal Brain Surgeon saliency. damping: share of the mean diagonal added to the Gram."""
+    """Optimal Brain Surgeon saliency."""
 
-    damping: float = DAMPING
+    damping: NotNegative = DAMPING
+    """Share of the mean diagonal that is added to the Gram."""
 
     def solve_rows(self, problem: Problem, limits: Limits, seed: int) -> list[Answer]:
         """One mask a row; notes the damping used. Raises Refused when the Gram stays singular."""

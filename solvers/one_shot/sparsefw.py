@@ -22,43 +22,37 @@ the warm start. It is returned as it is. A step costs one product of all rows wi
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from maskgap.instances.arrays import Mask, Matrix
-from maskgap.instances.errors import InputError, Refused
+from maskgap.instances.errors import Refused
 from maskgap.instances.layer import unit_rows
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.problem import Problem
 from maskgap.solvers.one_shot.scores import score, starting_masks
 from maskgap.solvers.protocol import Answer, Limits, Stop
+from maskgap.solvers.settings import Count, WarmStart, settings
 
 
-@dataclass(frozen=True)
+@settings
 class SparseFw:
-    """iterations: steps T. fixed: the share alpha of the kept weights that is not optimised.
+    """Frank-Wolfe on the relaxed mask."""
 
-    warm_start: magnitude, wanda, ria, obs or random, whose saliency chooses the fixed weights and,
-    unless the problem brings a mask, the start.
-    """
-
-    iterations: int = 2000
-    fixed: float = 0.9
-    warm_start: str = "wanda"
-
-    def __post_init__(self) -> None:
-        """Raise InputError for a bad setting."""
-        if self.iterations < 0:
-            raise InputError(f"sparsefw: iterations={self.iterations} is negative")
-        if not 0 <= self.fixed <= 1:
-            raise InputError(f"sparsefw: fixed={self.fixed} is not a share from 0 to 1")
+    iterations: Count = 2000
+    """Steps T."""
+    fixed: Annotated[float, Field(ge=0, le=1)] = 0.9
+    """The share alpha of the kept weights that is not optimised."""
+    warm_start: WarmStart = "wanda"
+    """Its saliency chooses the fixed weights and, unless a mask is given, the start."""
 
     def solve_rows(self, problem: Problem, limits: Limits, seed: int) -> list[Answer]:
         """One mask a row. At the deadline, looked at in each step, the mask so far is rounded.
 
-        Raises Refused without a warm start, InputError for an unknown one.
+        Raises Refused without a warm start.
         """
         with limits.journal.phase("build"):
             start = starting_masks(problem, self.warm_start, seed)

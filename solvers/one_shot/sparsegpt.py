@@ -16,30 +16,25 @@ round(k j / n) among the first j at the end of each block, so that its total is 
 one N:M group a row (M = n) is a budget of the row. A block of N:M is as many whole groups as fit.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from maskgap.instances.arrays import Mask, Matrix
-from maskgap.instances.errors import InputError
 from maskgap.instances.layer import unit_rows
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.problem import Problem
 from maskgap.solvers.one_shot.hessian import DAMPING, InverseHessian
 from maskgap.solvers.protocol import Answer, Deadline, Limits, Stop
+from maskgap.solvers.settings import NotNegative, Positive, settings
 
 
-@dataclass(frozen=True)
+@settings
 class SparseGpt:
-    """damping: share of the mean diagonal added to the Gram. block: columns of a block."""
+    """Blocks of columns from left to right."""
 
-    damping: float = DAMPING
-    block: int = 128
-
-    def __post_init__(self) -> None:
-        """Raise InputError for a bad setting."""
-        if self.block < 1:
-            raise InputError(f"sparsegpt: block={self.block} is below 1 column")
+    damping: NotNegative = DAMPING
+    """Share of the mean diagonal that is added to the Gram."""
+    block: Positive = 128
+    """Columns of a block."""
 
     def solve_rows(self, problem: Problem, limits: Limits, seed: int) -> list[Answer]:
         """One mask a row; notes the damping used. Raises Refused when the Gram stays singular.

@@ -10,6 +10,8 @@ Where the hull of Z is its linear relaxation (`MaskSet.integral`), no oracle giv
 than the relaxation would. Cost budgets and overlapping caps are not such sets.
 """
 
+from typing import Literal, get_args
+
 from maskgap.instances.errors import InputError
 from maskgap.instances.masks.protocol import MaskSet
 from maskgap.solvers.oracles.closed_form import ClosedForm
@@ -17,7 +19,8 @@ from maskgap.solvers.oracles.own import OwnOracle
 from maskgap.solvers.oracles.protocol import Oracle
 from maskgap.solvers.protocol import Deadline
 
-ORACLES = ("closed-form", "highs", "scip")
+OracleName = Literal["closed-form", "highs", "scip"]
+ORACLES: tuple[OracleName, ...] = get_args(OracleName)
 """Kinds that minimise over the legal masks themselves."""
 
 RELAXATION = "relaxation"

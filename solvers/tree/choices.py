@@ -1,11 +1,22 @@
 """The choices that a branch and bound has, by the names of its settings."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
-BRANCHING = ("curvature", "fractionality", "gradient", "strong", "pseudo-cost")
-TRAVERSALS = ("hybrid", "best-first", "depth-first")
-HEURISTICS = ("rounding", "vertices", "both", "none")
-HULLS = ("convex", "relaxation")
+from maskgap.solvers.frank_wolfe.variants import Variant
+from maskgap.solvers.oracles.make import OracleName
+
+Branching = Literal["curvature", "fractionality", "gradient", "strong", "pseudo-cost"]
+BRANCHING: tuple[Branching, ...] = get_args(Branching)
+
+Traversal = Literal["hybrid", "best-first", "depth-first"]
+TRAVERSALS: tuple[Traversal, ...] = get_args(Traversal)
+
+Heuristics = Literal["rounding", "vertices", "both", "none"]
+HEURISTICS: tuple[Heuristics, ...] = get_args(Heuristics)
+
+Hull = Literal["convex", "relaxation"]
+HULLS: tuple[Hull, ...] = get_args(Hull)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,16 +29,16 @@ class Choices:
 
     gap: float
     most_bytes: int
-    oracle: str = "closed-form"
-    hull: str = "convex"
-    variant: str = "decomposition-invariant"
+    oracle: OracleName = "closed-form"
+    hull: Hull = "convex"
+    variant: Variant = "decomposition-invariant"
     lazy: bool = True
     inherit: bool = True
-    branching: str = "pseudo-cost"
-    traversal: str = "hybrid"
+    branching: Branching = "pseudo-cost"
+    traversal: Traversal = "hybrid"
     node_tolerance: float = 0.3
     fixing: bool = True
-    heuristics: str = "rounding"
+    heuristics: Heuristics = "rounding"
 
     @property
     def rounding(self) -> bool:

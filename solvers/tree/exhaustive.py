@@ -5,8 +5,6 @@ Masks are evaluated in blocks as (Z Q) * Z summed over columns; cost is masks * 
 bound stated lies below the best loss by the rounding of a sum of n^2 terms.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from maskgap.instances.arrays import Mask
@@ -16,9 +14,10 @@ from maskgap.instances.masks.groups import ENUMERATION_COLUMNS
 from maskgap.instances.problem import Part
 from maskgap.solvers.objectives.convexify import rounding_margin
 from maskgap.solvers.protocol import Answer, Limits, Stop
+from maskgap.solvers.settings import settings
 
 
-@dataclass(frozen=True)
+@settings
 class Exhaustive:
     """Every legal mask."""
 

@@ -17,20 +17,18 @@ Importing this module compiles the kernels (a minute once, then they are cached 
 no run and no deadline ever pays for it: a run's process is forked after the import.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from maskgap.instances.errors import InputError
 from maskgap.instances.layer import Layer
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Part, Problem
-from maskgap.solvers.bounds.reformulate import METHODS
-from maskgap.solvers.frank_wolfe.variants import VARIANTS
+from maskgap.solvers.bounds.reformulate import Method
+from maskgap.solvers.frank_wolfe.variants import Variant
 from maskgap.solvers.one_shot.scores import starting_mask
-from maskgap.solvers.oracles.make import ORACLES
+from maskgap.solvers.oracles.make import OracleName
 from maskgap.solvers.protocol import Answer, Deadline, Limits
-from maskgap.solvers.tree.choices import BRANCHING, HEURISTICS, HULLS, TRAVERSALS, Choices
+from maskgap.solvers.settings import Count, Limit, NotNegative, Positive, WarmStart, settings
+from maskgap.solvers.tree.choices import Branching, Choices, Heuristics, Hull, Traversal
 from maskgap.solvers.tree.driver import Plan, branch_and_bound
 
 GAP_SHARE = 0.5
@@ -39,66 +37,45 @@ GAP_SHARE = 0.5
 MIB = 1 << 20
 
 
-@dataclass(frozen=True)
+@settings
 class FwBnb:
-    """Settings.
-
-    warm_start: score of the first incumbent. convexify: none, eig, diag, sdp or sdp-triangles.
-    triangle_nodes: nodes after which triangles are thought of, 0: at once and once only. oracle:
-    closed-form, highs or scip. variant: one of `frank_wolfe.variants`. branching, traversal,
-    heuristics: of `tree.choices`. lazy: steps to stored vertices first. inherit: children keep the
-    active set. node_tolerance: share of its distance to the incumbent at which a node's gap is
-    small enough. fixing: by gradients. max_nodes: -1 for no limit. max_memory: MiB for the open
-    nodes, and as much again for the proof, which is given up beyond it. hull: convex, that of the
-    masks, or relaxation, the linear relaxation of their rows; for equal groups they are the same.
+    """The search. For equal groups the hull of the masks and that of their rows are the same.
 
     Sets other than equal groups, and native oracles: oracle closed-form is the set's own,
     triangle_nodes counts for a tenth, and the variant is blended pairwise, lazy, whatever the
     settings say.
     """
 
-    warm_start: str = "wanda"
-    convexify: str = "sdp-triangles"
-    triangle_nodes: int = 2000
-    oracle: str = "closed-form"
-    variant: str = "decomposition-invariant"
+    warm_start: WarmStart = "wanda"
+    """Score of the first incumbent, unless a mask is given."""
+    convexify: Method = "sdp-triangles"
+    """How much is spent on the convex functions (`bounds.reformulate`)."""
+    triangle_nodes: Count = 2000
+    """Nodes after which triangles are thought of; 0: at once and once only."""
+    oracle: OracleName = "closed-form"
+    """Linear minimisation oracle of the set of masks."""
+    variant: Variant = "decomposition-invariant"
+    """Frank-Wolfe method that minimises a node."""
     lazy: bool = True
+    """Whether steps go to stored vertices before the oracle is asked."""
     inherit: bool = True
-    branching: str = "pseudo-cost"
-    traversal: str = "hybrid"
-    node_tolerance: float = 0.3
+    """Whether children keep the active set."""
+    branching: Branching = "pseudo-cost"
+    """How the column to split is chosen."""
+    traversal: Traversal = "hybrid"
+    """Which node comes next."""
+    node_tolerance: NotNegative = 0.3
+    """Share of its distance to the incumbent at which a node's gap is small enough."""
     fixing: bool = True
-    heuristics: str = "rounding"
-    max_nodes: int = -1
-    max_memory: int = 4096
-    hull: str = "convex"
-
-    def __post_init__(self) -> None:
-        """Raise InputError for a bad setting."""
-        for name, least in (
-            ("max_nodes", -1),
-            ("max_memory", 1),
-            ("node_tolerance", 0),
-            ("triangle_nodes", 0),
-        ):
-            if not getattr(self, name) >= least:
-                raise InputError(
-                    f"fw-bnb: {name} is {getattr(self, name)}, expected {least} or more"
-                )
-        for name, choices in (
-            ("convexify", METHODS),
-            ("oracle", ORACLES),
-            ("variant", VARIANTS),
-            ("branching", BRANCHING),
-            ("traversal", TRAVERSALS),
-            ("heuristics", HEURISTICS),
-            ("hull", HULLS),
-        ):
-            value = getattr(self, name)
-            if value not in choices:
-                raise InputError(
-                    f"fw-bnb: {name} is '{value}', expected one of {', '.join(choices)}"
-                )
+    """Whether gradients fix columns."""
+    heuristics: Heuristics = "rounding"
+    """Where masks are looked for in a node."""
+    max_nodes: Limit = -1
+    """Nodes at most; -1 for no limit."""
+    max_memory: Positive = 4096
+    """MiB for the open nodes, and as much again for the proof, which is given up beyond it."""
+    hull: Hull = "convex"
+    """The hull of the masks, or the linear relaxation of their rows."""
 
     def solve(self, problem: Part, limits: Limits, seed: int) -> Answer:
         """Mask, bound with proof, counters. Raises InputError for an unknown warm start."""
@@ -127,20 +104,20 @@ class FwBnb:
         )
 
 
-@dataclass(frozen=True)
+@settings
 class FwBnbHighs(FwBnb):
     """The same search with HiGHS as its oracle: steps over stored vertices save calls."""
 
-    oracle: str = "highs"
-    variant: str = "blended-pairwise"
+    oracle: OracleName = "highs"
+    variant: Variant = "blended-pairwise"
 
 
-@dataclass(frozen=True)
+@settings
 class FwBnbScip(FwBnb):
     """The same search with SCIP as its oracle."""
 
-    oracle: str = "scip"
-    variant: str = "blended-pairwise"
+    oracle: OracleName = "scip"
+    variant: Variant = "blended-pairwise"
 
 
 def _compile() -> None:

@@ -136,7 +136,10 @@ def test_proofs_are_written_and_checked(layer, tmp_path):
         (["--pattern", "50%", "--solver", "wanda", "--seed", "x"], "seed"),
         (["--pattern", "50%"], "solver"),
         (["--pattern", "50%", "--solver", "tests.helpers.fakes:Refuses"], "not taken"),
-        (["--pattern", "50%", "--solver", "swap", "--set", "warm_start=foo"], "warm start 'foo'"),
+        (
+            ["--pattern", "50%", "--solver", "swap", "--set", "warm_start=foo"],
+            "warm_start=foo: expected one of magnitude",
+        ),
         (
             ["--pattern", "50%", "--solver", "tests.helpers.fakes:Picky"],
             "start 'none' does not exist",

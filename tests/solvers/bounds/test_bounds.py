@@ -236,8 +236,8 @@ def test_triangle_inequalities_lift_the_bound_and_are_in_its_proof():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"triangle_rounds": -1}, "triangle_rounds is -1"),
-        ({"triangle_least": "nan"}, "triangle_least is nan"),
+        ({"triangle_rounds": -1}, "triangle_rounds=-1: expected a whole number of at least 0"),
+        ({"triangle_least": "nan"}, "triangle_least=nan: expected a number"),
         ({"sdp_solver": "SCS", "triangle_rounds": 3}, "only sdp_solver=interior"),
     ],
 )

@@ -336,5 +336,5 @@ def test_a_device_that_is_not_there_is_refused():
     for device in ("cuda:7", "abacus"):
         with pytest.raises(Refused, match=device):
             Swap().solve_rows(problem, Limits(Deadline(1), device=device), 0)
-    with pytest.raises(InputError, match="warm start"):
-        Swap("nothing").solve_rows(problem, Limits(Deadline(1)), 0)
+    with pytest.raises(InputError, match="warm_start=nothing: expected one of magnitude"):
+        Swap("nothing")

@@ -462,7 +462,7 @@ def test_a_mask_of_the_problem_takes_the_place_of_the_warm_start(name):
     np.testing.assert_array_equal(solve(name, layer, "50%", start=start, **settings)[0], start)
     with pytest.raises(Refused, match="needs a start"):
         solve(name, layer, "50%", warm_start="none")
-    with pytest.raises(InputError, match="warm start 'nothing'"):
+    with pytest.raises(InputError, match="setting warm_start=nothing: expected one of magnitude"):
         solve(name, layer, "50%", warm_start="nothing")
 
 
@@ -479,6 +479,8 @@ def test_a_mask_of_the_problem_takes_the_place_of_the_warm_start(name):
     ],
 )
 def test_bad_settings_are_named(name, setting, value):
-    with pytest.raises(InputError, match=f"{name}: {setting}={value}") as error:
+    with pytest.raises(
+        InputError, match=f"solver '{name}': setting {setting}={value}: expected"
+    ) as error:
         registry.build(name, {setting: value})
     assert "\n" not in str(error.value)

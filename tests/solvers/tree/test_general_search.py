@@ -189,7 +189,7 @@ def test_the_same_search_again_is_the_same():
 
 
 def test_a_hull_of_another_name_is_refused():
-    with pytest.raises(InputError, match="hull is 'box', expected one of convex, relaxation"):
+    with pytest.raises(InputError, match="hull=box: expected one of convex, relaxation"):
         FwBnb(hull="box")
 
 
