@@ -188,3 +188,25 @@ def test_the_list_of_solvers_loads_none():
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True
     )
     assert done.stderr == "[]"
+
+
+KINDS = {
+    "BudgetGroups", "LinearSet", "RowPattern", "RowShare", "RowKeep", "KeptOfGroup", "LayerShare",
+    "Transposable", "Constrained", "TileRule", "FlowRule", "BlockRule",
+}  # fmt: skip
+"""Classes of patterns, of sets of masks and of their oracles."""
+
+ASKING = ("solvers.tree", "solvers.frank_wolfe", "solvers.oracles", "solvers.bounds",
+          "solvers.objectives")  # fmt: skip
+"""Rooms that still ask for the class of a set."""
+
+
+@pytest.mark.parametrize("module", sorted(_files()))
+def test_nobody_asks_for_the_class_of_a_pattern_or_set(module):
+    """`Pattern` and `MaskSet` say what differs; a side constraint may ask how its budget counts."""
+    if module.startswith(ASKING) or module == "instances.masks.constrained":
+        return
+    for node in ast.walk(ast.parse(_files()[module].read_text())):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance":
+            named = {n.id for n in ast.walk(node.args[1]) if isinstance(n, ast.Name)}
+            assert not named & KINDS, f"{module}:{node.lineno}"
