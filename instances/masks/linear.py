@@ -207,6 +207,10 @@ class LinearSet:
             raise Refused("HiGHS found no mask that meets the constraints exactly")
         return pruned
 
+    def rises(self, gradient: Vector, state: States) -> None:
+        """None: they take an oracle call a column."""
+        return
+
     def enumerate_pruned(self, chunk: int = 1 << 16) -> Iterator[Mask]:
         """Every legal pruned set once, as (<= chunk, n) bool blocks in a fixed order.
 

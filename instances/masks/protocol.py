@@ -11,6 +11,7 @@ from typing import Protocol
 from maskgap.instances.arrays import Mask, Vector
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.rows import LinearRows
+from maskgap.instances.masks.state import States
 
 
 class MaskSet(Protocol):
@@ -97,6 +98,15 @@ class MaskSet(Protocol):
 
         Exact but for the rounding of the sums that it compares, and `error`. Raises Refused where
         a mixed-integer solver fails.
+        """
+        ...
+
+    def rises(self, gradient: Vector, state: States) -> tuple[Vector, Vector] | None:
+        """By how much the least of <gradient, z> rises at least when a free column is forced.
+
+        state: (n,) int8, a node that has a mask. Two vectors (n,), for columns that are then pruned
+        and for columns that are then kept; +inf where no mask is left, and of no meaning for
+        columns that are not free. None where the set has no closed form for them.
         """
         ...
 
