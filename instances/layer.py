@@ -25,9 +25,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from maskgap.instances.arrays import Matrix, Vector
+from maskgap.instances.conversion import roundoff_of
 from maskgap.instances.definite import UNIT
-from maskgap.instances.layer_checks import Array, blocks, roundoff, tokens_of
+from maskgap.instances.layer_checks import Array, blocks, tokens_of
 from maskgap.instances.layer_fields import LAYER_FIELDS, validated
+
+SHOWN = 30
+"""Characters of a name that a result prints."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -56,7 +60,7 @@ class Layer:
     gram_roundoff: float = UNIT
 
     def __repr__(self) -> str:
-        return f"Layer({self.name}, {self.d_out} x {self.d_in})"
+        return f"Layer({short(self.name)}, {self.d_out} x {self.d_in})"
 
     @staticmethod
     def from_arrays(
@@ -73,8 +77,9 @@ class Layer:
     ) -> "Layer":
         """Validate arrays of any real dtype and make a layer; the inputs are not changed.
 
-        gram_roundoff: of the dtype that the Gram came in, where it was widened since (numpy has no
-        bfloat16); None: that of its dtype here.
+        Arrays are numpy's, lists, or torch tensors on any device, with gradients or without.
+        gram_roundoff: of the dtype that the Gram came in, where it was widened since; None: that of
+        its dtype here.
 
         Raises InputError naming the array and, where there is one, the offending row and column,
         and for a mean without a token count or with more energy than the Gram.
@@ -102,7 +107,7 @@ class Layer:
         """
         about = dict(meta or {})
         found: dict[str, Any] = validated(arrays, about, name)
-        own = gram_roundoff or roundoff(arrays.get("gram"))
+        own = gram_roundoff or roundoff_of(arrays.get("gram"))
         return Layer(**found, meta=about, name=name, gram_roundoff=own)
 
     def arrays(self) -> dict[str, Array]:
@@ -175,6 +180,11 @@ class Layer:
         """sha256 of weight and Gram: what a mask or proof of this layer belongs to."""
         text = f"{array_digest(self.weight)}:{self.gram_digest}"
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def short(name: str) -> str:
+    """The end of a name, as long as a line of results has room for."""
+    return name if len(name) <= SHOWN else f"...{name[3 - SHOWN :]}"
 
 
 def unit_rows(weight: Matrix) -> tuple[Matrix, NDArray[np.int64]]:

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from maskgap.instances.arrays import Matrix, Vector
-from maskgap.instances.definite import UNIT, cholesky
+from maskgap.instances.conversion import as_array
+from maskgap.instances.definite import cholesky
 from maskgap.instances.errors import InputError
 
 SYMMETRY_TOLERANCE = 1e-5
@@ -118,12 +119,13 @@ def gram(values: ArrayLike, what: str, given: Given) -> Matrix:
 def mean(values: ArrayLike, what: str, given: Given) -> Vector:
     """(d_in,), of the inputs that the Gram sums over as many tokens as the metadata say."""
     name, d_in = given.name, given.d_in
-    if np.shape(values) != (d_in,):
+    raw = as_array(values, f"{name}: {what}")
+    if raw.shape != (d_in,):
         raise InputError(
             f"{name}: {what} must have shape ({d_in},) to match the weight's columns, but its "
-            f"shape is {np.shape(values)}"
+            f"shape is {raw.shape}"
         )
-    found: Vector = _matrix(np.asarray(values)[None, :], what, name)[0]
+    found: Vector = _matrix(raw[None, :], what, name)[0]
     squares = given.gram.diagonal() / tokens_of(given.meta, name)
     excess = found**2 - squares * (1 + VARIANCE_TOLERANCE)
     column = int(excess.argmax())
@@ -164,12 +166,6 @@ def forced(values: ArrayLike, what: str, given: Given) -> NDArray[np.int8]:
     return states.astype(np.int8)
 
 
-def roundoff(values: ArrayLike | None) -> float:
-    """The unit roundoff of the dtype that numbers are given in."""
-    dtype = np.asarray(values).dtype
-    return float(np.finfo(dtype).eps) / 2.0 if dtype.kind == "f" and dtype.itemsize < 8 else UNIT
-
-
 def tokens_of(meta: Mapping[str, str], name: str) -> int:
     """How many tokens a Gram sums. Raises InputError where the metadata do not say."""
     text = meta.get("tokens", "none")
@@ -187,13 +183,17 @@ def blocks(order: int) -> Iterator[slice]:
 
 
 def _matrix(values: ArrayLike, what: str, name: str) -> Matrix:
-    raw = np.asarray(values)
+    raw = as_array(values, f"{name}: {what}")
     if raw.ndim != 2 or 0 in raw.shape:
         raise InputError(f"{name}: {what} must be a non-empty matrix, but its shape is {raw.shape}")
     if raw.dtype.kind not in "fiu":
         raise InputError(f"{name}: {what} must hold real numbers, but its dtype is {raw.dtype}")
     if raw.dtype.kind in "iu" and raw.dtype.itemsize == 8:
         _require_float64(raw, what, name)
+    if raw.dtype.kind == "f" and raw.dtype.itemsize > 8:
+        raise InputError(
+            f"{name}: {what} is of dtype {raw.dtype}, which float64 would round; convert it first"
+        )
     matrix = np.array(raw, dtype=np.float64, order="C")
     if not _largest(matrix) <= LARGEST_ENTRY:  # NaN too
         bad = ~(np.abs(matrix) <= LARGEST_ENTRY)
@@ -216,12 +216,13 @@ def _require_float64(raw: NDArray[np.generic], what: str, name: str) -> None:
 
 
 def _whole(values: ArrayLike, what: str, name: str) -> NDArray[np.int64]:
-    raw = np.asarray(values)
+    raw = as_array(values, f"{name}: {what}")
     if raw.size == 0:
         raise InputError(f"{name}: {what} is empty; its shape is {raw.shape}")
     if raw.dtype.kind not in "iuf":
         raise InputError(f"{name}: {what} must hold whole numbers, but its dtype is {raw.dtype}")
-    wide = raw.astype(np.float64) if raw.dtype.kind == "f" else raw  # float16 ends at 65504
+    # float16 ends at 65504
+    wide: NDArray[Any] = raw.astype(np.float64) if raw.dtype.kind == "f" else raw
     good = (wide == np.floor(wide)) & (wide <= LARGEST_COST) & (wide >= -LARGEST_COST)
     if not bool(good.all()):
         raise InputError(

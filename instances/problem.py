@@ -26,7 +26,7 @@ import scipy.linalg
 
 from maskgap.instances.arrays import Mask, Matrix, Vector
 from maskgap.instances.errors import InputError, Refused
-from maskgap.instances.layer import Layer, array_digest, unit_exponent
+from maskgap.instances.layer import Layer, array_digest, short, unit_exponent
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.pattern import PartMasks, Pattern
 from maskgap.instances.masks.protocol import MaskSet
@@ -62,7 +62,7 @@ class Part:
 
     def __repr__(self) -> str:
         name = f"row {self.row}" if self.height == 1 else f"rows {self.row}:{self.rows.stop}"
-        return f"Part({name} of {self.layer.name}, {self.pattern})"
+        return f"Part({name} of {short(self.layer.name)}, {short(self.pattern)})"
 
     @property
     def n(self) -> int:
@@ -164,7 +164,7 @@ class Problem:
 
     def __repr__(self) -> str:
         rows = f"rows {self.rows.start}:{self.rows.stop}"
-        return f"Problem({rows} of {self.layer!r}, {self.pattern.text})"
+        return f"Problem({rows} of {self.layer!r}, {short(self.pattern.text)})"
 
     @staticmethod
     def of(

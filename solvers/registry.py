@@ -16,6 +16,7 @@ from maskgap.instances.errors import InputError
 from maskgap.instances.masks.pattern import Pattern
 from maskgap.instances.masks.patterns import PATTERNS
 from maskgap.instances.own_modules import load
+from maskgap.instances.suggestions import did_you_mean
 from maskgap.solvers.protocol import BatchSolver, Solver
 
 INSTALL = "pip install "
@@ -275,13 +276,14 @@ SPECS: dict[str, Spec] = _register(_ENTRIES)
 def spec_of(name: str) -> Spec:
     """The entry of a solver, or of a class outside the register named as 'module:Class'.
 
-    The latter imports the module, so the name must be the user's (`instances.own_code`). Raises
+    The latter imports the module, so the name must be the user's (`instances.own_modules`). Raises
     InputError that lists the names.
     """
     if ":" in name:
         return _outside(name)
     if name not in SPECS:
-        raise InputError(f"no solver '{name}'; the solvers are {', '.join(SPECS)}")
+        meant = did_you_mean(name, SPECS)
+        raise InputError(f"no solver '{name}'; the solvers are {', '.join(SPECS)}{meant}")
     return SPECS[name]
 
 
@@ -295,7 +297,7 @@ def _outside(target: str) -> Spec:
             "its settings"
         )
     if not (hasattr(factory, "solve") or hasattr(factory, "solve_rows")):
-        raise InputError(f"solver '{target}' has neither solve nor solve_rows (solvers/ADDING.md)")
+        raise InputError(f"solver '{target}' has neither solve nor solve_rows (solvers/README.md)")
     return Spec(target, target, "outside the register", batched=hasattr(factory, "solve_rows"))
 
 

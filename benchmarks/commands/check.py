@@ -13,13 +13,13 @@ from pathlib import Path
 from maskgap.benchmarks.commands.numbers import at_least, at_most
 from maskgap.benchmarks.commands.screen import say
 from maskgap.benchmarks.verify.certificate import gap_of
-from maskgap.benchmarks.verify.check import Checked, check_part, require_same_question
+from maskgap.benchmarks.verify.check import Checked, check_part, question_of
 from maskgap.benchmarks.verify.clock import Clock
 from maskgap.benchmarks.verify.objective import sum_down
 from maskgap.instances.errors import InputError, ProofError
 from maskgap.instances.formats.files import read_layer
 from maskgap.instances.formats.proof import PartProof
-from maskgap.instances.formats.proof_file import ProofFile, read_proof
+from maskgap.instances.formats.proof_file import read_proof
 from maskgap.instances.formats.row_range import parse_rows
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Part, Problem
@@ -46,8 +46,7 @@ def run(
     bounds = []
     try:
         file = read_proof(proof)
-        problem = _question(whole, file, asked)
-        require_same_question(problem, file)
+        problem = question_of(whole, file, asked)
         for part, own in zip(problem, file.proofs, strict=True):
             row = part.row
             checked = check_part(part, own, clock)
@@ -66,15 +65,6 @@ def run(
             f"bound {at_least(sum_down(bounds))} in all"
         )
     return 0
-
-
-def _question(whole: Problem, file: ProofFile, asked: range | None) -> Problem:
-    """The problem that a file must be about. Raises ProofError where there is none such."""
-    if asked is not None:
-        return Problem.of(whole.layer, whole.pattern, asked)
-    if whole.pattern.coupled or file.rows.stop > whole.layer.d_out:
-        return whole
-    return Problem.of(whole.layer, whole.pattern, file.rows)
 
 
 def _lines(part: Part, proof: PartProof, checked: Checked, as_json: bool) -> Iterator[str]:

@@ -4,7 +4,7 @@ Exit codes: 0 done; 1 a row crashed, ended without a mask or is wrong, or a proo
 2 bad input, or a solver that refuses; 130 interrupted, 143 by SIGTERM. Each command imports what it
 needs when it runs, so that `maskgap --help` stays fast. Nothing is imported from the current
 directory, where a `numpy.py` may lie, but a solver that is named on the command line as
-`module:Class` (see `solvers.outside`).
+`module:Class` (see `instances.own_modules`).
 """
 
 from pathlib import Path
@@ -12,11 +12,12 @@ from typing import Annotated
 
 import typer
 
+from maskgap.benchmarks.commands.completion import layer_names, solver_names, suite_names
+
 app = typer.Typer(
     name="maskgap",
     help="Exact and heuristic solvers for pruning masks, and the gaps between them, certified.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -31,7 +32,11 @@ PatternOption = Annotated[
     ),
 ]
 LayerArgument = Annotated[
-    Path, typer.Argument(help="Layer file (*.safetensors), or the name of a shipped layer.")
+    Path,
+    typer.Argument(
+        help="Layer file (*.safetensors), or the name of a shipped layer.",
+        autocompletion=layer_names,
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One strict JSON object a line.")]
 ModelArgument = Annotated[
@@ -60,11 +65,32 @@ SchedulerOption = Annotated[
 RunDirectory = Annotated[Path, typer.Argument(help="Directory of a run.", metavar="DIR")]
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        import maskgap
+
+        print(maskgap.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_tell_version, is_eager=True),
+    ] = False,
+) -> None:
+    pass
+
+
 @app.command()
 def solve(
     file: LayerArgument,
     pattern: PatternOption,
-    solver: Annotated[str, typer.Option(help="A name listed by `maskgap solvers`.")],
+    solver: Annotated[
+        str,
+        typer.Option(help="A name listed by `maskgap solvers`.", autocompletion=solver_names),
+    ],
     rows: Annotated[str | None, typer.Option(help="Half-open range A:B; all rows if absent.")] = (
         None
     ),
@@ -131,7 +157,10 @@ def bound(
 @app.command()
 def check(
     proof: Annotated[Path, typer.Argument(help="Proof file.")],
-    instance: Annotated[Path, typer.Option(help="The layer, file or shipped, it is about.")],
+    instance: Annotated[
+        Path,
+        typer.Option(help="The layer, file or shipped, it is about.", autocompletion=layer_names),
+    ],
     pattern: PatternOption,
     rows: Annotated[
         str | None, typer.Option(help="Half-open range A:B that it must be about.")
@@ -149,8 +178,13 @@ def check(
 
 @app.command()
 def run(
-    suite: Annotated[str, typer.Argument(help="A suite's name or a TOML file.")],
-    solvers: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
+    suite: Annotated[
+        str, typer.Argument(help="A suite's name or a TOML file.", autocompletion=suite_names)
+    ],
+    solvers: Annotated[
+        str | None,
+        typer.Option(help="Only these, separated by commas.", autocompletion=solver_names),
+    ] = None,
     time_limit: Annotated[float | None, typer.Option(help="Seconds per run.")] = None,
     jobs: Annotated[int | None, typer.Option(help="Runs at a time; all cores if absent.")] = None,
     executor: ExecutorOption = "local",
@@ -218,7 +252,10 @@ def report(
 
 @app.command()
 def solvers(
-    name: Annotated[str | None, typer.Argument(help="One solver, with its settings.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="One solver, with its settings.", autocompletion=solver_names),
+    ] = None,
     json: JsonOption = False,
 ) -> int:
     """List the solvers: patterns, whether they prove, whether they can run here."""
@@ -238,7 +275,12 @@ def instances(json: JsonOption = False) -> int:
 
 @app.command()
 def show(
-    file: Annotated[Path, typer.Argument(help="A layer, mask or proof file, or a shipped layer.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="A layer, mask or proof file, or a shipped layer.", autocompletion=layer_names
+        ),
+    ],
     json: JsonOption = False,
 ) -> int:
     """Describe a file."""
@@ -287,7 +329,9 @@ def prune(
     masks: Annotated[
         Path | None, typer.Option(help="Directory of mask files, <layer>.mask.safetensors.")
     ] = None,
-    solver: Annotated[str | None, typer.Option(help="Find masks by this solver.")] = None,
+    solver: Annotated[
+        str | None, typer.Option(help="Find masks by this solver.", autocompletion=solver_names)
+    ] = None,
     pattern: Annotated[str | None, typer.Option("--pattern", "-p", help="For --solver.")] = None,
     layers: LayersOption = "*",
     extracted: Annotated[
@@ -344,7 +388,7 @@ def main() -> None:
     """Run the command; whatever goes wrong is one line on stderr and an exit code."""
     from maskgap.benchmarks.commands.entry import enter
 
-    enter(lambda words: app(words, standalone_mode=False))
+    enter(lambda words: app(words, standalone_mode=False, prog_name="maskgap"))
 
 
 def _admit(*targets: str | None) -> None:

@@ -16,7 +16,8 @@ from maskgap.benchmarks.runs.executor import elsewhere
 from maskgap.benchmarks.runs.labels import setting
 from maskgap.benchmarks.runs.record import UNSETTLED, VERDICTS, Record
 from maskgap.benchmarks.runs.runner import Planned, Progress, Result, dry_run, run_suite
-from maskgap.benchmarks.suites.suite import LONGEST_S, Suite, read_suite, suite_names
+from maskgap.benchmarks.suites.names import suite_names
+from maskgap.benchmarks.suites.suite import LONGEST_S, Suite, read_suite
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.printable import visible
 from maskgap.instances.own_modules import admit

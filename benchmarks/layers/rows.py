@@ -47,7 +47,7 @@ from maskgap.solvers import registry
 from maskgap.solvers.protocol import Stop
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class RowState:
     """What is known of a row. mask: the best, or the one to be judged; None before there is one.
 
@@ -64,13 +64,16 @@ class RowState:
     least: float = inf
     wrong: str = ""
 
+    def __repr__(self) -> str:
+        return f"RowState(row {self.problem.row}, {self.certificate!r})"
+
     @property
     def width(self) -> float:
         """By how much the bound may still rise, as far as is known; infinite without a mask."""
         return self.least - self.certificate.bound
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Total:
     """Sums over rows as a certificate has them. closed: how many rows are within the tolerance."""
 
@@ -84,6 +87,11 @@ class Total:
     verdict: Verdict
     closed: int
     rows: int
+
+    def __repr__(self) -> str:
+        gap = "none" if self.gap is None else f"{self.gap:.3g}"
+        sums = f"objective {self.objective}, {self.bound_kind} bound {self.bound}, gap {gap}"
+        return f"Total({sums}, {self.verdict}, {self.closed} of {self.rows} rows closed)"
 
     @staticmethod
     def of(sums: Certificate, closed: int, rows: int) -> "Total":

@@ -49,7 +49,7 @@ from maskgap.solvers import registry
 from maskgap.solvers.protocol import Stop
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class SharedRow:
     """What is known of a row. mask: (n,), or None. loss: of it, None without one.
 

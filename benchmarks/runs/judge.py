@@ -49,12 +49,8 @@ class Judged:
     check_s: float
 
     def __repr__(self) -> str:
-        found = self.certificate
-        gap = "none" if found.gap is None else f"{found.gap:.3g}"
-        return (
-            f"Judged({self.problem!r}, {self.answer!r}, objective {found.objective}, "
-            f"{found.bound_kind} bound {found.bound}, gap {gap}, {found.verdict})"
-        )
+        found = repr(self.certificate).removeprefix("Certificate(")
+        return f"Judged({self.problem!r}, {found}"
 
 
 def judge(task: Task, outcome: Outcome) -> list[Judged]:

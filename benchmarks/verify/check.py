@@ -98,6 +98,22 @@ def check_part(problem: Part, proof: PartProof, clock: Clock | None = None) -> C
     return Checked(bound, loss, leaves)
 
 
+def question_of(whole: Problem, file: ProofFile, asked: range | None) -> Problem:
+    """The problem that a file must be about, and is: rows `asked` of a whole layer's.
+
+    Where none are asked for, those are all rows if the pattern couples them, else the file's own.
+    Raises ProofError when the file is about another question, InputError for rows out of range.
+    """
+    problem, d_out = whole, whole.layer.d_out
+    some = 0 <= file.rows.start < file.rows.stop <= d_out  # else it is about no rows of the layer
+    if asked is not None:
+        problem = Problem.of(whole.layer, whole.pattern, asked)
+    elif some and not whole.pattern.coupled:
+        problem = Problem.of(whole.layer, whole.pattern, file.rows)
+    require_same_question(problem, file)
+    return problem
+
+
 def require_same_question(problem: Problem, file: ProofFile) -> None:
     """Raise ProofError unless a file is about the layer, pattern, objective and rows of a problem.
 

@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from maskgap.benchmarks.interface.calls import solve
+from maskgap import solve
 from maskgap.benchmarks.layers.solving import Runs
 from maskgap.benchmarks.runs.child import Task, run_task
 from maskgap.benchmarks.runs.judge import judge, parts_of

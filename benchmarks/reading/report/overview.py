@@ -22,7 +22,8 @@ from maskgap.benchmarks.reading.tables.summary import LEGEND, notes, problem_fra
 from maskgap.benchmarks.reading.typeset import percent
 from maskgap.benchmarks.runs.labels import setting
 from maskgap.benchmarks.runs.record import Record
-from maskgap.benchmarks.suites.suite import read_suite, suite_names
+from maskgap.benchmarks.suites.names import suite_names
+from maskgap.benchmarks.suites.suite import read_suite
 
 Lines = Sequence[dict[str, str]]
 

@@ -3,15 +3,13 @@
 import json
 import math
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from maskgap import bound
 from maskgap.benchmarks.commands.bound import PROOF_NAME
-from maskgap.benchmarks.interface.calls import bound
 from maskgap.benchmarks.layers import rows as bounding
 from maskgap.benchmarks.layers.passes import Pass, ladder
 from maskgap.benchmarks.layers.rows import LayerBound
@@ -21,7 +19,7 @@ from maskgap.instances.layer import Layer
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Problem
 from maskgap.instances.sources import shipped
-from tests.helpers.command import ROOT, maskgap
+from tests.helpers.command import maskgap, started
 from tests.helpers.tiny import brute_force, random_layer
 
 
@@ -207,10 +205,7 @@ def test_an_interrupt_keeps_what_there_is_and_a_later_call_is_never_weaker(tmp_p
         shipped.path("value1-n384"), "-p", pattern, "--rows", "0:2", "--threads", "1",
         "--proof", tmp_path / "p", "--json",
     ]  # fmt: skip
-    process = subprocess.Popen(
-        [sys.executable, "-m", "maskgap", "bound", *map(str, words), "--time-limit", "250"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
-    )  # fmt: skip
+    process = started("bound", *words, "--time-limit", "250")
     assert process.stderr is not None
     for line in process.stderr:
         if "total gap" in line and "100.00%" not in line and "gap -" not in line:

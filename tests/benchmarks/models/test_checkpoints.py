@@ -4,9 +4,6 @@ import importlib.util
 import json
 import os
 import pickle
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,10 +21,10 @@ from maskgap.instances.models.linear import choose_linear
 from maskgap.instances.models.load import LoadedModel, load_model
 from maskgap.instances.models.vocabulary import tokenizer_files
 from tests.helpers.checkpoints import bert, edit, llama, tokenizer
+from tests.helpers.command import maskgap
 
 pytest.importorskip("transformers", reason="transformers is absent: pip install it")
 
-ROOT = Path(__file__).resolve().parents[3]
 
 CODE = """
 import os
@@ -124,13 +121,6 @@ BROUGHT = {
 }
 
 
-def maskgap(*words, said=""):
-    return subprocess.run(
-        [sys.executable, "-m", "maskgap", *map(str, words)],
-        input=said, capture_output=True, text=True, cwd=ROOT, timeout=120,
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize("kind", BROUGHT)
 def test_code_of_a_checkpoint_is_not_run_and_nothing_is_asked(kind, tmp_path, marker, monkeypatch):
     make, refusal = BROUGHT[kind]
@@ -153,7 +143,7 @@ def test_code_of_a_checkpoint_is_not_run_and_nothing_is_asked(kind, tmp_path, ma
 def test_an_answer_on_stdin_changes_nothing(words, tmp_path, marker):
     own_code(tmp_path / "model")
     command, *rest = words
-    done = maskgap(command, tmp_path / "model", "--out", tmp_path / "out", *rest, said="y\n" * 9)
+    done = maskgap(command, tmp_path / "model", "--out", tmp_path / "out", *rest, input="y\n" * 9)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert FLAG in line

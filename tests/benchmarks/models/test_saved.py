@@ -16,15 +16,9 @@ from maskgap.instances.models.extract import extract_layers
 from maskgap.instances.models.linear import choose_linear
 from maskgap.instances.models.load import LoadedModel, load_model, moved
 from maskgap.instances.models.memory import overlapping, place, shared_names
+from tests.helpers.toys import BUILD, chosen
 
-NAME = "tests.benchmarks.models.test_saved:made"
-BUILD = {}
-"""What `made` builds next, so that one name stands for every kind of model."""
-
-
-def made():
-    torch.manual_seed(0)
-    return BUILD["next"]()
+NAME = "tests.helpers.toys:chosen"
 
 
 @pytest.fixture
@@ -91,7 +85,7 @@ def test_a_computed_weight_is_left_out_with_the_reason(kind, data, tmp_path):
     assert reason in left_out[0]
     saved = load_file(tmp_path / "out" / "model.safetensors")
     assert (saved["2.weight"] == 0).sum() == 16
-    dense = made().state_dict()
+    dense = chosen().state_dict()
     assert [key for key in dense if not torch.equal(saved[key], dense[key])] == ["2.weight"]
     with pytest.raises(InputError, match=r"can be extracted: 0: its weight is computed"):
         pruned(stack(change), data, tmp_path / "named", "0")
@@ -146,7 +140,7 @@ def test_parts_of_one_tensor_are_pruned_and_saved_as_tensors_of_their_own(kind, 
     out = tmp_path / "out"
     reports, _ = pruned(VIEWS[kind], data, out)
     assert [report.layer for report in reports] == ["q", "k", "v"]
-    dense, saved = made(), load_file(out / "model.safetensors")
+    dense, saved = chosen(), load_file(out / "model.safetensors")
     for name in "qkv":
         weight = dense.get_submodule(name).weight.detach().clone()
         for row in weight:

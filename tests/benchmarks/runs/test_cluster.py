@@ -4,11 +4,8 @@ import json
 import os
 import pickle
 import signal
-import subprocess
-import sys
 import time
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import psutil
@@ -34,11 +31,11 @@ from maskgap.instances.masks.patterns import PATTERNS, parse_pattern
 from maskgap.instances.problem import Problem
 from maskgap.solvers.protocol import Deadline, Limits, Stop
 from maskgap.solvers.registry import build
+from tests.helpers.command import python, started
 from tests.helpers.general import SHAPES, layer_with_extras
 from tests.helpers.tiny import random_layer
 
 FAKES = "tests.helpers.fakes"
-ROOT = Path(__file__).resolve().parents[3]
 WORKERS = 3
 
 TIMES = {
@@ -100,13 +97,6 @@ def _named(*names):
     return [json.dumps(name) for name in names]
 
 
-def _maskgap(*words, **more):
-    command = [sys.executable, "-m", "maskgap", *map(str, words)]
-    return subprocess.Popen(
-        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more
-    )
-
-
 def _wait_for(condition, limit_s=120.0):
     end = time.perf_counter() + limit_s
     while not (found := condition()):
@@ -162,7 +152,7 @@ def test_a_worker_killed_in_the_middle_loses_nothing(scheduler, tmp_path):
     folder.mkdir()
     once = f'{{ name = "{FAKES}:Once", settings = {{ folder = {json.dumps(str(folder))} }} }}'
     toml = _toml(tmp_path, [once, *_named("wanda", "exhaustive", "random")], limit=600.0, rows=1)
-    process = _maskgap(
+    process = started(
         "run", toml, "--allow-code", "--out", tmp_path / "there", "--executor", "dask",
         "--scheduler", scheduler.scheduler_address,
     )  # fmt: skip
@@ -213,7 +203,7 @@ def test_an_interrupt_ends_runs_in_order_and_exits_130(tmp_path):
     """On a cluster of its own, with the signal sent to the whole group as a terminal does."""
     toml = _toml(tmp_path, _named("wanda", f"{FAKES}:Patient"), limit=600.0)
     out = tmp_path / "run"
-    process = _maskgap(
+    process = started(
         "run",
         toml,
         "--allow-code",
@@ -245,7 +235,7 @@ def test_runs_end_when_their_command_is_killed(scheduler, tmp_path):
     folder.mkdir()
     once = f'{{ name = "{FAKES}:Once", settings = {{ folder = {json.dumps(str(folder))} }} }}'
     toml = _toml(tmp_path, [once], limit=600.0, rows=1)
-    process = _maskgap(
+    process = started(
         "run", toml, "--allow-code", "--out", tmp_path / "run", "--executor", "dask",
         "--scheduler", scheduler.scheduler_address,
     )  # fmt: skip
@@ -266,7 +256,7 @@ def test_a_whole_layer_has_the_same_certificate_as_locally(scheduler, tmp_path):
     write_layer(tmp_path / "layer", Layer.from_arrays(layer.weight, layer.gram, 2 * layer.gram))
     words = ("bound", tmp_path / "layer", "-p", "50%", "--max-runs", 9, "--json")
     where = ("--executor", "dask", "--scheduler", scheduler.scheduler_address)
-    local, there = _maskgap(*words), _maskgap(*words, *where)
+    local, there = started(*words), started(*words, *where)
     found = [json.loads(line) for line in there.communicate(timeout=240)[0].splitlines()]
     expected = [json.loads(line) for line in local.communicate(timeout=240)[0].splitlines()]
     assert there.returncode == local.returncode == 0
@@ -381,7 +371,7 @@ def test_other_versions_are_refused(scheduler, monkeypatch):
     ],
 )
 def test_bad_options_are_one_line(tmp_path, words, message):
-    done = _maskgap("run", _toml(tmp_path, _named("wanda")), "--out", tmp_path / "run", *words)
+    done = started("run", _toml(tmp_path, _named("wanda")), "--out", tmp_path / "run", *words)
     stdout, stderr = done.communicate(timeout=120)
     assert done.returncode == 2
     assert len(stderr.splitlines()) == 1
@@ -391,12 +381,10 @@ def test_bad_options_are_one_line(tmp_path, words, message):
 
 def test_without_the_package_it_says_what_to_install(tmp_path):
     code = (
-        "import sys; sys.modules['distributed'] = None; from benchmarks import cli\n"
+        "import sys; sys.modules['distributed'] = None\n"
+        "from maskgap.benchmarks.commands import cli\n"
         f"sys.argv = ['maskgap', 'run', {str(_toml(tmp_path, _named('wanda')))!r}, "
         "'--executor', 'dask']; cli.main()"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert (
-        done.stderr == "maskgap: --executor dask is not installed: pip install maskgap[cluster]\n"
-    )
+    said = python(code, code=2).stderr
+    assert said == "maskgap: --executor dask is not installed: pip install maskgap[cluster]\n"

@@ -4,9 +4,7 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import psutil
@@ -23,6 +21,7 @@ from maskgap.instances.formats.files import write_layer
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Problem
 from maskgap.solvers.protocol import Stop
+from tests.helpers.command import python, started
 from tests.helpers.tiny import random_layer
 
 FAKES = "tests.helpers.fakes"
@@ -149,11 +148,7 @@ def test_planning_a_run_imports_no_solver(tmp_path):
         "heavy = ('torch', 'maskgap.solvers.local_search.swap', 'maskgap.solvers.tree.fw_bnb')\n"
         "print([m for m in heavy if m in sys.modules])"
     )
-    root = Path(__file__).resolve().parents[3]
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=120
-    )
-    assert done.stdout == "[]\n", done.stderr
+    assert python(code).stdout == "[]\n"
 
 
 def test_a_torn_last_line_is_cut_and_only_that_run_repeated(tmp_path):
@@ -216,12 +211,6 @@ def test_one_false_bound_fails_the_suite(tmp_path):
     assert {r.solver for r in result.faults} == {f"{FAKES}:Claims"}
 
 
-def _maskgap(*words, **more):
-    command = [sys.executable, "-m", "maskgap", *map(str, words)]
-    root = Path(__file__).resolve().parents[3]
-    return subprocess.Popen(command, cwd=root, text=True, **more)
-
-
 def _wait_for(condition, limit_s=60.0):
     end = time.perf_counter() + limit_s
     while not condition():
@@ -242,7 +231,7 @@ def _toml(tmp_path, solvers, limit):
 def test_kill_9_of_the_harness_loses_only_runs_under_way(tmp_path):
     toml = _toml(tmp_path, ["wanda", "exhaustive", f"{FAKES}:Patient"], 1.0)
     out = tmp_path / "run"
-    process = _maskgap(
+    process = started(
         "run", toml, "--allow-code", "--out", out, "--jobs", 1, stderr=subprocess.DEVNULL
     )
     path = out / "records.jsonl"
@@ -263,7 +252,7 @@ def test_kill_9_of_the_harness_loses_only_runs_under_way(tmp_path):
 def test_runs_far_from_their_limit_do_not_outlive_a_kill_9(tmp_path):
     toml = _toml(tmp_path, ["wanda", f"{FAKES}:Deaf"], 600.0)
     out = tmp_path / "run"
-    process = _maskgap(
+    process = started(
         "run", toml, "--allow-code", "--out", out, "--jobs", 1, stderr=subprocess.DEVNULL
     )
     path = out / "records.jsonl"
@@ -279,7 +268,7 @@ def test_runs_far_from_their_limit_do_not_outlive_a_kill_9(tmp_path):
 def test_an_interrupt_ends_runs_in_order_and_exits_130(tmp_path):
     toml = _toml(tmp_path, ["wanda", f"{FAKES}:Patient"], 60.0)
     out = tmp_path / "run"
-    process = _maskgap(
+    process = started(
         "run",
         toml,
         "--allow-code",
@@ -287,8 +276,6 @@ def test_an_interrupt_ends_runs_in_order_and_exits_130(tmp_path):
         out,
         "--jobs",
         1,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
     )
     path = out / "records.jsonl"
     _wait_for(lambda: path.exists() and path.read_bytes().count(b"\n") >= 4)
@@ -306,7 +293,7 @@ def test_an_interrupt_ends_runs_in_order_and_exits_130(tmp_path):
 def test_two_runs_do_not_write_to_one_directory(tmp_path):
     toml = _toml(tmp_path, [f"{FAKES}:Patient"], 30.0)
     out = tmp_path / "run"
-    process = _maskgap("run", toml, "--allow-code", "--out", out, stderr=subprocess.DEVNULL)
+    process = started("run", toml, "--allow-code", "--out", out, stderr=subprocess.DEVNULL)
     try:
         _wait_for((out / "records.jsonl").exists)
         with pytest.raises(InputError, match="another run is writing"):

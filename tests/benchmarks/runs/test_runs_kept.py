@@ -6,7 +6,6 @@ import resource
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -23,10 +22,10 @@ from maskgap.instances.formats.files import write_layer
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Problem
 from maskgap.solvers.protocol import Stop
+from tests.helpers.command import ROOT, maskgap, python
 from tests.helpers.tiny import random_layer
 
 FAKES = "tests.helpers.fakes"
-ROOT = Path(__file__).resolve().parents[3]
 RECORDS = "records.jsonl"
 
 
@@ -156,13 +155,7 @@ def test_a_run_of_a_changed_solver_is_not_taken_for_done(tmp_path):
     )
     for sign, lines in (("1.0", 3), ("1.0", 3), ("-1.0", 6)):
         (tmp_path / "changing.py").write_text(body.format(sign))
-        done = subprocess.run(
-            [sys.executable, "-m", "maskgap", "run", "t.toml", "--out", "run",
-             "--allow-code"],
-            cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True,
-            text=True, timeout=120,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+        done = maskgap("run", "t.toml", "--out", "run", "--allow-code", code=0, cwd=tmp_path)
         assert done.stdout.startswith("3 rows recorded")
         assert len((tmp_path / "run" / RECORDS).read_text().splitlines()) == lines
 
@@ -212,11 +205,7 @@ def _run(tmp_path, *words, limits=()):
         for what, value in limits:
             resource.setrlimit(what, value)
 
-    return subprocess.run(
-        [sys.executable, "-m", "maskgap", "run", *words], cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120,
-        preexec_fn=limited,
-    )  # fmt: skip
+    return maskgap("run", *words, cwd=tmp_path, preexec_fn=limited)
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path):
@@ -241,7 +230,7 @@ def test_a_hard_limit_of_memory_is_no_crash(tmp_path):
     code = (
         "import resource, runpy, sys\n"
         f"resource.setrlimit(resource.RLIMIT_DATA, ({hard}, {hard}))\n"
-        "from maskgap.benchmarks.runs.pool import Pool\nfrom benchmarks import child\n"
+        "from maskgap.benchmarks.runs.pool import Pool\nfrom maskgap.benchmarks.runs import child\n"
         "child.resource.setrlimit = lambda *a: None if a[1][1] <= "
         f"{hard} else (_ for _ in ()).throw(ValueError('not allowed to raise it'))\n"
         "from maskgap.instances.masks.patterns import parse_pattern\n"
@@ -252,10 +241,7 @@ def test_a_hard_limit_of_memory_is_no_crash(tmp_path):
         "((_, o),) = pool.outcomes([child.Task(p, 'wanda', {}, limit_s=5.0)])\n"
         "print(o.answers[0].stop)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
-    )
-    assert done.stdout == "finished\n", done.stderr
+    assert python(code).stdout == "finished\n"
     done = _run(tmp_path, *words, limits=[(resource.RLIMIT_DATA, (hard, hard))])
     assert done.returncode == 0, done.stderr
     assert "crashed" not in done.stderr

@@ -11,8 +11,9 @@ from maskgap.benchmarks.layers.work import Course, bounding
 from maskgap.benchmarks.reading.figures.bound_course import falling_figure
 from maskgap.benchmarks.reading.tables.coupled import render_coupled
 from maskgap.benchmarks.reference.bound_course import table
-from maskgap.benchmarks.reference.regenerate import MARKS
-from maskgap.benchmarks.suites.suite import load_instance, read_suite, suite_names
+from maskgap.benchmarks.reference.regenerate import IN_README, NAMES, PAGE, SUITES, marks
+from maskgap.benchmarks.suites.names import suite_names
+from maskgap.benchmarks.suites.suite import load_instance, read_suite
 from maskgap.instances.errors import InputError, Refused
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Problem
@@ -132,8 +133,11 @@ def test_gaps_that_fall_are_drawn_and_tabled():
     assert list(axis.lines[0].get_ydata()) == pytest.approx([0.8, 0.1])
 
 
-def test_the_readme_has_a_place_for_everything_that_is_measured():
-    readme = (ROOT / "README.md").read_text()
-    for first, last in MARKS.values():
-        assert readme.index(first) < readme.index(last)
-    assert {name for name in MARKS if name not in ("bound", "quality")} <= set(suite_names())
+def test_the_page_of_results_has_a_place_for_everything_that_is_measured():
+    for path, names in ((PAGE, NAMES), (ROOT / "README.md", [IN_README])):
+        text = path.read_text()
+        for first, last in map(marks, names):
+            assert text.count(first) == text.count(last) == 1
+            assert text.index(first) < text.index(last)
+        assert text.count("<!-- reference:") == 2 * len(names)
+    assert set(SUITES) <= set(suite_names())

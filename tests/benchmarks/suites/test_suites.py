@@ -1,10 +1,6 @@
 """Suite files: what they may say, that they stay in their folder, and run no code unasked."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -17,9 +13,9 @@ from maskgap.benchmarks.suites.extraction import Extraction
 from maskgap.benchmarks.suites.suite import Group, SolverEntry, Suite, load_instance, read_suite
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.files import write_layer
+from tests.helpers.command import ROOT, maskgap, python
 from tests.helpers.tiny import random_layer
 
-ROOT = Path(__file__).resolve().parents[3]
 GROUP = {"name": "g", "instances": ["layer.safetensors"], "patterns": ["50%"], "solvers": ["wanda"]}
 
 
@@ -33,14 +29,6 @@ def toml(folder, name="t", extract=None, **more):
     path = folder / "t.toml"
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
-
-
-def maskgap(*words, cwd=ROOT, **more):
-    command = [sys.executable, "-m", "maskgap", *map(str, words)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, **more
-    )
 
 
 # The fields, and the page that lists them.
@@ -118,13 +106,10 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path):
 
 def test_a_suite_is_read_as_utf_8_whatever_the_locale(tmp_path):
     path = toml(tmp_path, name="größe 漢字")
-    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     code = "from maskgap.benchmarks.suites.suite import read_suite\n"
     code += f"print(ascii(read_suite({str(path)!r}).name))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, timeout=60
-    )
-    assert done.stdout.decode().strip() == ascii("größe 漢字"), done.stderr
+    assert python(code, env=plain).stdout.strip() == ascii("größe 漢字")
 
 
 # Code that a file names.

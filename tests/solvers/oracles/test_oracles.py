@@ -1,7 +1,5 @@
 """The oracles of the nodes against enumeration, and what they do when a solver fails or lies."""
 
-import subprocess
-import sys
 from math import fsum, inf, ldexp
 
 import numpy as np
@@ -14,6 +12,7 @@ from maskgap.solvers.oracles.make import ORACLES, make_oracle
 from maskgap.solvers.oracles.mixed_integer import Found, MixedIntegerOracle
 from maskgap.solvers.oracles.protocol import Counted
 from maskgap.solvers.protocol import Deadline, Stop
+from tests.helpers.command import python
 from tests.helpers.coupled import SETS
 
 SHAPES = [(8, 8, 3), (10, 10, 5), (8, 4, 2), (12, 4, 1), (6, 3, 2), (6, 3, 3), (5, 5, 0), (1, 1, 1)]
@@ -372,10 +371,7 @@ def test_native_libraries_are_loaded_by_the_oracle_that_needs_them():
         "make_oracle('closed-form', BudgetGroups(4, 4, 2), Deadline(1.0))\n"
         "print([m for m in ('highspy', 'pyscipopt', 'torch') if m in sys.modules])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
+    assert python(script).stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("kind", NATIVE)
