@@ -185,3 +185,21 @@ def test_the_list_of_solvers_loads_none():
         "sys.stderr.write(repr([m for m in heavy if m in sys.modules]))"
     )
     assert python(script).stderr == "[]"
+
+
+KINDS = {
+    "BudgetGroups", "LinearSet", "RowPattern", "RowShare", "RowKeep", "KeptOfGroup", "LayerShare",
+    "Transposable", "Constrained", "TileRule", "FlowRule", "BlockRule",
+}  # fmt: skip
+"""Classes of patterns, of sets of masks and of their oracles."""
+
+
+@pytest.mark.parametrize("module", sorted(_files()))
+def test_nobody_asks_for_the_class_of_a_pattern_or_set(module):
+    """`Pattern` and `MaskSet` say what differs; a side constraint may ask how its budget counts."""
+    if module == "instances.masks.constrained":
+        return
+    for node in ast.walk(ast.parse(_files()[module].read_text())):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance":
+            named = {n.id for n in ast.walk(node.args[1]) if isinstance(n, ast.Name)}
+            assert not named & KINDS, f"{module}:{node.lineno}"

@@ -111,7 +111,7 @@ def run(
         whole = np.ones(layer.weight.shape, dtype=bool)
         whole[chosen.start : chosen.stop] = masks
         with writes.attempt(), replacing(out, say) as new:
-            files.write_mask(new, whole, layer, problem.pattern.text, "bound", chosen)
+            files.write_mask(new, whole, layer, problem.pattern.text, "bound", rows=chosen)
     course.look(work, last=True)
     _show(work, course, results, as_json)
     _advise(work, proof, max_runs)

@@ -24,7 +24,15 @@ def run(
         print(text, file=sys.stderr, flush=True)
 
     for path in run_extract(
-        model, out, layers, calibration, samples, sequence_length, device, say, trust
+        model,
+        out,
+        layers,
+        calibration,
+        samples,
+        sequence_length=sequence_length,
+        device=device,
+        progress=say,
+        trust=trust,
     ):
         print(path)
     return 0

@@ -224,6 +224,6 @@ def _write_masks(
         return
     rows = range(problem.rows.start, last)
     with writes.attempt(), replacing(out, say) as new:
-        files.write_mask(new, mask, problem.layer, problem.pattern.text, solver, rows)
+        files.write_mask(new, mask, problem.layer, problem.pattern.text, solver, rows=rows)
         if last < problem.rows.stop:
             say(f"maskgap: {out}: holds rows {rows.start}:{last} only")

@@ -46,7 +46,7 @@ class Choice:
     def write(self, folder: Path, layer: Layer) -> None:
         """Write the mask file of the layer. Raises InputError."""
         path = mask_path(folder, layer.name)
-        write_mask(path, self.mask, layer, self.pattern, self.solver, self.rows)
+        write_mask(path, self.mask, layer, self.pattern, self.solver, rows=self.rows)
 
 
 class Masks(Protocol):

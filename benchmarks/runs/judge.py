@@ -74,9 +74,9 @@ def judge(task: Task, outcome: Outcome) -> list[Judged]:
             answer.claimed_objective,
             answer.claimed_bound,
             answer.proof,
-            task.gap,
-            (losses[place], None if losses_eval is None else float(losses_eval[place])),
-            Clock(limit_s),
+            tolerance=task.gap,
+            recomputed=(losses[place], None if losses_eval is None else float(losses_eval[place])),
+            clock=Clock(limit_s),
         )
         judged.append(Judged(row, answer, certificate, share + time.perf_counter() - start))
     return judged

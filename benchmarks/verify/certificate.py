@@ -118,6 +118,7 @@ def certify_part(
     claimed_objective: float | None = None,
     claimed_bound: float | None = None,
     proof: PartProof | None = None,
+    *,
     tolerance: float = 1e-6,
     recomputed: tuple[Loss, float | None] | None = None,
     clock: Clock | None = None,

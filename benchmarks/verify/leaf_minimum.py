@@ -134,7 +134,7 @@ class LeafMinimum:
             some = left[first : first + step]
             leaf = cost[some], ones[some], zeros[some]
             if knapsack:
-                found[some] = self._by_table(*leaf, *knapsack)
+                found[some] = self._by_table(*leaf, knapsack)
             elif parts:
                 found[some] = _by_listing(*leaf, parts)
             else:
@@ -153,8 +153,9 @@ class LeafMinimum:
         return (k, least, c) if (k + 1) * (least + 1) <= LARGEST_TABLE else None
 
     def _by_table(
-        self, cost: Matrix, ones: Mask, zeros: Mask, k: int, least: int, c: Whole
+        self, cost: Matrix, ones: Mask, zeros: Mask, knapsack: tuple[int, int, Whole]
     ) -> Vector:
+        k, least, c = knapsack
         value = np.full((len(cost), k + 1, least + 1), np.inf)
         value[:, 0, 0] = 0.0
         for j, step in enumerate(c.tolist()):

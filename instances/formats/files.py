@@ -135,7 +135,7 @@ def read_mask(path: Path, layer: Layer) -> Mask:
 
 
 def write_mask(
-    path: Path, mask: Mask, layer: Layer, pattern: str, solver: str, rows: range
+    path: Path, mask: Mask, layer: Layer, pattern: str, solver: str, *, rows: range
 ) -> None:
     """Write a mask file for a layer, of which the half-open range `rows` was solved."""
     meta = {

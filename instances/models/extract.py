@@ -229,6 +229,7 @@ def run_extract(
     layers: str = "*",
     calibration: Sequence[Path] = (),
     samples: int = SAMPLES,
+    *,
     sequence_length: int = SEQUENCE_LENGTH,
     device: str = "cpu",
     progress: Callable[[str], None] | None = None,

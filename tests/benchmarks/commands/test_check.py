@@ -434,7 +434,12 @@ def test_numbers_of_thousands_of_digits_are_no_patterns(tmp_path, layer, form):
 def test_masks_written_for_a_layer_are_read_for_it_alone(tmp_path, layer):
     other = random_layer(8, 6, rows=ROWS)
     write_mask(
-        tmp_path / "m.mask.safetensors", np.ones((ROWS, 6), bool), other, "50%", "me", range(ROWS)
+        tmp_path / "m.mask.safetensors",
+        np.ones((ROWS, 6), bool),
+        other,
+        "50%",
+        "me",
+        rows=range(ROWS),
     )
     code, _, err = maskgap(
         "bound", tmp_path / "l.safetensors", "-p", "50%", "--mask", tmp_path / "m.mask.safetensors"

@@ -76,7 +76,7 @@ def test_a_small_layer_is_proved_row_by_row_and_in_total(file, tmp_path):
 def test_a_mask_is_judged_and_not_improved(file, tmp_path):
     layer = random_layer(5, 12, rows=5)
     wanda = problem_of(layer).groups.prune_lowest(np.abs(layer.weight))
-    write_mask(tmp_path / "mask", wanda, layer, "50%", "wanda", range(5))
+    write_mask(tmp_path / "mask", wanda, layer, "50%", "wanda", rows=range(5))
     *rows, total = lines(file, "-p", "50%", "--mask", tmp_path / "mask")
     losses = problem_of(layer).losses(wanda)
     assert [line["objective"] for line in rows] == pytest.approx(losses.tolist(), rel=1e-12)

@@ -258,7 +258,7 @@ def test_a_mask_is_judged_and_not_improved(tmp_path):
     write_layer(tmp_path / "l.safetensors", layer)
     problem = Problem.of(layer, parse_pattern("layer:50%"))
     mask = starting_masks(problem, "random", 0)[0].reshape(2, 8)
-    write_mask(tmp_path / "m.mask.safetensors", mask, layer, "layer:50%", "random", range(2))
+    write_mask(tmp_path / "m.mask.safetensors", mask, layer, "layer:50%", "random", rows=range(2))
     code, lines = _bound(tmp_path, "--max-runs", 4, "--mask", tmp_path / "m.mask.safetensors")
     assert code == 0
     assert lines[-1]["objective"] == pytest.approx(losses_of(layer, ~mask).sum())

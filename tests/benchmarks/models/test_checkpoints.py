@@ -230,7 +230,7 @@ def test_the_vocabulary_is_the_models_and_the_text_its_language(
     file.write_text(text)
 
     def extract():
-        return run_extract(str(folder), tmp_path / "out", "*query", [file], 4, 8)
+        return run_extract(str(folder), tmp_path / "out", "*query", [file], 4, sequence_length=8)
 
     if message is None:
         assert len(extract()) == 1
@@ -273,7 +273,7 @@ def test_perplexity_is_that_of_text_after_the_token_that_begins_it(tmp_path):
         llama(folder)
         tokenizer(folder, begin=begin)
         loaded = load_model(str(folder))
-        told = evaluate_model(loaded, None, [file], 4, 8)
+        told = evaluate_model(loaded, None, [file], 4, sequence_length=8)
         assert told.windows.begin == (("<s>",) if begin else ())
         assert (told.windows.count, told.windows.tokens, told.predicted) == (4, 8, 28)
         assert told.total()["windows"] == {

@@ -286,14 +286,16 @@ def test_masks_of_other_weights_or_against_their_pattern_are_refused(tmp_path, d
         (layer, "50%", mask[:2], "of shape"),
         (layer, "half", mask, "is not one of the forms"),
     ]:
-        write_mask(file, chosen, use, text, "hand", range(4))
+        write_mask(file, chosen, use, text, "hand", rows=range(4))
         with pytest.raises(InputError, match=message) as caught:
             prune_model(load_any("tests.helpers.toys:two_layers"),
             Stored(file.parent),
                         tmp_path / "again", "0", Source(calibration=[data]))  # fmt: skip
         assert str(file) in str(caught.value)
     # rows that were not asked for are kept
-    write_mask(file, np.vstack([mask[:1], np.ones((3, 4), bool)]), layer, "50%", "hand", range(1))
+    write_mask(
+        file, np.vstack([mask[:1], np.ones((3, 4), bool)]), layer, "50%", "hand", rows=range(1)
+    )
     (report,) = prune_model(load_any("tests.helpers.toys:two_layers"),
     Stored(file.parent),
                             tmp_path / "rows", "0", Source(calibration=[data]))  # fmt: skip

@@ -184,7 +184,7 @@ def test_a_mask_belongs_to_its_layer(tmp_path):
     problem = Problem.of(layer, parse_pattern("50%"))
     mask = problem.groups.prune_lowest(np.abs(layer.weight))
     path = tmp_path / "m.mask.safetensors"
-    write_mask(path, mask, layer, "50%", "magnitude", problem.rows)
+    write_mask(path, mask, layer, "50%", "magnitude", rows=problem.rows)
     np.testing.assert_array_equal(read_mask(path, layer), mask)
     with pytest.raises(InputError, match="belongs to another layer"):
         read_mask(path, other)

@@ -31,7 +31,7 @@ KEPT = np.ones((2, 8), dtype=bool)
 
 
 def _mask(path, mask=KEPT):
-    write_mask(path, mask, LAYER, "50%", "wanda", range(2))
+    write_mask(path, mask, LAYER, "50%", "wanda", rows=range(2))
     return path
 
 

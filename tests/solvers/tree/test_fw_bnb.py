@@ -33,7 +33,12 @@ from tests.helpers.tiny import brute_force, random_layer
 def solved(problem, solver=None, seconds=60.0, gap=1e-6):
     answer = solve_part(solver or FwBnb(), problem, Limits(Deadline(seconds), gap=gap), 0)
     return answer, certify_part(
-        problem, answer.mask, answer.claimed_objective, answer.claimed_bound, answer.proof, gap
+        problem,
+        answer.mask,
+        answer.claimed_objective,
+        answer.claimed_bound,
+        answer.proof,
+        tolerance=gap,
     )
 
 
@@ -71,7 +76,12 @@ def test_rows_that_others_left_open_are_proved(known: Path, number):
     problem = Problem.of(layer, parse_pattern(entry["pattern"])).part_of(0)
     answer = solve_part(FwBnb(), problem, Limits(Deadline(300.0), threads=2), 0)
     certificate = certify_part(
-        problem, answer.mask, answer.claimed_objective, answer.claimed_bound, answer.proof, 1e-6
+        problem,
+        answer.mask,
+        answer.claimed_objective,
+        answer.claimed_bound,
+        answer.proof,
+        tolerance=1e-6,
     )
     assert certificate.verdict is Verdict.PROVED, (entry["file"], certificate)
 
