@@ -344,7 +344,7 @@ def _not_made(name: str, error: Exception) -> InputError:
 
 
 def settings_of(solver: Solver | BatchSolver) -> dict[str, object]:
-    """All settings of a built solver, defaults included, by name in sorted order.
+    """All settings of a built solver, defaults included, in the order in which it declares them.
 
     Raises InputError for one that no record can hold.
     """
@@ -355,7 +355,7 @@ def settings_of(solver: Solver | BatchSolver) -> dict[str, object]:
                 f"solver '{type(solver).__name__}': setting {name} is a {type(value).__name__}; a "
                 "setting is a number, a text, true or false"
             )
-    return dict(sorted(values.items()))
+    return values
 
 
 def _convert(value: object, wanted: type, solver: str, key: str) -> object:

@@ -59,7 +59,8 @@ def _settings(spec: Spec) -> dict[str, object]:
 
     pool = Pool(1, 1)
     pool.preload([spec.target.partition(":")[0]])
-    return pool.settings([(spec.name, {})])[0]
+    (known,) = pool.settings([(spec.name, {})])
+    return dict(sorted(known.own.items()))
 
 
 def run_instances(as_json: bool) -> int:

@@ -15,10 +15,12 @@ from collections.abc import Mapping
 from numpy.typing import ArrayLike
 
 from maskgap.benchmarks.interface.arrays import as_array, as_mask, roundoff_of
+from maskgap.benchmarks.layers.bounding import bounding
 from maskgap.benchmarks.layers.solving import Runs
-from maskgap.benchmarks.layers.work import LayerWork, bounding
+from maskgap.benchmarks.layers.work import LayerWork
 from maskgap.benchmarks.runs.environment import cores
 from maskgap.benchmarks.runs.judge import Judged
+from maskgap.benchmarks.runs.task import RunLimits
 from maskgap.benchmarks.verify.certificate import Certificate, certify_part
 from maskgap.instances.errors import InputError
 from maskgap.instances.layer import Layer
@@ -30,6 +32,7 @@ def solve(
     weight: ArrayLike,
     gram: ArrayLike,
     pattern: str,
+    *,
     solver: str = "swap",
     settings: Mapping[str, object] | None = None,
     time_limit: float = 60.0,
@@ -45,7 +48,8 @@ def solve(
     InputError for bad arrays, pattern or settings, Refused when the solver's package is absent.
     """
     problem = _problem(weight, gram, pattern)
-    runs = Runs(problem, solver, dict(settings or {}), time_limit, gap, seed, threads, device)
+    limits = RunLimits(time_limit, gap, threads or cores(), device, seed)
+    runs = Runs(problem, solver, dict(settings or {}), limits)
     return sorted(runs, key=lambda judged: judged.problem.row)
 
 
@@ -55,6 +59,7 @@ def certify(
     pattern: str,
     mask: ArrayLike,
     bounds: ArrayLike | None = None,
+    *,
     tolerance: float = 1e-6,
 ) -> list[Certificate]:
     """Judge a mask (d_out, d_in), True = kept, with one claimed lower bound a part, or none.
@@ -69,8 +74,8 @@ def certify(
     if len(claims) != len(problem):
         raise InputError(f"{len(claims)} bounds for {len(problem)} parts; give one each")
     return [
-        certify_part(row, row.start, claimed_bound=claim, tolerance=tolerance)
-        for row, claim in zip(problem, claims, strict=True)
+        certify_part(part, part.start, claimed_bound=claim, tolerance=tolerance)
+        for part, claim in zip(problem, claims, strict=True)
     ]
 
 
@@ -79,6 +84,7 @@ def bound(
     gram: ArrayLike,
     pattern: str,
     mask: ArrayLike | None = None,
+    *,
     time_limit: float = 60.0,
     gap: float = 1e-6,
     seed: int = 0,
@@ -92,7 +98,7 @@ def bound(
     certificate, `masks()` the masks, `proofs()` the proofs. Raises InputError, Refused.
     """
     problem = _problem(weight, gram, pattern, mask)
-    work = bounding(problem, time_limit, threads or cores(), device, gap, seed)
+    work = bounding(problem, RunLimits(time_limit, gap, threads or cores(), device, seed))
     for _ in work:
         pass
     return work
