@@ -22,15 +22,12 @@ OTHERS = {
     # rooms that are still at work on theirs
     "benchmarks.verify.certificate.certify_part",
     "benchmarks.verify.leaf_minimum._by_table",
-    "benchmarks.verify.quadratic.leaf_bounds",
     "instances.formats.files.write_mask",
-    "instances.layer.from_arrays",
     "instances.models.extract.run_extract",
     "solvers.bounds.batch_hull.minimise",
     "solvers.bounds.shift_bound._minimise",
     "solvers.frank_wolfe.hull._on_groups",
     "solvers.frank_wolfe.hull.minimise",
-    "solvers.frank_wolfe.vertices.minimise",
     "solvers.local_search.memetic.improve.improve",
     "solvers.local_search.neighbours.answer.search_part",
     "solvers.local_search.neighbours.exchanges._best_pair",
@@ -41,9 +38,7 @@ OTHERS = {
     "solvers.local_search.one_swap.between.exchange",
     "solvers.local_search.one_swap.fused.least",
     "solvers.local_search.one_swap.tensors.least",
-    "solvers.tree.record.leaves_of",
-    "solvers.tree.splits.choose",
-    "solvers.tree.tree.__init__",
+    "solvers.tree.recorded.recorded",
 }
 """Functions that may have more: none of runs, layers, reading, models, commands or interface."""
 

@@ -22,7 +22,7 @@ from maskgap.instances.formats.files import read_layer
 from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.formats.proof_file import ProofFile, read_proof
 from maskgap.instances.formats.row_range import parse_rows
-from maskgap.instances.masks.patterns import CoupledPattern, parse_pattern
+from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Part, Problem
 
 
@@ -82,7 +82,7 @@ def _question(whole: Problem, file: ProofFile, asked: range | None) -> Problem:
     """The problem that a file must be about. Raises ProofError where there is none such."""
     if asked is not None:
         return Problem.of(whole.layer, whole.pattern, asked)
-    if isinstance(whole.pattern, CoupledPattern) or file.rows.stop > whole.layer.d_out:
+    if whole.pattern.coupled or file.rows.stop > whole.layer.d_out:
         return whole
     return Problem.of(whole.layer, whole.pattern, file.rows)
 

@@ -9,7 +9,6 @@ from maskgap.benchmarks.runs.executor import Executor
 from maskgap.benchmarks.runs.task import RunLimits
 from maskgap.instances.errors import Refused
 from maskgap.instances.formats.proof import PartProof
-from maskgap.instances.masks.patterns import LayerShare, RowPattern
 from maskgap.instances.problem import Problem
 
 
@@ -26,9 +25,9 @@ def bounding(
     The arguments are those of `LayerWork`. Raises Refused for a pattern whose layers are not
     bounded as a whole.
     """
-    if isinstance(problem.pattern, LayerShare):
+    if problem.pattern.one_budget:
         return SharedBudgetBound(problem, limits, runs=runs, held=held, executor=executor)
-    if not isinstance(problem.pattern, RowPattern):
+    if not problem.pattern.equal_rows:
         raise Refused(
             f"bound takes P%, keep=K, N:M and layer:P%, not '{problem.pattern.text}'; "
             "use solve with --solver fw-bnb or sdp-bound"
