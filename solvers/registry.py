@@ -331,7 +331,7 @@ def build(name: str, settings: Mapping[str, object] | None = None) -> Solver | B
 
 
 def settings_of(solver: Solver | BatchSolver) -> dict[str, object]:
-    """All settings of a built solver, defaults included, by name in sorted order.
+    """All settings of a built solver, defaults included, in the order in which it declares them.
 
     Raises InputError for one that no record can hold.
     """
@@ -342,4 +342,4 @@ def settings_of(solver: Solver | BatchSolver) -> dict[str, object]:
                 f"solver '{type(solver).__name__}': setting {name} is a {type(value).__name__}; a "
                 "setting is a number, a text, true or false"
             )
-    return dict(sorted(values.items()))
+    return values

@@ -7,6 +7,7 @@ may be about some of the rows, and the last line says how many of how many.
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
@@ -25,21 +26,30 @@ from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Part, Problem
 
 
-def run(
-    proof: Path,
-    instance: Path,
-    pattern: str,
-    rows: str | None,
-    time_limit: float | None,
-    as_json: bool,
-) -> int:
+@dataclass(frozen=True, slots=True)
+class CheckOptions:
+    """What `maskgap check` is told. rows: that it must be about, None for those that it names.
+
+    time_limit: seconds, None for no limit.
+    """
+
+    proof: Path
+    instance: Path
+    pattern: str
+    rows: str | None = None
+    time_limit: float | None = None
+    as_json: bool = False
+
+
+def run(options: CheckOptions) -> int:
     """0 when every part's proof holds, 1 with the reason when one does not. Raises InputError."""
+    proof, time_limit, as_json = options.proof, options.time_limit, options.as_json
     limit_s = inf if time_limit is None else time_limit
     if not limit_s > 0:
         raise InputError(f"--time-limit {time_limit}: expected a number of seconds above 0")
-    layer = read_layer(instance)
-    whole = Problem.of(layer, parse_pattern(pattern))
-    asked = None if rows is None else parse_rows(rows, layer.d_out)
+    layer = read_layer(options.instance)
+    whole = Problem.of(layer, parse_pattern(options.pattern))
+    asked = None if options.rows is None else parse_rows(options.rows, layer.d_out)
     if not proof.exists():
         raise InputError(f"{proof}: there is no such file")
     clock, row = Clock(limit_s), None

@@ -12,7 +12,18 @@ from typing import Annotated
 
 import typer
 
+from maskgap.benchmarks.commands.arguments import (
+    ExecutorOption,
+    JsonOption,
+    LayerArgument,
+    PatternOption,
+    RunDirectory,
+    SchedulerOption,
+    admit_named,
+    layer_path,
+)
 from maskgap.benchmarks.commands.completion import layer_names, solver_names, suite_names
+from maskgap.benchmarks.commands.model_commands import models
 
 app = typer.Typer(
     name="maskgap",
@@ -21,48 +32,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-PatternOption = Annotated[
-    str,
-    typer.Option(
-        "--pattern",
-        "-p",
-        help="P% or keep=K of each row, N:M (N kept of M), layer:P% (all rows together), N:M^T "
-        "(both ways); with ;block=B ;cap=C/G ;cost=P% ;forced after those of a row.",
-    ),
-]
-LayerArgument = Annotated[
-    Path,
-    typer.Argument(
-        help="Layer file (*.safetensors), or the name of a shipped layer.",
-        autocompletion=layer_names,
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="One strict JSON object a line.")]
-ModelArgument = Annotated[
-    str, typer.Argument(help="A model's name, directory or module:callable[@weights].")
-]
-LayersOption = Annotated[
-    str, typer.Option(help="Globs over the names of linear layers, separated by commas.")
-]
-CalibrationOption = Annotated[
-    list[Path] | None,
-    typer.Option(help="Text, JSONL or tensor file; may be repeated. Default: docstrings."),
-]
-SamplesOption = Annotated[int, typer.Option(help="Calibration texts; as many are held out.")]
-LengthOption = Annotated[int, typer.Option(help="Tokens per text, at most.")]
-TrustOption = Annotated[
-    bool, typer.Option("--trust-remote-code", help="Run code that the checkpoint brings along.")
-]
-ExecutorOption = Annotated[
-    str,
-    typer.Option(help="Where runs take place: local, or dask (workers on this or other machines)."),
-]
-SchedulerOption = Annotated[
-    str | None,
-    typer.Option(help="Address of a dask scheduler; if absent, dask workers are started here."),
-]
-RunDirectory = Annotated[Path, typer.Argument(help="Directory of a run.", metavar="DIR")]
 
 
 def _tell_version(asked: bool) -> None:
@@ -111,13 +80,25 @@ def solve(
     json: JsonOption = False,
 ) -> int:
     """Solve rows of a layer with one solver, and certify every answer."""
-    from maskgap.benchmarks.commands.solve import run
+    from maskgap.benchmarks.commands.limit_options import LimitOptions
+    from maskgap.benchmarks.commands.solve import SolveOptions, run
 
-    _admit(solver)
+    admit_named(solver)
     return run(
-        _layer(file), pattern, solver, rows, time_limit, gap, seed, threads, device, warm_start,
-        set_ or [], proof, out, log, json,
-    )  # fmt: skip
+        SolveOptions(
+            layer_path(file),
+            pattern,
+            solver,
+            LimitOptions(time_limit, gap, seed, threads, device),
+            rows=rows,
+            warm_start=warm_start,
+            assignments=set_ or (),
+            proof=proof,
+            out=out,
+            log=log,
+            as_json=json,
+        )
+    )
 
 
 @app.command()
@@ -146,12 +127,25 @@ def bound(
     json: JsonOption = False,
 ) -> int:
     """Certify how far the masks of a whole layer are from the best, row by row and in total."""
-    from maskgap.benchmarks.commands.bound import run
+    from maskgap.benchmarks.commands.bound import BoundOptions, run
+    from maskgap.benchmarks.commands.limit_options import LimitOptions
 
     return run(
-        _layer(file), pattern, time_limit, mask, rows, gap, seed, threads, device, max_runs, proof,
-        out, resume, executor, scheduler, json,
-    )  # fmt: skip
+        BoundOptions(
+            layer_path(file),
+            pattern,
+            LimitOptions(time_limit, gap, seed, threads, device),
+            mask=mask,
+            rows=rows,
+            max_runs=max_runs,
+            proof=proof,
+            out=out,
+            resume=resume,
+            executor=executor,
+            scheduler=scheduler,
+            as_json=json,
+        )
+    )
 
 
 @app.command()
@@ -171,9 +165,9 @@ def check(
     json: JsonOption = False,
 ) -> int:
     """Verify a proof from the layer's data, with no solver code."""
-    from maskgap.benchmarks.commands.check import run
+    from maskgap.benchmarks.commands.check import CheckOptions, run
 
-    return run(proof, _layer(instance), pattern, rows, time_limit, json)
+    return run(CheckOptions(proof, layer_path(instance), pattern, rows, time_limit, json))
 
 
 @app.command()
@@ -204,14 +198,26 @@ def run(
     json: JsonOption = False,
 ) -> int:
     """Run a suite: solve, certify, record. What is recorded already is not repeated."""
+    from maskgap.benchmarks.commands.run import RunOptions
     from maskgap.benchmarks.commands.run import run as run_suite
 
-    _admit(*(solvers or "").split(","))
+    admit_named(*(solvers or "").split(","))
     return run_suite(
-        suite, solvers=solvers, time_limit=time_limit, jobs=jobs, executor=executor,
-        scheduler=scheduler, out=out, fresh=fresh, retry_failed=retry_failed,
-        allow_code=allow_code, plan_only=dry_run, as_json=json,
-    )  # fmt: skip
+        RunOptions(
+            suite,
+            solvers=solvers,
+            time_limit=time_limit,
+            jobs=jobs,
+            executor=executor,
+            scheduler=scheduler,
+            out=out,
+            fresh=fresh,
+            retry_failed=retry_failed,
+            allow_code=allow_code,
+            plan_only=dry_run,
+            as_json=json,
+        )
+    )
 
 
 @app.command()
@@ -261,7 +267,7 @@ def solvers(
     """List the solvers: patterns, whether they prove, whether they can run here."""
     from maskgap.benchmarks.commands.listing import run_solvers
 
-    _admit(name)
+    admit_named(name)
     return run_solvers(name, json)
 
 
@@ -286,7 +292,7 @@ def show(
     """Describe a file."""
     from maskgap.benchmarks.commands.show import run
 
-    return run(_layer(file), json)
+    return run(layer_path(file), json)
 
 
 @app.command()
@@ -299,89 +305,10 @@ def export(
     """Print one row as a binary quadratic programme: SCIP and Gurobi solve it, HiGHS reads it."""
     from maskgap.benchmarks.commands.export import run
 
-    return run(_layer(file), row, pattern, format_)
+    return run(layer_path(file), row, pattern, format_)
 
 
-@app.command()
-def extract(
-    model: ModelArgument,
-    out: Annotated[Path, typer.Option(help="Directory that receives one file per layer.")],
-    layers: LayersOption = "*",
-    calibration: CalibrationOption = None,
-    samples: SamplesOption = 128,
-    sequence_length: LengthOption = 128,
-    device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
-    trust_remote_code: TrustOption = False,
-) -> int:
-    """Extract layers from a torch model: weights and the Gram matrices of their inputs."""
-    from maskgap.benchmarks.commands.extract import run
-
-    _admit(model)
-    return run(
-        model, out, layers, calibration or [], samples, sequence_length, device, trust_remote_code
-    )
-
-
-@app.command()
-def prune(
-    model: ModelArgument,
-    out: Annotated[Path, typer.Option(help="Directory of the checkpoint; must not exist yet.")],
-    masks: Annotated[
-        Path | None, typer.Option(help="Directory of mask files, <layer>.mask.safetensors.")
-    ] = None,
-    solver: Annotated[
-        str | None, typer.Option(help="Find masks by this solver.", autocompletion=solver_names)
-    ] = None,
-    pattern: Annotated[str | None, typer.Option("--pattern", "-p", help="For --solver.")] = None,
-    layers: LayersOption = "*",
-    extracted: Annotated[
-        Path | None, typer.Option(help="Directory of `maskgap extract`, instead of calibration.")
-    ] = None,
-    calibration: CalibrationOption = None,
-    samples: SamplesOption = 128,
-    sequence_length: LengthOption = 128,
-    propagate: Annotated[
-        bool, typer.Option("--propagate", help="Later layers see the inputs of the pruned model.")
-    ] = False,
-    time_limit: Annotated[float, typer.Option(help="Seconds per row.")] = 60.0,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Solver setting key=value; may be repeated.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of randomised solvers.")] = 0,
-    threads: Annotated[int | None, typer.Option(help="Threads; all cores if absent.")] = None,
-    device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
-    trust_remote_code: TrustOption = False,
-    json: JsonOption = False,
-) -> int:
-    """Prune a model by masks, found or read, and save a checkpoint that its library loads."""
-    from maskgap.benchmarks.commands.prune import run
-
-    _admit(model, solver)
-    return run(
-        model, out, masks, solver, pattern, layers, extracted, calibration or [], samples,
-        sequence_length, propagate, time_limit, set_ or [], seed, threads, device,
-        trust_remote_code, json,
-    )  # fmt: skip
-
-
-@app.command()
-def evaluate(
-    model: ModelArgument,
-    against: Annotated[str | None, typer.Option(help="The dense model.")] = None,
-    calibration: CalibrationOption = None,
-    samples: SamplesOption = 128,
-    sequence_length: LengthOption = 128,
-    device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
-    json: JsonOption = False,
-    trust_remote_code: TrustOption = False,
-) -> int:
-    """Measure a model on held-out data: perplexity, and agreement with the dense model."""
-    from maskgap.benchmarks.commands.evaluate import run
-
-    _admit(model, against)
-    return run(
-        model, against, calibration or [], samples, sequence_length, device, json, trust_remote_code
-    )
+app.add_typer(models)
 
 
 def main() -> None:
@@ -389,21 +316,6 @@ def main() -> None:
     from maskgap.benchmarks.commands.entry import enter
 
     enter(lambda words: app(words, standalone_mode=False, prog_name="maskgap"))
-
-
-def _admit(*targets: str | None) -> None:
-    """Let modules that the user names be found in the current directory."""
-    from maskgap.instances.own_modules import admit
-
-    for target in targets:
-        admit(target, Path.cwd())
-
-
-def _layer(name: Path) -> Path:
-    """A layer file by its path, or a shipped one by its name."""
-    from maskgap.instances.sources.shipped import find
-
-    return find(name)
 
 
 if __name__ == "__main__":

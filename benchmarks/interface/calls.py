@@ -16,18 +16,20 @@ from typing import Unpack
 from numpy.typing import ArrayLike
 
 from maskgap.benchmarks.interface.problems import LayerFields, problem_of
+from maskgap.benchmarks.layers.bounding import bounding
 from maskgap.benchmarks.layers.solving import Runs
-from maskgap.benchmarks.layers.work import LayerWork, bounding
+from maskgap.benchmarks.layers.work import LayerWork
 from maskgap.benchmarks.runs.environment import cores
 from maskgap.benchmarks.runs.judge import Judged
+from maskgap.benchmarks.runs.task import RunLimits
 
 
 def solve(
     weight: ArrayLike,
     gram: ArrayLike,
     pattern: str,
-    solver: str = "swap",
     *,
+    solver: str = "swap",
     settings: Mapping[str, object] | None = None,
     time_limit: float = 60.0,
     gap: float = 1e-6,
@@ -45,7 +47,8 @@ def solve(
     InputError for bad arrays, pattern or settings, Refused when the solver's package is absent.
     """
     problem = problem_of(weight, gram, pattern, **more)
-    runs = Runs(problem, solver, dict(settings or {}), time_limit, gap, seed, threads, device)
+    limits = RunLimits(time_limit, gap, threads or cores(), device, seed)
+    runs = Runs(problem, solver, dict(settings or {}), limits)
     return sorted(runs, key=lambda judged: judged.problem.row)
 
 
@@ -70,7 +73,7 @@ def bound(
     row's certificate, `masks()` the masks, `proofs()` the proofs. Raises InputError, Refused.
     """
     problem = problem_of(weight, gram, pattern, mask, **more)
-    work = bounding(problem, time_limit, threads or cores(), device, gap, seed)
+    work = bounding(problem, RunLimits(time_limit, gap, threads or cores(), device, seed))
     for _ in work:
         pass
     return work

@@ -10,7 +10,7 @@ only the masks are taken into the manifest. It works on a checkout, not on an in
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from maskgap.benchmarks.commands.run import run
+from maskgap.benchmarks.commands.run import RunOptions, run
 from maskgap.benchmarks.models import quality
 from maskgap.benchmarks.reading.figures.plots import write_figures
 from maskgap.benchmarks.reading.run_directory import read_run
@@ -122,7 +122,7 @@ def main(words: Sequence[str]) -> int:
             block = MEASURED[name](directory)
             _show(name, block)
             continue
-        worst = max(worst, run(name, out=directory, fresh=True))
+        worst = max(worst, run(RunOptions(name, out=directory, fresh=True)))
         for old in directory.glob("*.old.jsonl"):
             old.unlink()  # the history of this folder is kept by git
         reading = read_run(directory)

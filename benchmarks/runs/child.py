@@ -17,7 +17,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import import_module
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
@@ -26,15 +26,14 @@ from typing import cast
 
 from threadpoolctl import threadpool_limits
 
-from maskgap.benchmarks.runs.environment import Place
+from maskgap.benchmarks.runs.messages import Compiles, Note, RowsDone, Started
 from maskgap.benchmarks.runs.sharing import shared_bytes
+from maskgap.benchmarks.runs.task import KnownSettings, Outcome, Task, failed
 from maskgap.instances.arrays import Mask
 from maskgap.instances.errors import InputError, Refused
-from maskgap.instances.problem import Problem
 from maskgap.solvers import registry
 from maskgap.solvers.kernels.cache import COMPILING, mark_compiled
 from maskgap.solvers.protocol import (
-    Answer,
     BatchSolver,
     Deadline,
     Journal,
@@ -50,77 +49,6 @@ NOTE_INTERVAL_S = 0.05
 """Bounds may improve at every node; no more than one in this time is sent on. So for rows done."""
 
 
-@dataclass(frozen=True, eq=False)
-class Task:
-    """One run: a problem (one row for a row solver), a solver with settings, and its limits.
-
-    limit_s: seconds for the whole task. log: file that takes the solver's own log, or None.
-    """
-
-    problem: Problem
-    solver: str
-    settings: dict[str, object]
-    seed: int = 0
-    limit_s: float = 60.0
-    gap: float = 1e-6
-    threads: int = 1
-    device: str = "cpu"
-    log: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """Something found on the way: a mask with its claimed objective, or a bound (mask None)."""
-
-    mask: Mask | None
-    value: float
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """How a run ended: one answer a row, and what the process has to say for itself.
-
-    place: the machine of the run, None when it is this one.
-    """
-
-    answers: list[Answer]
-    wall_s: float = 0.0
-    peak_memory_bytes: int | None = None
-    exception: str | None = None
-    traceback: str | None = None
-    place: Place | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RowsDone:
-    """How many of its rows a batch solver is through with."""
-
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """Sent when imports are done and the clock starts.
-
-    compiled_s: seconds that the server has spent on compiling kernels.
-    """
-
-    compiled_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Compiles:
-    """Sent when the process begins to compile kernels (None), and when it has (seconds)."""
-
-    seconds: float | None
-
-
-def failed(task: Task, stop: Stop, exception: str, trace: str | None = None) -> Outcome:
-    """An outcome without masks, one empty answer a row."""
-    empty = Answer(None, stop, notes={"reason": exception})
-    return Outcome([empty] * len(task.problem), exception=exception, traceback=trace)
-
-
 def run_task(
     task: Task, journal: Journal | None = None, deadline: Deadline | None = None
 ) -> Outcome:
@@ -128,22 +56,22 @@ def run_task(
 
     Raises InputError for what the caller can mend: an unknown setting, an impossible start.
     """
-    start = time.perf_counter()
+    start, own = time.perf_counter(), task.limits
     try:
         solver = registry.build(task.solver, task.settings)
         limits = Limits(
-            deadline or Deadline(task.limit_s),
-            task.gap,
-            task.threads,
-            task.device,
-            task.log is not None,
+            deadline or Deadline(own.limit_s),
+            own.gap,
+            own.threads,
+            own.device,
+            own.log is not None,
             journal or Journal(),
         )
         if registry.spec_of(task.solver).batched:
-            answers = solve_batch(cast(BatchSolver, solver), task.problem, limits, task.seed)
+            answers = solve_batch(cast(BatchSolver, solver), task.problem, limits, own.seed)
         else:
-            (row,) = task.problem
-            answers = [solve_part(cast(Solver, solver), row, limits, task.seed)]
+            (part,) = task.problem
+            answers = [solve_part(cast(Solver, solver), part, limits, own.seed)]
         outcome = Outcome(answers)
     except Refused as error:
         outcome = failed(task, Stop.REFUSED, str(error))
@@ -162,7 +90,8 @@ def run_task(
 def child_main(task: Task, memory_bytes: int | None, connection: Connection) -> None:
     """Entry point of the process of one run. memory_bytes: cap of its memory, None for none."""
     _die_with_parent()
-    deadline = Deadline(task.limit_s)
+    log = task.limits.log
+    deadline = Deadline(task.limits.limit_s)
     signal.signal(signal.SIGINT, lambda *_: deadline.interrupt())
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if memory_bytes is not None:
@@ -172,8 +101,8 @@ def child_main(task: Task, memory_bytes: int | None, connection: Connection) -> 
         if allowed != resource.RLIM_INFINITY:  # whoever is not root cannot ask for more
             most = min(most, allowed)
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
-    if task.log is not None:
-        _redirect(task.log)
+    if log is not None:
+        _redirect(log)
     else:
         _mute()
     before, sending = COMPILING.seconds(), threading.Lock()
@@ -184,7 +113,7 @@ def child_main(task: Task, memory_bytes: int | None, connection: Connection) -> 
 
     COMPILING.listener = lambda seconds: tell(Compiles(seconds))
     spec = registry.spec_of(task.solver)
-    row = None if spec.batched else next(iter(task.problem))
+    part = None if spec.batched else next(iter(task.problem))
     last_bound_s = last_rows_s = 0.0
 
     def send_rows(count: int) -> None:
@@ -200,7 +129,7 @@ def child_main(task: Task, memory_bytes: int | None, connection: Connection) -> 
             if now - last_bound_s < NOTE_INTERVAL_S:
                 return
             last_bound_s = now
-        tell(Note(mask, value if row is None else row.rescale(value)))
+        tell(Note(mask, value if part is None else part.rescale(value)))
 
     # numpy and scipy each bring an OpenBLAS whose idle threads spin: with two of them on two busy
     # cores, rows of 384 columns took ten times as long as on one thread.
@@ -219,7 +148,7 @@ def child_main(task: Task, memory_bytes: int | None, connection: Connection) -> 
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
             ending = failed(task, Stop.CRASHED, text, traceback.format_exc())
-        if isinstance(ending, Outcome) and ending.traceback and task.log is not None:
+        if isinstance(ending, Outcome) and ending.traceback and log is not None:
             print(ending.traceback, file=sys.stderr, flush=True)  # which is the log
         tell(ending)
     connection.close()
@@ -249,12 +178,15 @@ def warmed(outcome: Outcome, seconds: float) -> Outcome:
 def settings_main(wanted: Sequence[tuple[str, dict[str, object]]], connection: Connection) -> None:
     """Entry point of a process that tells all settings, defaults included, of (solver, settings).
 
-    Sends a list of them, or the InputError of a wrong one.
+    Sends a list of `KnownSettings`, or the InputError of a wrong one.
     """
     _die_with_parent()
     _mute()
     try:
-        told = [registry.settings_of(registry.build(solver, own)) for solver, own in wanted]
+        told = [
+            KnownSettings(registry.settings_of(registry.build(solver, own)), _default(solver))
+            for solver, own in wanted
+        ]
         for solver, _ in wanted:
             mark_compiled(registry.spec_of(solver).target.partition(":")[0])
         connection.send(told)
@@ -272,6 +204,14 @@ def described_main(solver: str, connection: Connection) -> None:
     except InputError as error:
         connection.send(error)
     connection.close()
+
+
+def _default(solver: str) -> dict[str, object] | None:
+    """The settings of a solver that is told none, None where it must be told some."""
+    try:
+        return registry.settings_of(registry.build(solver))
+    except InputError:
+        return None
 
 
 def _mute() -> None:

@@ -88,7 +88,7 @@ def _layer(source, path, folder, about, tally):
         layer.digest == source.layer.digest
         and [part.digest for part in problem] == [part.digest for part in source.problem]
     )  # fmt: skip
-    held = check.run(proof, path, source.pattern, None, 30.0, True) == 0
+    held = check.run(check.CheckOptions(proof, path, source.pattern, None, 30.0, True)) == 0
     if held and not same:
         tally.counts["false accepts"] += 1
         tally.faults.append(f"{about}: a proof of another layer is accepted")

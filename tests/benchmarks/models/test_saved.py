@@ -11,6 +11,7 @@ from torch.nn.utils.parametrize import register_parametrization
 from maskgap.benchmarks.models.evaluate import evaluate_model
 from maskgap.benchmarks.models.masks import Solved
 from maskgap.benchmarks.models.prune import Source, prune_model
+from maskgap.benchmarks.models.sampling import Sampling
 from maskgap.instances.errors import InputError
 from maskgap.instances.models.extract import extract_layers
 from maskgap.instances.models.linear import choose_linear
@@ -32,8 +33,8 @@ def pruned(build, data, out, layers="*"):
     """(reports, lines) of pruning half of a model by magnitude."""
     BUILD["next"] = build
     lines = []
-    masks, source = Solved("magnitude", "50%", {}), Source(calibration=[data])
-    return prune_model(load_model(NAME), masks, out, layers, source, lines.append), lines
+    masks, source = Solved("magnitude", "50%", {}), Source(data=Sampling([data]))
+    return prune_model(load_model(NAME), masks, out, layers, source=source, say=lines.append), lines
 
 
 def stack(change):
@@ -338,7 +339,7 @@ def test_a_model_with_computed_weights_is_evaluated(data):
     ]
     with torch.no_grad():
         models[1].module[2].weight.copy_(models[0].module[2].weight * 2)
-    found = evaluate_model(models[1], models[0], [data])
+    found = evaluate_model(models[1], models[0], Sampling([data]))
     assert [layer.layer for layer in found.layers] == ["2"]
 
 

@@ -9,6 +9,7 @@ import pytest
 from maskgap.benchmarks.reading.contest import contests
 from maskgap.benchmarks.reading.figures.choices import choices_figure
 from maskgap.benchmarks.reading.figures.plots import write_figures
+from maskgap.benchmarks.reading.labels import differences, labels, several_settings, stacked
 from maskgap.benchmarks.reading.tables.ablation import (
     MANY,
     ablations,
@@ -18,7 +19,6 @@ from maskgap.benchmarks.reading.tables.ablation import (
 from maskgap.benchmarks.reading.tables.summary import render, write_tables
 from maskgap.benchmarks.reference.regenerate import page_block
 from maskgap.benchmarks.runs.cross_check import cross_check
-from maskgap.benchmarks.runs.labels import differences, labels, several_settings, stacked
 from maskgap.benchmarks.suites.suite import read_suite
 from maskgap.solvers.registry import build, settings_of
 from tests.helpers.records import choice, choices_run, closed, record, write

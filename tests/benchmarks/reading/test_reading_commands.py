@@ -24,7 +24,7 @@ from tests.helpers.tiny import random_layer
 
 
 def _absent(*records):
-    own = {"stop": "refused", "reason": "pip install gurobipy", "solve_s": 0.0}
+    own = {"stop": "refused", "install": "pip install gurobipy", "solve_s": 0.0}
     return [*records, *(record("gurobi", r.problem, None, **own) for r in records)]
 
 

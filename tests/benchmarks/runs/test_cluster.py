@@ -16,13 +16,15 @@ pytest.importorskip("distributed", reason="pip install maskgap[cluster]")
 import dask
 from distributed import LocalCluster
 
-from maskgap.benchmarks.runs.child import Task
 from maskgap.benchmarks.runs.cluster import client as clusters
 from maskgap.benchmarks.runs.cluster import connection, site
 from maskgap.benchmarks.runs.cluster.connection import connected
 from maskgap.benchmarks.runs.environment import here
+from maskgap.benchmarks.runs.placement import Placement
+from maskgap.benchmarks.runs.planning import SuiteRun
 from maskgap.benchmarks.runs.record_file import read_records
 from maskgap.benchmarks.runs.runner import run_suite
+from maskgap.benchmarks.runs.task import RunLimits, Task
 from maskgap.benchmarks.suites.suite import read_suite
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.files import write_layer
@@ -73,14 +75,16 @@ def scheduler(cluster):
 
 @contextmanager
 def executor(scheduler, capped=False, say=lambda text: None):
-    with connected(scheduler.scheduler_address, 1, 1, capped, say) as found:
+    placement = Placement("dask", scheduler.scheduler_address, capped=capped)
+    with connected(placement, say) as found:
         found.preload([FAKES])
         yield found
 
 
 def _task(solver, limit=60.0, settings=None, **more):
     problem = Problem.of(random_layer(1, 8), parse_pattern("50%"))
-    return Task(problem, f"{FAKES}:{solver}", settings or {}, limit_s=limit, **more)
+    limits = RunLimits(limit_s=limit, **more)
+    return Task(problem, f"{FAKES}:{solver}", settings or {}, limits)
 
 
 def _toml(tmp_path, solvers, limit=60.0, rows=4):
@@ -137,7 +141,7 @@ def _workers(scheduler):
 def test_a_suite_gives_the_same_records_as_locally(scheduler, tmp_path):
     toml = _toml(tmp_path, _named("wanda", "random", "exhaustive", "swap", "gurobi", "qp-bound"))
     suite = read_suite(str(toml))
-    local = run_suite(suite, tmp_path / "local", jobs=2)
+    local = run_suite(suite, tmp_path / "local", SuiteRun(jobs=2))
     with executor(scheduler) as found:
         there = run_suite(suite, tmp_path / "there", executor=found)
     assert there.signal_number is None
@@ -163,14 +167,14 @@ def test_a_worker_killed_in_the_middle_loses_nothing(scheduler, tmp_path):
     _wait_for(lambda: _gone(run))
     _, stderr = process.communicate(timeout=240)
     assert process.returncode == 0, stderr
-    local = run_suite(read_suite(str(toml)), tmp_path / "local", jobs=2)
+    local = run_suite(read_suite(str(toml)), tmp_path / "local", SuiteRun(jobs=2))
     assert _content(_recorded(tmp_path / "there")) == _content(local.records)
     assert {r.stop for r in local.records} == {"finished"}
 
 
 def test_a_crash_is_a_record_and_not_repeated(scheduler, tmp_path):
     toml = _toml(tmp_path, _named(f"{FAKES}:Abort", f"{FAKES}:Raise", "wanda"), rows=1)
-    local = run_suite(read_suite(str(toml)), tmp_path / "local", jobs=2)
+    local = run_suite(read_suite(str(toml)), tmp_path / "local", SuiteRun(jobs=2))
     with executor(scheduler) as found:
         there = run_suite(read_suite(str(toml)), tmp_path / "there", executor=found)
     assert _content(there.records) == _content(local.records)

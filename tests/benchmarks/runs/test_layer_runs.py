@@ -11,12 +11,14 @@ from maskgap.benchmarks.reading.contest import contests, heading
 from maskgap.benchmarks.reading.figures.plots import write_figures
 from maskgap.benchmarks.reading.tables.summary import write_tables
 from maskgap.benchmarks.runs import sharing
-from maskgap.benchmarks.runs.child import Task, run_task
+from maskgap.benchmarks.runs.child import run_task
 from maskgap.benchmarks.runs.descent import by_swaps, over_time, steps_of
 from maskgap.benchmarks.runs.judge import judge
-from maskgap.benchmarks.runs.labels import layer_type
+from maskgap.benchmarks.runs.planning import SuiteRun
 from maskgap.benchmarks.runs.record_file import load_run
+from maskgap.benchmarks.runs.recording import layer_type
 from maskgap.benchmarks.runs.runner import run_suite
+from maskgap.benchmarks.runs.task import Task
 from maskgap.benchmarks.suites.extraction import PREFIX
 from maskgap.benchmarks.suites.suite import Suite, read_suite
 from maskgap.instances.errors import InputError
@@ -271,7 +273,7 @@ def test_the_suite_llm_cut_down(tmp_path):
     group = read_suite("llm").groups[0]
     small = [f"llm:rows={rows},n={n},seed=1" for rows, n in ((32, 32), (48, 32), (16, 64))]
     cut = group.model_copy(update={"instances": small, "rows": "0:6", "threads": 1})
-    records = run_suite(Suite(name="llm", groups=[cut]), tmp_path / "run", jobs=2).records
+    records = run_suite(Suite(name="llm", groups=[cut]), tmp_path / "run", SuiteRun(jobs=2)).records
     assert len(records) == 3 * len(group.patterns) * len(group.solvers)
     assert {r.rows for r in records} == {6}
     assert {r.layer_type for r in records} == {"32 x 32", "48 x 32", "16 x 64"}
@@ -291,7 +293,7 @@ def test_the_suite_layers_cut_down(tmp_path):
     )
     extract = suite.extract.model_copy(update={"layers": name, "samples": 4})
     suite = suite.model_copy(update={"groups": [group], "extract": extract})
-    records = run_suite(suite, tmp_path / "run", jobs=2).records
+    records = run_suite(suite, tmp_path / "run", SuiteRun(jobs=2)).records
     assert {r.layer_type for r in records} == {"attention.self.value"}
     assert {(r.rows, r.n) for r in records} == {(8, 384)}
     by = {r.settings.get("warm_start", ""): r for r in records if r.solver == "swap"}

@@ -5,13 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from maskgap.benchmarks.layers.bounding import bounding
+from maskgap.benchmarks.layers.course import Course
 from maskgap.benchmarks.layers.rows import LayerBound
 from maskgap.benchmarks.layers.shared_budget import SharedBudgetBound
-from maskgap.benchmarks.layers.work import Course, bounding
 from maskgap.benchmarks.reading.figures.bound_course import falling_figure
 from maskgap.benchmarks.reading.tables.coupled import render_coupled
 from maskgap.benchmarks.reference.bound_course import table
 from maskgap.benchmarks.reference.regenerate import IN_README, NAMES, PAGE, SUITES, marks
+from maskgap.benchmarks.runs.task import RunLimits
 from maskgap.benchmarks.suites.names import suite_names
 from maskgap.benchmarks.suites.suite import load_instance, read_suite
 from maskgap.instances.errors import InputError, Refused
@@ -109,7 +111,7 @@ def test_work_on_a_layer_goes_by_its_pattern_and_has_a_course():
     layer = random_layer(2, 8, rows=2)
     kinds = {"50%": LayerBound, "layer:50%": SharedBudgetBound}
     for pattern, kind in kinds.items():
-        work = bounding(Problem.of(layer, parse_pattern(pattern)), 60.0, 1, runs=4)
+        work = bounding(Problem.of(layer, parse_pattern(pattern)), RunLimits(60.0), runs=4)
         assert isinstance(work, kind)
         course = Course()
         for _ in work:
@@ -117,7 +119,7 @@ def test_work_on_a_layer_goes_by_its_pattern_and_has_a_course():
         course.look(work, last=True)
         assert course.points[-1][1:] == (work.total.objective, work.total.bound)
     with pytest.raises(Refused, match="layer:P%"):
-        bounding(Problem.of(layer, parse_pattern("1:2^T")), 1.0, 1)
+        bounding(Problem.of(layer, parse_pattern("1:2^T")), RunLimits(1.0))
 
 
 def test_gaps_that_fall_are_drawn_and_tabled():
