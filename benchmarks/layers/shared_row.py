@@ -9,7 +9,7 @@ from maskgap.instances.arrays import Mask, Vector
 from maskgap.instances.formats.proof import PartProof
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class SharedRow:
     """What is known of a row. mask: (n,), or None. loss: of it, None without one.
 
@@ -20,6 +20,10 @@ class SharedRow:
     mask: Mask | None = None
     loss: Loss | None = None
     proofs: list[tuple[PartProof, Vector]] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        loss = "no mask" if self.loss is None else f"loss {self.loss.value:.6g}"
+        return f"SharedRow(row {self.row}, {loss}, {len(self.proofs)} proofs)"
 
     def curve(self, n: int) -> Vector:
         """(n + 1,) the highest of its proofs' bounds under each budget; 0 without any."""
