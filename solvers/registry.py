@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import cast, get_args, get_type_hints
+from typing import cast, get_type_hints
 
 from maskgap.instances.errors import InputError
-from maskgap.instances.masks.patterns import PATTERN_KINDS, Pattern, RowPattern
+from maskgap.instances.masks.pattern import Pattern
+from maskgap.instances.masks.patterns import PATTERNS
 from maskgap.instances.own_modules import load
 from maskgap.instances.suggestions import did_you_mean
 from maskgap.solvers.protocol import BatchSolver, Solver
@@ -21,8 +22,8 @@ from maskgap.solvers.protocol import BatchSolver, Solver
 INSTALL = "pip install "
 """How the reason begins for which a solver that is not installed has no answer."""
 
-ALL_PATTERNS = tuple(PATTERN_KINDS.values())
-ROW_PATTERNS = tuple(PATTERN_KINDS[kind] for kind in get_args(RowPattern))
+ALL_PATTERNS = tuple(kind.form for kind in PATTERNS)
+ROW_PATTERNS = tuple(kind.form for kind in PATTERNS if kind.equal_rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class Spec:
 
     def refusal(self, pattern: Pattern) -> str | None:
         """Why it does not take a pattern, and which solvers do, or None when it does."""
-        kind = PATTERN_KINDS[type(pattern)]
+        kind = pattern.form
         if kind in self.patterns:
             return None
         others = ", ".join(spec.name for spec in SPECS.values() if kind in spec.patterns)
@@ -230,21 +231,21 @@ _ENTRIES = (
     ),
     Spec(
         "fw-bnb",
-        "maskgap.solvers.tree.bnb:FwBnb",
+        "maskgap.solvers.tree.fw_bnb:FwBnb",
         "Frank-Wolfe branch and bound on a convex reformulation, with proof",
         proves=True,
         requires=_NUMBA,
     ),
     Spec(
         "fw-bnb-highs",
-        "maskgap.solvers.tree.bnb:FwBnbHighs",
+        "maskgap.solvers.tree.fw_bnb:FwBnbHighs",
         "the same with HiGHS as linear minimisation oracle",
         proves=True,
         requires=_NUMBA + _HIGHS,
     ),
     Spec(
         "fw-bnb-scip",
-        "maskgap.solvers.tree.bnb:FwBnbScip",
+        "maskgap.solvers.tree.fw_bnb:FwBnbScip",
         "the same with SCIP as linear minimisation oracle",
         proves=True,
         requires=_NUMBA + _SCIP,

@@ -32,7 +32,7 @@ from maskgap.instances.formats.outputs import (
 from maskgap.instances.formats.proof import PartProof, trivial_proof
 from maskgap.instances.formats.proof_file import PROOF, write_proof
 from maskgap.instances.formats.row_range import parse_rows
-from maskgap.instances.masks.patterns import CoupledPattern, parse_pattern
+from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Problem
 from maskgap.solvers import registry
 from maskgap.solvers.one_shot.scores import WARM_STARTS
@@ -83,7 +83,7 @@ def run(
     runs = Runs(problem, solver, settings, time_limit, gap, seed, threads, device, log)
     if warm_start is not None and "warm_start" not in runs.setting_names():
         raise InputError(f"solver '{solver}' takes no warm start; leave --warm-start out")
-    coupled = isinstance(problem.pattern, CoupledPattern)
+    coupled = problem.pattern.coupled
     proofs = _proof_files(proof, problem, coupled)
     logs = [task.log for task in runs.tasks if task.log is not None]
     _try_outputs((proof, log), proofs, logs, out, (file, None if start is None else warm_start))

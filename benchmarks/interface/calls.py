@@ -15,7 +15,7 @@ from typing import Unpack
 
 from numpy.typing import ArrayLike
 
-from maskgap.benchmarks.interface.problems import LayerFields, problem_of
+from maskgap.benchmarks.interface.problems import LayerExtras, problem_of
 from maskgap.benchmarks.layers.solving import Runs
 from maskgap.benchmarks.layers.work import LayerWork, bounding
 from maskgap.benchmarks.runs.environment import cores
@@ -34,7 +34,7 @@ def solve(
     seed: int = 0,
     threads: int | None = None,
     device: str = "cpu",
-    **more: Unpack[LayerFields],
+    **more: Unpack[LayerExtras],
 ) -> list[Judged]:
     """Solve all rows of a layer.
 
@@ -60,7 +60,7 @@ def bound(
     seed: int = 0,
     threads: int | None = None,
     device: str = "cpu",
-    **more: Unpack[LayerFields],
+    **more: Unpack[LayerExtras],
 ) -> LayerWork:
     """Masks and checked lower bounds for all rows of a layer, in at most `time_limit` seconds.
 

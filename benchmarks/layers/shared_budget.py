@@ -43,7 +43,7 @@ from maskgap.benchmarks.verify.form import row_under
 from maskgap.benchmarks.verify.objective import Loss, loss_of, total_loss
 from maskgap.instances.arrays import Mask, Vector
 from maskgap.instances.formats.proof import PartProof, ProofKind
-from maskgap.instances.masks.patterns import RowKeep
+from maskgap.instances.masks.row_patterns import RowKeep
 from maskgap.instances.problem import Part, Problem
 from maskgap.solvers import registry
 from maskgap.solvers.protocol import Stop

@@ -9,7 +9,6 @@ from maskgap.benchmarks.layers.shared_budget import SharedBudgetBound
 from maskgap.benchmarks.runs.executor import Executor
 from maskgap.instances.errors import Refused
 from maskgap.instances.formats.proof import PartProof
-from maskgap.instances.masks.patterns import LayerShare, RowPattern
 from maskgap.instances.problem import Problem
 
 LayerWork = LayerBound | SharedBudgetBound
@@ -34,12 +33,12 @@ def bounding(
     The arguments are those of `benchmarks.layers.rows.LayerBound`. Raises Refused for a pattern
     whose layers are not bounded as a whole.
     """
-    if isinstance(problem.pattern, LayerShare):
+    if problem.pattern.one_budget:
         whole = (held or {}).get(problem.rows.start)
         return SharedBudgetBound(
             problem, seconds, threads, device, tolerance, seed, runs, whole, executor
         )
-    if not isinstance(problem.pattern, RowPattern):
+    if not problem.pattern.equal_rows:
         raise Refused(
             f"bound takes P%, keep=K, N:M and layer:P%, not '{problem.pattern.text}'; "
             "use solve with --solver fw-bnb or sdp-bound"

@@ -23,7 +23,7 @@ from maskgap.benchmarks.reference import bound_course
 from maskgap.benchmarks.runs.record import Record
 from maskgap.benchmarks.verify.certificate import Verdict
 from maskgap.instances.errors import InputError
-from maskgap.instances.masks.patterns import RowPattern, parse_pattern
+from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.sources import shipped
 from maskgap.instances.sources.best_known import Found, record_best
 
@@ -102,7 +102,7 @@ def note_best(records: Sequence[Record], directory: Path) -> int:
         if record.pruned is not None
         and record.instance in names
         and record.verdict != Verdict.WRONG
-        and isinstance(parse_pattern(record.pattern), RowPattern)  # the manifest has no others
+        and parse_pattern(record.pattern).equal_rows  # the manifest has no others
     ]
     return record_best(directory, found)
 

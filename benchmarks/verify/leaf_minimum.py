@@ -37,7 +37,8 @@ from numpy.typing import NDArray
 from maskgap.benchmarks.verify.clock import Clock
 from maskgap.instances.arrays import Mask, Matrix, Vector
 from maskgap.instances.errors import ProofError
-from maskgap.instances.masks.rows import KEPT, PRUNED, LinearRows
+from maskgap.instances.masks.rows import LinearRows
+from maskgap.instances.masks.state import KEPT, PRUNED
 
 LISTED = 16
 """Most columns of a part whose 0/1 vectors are listed."""

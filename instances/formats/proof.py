@@ -48,7 +48,7 @@ from numpy.typing import NDArray
 from maskgap.instances.arrays import Mask, Matrix, Vector
 from maskgap.instances.formats.triangles import Triangles, no_triangles
 from maskgap.instances.masks.protocol import MaskSet
-from maskgap.instances.masks.rows import FREE, PRUNED
+from maskgap.instances.masks.state import FREE, PRUNED
 from maskgap.instances.problem import Part
 
 OBJECTIVE = "mask"

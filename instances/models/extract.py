@@ -155,8 +155,13 @@ def _layer(
     )
     weight = site.matrix().to("cpu", torch.float64).numpy()
     return Layer.from_arrays(
-        weight, gram, gram_eval, {**meta, **about}, site.name, inputs.sum.mean()
-    )  # fmt: skip
+        weight,
+        gram,
+        gram_eval,
+        {**meta, **about},
+        site.name,
+        input_mean=inputs.sum.mean(),
+    )
 
 
 def _repeatable(batches: Iterable[Batch]) -> Iterable[Batch]:

@@ -14,8 +14,9 @@ from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.problem import Part
 from maskgap.solvers import registry
 from maskgap.solvers.bounds.relaxations import SdpBound
-from maskgap.solvers.frank_wolfe.rules import BRANCHING, HEURISTICS, HULLS, TRAVERSALS, VARIANTS
+from maskgap.solvers.frank_wolfe.variants import VARIANTS
 from maskgap.solvers.protocol import Answer, Deadline, Limits, Stop, solve_part
+from maskgap.solvers.tree.choices import BRANCHING, HEURISTICS, HULLS, TRAVERSALS
 from tests.fuzz.problems import draw, refusal_is_right
 from tests.helpers.exact import losses
 from tests.helpers.exact_checker import exact_bound

@@ -15,13 +15,7 @@ from maskgap.benchmarks.verify.certificate import Verdict
 from maskgap.instances.errors import InputError, Refused
 from maskgap.instances.formats.files import read_layer
 from maskgap.instances.layer import Layer
-from maskgap.instances.masks.patterns import (
-    PATTERN_KINDS,
-    Constrained,
-    LayerShare,
-    Transposable,
-    parse_pattern,
-)
+from maskgap.instances.masks.patterns import PATTERNS, parse_pattern
 from maskgap.instances.problem import Part, Problem
 from maskgap.instances.sources import shipped
 from maskgap.solvers import registry
@@ -84,7 +78,7 @@ def problems(pattern, count=20) -> list[tuple[Part, float]]:
 
 def test_all_new_kinds_are_here():
     kinds = {type(parse_pattern(text)) for text in SHAPES}
-    assert kinds == {LayerShare, Transposable, Constrained}
+    assert kinds == {kind for kind in PATTERNS if not kind.equal_rows}
 
 
 @pytest.mark.parametrize("name", [n for n in SETS if len(SETS[n][1]) and "row" not in n])
@@ -215,10 +209,10 @@ def test_one_legal_mask_needs_no_solver(name):
 
 def test_each_solver_says_which_kinds_it_takes():
     for spec in registry.SPECS.values():
-        assert set(spec.patterns) <= set(PATTERN_KINDS.values())
+        assert set(spec.patterns) <= {kind.form for kind in PATTERNS}
         for text in ("50%", "keep=2", "2:4", "layer:50%", "2:4^T", "50%;forced"):
             pattern = parse_pattern(text)
-            takes = PATTERN_KINDS[type(pattern)] in spec.patterns
+            takes = pattern.form in spec.patterns
             assert (spec.refusal(pattern) is None) == takes
             if not takes:
                 assert text in spec.refusal(pattern)

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -41,13 +41,14 @@ class Parcel:
     layer: Layer
 
     def __reduce__(self) -> Any:
-        """All fields of the layer but the held-out Gram, which no solver sees."""
-        told = {field.name: getattr(self.layer, field.name) for field in fields(self.layer)}
-        return _unpacked, (self.name, {**told, "gram_eval": None, "meta": dict(self.layer.meta)})
+        """All of the layer that solvers see."""
+        seen = self.layer.as_seen()
+        told = {"meta": dict(seen.meta), "name": seen.name, "gram_roundoff": seen.gram_roundoff}
+        return _unpacked, (self.name, seen.arrays(), told)
 
 
-def _unpacked(name: str, told: dict[str, Any]) -> Parcel:
-    return Parcel(name, share(Layer(**told)))
+def _unpacked(name: str, arrays: dict[str, Any], told: dict[str, Any]) -> Parcel:
+    return Parcel(name, share(Layer(**arrays, **told)))
 
 
 ASK_INTERVAL_S = 20.0

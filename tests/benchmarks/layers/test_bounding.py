@@ -187,7 +187,7 @@ def _degenerate():
 @pytest.mark.parametrize("pattern", ["50%", "2:4", "keep=1"])
 def test_degenerate_layers_are_proved(case, pattern):
     layer = Layer.from_arrays(*_degenerate()[case])
-    groups = parse_pattern(pattern).groups(8)
+    groups = parse_pattern(pattern).row_groups(8)
     work = worked(layer, pattern)
     for state, weight in zip(work.rows, layer.weight, strict=True):
         best, _ = brute_force(weight, layer.gram, groups.size, groups.pruned)

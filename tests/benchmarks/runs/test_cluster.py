@@ -6,7 +6,6 @@ import pickle
 import signal
 import time
 from contextlib import contextmanager
-from dataclasses import fields, replace
 
 import numpy as np
 import psutil
@@ -28,10 +27,12 @@ from maskgap.benchmarks.suites.suite import read_suite
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.files import write_layer
 from maskgap.instances.layer import Layer
-from maskgap.instances.masks.patterns import parse_pattern
+from maskgap.instances.masks.patterns import PATTERNS, parse_pattern
 from maskgap.instances.problem import Problem
-from maskgap.solvers.protocol import Stop
+from maskgap.solvers.protocol import Deadline, Limits, Stop
+from maskgap.solvers.registry import build
 from tests.helpers.command import python, started
+from tests.helpers.general import SHAPES, layer_with_extras
 from tests.helpers.tiny import random_layer
 
 FAKES = "tests.helpers.fakes"
@@ -301,20 +302,44 @@ def test_a_task_travels_without_its_layer():
     assert back.problem.digest == problem.digest
 
 
-def test_a_layer_travels_with_all_that_a_solver_sees():
-    plain = random_layer(2, 8, rows=3)
-    forced = np.zeros((3, 8), dtype=np.int8)
-    forced[1, 2] = 1
-    whole = replace(plain, gram_eval=plain.gram, input_mean=np.ones(8), meta={"tokens": "9"},
-                    column_cost=np.arange(8), forced=forced, name="n",
-                    gram_roundoff=2.0**-24)  # fmt: skip
-    back = pickle.loads(pickle.dumps(site.Parcel("p", whole))).layer
-    for field in fields(whole):
-        sent, came = getattr(whole, field.name), getattr(back, field.name)
-        if field.name == "gram_eval":
-            assert came is None
-        else:
-            assert np.array_equal(sent, came), field.name
+EVERY_KIND = ("50%", "keep=5", "2:4", *SHAPES)
+
+
+def test_every_kind_of_pattern_is_solved_on_a_worker(scheduler):
+    """With what a pattern rests on in the layer: costs, forced columns."""
+    problems = []
+    for text in EVERY_KIND:
+        layer = layer_with_extras(1, *SHAPES.get(text, (1, 8)))
+        problems.append(Problem.of(layer, parse_pattern(text)))
+    assert {type(problem.pattern) for problem in problems} == set(PATTERNS)
+    tasks = [Task(problem, "wanda", {}) for problem in problems]
+    with executor(scheduler) as found:
+        outcomes = dict(found.outcomes(tasks))
+    for number, problem in enumerate(problems):
+        masks = np.stack([answer.mask for answer in outcomes[number].answers])
+        here_too = build("wanda").solve_rows(problem, Limits(Deadline(60.0)), 0)
+        assert (masks == np.stack([answer.mask for answer in here_too])).all(), EVERY_KIND[number]
+        assert problem.is_legal(masks.reshape(-1, problem.layer.d_in))
+
+
+@pytest.mark.parametrize("text", ["50%;cost=45%", "50%;forced"])
+def test_costs_and_forced_columns_of_a_shared_layer_reach_a_worker(scheduler, text):
+    """A layer so large that the worker keeps it in memory that its runs share."""
+    plain = random_layer(2, 1200)
+    rng = np.random.default_rng(3)
+    extras = {
+        "column_cost": (np.arange(1200) % 40 == 0).astype(int),
+        "forced": rng.integers(-1, 2, (1, 1200)) * (np.arange(1200) % 3 == 0),
+    }
+    layer = Layer.of({**plain.arrays(), **extras}, plain.meta)
+    problem = Problem.of(layer, parse_pattern(text))
+    with executor(scheduler) as found:
+        ((_, outcome),) = found.outcomes([Task(problem, "wanda", {})])
+    assert outcome.exception is None
+    assert problem.is_legal(outcome.answers[0].mask[None, :])
+    if text.endswith("forced"):
+        forced = layer.forced[0] != 0
+        assert (outcome.answers[0].mask[forced] == (layer.forced[0, forced] > 0)).all()
 
 
 def test_other_sources_are_refused(scheduler, monkeypatch):

@@ -171,7 +171,9 @@ def test_a_large_layer_is_shared_and_a_write_to_it_stays_with_its_writer(monkeyp
     plain = random_layer(2, 16, rows=3)
     top = plain.gram.diagonal().max()
     gram = plain.gram * (0.75 * scale / top)
-    layer = Layer.from_arrays(plain.weight, gram, 3 * gram, {"tokens": "9"}, "it", np.zeros(16))
+    layer = Layer.from_arrays(
+        plain.weight, gram, 3 * gram, {"tokens": "9"}, "it", input_mean=np.zeros(16)
+    )
     shared = sharing.share(layer)
     assert sharing.share(shared) is shared
     assert sharing.shared_bytes(layer) == 0
@@ -258,7 +260,7 @@ def test_shipped_suites_of_layers_mean_something(name):
                 rows = range(family.rows) if group.rows is None else parse_rows(group.rows, 4096)
                 assert len(rows) <= family.rows
         for pattern in group.patterns:
-            parse_pattern(pattern).groups(4096)
+            parse_pattern(pattern).row_groups(4096)
         for entry in group.solvers:
             assert registry.spec_of(entry.name).batched
             registry.build(entry.name, entry.settings)

@@ -145,7 +145,7 @@ def test_planning_a_run_imports_no_solver(tmp_path):
         "from maskgap.benchmarks.suites.suite import read_suite\n"
         f"r = run_suite(read_suite({str(toml)!r}), Path({str(tmp_path / 'run')!r}))\n"
         "assert r.records[0].settings['warm_start'] == 'wanda' and not r.faults\n"
-        "heavy = ('torch', 'maskgap.solvers.local_search.swap', 'maskgap.solvers.tree.bnb')\n"
+        "heavy = ('torch', 'maskgap.solvers.local_search.swap', 'maskgap.solvers.tree.fw_bnb')\n"
         "print([m for m in heavy if m in sys.modules])"
     )
     assert python(code).stdout == "[]\n"

@@ -68,7 +68,7 @@ def test_a_constant_input_has_variance_0():
 def test_bad_means_are_named(mean, tokens, message):
     meta = {} if tokens is None else {"tokens": tokens}
     with pytest.raises(InputError, match=message) as error:
-        Layer.from_arrays(I1_WEIGHT, I1_GRAM, None, meta, "a.safetensors", mean)
+        Layer.from_arrays(I1_WEIGHT, I1_GRAM, None, meta, "a.safetensors", input_mean=mean)
     assert str(error.value).startswith("a.safetensors: ")
     assert "\n" not in str(error.value)
 

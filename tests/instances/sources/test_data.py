@@ -179,7 +179,12 @@ def whole_layer():
     x, y = random.normal(size=(2, 6, 20))
     meta = {"layer": "toy", "tokens": "20"}
     return Layer.from_arrays(
-        random.normal(size=(5, 6)), x @ x.T, y @ y.T, meta, "toy.safetensors", x.mean(axis=1)
+        random.normal(size=(5, 6)),
+        x @ x.T,
+        y @ y.T,
+        meta,
+        "toy.safetensors",
+        input_mean=x.mean(axis=1),
     )
 
 
