@@ -67,9 +67,9 @@ RunDirectory = Annotated[Path, typer.Argument(help="Directory of a run.", metava
 
 def _tell_version(asked: bool) -> None:
     if asked:
-        import maskgap
+        from importlib.metadata import version
 
-        print(maskgap.__version__)
+        print(version("maskgap"))
         raise typer.Exit
 
 

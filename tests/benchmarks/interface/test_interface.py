@@ -49,7 +49,7 @@ def test_solve_certify_and_bound_take_tensors():
         ({"weight": [[1.0, 2.0], [3.0]]}, "weight: cannot be made an array"),
         ({"weight": "weights"}, "weight must hold real numbers"),
         ({"gram": torch.eye(8, dtype=torch.complex64)}, "gram must hold real numbers"),
-        ({"gram": None}, "gram must hold real numbers"),
+        ({"gram": None}, "gram is missing"),
         ({"mask": torch.ones(2, 7, dtype=torch.bool)}, "mask must have the shape of weight"),
         ({"mask": 0.5 * torch.ones(2, 8)}, "holds other numbers"),
         ({"mask": torch.ones(2, 8)}, "does not meet pattern"),
