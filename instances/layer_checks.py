@@ -222,7 +222,7 @@ def _whole(values: ArrayLike, what: str, name: str) -> NDArray[np.int64]:
     if raw.dtype.kind not in "iuf":
         raise InputError(f"{name}: {what} must hold whole numbers, but its dtype is {raw.dtype}")
     # float16 ends at 65504
-    wide: NDArray[Any] = raw.astype(np.float64) if raw.dtype.kind == "f" else raw
+    wide: Array = raw.astype(np.float64) if raw.dtype.kind == "f" else raw
     good = (wide == np.floor(wide)) & (wide <= LARGEST_COST) & (wide >= -LARGEST_COST)
     if not bool(good.all()):
         raise InputError(

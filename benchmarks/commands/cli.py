@@ -36,9 +36,9 @@ app = typer.Typer(
 
 def _tell_version(asked: bool) -> None:
     if asked:
-        import maskgap
+        from importlib.metadata import version
 
-        print(maskgap.__version__)
+        print(version("maskgap"))
         raise typer.Exit
 
 

@@ -15,7 +15,7 @@ from typing import Unpack
 
 from numpy.typing import ArrayLike
 
-from maskgap.benchmarks.interface.problems import LayerFields, problem_of
+from maskgap.benchmarks.interface.problems import LayerExtras, problem_of
 from maskgap.benchmarks.layers.bounding import bounding
 from maskgap.benchmarks.layers.solving import Runs
 from maskgap.benchmarks.layers.work import LayerWork
@@ -36,7 +36,7 @@ def solve(
     seed: int = 0,
     threads: int | None = None,
     device: str = "cpu",
-    **more: Unpack[LayerFields],
+    **more: Unpack[LayerExtras],
 ) -> list[Judged]:
     """Solve all rows of a layer.
 
@@ -63,7 +63,7 @@ def bound(
     seed: int = 0,
     threads: int | None = None,
     device: str = "cpu",
-    **more: Unpack[LayerFields],
+    **more: Unpack[LayerExtras],
 ) -> LayerWork:
     """Masks and checked lower bounds for all rows of a layer, in at most `time_limit` seconds.
 

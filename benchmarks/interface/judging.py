@@ -9,7 +9,7 @@ from typing import Unpack
 
 from numpy.typing import ArrayLike
 
-from maskgap.benchmarks.interface.problems import LayerFields, problem_of, read_layer
+from maskgap.benchmarks.interface.problems import LayerExtras, problem_of, read_layer
 from maskgap.benchmarks.verify.certificate import Certificate, certify_part
 from maskgap.benchmarks.verify.check import Checked, check_part, question_of
 from maskgap.benchmarks.verify.clock import Clock
@@ -32,7 +32,7 @@ def certify(
     *,
     bounds: ArrayLike | None = None,
     tolerance: float = 1e-6,
-    **more: Unpack[LayerFields],
+    **more: Unpack[LayerExtras],
 ) -> list[Certificate]:
     """Judge a mask (d_out, d_in), True = kept, with one claimed lower bound a part, or none.
 

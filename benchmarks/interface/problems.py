@@ -17,7 +17,7 @@ from maskgap.instances.problem import Problem
 from maskgap.instances.sources import shipped
 
 
-class LayerFields(TypedDict, total=False):
+class LayerExtras(TypedDict, total=False):
     """What a layer may have beside weight and Gram, with the meaning that `Layer` gives it.
 
     gram_eval: (d_in, d_in). input_mean: (d_in,). column_cost: (d_in,) whole numbers. forced:
@@ -38,7 +38,7 @@ def problem_of(
     gram: ArrayLike,
     pattern: str,
     mask: ArrayLike | None = None,
-    **more: Unpack[LayerFields],
+    **more: Unpack[LayerExtras],
 ) -> Problem:
     """All rows of a layer of arrays under a pattern, from a mask (True = kept) if there is one.
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from maskgap import InputError, Layer, bound, certify, check, read_layer, solve, write_layer
+from maskgap.benchmarks.interface.problems import LayerExtras
 from maskgap.instances.formats.proof import (
     ConvexFunction,
     PartProof,
@@ -14,6 +15,7 @@ from maskgap.instances.formats.proof import (
 )
 from maskgap.instances.formats.proof_file import ProofFile, write_proof
 from maskgap.instances.formats.triangles import Triangles
+from maskgap.instances.layer_fields import LAYER_FIELDS
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Problem
 from tests.helpers.tiny import random_layer
@@ -220,3 +222,8 @@ def test_results_print_short(proved):
         assert len(text) < 200, text
         assert "array" not in text
     assert str(proved[0].certificate.objective) in repr(proved[0])
+
+
+def test_every_field_of_a_layer_can_be_given():
+    arrays = {field.name for field in LAYER_FIELDS} - {"weight", "gram"}
+    assert set(LayerExtras.__annotations__) == arrays | {"meta", "name", "gram_roundoff"}
