@@ -199,7 +199,7 @@ class Problem:
         for part in parts:
             if part.legal.equal_groups is not None:
                 return  # they always have a mask
-            if part.legal.oracle(np.zeros(part.n)) is None:
+            if part.legal.minimise(np.zeros(part.n)) is None:
                 raise InputError(f"row {part.row}: no mask meets all of '{self.pattern.text}'")
 
     def is_legal(self, masks: Mask) -> bool:

@@ -129,23 +129,16 @@ class BudgetGroups:
         np.put_along_axis(mask, lowest, False, axis=-1)
         return mask.reshape(scores.shape)
 
-    def oracle(
-        self,
-        gradient: Vector,
-        forced_pruned: Mask | None = None,
-        forced_kept: Mask | None = None,
-    ) -> Mask | None:
-        """Pruned set (n,) bool minimising <gradient, z> among legal z with the forced entries.
+    def minimise(self, gradient: Vector, state: States | None = None) -> Mask | None:
+        """As `MaskSet.minimise`.
 
-        Returns None when the forced entries leave no legal mask. Forced entries are taken out
-        first: the budget left to the free columns is `pruned` minus those forced to be pruned.
+        Forced columns are taken out first: the budget left to the free ones of a group is `pruned`
+        less those forced to be pruned.
         """
-        none = np.zeros(self.n, dtype=bool)
-        ones = none if forced_pruned is None else forced_pruned
-        zeros = none if forced_kept is None else forced_kept
+        states = np.full(self.n, FREE, np.int8) if state is None else state
+        ones, free = states == PRUNED, (states == FREE).reshape(-1, self.size)
         left = self.pruned - ones.reshape(-1, self.size).sum(axis=1)
-        free = (~(ones | zeros)).reshape(-1, self.size)
-        if bool((ones & zeros).any()) or bool(((left < 0) | (left > free.sum(axis=1))).any()):
+        if bool(((left < 0) | (left > free.sum(axis=1))).any()):
             return None
         grouped = np.where(free, gradient.reshape(-1, self.size), np.inf)
         order = np.argsort(grouped, axis=1, kind="stable")

@@ -120,10 +120,10 @@ class LinearSet:
     @cached_property
     def single(self) -> bool:
         """Whether exactly one mask is legal: the one farthest from a legal mask is itself."""
-        one = self.oracle(np.zeros(self.n))
+        one = self.minimise(np.zeros(self.n))
         if one is None:
             return False
-        farthest = self.oracle(np.where(one, 1.0, -1.0))
+        farthest = self.minimise(np.where(one, 1.0, -1.0))
         return farthest is not None and bool((farthest == one).all())
 
     @cached_property
@@ -174,35 +174,24 @@ class LinearSet:
         """
         masks = np.empty(np.atleast_2d(scores).shape, dtype=bool)
         for mask, row in zip(masks, np.atleast_2d(scores), strict=True):
-            pruned = self.oracle(np.asarray(row, dtype=np.float64))
+            pruned = self.minimise(np.asarray(row, dtype=np.float64))
             if pruned is None:
                 raise InputError("no mask meets all constraints of the pattern")
             mask[:] = ~pruned
         return masks.reshape(scores.shape)
 
-    def oracle(
-        self,
-        gradient: Vector,
-        forced_pruned: Mask | None = None,
-        forced_kept: Mask | None = None,
-    ) -> Mask | None:
-        """Pruned set (n,) of least <gradient, z> with further entries forced; None: there is none.
-
-        Raises Refused where a native solver's answer does not meet the rows exactly.
-        """
-        state = self.rows.state.copy()
-        for forced, value, other in (
-            (forced_pruned, PRUNED, KEPT),
-            (forced_kept, KEPT, PRUNED),
-        ):
-            if forced is not None:
-                if (state[forced] == other).any():
-                    return None
-                state[forced] = value
-        pruned = self.rule.minimise(self.rows, gradient, state)
+    def minimise(self, gradient: Vector, state: States | None = None) -> Mask | None:
+        """As `MaskSet.minimise`; HiGHS's answer is refused where it misses a row."""
+        states = self.rows.state
+        if state is not None:
+            both = (state != FREE) & (states != FREE)
+            if (state[both] != states[both]).any():
+                return None
+            states = np.where(state != FREE, state, states)
+        pruned = self.rule.minimise(self.rows, gradient, states)
         if pruned is None:
             return None
-        wrong = (state == PRUNED) & ~pruned | (state == KEPT) & pruned
+        wrong = (states == PRUNED) & ~pruned | (states == KEPT) & pruned
         if wrong.any() or not self.is_legal(~pruned):
             raise Refused("HiGHS found no mask that meets the constraints exactly")
         return pruned

@@ -88,14 +88,10 @@ class MaskSet(Protocol):
         """
         ...
 
-    def oracle(
-        self,
-        gradient: Vector,
-        forced_pruned: Mask | None = None,
-        forced_kept: Mask | None = None,
-    ) -> Mask | None:
-        """Pruned set (n,) of least <gradient, z> with further entries forced; None: there is none.
+    def minimise(self, gradient: Vector, state: States | None = None) -> Mask | None:
+        """Pruned set (n,) of least <gradient, z> in a node; None where it has no mask.
 
+        state: (n,) int8, FREE, PRUNED or KEPT; None: all are free but those that the set forces.
         Exact but for the rounding of the sums that it compares, and `error`. Raises Refused where
         a mixed-integer solver fails.
         """

@@ -109,7 +109,7 @@ def _first_point(tangents: _Tangents, run: NativeRun) -> Vector:
         if run.limits.deadline.expired():
             break
         gradient = 2.0 * (tangents.matrix @ x) + tangents.linear
-        pruned = run.legal.oracle(gradient)
+        pruned = run.legal.minimise(gradient)
         if pruned is None:
             break
         step = pruned - x

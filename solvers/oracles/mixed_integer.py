@@ -34,7 +34,7 @@ from numpy.typing import ArrayLike
 from maskgap.instances.arrays import Mask, Vector
 from maskgap.instances.layer import unit_exponent
 from maskgap.instances.masks.protocol import MaskSet
-from maskgap.instances.masks.state import KEPT, PRUNED, States
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED, States
 from maskgap.solvers.mip.adapter import ROUNDING, NativeError, round_to_mask
 from maskgap.solvers.oracles.closed_form import check_finite
 from maskgap.solvers.protocol import Deadline, Stop
@@ -82,12 +82,12 @@ class MixedIntegerOracle(ABC):
     def minimise(self, gradient: Vector, state: States, vertex: Vector) -> float:
         """As `Oracle.minimise`."""
         check_finite(gradient)
-        ones = (state == PRUNED) | (self.rows.state == PRUNED)
-        zeros = (state == KEPT) | (self.rows.state == KEPT)
-        free = ~(ones | zeros)
-        if (ones & zeros).any():
+        both = (state != FREE) & (self.rows.state != FREE)
+        if (state[both] != self.rows.state[both]).any():
             return float("inf")
-        some = self._some(ones, zeros) if self.legal.error == 0.0 else None
+        states = np.where(state != FREE, state, self.rows.state)
+        ones, zeros, free = states == PRUNED, states == KEPT, states == FREE
+        some = self._some(states) if self.legal.error == 0.0 else None
         if some is None and self.legal.error == 0.0:
             return float("inf")
         margin = SUMMING * fsum(np.abs(gradient).tolist())
@@ -95,21 +95,21 @@ class MixedIntegerOracle(ABC):
         bound = fsum([*np.minimum(gradient[free], 0.0).tolist(), *forced]) - margin
         seconds = self.deadline.remaining()
         if seconds <= 0.0:
-            return self._late(bound, some, ones, zeros, vertex)
+            return self._late(bound, some, states, vertex)
 
         largest = float(np.abs(gradient[free]).max(initial=0.0))
         exponent = unit_exponent(largest) - STANDARD_EXPONENT
         cost = np.where(free, np.ldexp(gradient, -exponent), 0.0)
         found = self.solve(cost, ones.astype(np.float64), (~zeros).astype(np.float64), seconds)
         if found.empty:
-            if some is not None or self._some(ones, zeros) is not None:
+            if some is not None or self._some(states) is not None:
                 raise NativeError(f"{self.name} calls a node infeasible that has a legal mask")
             return float("inf")
-        pruned = self._pruned(found, ones, zeros)
+        pruned = self._pruned(found, states)
         if found.stop is Stop.INTERRUPTED:
             self.deadline.interrupt()
         if found.stop in UNFINISHED:
-            return self._late(bound, some if pruned is None else pruned, ones, zeros, vertex)
+            return self._late(bound, some if pruned is None else pruned, states, vertex)
         if pruned is None or found.bound is None:
             raise NativeError(f"{self.name} finished without a legal mask of the node and a bound")
         slack = len(cost) * self.tolerance + ROUNDING * fsum(np.abs(cost).tolist())
@@ -119,24 +119,22 @@ class MixedIntegerOracle(ABC):
             raise NativeError(f"{self.name}: bound {found.bound} above a legal mask's cost {paid}")
         return max(bound, float(np.ldexp(native, exponent)) + fsum(forced) - margin)
 
-    def _some(self, ones: Mask, zeros: Mask) -> Mask | None:
+    def _some(self, states: States) -> Mask | None:
         """Some pruned set (n,) of the node by the set's own oracle, None where there is none."""
-        return self.legal.oracle(np.zeros(self.legal.n), ones, zeros)
+        return self.legal.minimise(np.zeros(self.legal.n), states)
 
-    def _late(
-        self, bound: float, pruned: Mask | None, ones: Mask, zeros: Mask, vertex: Vector
-    ) -> float:
+    def _late(self, bound: float, pruned: Mask | None, states: States, vertex: Vector) -> float:
         """The bound that needs no solver, and a vertex: `pruned` or, for None, any."""
-        chosen = self._some(ones, zeros) if pruned is None else pruned
+        chosen = self._some(states) if pruned is None else pruned
         if chosen is None:
             return float("inf")
         vertex[:] = chosen
         return bound
 
-    def _pruned(self, found: Found, ones: Mask, zeros: Mask) -> Mask | None:
+    def _pruned(self, found: Found, states: States) -> Mask | None:
         """Pruned set (n,) of a native vector, or None where it is not a mask of the node."""
         mask = None if found.vector is None else round_to_mask(found.vector, self.legal)
-        if mask is None or (mask & ones).any() or not mask[zeros].all():
+        if mask is None or mask[states == PRUNED].any() or not mask[states == KEPT].all():
             return None
         pruned: Mask = ~mask
         return pruned

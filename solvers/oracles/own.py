@@ -14,7 +14,7 @@ import numpy as np
 
 from maskgap.instances.arrays import Vector
 from maskgap.instances.masks.protocol import MaskSet
-from maskgap.instances.masks.state import FREE, KEPT, PRUNED, States
+from maskgap.instances.masks.state import FREE, States
 from maskgap.solvers.oracles.closed_form import check_finite
 
 _EPS = float(np.finfo(np.float64).eps)
@@ -29,9 +29,9 @@ class OwnOracle:
     def minimise(self, gradient: Vector, state: States, vertex: Vector) -> float:
         """As `Oracle.minimise`. Raises Refused where a mixed-integer solver fails."""
         check_finite(gradient)
-        ones, zeros, n = state == PRUNED, state == KEPT, len(gradient)
+        n = len(gradient)
         cost = np.where(state == FREE, gradient, 0.0)
-        pruned = self.legal.oracle(cost, ones, zeros)
+        pruned = self.legal.minimise(cost, state)
         if pruned is None:
             return float("inf")
         vertex[:] = pruned

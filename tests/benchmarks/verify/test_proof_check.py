@@ -278,7 +278,7 @@ def test_leaf_bounds_use_the_oracle_with_forced_columns(n, pattern):
     assert np.isfinite(bounds).sum() > 20
     for bound, point, state in zip(bounds, x, states, strict=True):
         gradient = 2 * used.matrix @ point + used.linear
-        best = groups.oracle(gradient, state == PRUNED, state == KEPT)
+        best = groups.minimise(gradient, state)
         if best is None:
             assert bound == np.inf
         else:

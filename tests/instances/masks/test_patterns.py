@@ -20,9 +20,10 @@ from maskgap.instances.masks.linear import LinearSet
 from maskgap.instances.masks.pattern import Pattern
 from maskgap.instances.masks.patterns import FORMS, PATTERNS, parse_pattern
 from maskgap.instances.masks.rows import LinearRows
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED
 from maskgap.instances.problem import Problem
 from maskgap.solvers.protocol import Deadline, Limits, solve_part
-from maskgap.solvers.tree.bnb import FwBnb
+from maskgap.solvers.tree.fw_bnb import FwBnb
 from maskgap.solvers.tree.exhaustive import Exhaustive
 from tests.helpers.tiny import legal_pruned_sets, random_layer
 
@@ -118,11 +119,11 @@ def test_oracle_equals_enumeration_with_random_forced_entries(data):
     )
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     gradient = rng.choice([-1.0, -0.0, 0.0, 1.0, 2.5], size=groups.n)  # ties on purpose
-    kind = rng.choice(["free", "pruned", "kept"], size=groups.n, p=[0.6, 0.2, 0.2])
-    ones, zeros = kind == "pruned", kind == "kept"
+    state = rng.choice([FREE, PRUNED, KEPT], size=groups.n, p=[0.6, 0.2, 0.2]).astype(np.int8)
+    ones, zeros = state == PRUNED, state == KEPT
     legal = np.concatenate(list(groups.enumerate_pruned()))
     legal = legal[(legal | ~ones).all(axis=1) & (~legal | ~zeros).all(axis=1)]
-    vertex = groups.oracle(gradient, ones, zeros)
+    vertex = groups.minimise(gradient, state)
     if len(legal) == 0:
         assert vertex is None
         return
@@ -137,14 +138,29 @@ def test_oracle_equals_enumeration_with_random_forced_entries(data):
 @pytest.mark.parametrize("pruned", range(5))
 def test_oracle_on_ties_and_signs(gradient, pruned):
     groups = BudgetGroups(4, 4, pruned)
-    vertex = groups.oracle(np.array(gradient))
+    vertex = groups.minimise(np.array(gradient))
     losses = [sum(gradient[j] for j in s) for s in legal_pruned_sets(4, 4, pruned)]
     assert np.array(gradient)[vertex].sum() == min(losses)
 
 
-def test_entries_forced_both_ways_leave_nothing():
-    both = np.array([True, False])
-    assert BudgetGroups(2, 2, 1).oracle(np.zeros(2), both, both) is None
+@given(st.data())
+def test_rises_are_those_of_enumeration(data):
+    size = data.draw(st.integers(1, 5))
+    groups = BudgetGroups(
+        size * data.draw(st.integers(1, 2)), size, data.draw(st.integers(0, size))
+    )
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    gradient = rng.choice([-1.0, -0.0, 0.0, 1.0, 2.5], size=groups.n)
+    state = rng.choice([FREE, PRUNED, KEPT], size=groups.n, p=[0.6, 0.2, 0.2]).astype(np.int8)
+    legal = np.concatenate(list(groups.enumerate_pruned()))
+    legal = legal[legal[:, state == PRUNED].all(axis=1) & ~legal[:, state == KEPT].any(axis=1)]
+    if len(legal) == 0:
+        return
+    values = legal @ gradient
+    if_pruned, if_kept = groups.rises(gradient, state)
+    for j in np.flatnonzero(state == FREE):
+        for rise, side in ((if_pruned[j], legal[:, j]), (if_kept[j], ~legal[:, j])):
+            assert values[side].min(initial=np.inf) - values.min() == rise
 
 
 @pytest.mark.parametrize("kind", PATTERNS)

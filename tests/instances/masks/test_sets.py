@@ -16,7 +16,7 @@ from maskgap.instances.formats.files import read_layer, write_layer, write_tenso
 from maskgap.instances.layer import Layer
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.patterns import FORMS, parse_pattern
-from maskgap.instances.masks.state import KEPT, PRUNED
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED
 from maskgap.instances.masks.tiles import FlowRule, TileRule, transposable
 from maskgap.instances.problem import Problem
 from tests.helpers.coupled import COST, FORCED, ROWS, SETS, coupled_layer
@@ -96,11 +96,12 @@ def test_the_oracle_is_the_minimum_with_random_forced_entries(name):
     for _ in range(rounds):
         gradient = _draw(rng, legal.n)
         share = rng.choice([0.0, 0.1, 0.4])
-        kind = rng.choice([0, 1, 2], size=legal.n, p=[1 - share, share / 2, share / 2])
-        ones, zeros = kind == 1, kind == 2
+        odds = [1 - share, share / 2, share / 2]
+        state = rng.choice([FREE, PRUNED, KEPT], size=legal.n, p=odds).astype(np.int8)
+        ones, zeros = state == PRUNED, state == KEPT
         left = ~masks[(~masks[:, ones]).all(axis=1) & masks[:, zeros].all(axis=1)]
-        pruned = legal.oracle(gradient, ones, zeros)
-        again = legal.oracle(gradient, ones, zeros)
+        pruned = legal.minimise(gradient, state)
+        again = legal.minimise(gradient, state)
         if len(left) == 0:
             assert pruned is None
             empty += 1
@@ -113,14 +114,6 @@ def test_the_oracle_is_the_minimum_with_random_forced_entries(name):
         assert least <= fsum(gradient[pruned].tolist()) <= least + allowed
         assert (pruned == again).all()
     assert empty < rounds or len(masks) == 0
-
-
-@pytest.mark.parametrize("name", SETS)
-def test_entries_forced_both_ways_leave_nothing(name):
-    legal, _ = SETS[name]
-    both = np.zeros(legal.n, dtype=bool)
-    both[0] = True
-    assert legal.oracle(np.zeros(legal.n), both, both) is None
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -164,9 +157,9 @@ def test_scaling_or_shifting_a_gradient_keeps_the_vertex():
         if len(masks) == 0 or legal.error > 0.0:
             continue
         gradient = rng.integers(-9, 10, size=legal.n) + rng.permutation(legal.n) / 64.0
-        vertex = legal.oracle(gradient)
-        assert (legal.oracle(gradient * 2.0**40) == vertex).all()
-        shifted = legal.oracle(gradient + 8.0)  # the same for all: every mask prunes as many
+        vertex = legal.minimise(gradient)
+        assert (legal.minimise(gradient * 2.0**40) == vertex).all()
+        shifted = legal.minimise(gradient + 8.0)  # the same for all: every mask prunes as many
         assert gradient[shifted].sum() == gradient[vertex].sum()
 
 
@@ -205,7 +198,7 @@ def test_a_tile_of_five_agrees_with_plain_loops():
                     used[j] += 1
             if used == [2] * 5:
                 least = min(least, sum(line_cost[r][c] for r, c in enumerate(choice)))
-        assert gradient[legal.oracle(gradient)].sum() == pytest.approx(least, abs=1e-12)
+        assert gradient[legal.minimise(gradient)].sum() == pytest.approx(least, abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -219,10 +212,10 @@ def test_wide_parts_have_oracles(text):
     legal = parse_pattern(text).legal(layer, 8 if text.startswith(("4:8", "layer")) else 1)
     rng = np.random.default_rng(7)
     gradient = rng.normal(size=legal.n)
-    vertex = legal.oracle(gradient)
+    vertex = legal.minimise(gradient)
     assert legal.is_legal(~vertex)
     for _ in range(20):  # no worse than masks near it
-        other = legal.oracle(gradient + 0.3 * rng.normal(size=legal.n))
+        other = legal.minimise(gradient + 0.3 * rng.normal(size=legal.n))
         assert gradient[vertex].sum() <= gradient[other].sum() + 1e-12
 
 
@@ -233,7 +226,7 @@ def test_a_cost_table_that_is_too_large_is_refused_and_common_factors_are_taken_
     fine = Layer.from_arrays(layer.weight, layer.gram, column_cost=COST)
     coarse = Layer.from_arrays(layer.weight, layer.gram, column_cost=dear)
     gradient = np.random.default_rng(8).normal(size=12)
-    one, other = (pattern.legal(own, 1).oracle(gradient) for own in (fine, coarse))
+    one, other = (pattern.legal(own, 1).minimise(gradient) for own in (fine, coarse))
     assert (one == other).all()
     odd = dear + np.arange(12) % 2
     with pytest.raises(InputError, match="coarser"):

@@ -131,7 +131,7 @@ def test_convex_function_equals_the_loss_on_legal_masks(row, seed):
     repaired = convexify.repair(problem.quad, groups, function)
     for used in (function, repaired):
         matrix, linear, _ = convexify.quadratic(problem.quad, groups, used)
-        z = groups.oracle(rng.normal(size=groups.n)).astype(float)
+        z = groups.minimise(rng.normal(size=groups.n)).astype(float)
         assert z @ matrix @ z + linear @ z == pytest.approx(z @ problem.quad @ z, abs=1e-11)
     assert np.linalg.eigvalsh(matrix)[0] >= 0.0 or not problem.quad.any()
 
@@ -153,7 +153,7 @@ def test_projection_is_nearest_and_legal(shape, share, seed, ties):
     assert x.max() <= 1.0
     np.testing.assert_allclose(x.reshape(count, size).sum(axis=1), groups.pruned, atol=1e-9)
     # x is nearest exactly when no legal mask lies further along y - x
-    v = groups.oracle(x - y).astype(float)
+    v = groups.minimise(x - y).astype(float)
     assert (y - x) @ (v - x) <= 1e-9
 
 
