@@ -23,8 +23,7 @@ from maskgap.instances.masks.rows import LinearRows
 from maskgap.instances.masks.state import FREE, KEPT, PRUNED
 from maskgap.instances.problem import Problem
 from maskgap.solvers.protocol import Deadline, Limits, solve_part
-from maskgap.solvers.tree.fw_bnb import FwBnb
-from maskgap.solvers.tree.exhaustive import Exhaustive
+from maskgap.solvers.registry import build
 from tests.helpers.tiny import legal_pruned_sets, random_layer
 
 
@@ -222,7 +221,7 @@ def test_a_pattern_that_nothing_else_knows_is_read_solved_and_proved(monkeypatch
              if sum(m) == 4 and not any(a and b for a, b in pairwise(m))]  # fmt: skip
     assert len(masks) == part.legal.masks == 15
     best = min(part.loss(np.array(mask)) for mask in masks)
-    for solver in (Exhaustive(), FwBnb()):
+    for solver in (build("exhaustive"), build("fw-bnb")):
         answer = solve_part(solver, part, Limits(Deadline(60.0)), 0)
         certificate = certify_part(part, answer.mask, proof=answer.proof)
         assert certificate.verdict is Verdict.PROVED
