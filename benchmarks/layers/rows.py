@@ -145,10 +145,11 @@ class LayerBound:
         self._end = perf_counter() + seconds
         self._runs_left = inf if runs is None else runs
         # modules are loaded once, before the first run: all that may be needed
-        stages = islice(ladder(problem.layer.d_in), DISTINCT_PASSES)
+        stages = list(islice(ladder(problem.layer.d_in), DISTINCT_PASSES))
         targets = (registry.spec_of(stage.solver).target for stage in stages)
         self._pool = executor or Pool(threads, 1)
         self._pool.preload(sorted({target.partition(":")[0] for target in targets}))
+        self._pool.warm([(stage.solver, stage.settings) for stage in stages])
         self.rejected: list[str] = []  # why proofs of an earlier call do not hold
         self.rows = [self._state(row, (held or {}).get(row.row)) for row in self.problem]
         self._settle()

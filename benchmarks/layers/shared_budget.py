@@ -103,8 +103,10 @@ class SharedBudgetBound:
         self.passes = 0
         self._n = problem.layer.d_in
         self._pool = executor or Pool(threads, 1)
-        targets = {registry.spec_of(name).target for name in ("swap", "search", "sdp-bound")}
+        names = ("swap", "search", "sdp-bound")
+        targets = {registry.spec_of(name).target for name in names}
         self._pool.preload(sorted({target.partition(":")[0] for target in targets}))
+        self._pool.warm([(name, {}) for name in names])
         self._rows = [SharedRow(row) for row in self.problem.rows]
         if self.part.start is not None:
             self._take(self.part.start)

@@ -15,14 +15,14 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from importlib import import_module
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
-from typing import cast
+from typing import TypeAlias, cast
 
 from threadpoolctl import threadpool_limits
 
@@ -36,6 +36,7 @@ from maskgap.solvers.kernels.cache import COMPILING, mark_compiled
 from maskgap.solvers.protocol import (
     Answer,
     BatchSolver,
+    Compiled,
     Deadline,
     Journal,
     Limits,
@@ -43,11 +44,16 @@ from maskgap.solvers.protocol import (
     Stop,
     solve_batch,
     solve_part,
+    warm_up,
 )
 from maskgap.solvers.settings import described
 
 NOTE_INTERVAL_S = 0.05
 """Bounds may improve at every node; no more than one in this time is sent on. So for rows done."""
+
+
+Turn: TypeAlias = "Synchronized[int]"
+"""A whole number that processes share."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +108,7 @@ class RowsDone:
 class Started:
     """Sent when imports are done and the clock starts.
 
-    compiled_s: seconds that the server has spent on compiling kernels.
+    compiled_s: seconds that the server has spent on compiling kernels, where none can be kept.
     """
 
     compiled_s: float
@@ -206,8 +212,8 @@ def child_main(task: Task, memory_bytes: int | None, connection: Connection) -> 
     # cores, rows of 384 columns took ten times as long as on one thread.
     with threadpool_limits(1, user_api="blas"):
         try:
-            registry.build(task.solver, task.settings)  # imports stay off the clock
-            mark_compiled(spec.target.partition(":")[0])
+            warm_up(registry.build(task.solver, task.settings))  # imports stay off the clock too
+            mark_compiled(task.solver, task.settings)
             compiled = COMPILING.seconds() - before
             tell(Started(before))
             deadline.restart()
@@ -225,17 +231,34 @@ def child_main(task: Task, memory_bytes: int | None, connection: Connection) -> 
     connection.close()
 
 
-def compile_main(modules: Sequence[str], connection: Connection) -> None:
-    """Entry point of a process that compiles the kernels of modules, and sends the seconds."""
+def compile_main(
+    wanted: Sequence[tuple[str, dict[str, object]]], turn: Turn, connection: Connection
+) -> None:
+    """Entry point of a process that compiles kernels of (solver, settings), turn by turn.
+
+    turn: number of the part that is next to be compiled, by whichever process comes to it. Sends
+    `Compiles` when it begins to compile, if it does, and its seconds when nothing is left.
+    """
     _die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     _mute()
-    for module in modules:
-        with suppress(ImportError):  # the run that needs it says so
-            import_module(module)
-            mark_compiled(module)
+    COMPILING.listener = lambda seconds: None if seconds else connection.send(Compiles(None))
+    parts: dict[Callable[[], object], None] = {}
+    for solver, settings in wanted:
+        with suppress(ImportError, InputError):  # the run that needs it says so
+            built = registry.build(solver, settings)
+            parts |= dict.fromkeys(built.warm_ups() if isinstance(built, Compiled) else ())
+    order = list(parts)
+    while (at := _next(turn)) < len(order):
+        order[at]()
     connection.send(COMPILING.seconds())
     connection.close()
+
+
+def _next(turn: Turn) -> int:
+    with turn.get_lock():
+        turn.value += 1
+        return turn.value - 1
 
 
 def warmed(outcome: Outcome, seconds: float) -> Outcome:
@@ -254,10 +277,7 @@ def settings_main(wanted: Sequence[tuple[str, dict[str, object]]], connection: C
     _die_with_parent()
     _mute()
     try:
-        told = [registry.settings_of(registry.build(solver, own)) for solver, own in wanted]
-        for solver, _ in wanted:
-            mark_compiled(registry.spec_of(solver).target.partition(":")[0])
-        connection.send(told)
+        connection.send([registry.settings_of(registry.build(*one)) for one in wanted])
     except InputError as error:
         connection.send(error)
     connection.close()

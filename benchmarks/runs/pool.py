@@ -21,6 +21,7 @@ from typing import Any
 
 import psutil
 
+from maskgap.benchmarks.runs import loaded
 from maskgap.benchmarks.runs.child import (
     Compiles,
     Note,
@@ -28,6 +29,7 @@ from maskgap.benchmarks.runs.child import (
     RowsDone,
     Started,
     Task,
+    Turn,
     child_main,
     compile_main,
     described_main,
@@ -35,10 +37,11 @@ from maskgap.benchmarks.runs.child import (
     settings_main,
     warmed,
 )
+from maskgap.benchmarks.runs.environment import cores
 from maskgap.benchmarks.runs.executor import Interrupts
 from maskgap.instances.arrays import Mask
 from maskgap.instances.errors import InputError
-from maskgap.solvers.kernels.cache import is_compiled, is_temporary, place
+from maskgap.solvers.kernels.cache import is_compiled, is_temporary, mark_compiled, place
 from maskgap.solvers.protocol import Answer, Stop
 from maskgap.solvers.registry import SPECS
 from maskgap.solvers.settings import Setting
@@ -47,7 +50,10 @@ GRACE_S = 5.0
 START_LIMIT_S = 120.0
 
 COMPILE_LIMIT_S = 900.0
-"""The kernels of a solver take a minute or two, on a busy or slow machine some more."""
+"""The kernels of a solver take half a minute, on a busy or slow machine some more."""
+
+COMPILERS = 2
+"""Processes that compile at once: the largest kernel takes as long as most others together."""
 
 MEMORY_SHARE = 0.8
 """Share of a machine's memory that all runs on it together may take."""
@@ -190,6 +196,49 @@ def memory_share(jobs: int) -> int:
     return int(psutil.virtual_memory().total * MEMORY_SHARE / jobs)
 
 
+class _Compiling:
+    """A process that compiles kernels, one of several that take turns.
+
+    ended: whether it is done, died: without an answer. seconds: spent on compiling.
+    """
+
+    def __init__(
+        self,
+        wanted: Sequence[tuple[str, dict[str, object]]],
+        turn: Turn,
+        context: multiprocessing.context.SpawnContext,
+    ) -> None:
+        self.ended = self.died = False
+        self.seconds = 0.0
+        self.connection, theirs = context.Pipe(duplex=False)
+        self.process = context.Process(
+            target=compile_main, args=(wanted, turn, theirs), daemon=True
+        )
+        with _processes, bare_main():
+            self.process.start()
+        theirs.close()
+
+    def receive(self, announce: Callable[[], None]) -> bool:
+        """Take what has arrived; whether it is done. announce: called when it compiles."""
+        try:
+            while not self.ended and self.connection.poll():
+                message = self.connection.recv()
+                if isinstance(message, Compiles):
+                    announce()
+                else:
+                    self.seconds, self.ended = message, True
+        except EOFError:
+            self.ended = self.died = True
+        return self.ended
+
+    def close(self) -> None:
+        """Leave no process behind."""
+        with _processes:
+            self.process.kill()
+            self.process.join()
+        self.connection.close()
+
+
 class Pool(Interrupts):
     """Runs tasks in processes of this machine, `jobs` at a time, each on `threads` threads.
 
@@ -206,17 +255,24 @@ class Pool(Interrupts):
         os.environ |= dict.fromkeys(_RUN_THREADS, str(threads))
         os.environ["OPENBLAS_NUM_THREADS"] = "1"
         self._context = multiprocessing.get_context("forkserver")
-        self._modules: Sequence[str] = ()
+        self._wanted: list[tuple[str, dict[str, object]]] = []
         self._announced = self._compiled_told = False
         self._compiled_s = 0.0
 
     def preload(self, modules: Sequence[str]) -> None:
         """See `Executor`. A server that has begun already is not changed."""
-        self._context.set_forkserver_preload(["maskgap.benchmarks.runs.child", *modules])
-        self._modules = modules
+        self._context.set_forkserver_preload(
+            ["maskgap.benchmarks.runs.child", *modules, loaded.__name__]
+        )
+
+    def warm(self, wanted: Sequence[tuple[str, dict[str, object]]]) -> None:
+        """See `Executor`."""
+        names = {spec.name for spec in SPECS.values() if spec.compiled}
+        self._wanted += [one for one in wanted if one[0] in names and one not in self._wanted]
+        loaded.tell(self._wanted)
 
     def _announce(self) -> None:
-        """Say, once, that kernels are compiled: it takes a minute in which nothing else is seen."""
+        """Say, once, that kernels are compiled: for some seconds nothing else is seen."""
         if not self._announced:
             self._announced = True
             announce()
@@ -224,35 +280,33 @@ class Pool(Interrupts):
     def prepare(self) -> float:
         """See `Executor`.
 
-        They are compiled by a process of their own: what the compiler takes of memory would stay in
+        They are compiled by processes of their own: what the compiler takes of memory would stay in
         the server, and count for each run that is forked from it.
         """
         begun = time.perf_counter()
-        needed = {spec.target.partition(":")[0] for spec in SPECS.values() if spec.compiled}
-        modules = [name for name in self._modules if name in needed and not is_compiled(name)]
-        if not modules:
+        wanted = [one for one in self._wanted if not is_compiled(*one)]
+        if not wanted:
             return 0.0
-        self._announce()
         if place() is None:  # nothing is kept: the server compiles for itself
+            self._announce()
             return 0.0
         context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=compile_main, args=(modules, theirs), daemon=True)
-        with _processes, bare_main():
-            process.start()
-        theirs.close()
+        turn = context.Value("i", 0)
+        compiling = [_Compiling(wanted, turn, context) for _ in range(min(COMPILERS, cores()))]
         try:
-            while not ours.poll(0.2):
+            left = compiling
+            while left := [one for one in left if not one.receive(self._announce)]:
                 if self.interrupted:
                     break
+                wait([one.connection for one in left], timeout=0.2)
             else:
-                with suppress(EOFError):  # it died: the runs will tell
-                    self._compiled_s += ours.recv()
+                self._compiled_s += max(one.seconds for one in compiling)
+                if not any(one.died for one in compiling):  # if so, the runs will tell
+                    for solver, settings in wanted:
+                        mark_compiled(solver, settings)
         finally:
-            with _processes:
-                process.kill()
-                process.join()
-            ours.close()
+            for one in compiling:
+                one.close()
         return time.perf_counter() - begun
 
     def threads(self, wanted: int) -> int:
@@ -266,6 +320,8 @@ class Pool(Interrupts):
 
     def settings(self, wanted: Sequence[tuple[str, dict[str, object]]]) -> list[dict[str, object]]:
         """See `Executor`. A solver's module is needed to know them, and the server has it."""
+        self.warm(wanted)
+        self.prepare()
         names = ", ".join(dict.fromkeys(solver for solver, _ in wanted))
         told: list[dict[str, object]] = self._ask(settings_main, list(wanted), names)
         return told
@@ -305,6 +361,8 @@ class Pool(Interrupts):
 
     def outcomes(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Outcome]]:
         """See `Executor`."""
+        if isinstance(tasks, Sequence):
+            self.warm([(task.solver, task.settings) for task in tasks])
         self.prepare()
         waiting = iter(enumerate(tasks))
         running: list[_Run] = []
@@ -350,7 +408,7 @@ def announce() -> None:
     elif is_temporary():
         more = f"; kept in {where}, since neither the installation nor a home can be written to"
     with suppress(OSError):
-        print(f"compiling kernels, once: a minute or two{more}", file=sys.stderr, flush=True)
+        print(f"compiling kernels, once: half a minute or so{more}", file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -14,9 +14,10 @@ Nodes grow exponentially with n; their cost is that of a few n^2 operations. Whe
 short, the bound is the least over open nodes and closed leaves; the hybrid traversal always takes
 up the node of least bound next and dives from there, so that this bound keeps rising.
 
-Importing this module compiles the kernels (a minute once, then they are cached on disk), so that
-no run and no deadline ever pays for it: a run's process is forked after the import.
+Kernels are compiled by `FwBnb.warm_ups`, off every clock and limit.
 """
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -25,8 +26,10 @@ from maskgap.instances.layer import Layer
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Part, Problem
+from maskgap.solvers.bounds import triangles
 from maskgap.solvers.bounds.reformulate import Method, reformulate
 from maskgap.solvers.bounds.semidefinite import Effort
+from maskgap.solvers.frank_wolfe import vertices
 from maskgap.solvers.frank_wolfe.rules import (
     BRANCHING,
     TRAVERSALS,
@@ -38,12 +41,15 @@ from maskgap.solvers.frank_wolfe.rules import (
     Traversal,
     Variant,
 )
-from maskgap.solvers.local_search.memetic.improve import Found, improve
+from maskgap.solvers.local_search.memetic import improve
+from maskgap.solvers.local_search.memetic.improve import Found
+from maskgap.solvers.local_search.neighbours import cycles
 from maskgap.solvers.local_search.neighbours.parts import improve_part
 from maskgap.solvers.one_shot.scores import starting_mask
 from maskgap.solvers.oracles.make import OracleName
 from maskgap.solvers.protocol import Answer, Deadline, Limits
 from maskgap.solvers.settings import Count, Limit, NotNegative, Positive, WarmStart, settings
+from maskgap.solvers.tree import frontier
 from maskgap.solvers.tree.general import Choices, GeneralSearch
 from maskgap.solvers.tree.tree import TreeSearch
 
@@ -117,6 +123,27 @@ class FwBnb:
     """MiB for the open nodes, and as much again for the proof, which is given up beyond it."""
     hull: Hull = "convex"
     """The hull of the masks, or the linear relaxation of their rows."""
+
+    def warm_ups(self) -> Sequence[Callable[[], object]]:
+        """As `solvers.protocol.Compiled`."""
+        return (
+            self._warm_up_tree, improve.warm_up, cycles.warm_up, triangles.warm_up,
+            vertices.warm_up, frontier.warm_up,
+        )  # fmt: skip
+
+    def _warm_up_tree(self) -> None:
+        """Compile the search, or load it, on a row of four columns."""
+        layer = Layer(np.array([[1.0, 2.0, 3.0, 4.0]]), np.eye(4) + 0.1)
+        problem = Problem.of(layer, parse_pattern("50%")).part_of(0)
+        first = reformulate(problem.quad, problem.groups, "none", Deadline(600.0))
+        limits = Limits(Deadline(600.0))
+        search = TreeSearch(
+            problem, limits, self._rules(problem, limits.gap), first.functions, self.oracle, MIB
+        )
+        mask = problem.groups.prune_lowest(problem.quad.diagonal())
+        search.offer(mask, problem.scaled_loss(mask))
+        search.run(-1)
+        search.answer()
 
     def solve(self, problem: Part, limits: Limits, seed: int) -> Answer:
         """Mask, bound with proof, counters."""
@@ -197,7 +224,7 @@ class FwBnb:
         self, problem: Part, start: Mask | None, seed: int, population: int, limits: Limits
     ) -> Found:
         """Search for a good mask (`solvers.local_search.memetic`)."""
-        return improve(
+        return improve.improve(
             problem.quad,
             problem.groups,
             start,
@@ -240,14 +267,3 @@ class FwBnbScip(FwBnb):
 
     oracle: OracleName = "scip"
     variant: Variant = "blended-pairwise"
-
-
-def _compile() -> None:
-    """Compile the kernels, or load them from their cache, on a row of four columns."""
-    layer = Layer(np.array([[1.0, 2.0, 3.0, 4.0]]), np.eye(4) + 0.1)
-    problem = Problem.of(layer, parse_pattern("50%")).part_of(0)
-    for variant in ("decomposition-invariant", "blended-pairwise"):
-        FwBnb(variant=variant, convexify="none").solve(problem, Limits(Deadline(600.0)), 0)
-
-
-_compile()

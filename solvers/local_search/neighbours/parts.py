@@ -9,7 +9,7 @@ from maskgap.instances.errors import Refused
 from maskgap.instances.layer import unit_exponent
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.linear import LinearSet
-from maskgap.instances.masks.tiles import FlowRule, TileRule, transposable
+from maskgap.instances.masks.tiles import FlowRule, TileRule
 from maskgap.instances.problem import Part
 from maskgap.solvers.local_search.memetic.improve import Found, improve
 from maskgap.solvers.local_search.neighbours import population as populations
@@ -123,12 +123,3 @@ def _budget(
         report,
         lambda mask: ~reduced.lift(~mask),
     )  # fmt: skip
-
-
-def _compile() -> None:
-    """Compile the kernels of tiles, or load them from their cache, so that no clock pays for it."""
-    strip = Cycles(np.eye(6) + 0.1, np.arange(1.0, 19.0).reshape(3, 6), transposable(3, 1, 6))
-    strip.descend(strip.oracle(-strip.scores), True, -1, lambda: False)
-
-
-_compile()
