@@ -1,8 +1,5 @@
 """Errors that a user can mend; each message names the file, the row or column, and what to do."""
 
-from collections.abc import Iterable
-from difflib import get_close_matches
-
 
 class MaskgapError(Exception):
     """Base of every error raised on purpose. The command prints it as one line and exits 2."""
@@ -18,9 +15,3 @@ class ProofError(MaskgapError):
 
 class Refused(MaskgapError):  # noqa: N818 - a refusal is an answer, not a fault
     """A solver states in words why it does not take a problem (too large, package absent, ...)."""
-
-
-def did_you_mean(word: str, names: Iterable[str]) -> str:
-    """Words to put behind a mistyped one: " (did you mean 'NAME'?)", or "" where none is near."""
-    near = get_close_matches(word.lower(), list(names), n=1)
-    return f" (did you mean '{near[0]}'?)" if near else ""

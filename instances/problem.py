@@ -26,10 +26,9 @@ import scipy.linalg
 
 from maskgap.instances.arrays import Mask, Matrix, Vector
 from maskgap.instances.errors import InputError, Refused
-from maskgap.instances.layer import Layer, array_digest, unit_exponent
+from maskgap.instances.layer import Layer, array_digest, short, unit_exponent
 from maskgap.instances.masks.groups import BudgetGroups
-from maskgap.instances.masks.linear import LinearSet
-from maskgap.instances.masks.patterns import Constrained, Pattern, RowPattern
+from maskgap.instances.masks.pattern import PartMasks, Pattern
 from maskgap.instances.masks.protocol import MaskSet
 
 LOSS_ROWS = 256
@@ -63,7 +62,7 @@ class Part:
 
     def __repr__(self) -> str:
         name = f"row {self.row}" if self.height == 1 else f"rows {self.row}:{self.rows.stop}"
-        return f"Part({name} of {self.layer.name}, {self.pattern})"
+        return f"Part({name} of {short(self.layer.name)}, {short(self.pattern)})"
 
     @property
     def n(self) -> int:
@@ -81,9 +80,10 @@ class Part:
 
         What needs no more than `legal` asks for that instead.
         """
-        if not isinstance(self.legal, BudgetGroups):
+        groups = self.legal.equal_groups
+        if groups is None:
             raise Refused(f"it takes budgets of equal groups of columns, not '{self.pattern}'")
-        return self.legal
+        return groups
 
     @property
     def weight(self) -> Vector:
@@ -164,7 +164,7 @@ class Problem:
 
     def __repr__(self) -> str:
         rows = f"rows {self.rows.start}:{self.rows.stop}"
-        return f"Problem({rows} of {self.layer!r}, {self.pattern.text})"
+        return f"Problem({rows} of {self.layer!r}, {short(self.pattern.text)})"
 
     @staticmethod
     def of(
@@ -195,20 +195,18 @@ class Problem:
 
     def _require_masks(self) -> None:
         """Raise InputError where the pattern does not fit the layer or leaves a part no mask."""
-        if isinstance(self.pattern, RowPattern):
-            self.pattern.groups(self.layer.d_in)
-            return
-        parts = self if self._forces else [self.part_of(self.rows.start)]
+        parts = self if self._masks.own else [self.part_of(self.rows.start)]
         for part in parts:
-            if isinstance(part.legal, BudgetGroups):
+            if part.legal.equal_groups is not None:
                 return  # they always have a mask
             if part.legal.oracle(np.zeros(part.n)) is None:
                 raise InputError(f"row {part.row}: no mask meets all of '{self.pattern.text}'")
 
     def is_legal(self, masks: Mask) -> bool:
         """Whether masks (rows, d_in), True = kept, are legal."""
-        if isinstance(self.pattern, RowPattern):
-            return self.groups.is_legal(masks)
+        groups = self.pattern.row_groups(self.layer.d_in)
+        if groups is not None:
+            return groups.is_legal(masks)
         return all(part.legal.is_legal(self.of_part(masks, part)) for part in self)
 
     def of_part(self, masks: Mask, part: Part) -> Mask:
@@ -219,9 +217,10 @@ class Problem:
     @property
     def groups(self) -> BudgetGroups:
         """Budget groups of each row. Raises Refused for a pattern of another kind."""
-        if not isinstance(self.pattern, RowPattern):
+        groups = self.pattern.row_groups(self.layer.d_in)
+        if groups is None:
             raise Refused(f"it takes a budget a row or N:M, not '{self.pattern.text}'")
-        return self.pattern.groups(self.layer.d_in)
+        return groups
 
     @property
     def weight(self) -> Matrix:
@@ -248,11 +247,8 @@ class Problem:
     @cached_property
     def digest(self) -> str:
         """sha256 of the rows' weights, Gram and budgets: the identity of all rows together."""
-        masks = (
-            str(self.groups)
-            if isinstance(self.pattern, RowPattern)
-            else ":".join(part.legal.identity for part in self)
-        )
+        groups = self.pattern.row_groups(self.layer.d_in)
+        masks = ":".join(part.legal.identity for part in self) if groups is None else str(groups)
         text = f"{array_digest(self.weight)}:{self.layer.gram_digest}:{masks}"
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -265,32 +261,11 @@ class Problem:
         """The part that a row is in, by its 0-based number in the layer."""
         top = row - (row - self.rows.start) % self.height
         start = None if self.start is None else self.start[top : top + self.height].reshape(-1)
-        return Part(self.layer, top, self.pattern.text, self._legal_of(top), start, self.height)
+        return Part(self.layer, top, self.pattern.text, self._masks.of(top), start, self.height)
 
     @cached_property
-    def _shared(self) -> MaskSet:
-        """The masks of every part before forced columns, made once: systems can be large."""
-        return self.pattern.legal(self.layer, self.height)
-
-    @property
-    def _forces(self) -> bool:
-        """Whether parts have forced columns of their own."""
-        return isinstance(self.pattern, Constrained) and self.pattern.constraints.forced
-
-    @cached_property
-    def _own(self) -> dict[int, MaskSet]:
-        return {}
-
-    def _legal_of(self, top: int) -> MaskSet:
-        """The masks of the part that begins at a row."""
-        if not isinstance(self.pattern, Constrained):
-            return self._shared
-        state = self.pattern.forced(self.layer, top)
-        if state is None or not isinstance(self._shared, LinearSet):
-            return self._shared
-        if top not in self._own:
-            self._own[top] = self._shared.with_forced(state)
-        return self._own[top]
+    def _masks(self) -> PartMasks:
+        return self.pattern.masks(self.layer, self.height)
 
     def __iter__(self) -> Iterator[Part]:
         return (self.part_of(row) for row in range(self.rows.start, self.rows.stop, self.height))

@@ -10,18 +10,20 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import cast, get_args
+from typing import cast
 
-from maskgap.instances.errors import InputError, did_you_mean
-from maskgap.instances.masks.patterns import PATTERN_KINDS, Pattern, RowPattern
+from maskgap.instances.errors import InputError
+from maskgap.instances.masks.pattern import Pattern
+from maskgap.instances.masks.patterns import PATTERNS
 from maskgap.instances.own_modules import load
+from maskgap.instances.suggestions import did_you_mean
 from maskgap.solvers.protocol import BatchSolver, Solver
 
 INSTALL = "pip install "
 """How the reason begins for which a solver that is not installed has no answer."""
 
-ALL_PATTERNS = tuple(PATTERN_KINDS.values())
-ROW_PATTERNS = tuple(PATTERN_KINDS[kind] for kind in get_args(RowPattern))
+ALL_PATTERNS = tuple(kind.form for kind in PATTERNS)
+ROW_PATTERNS = tuple(kind.form for kind in PATTERNS if kind.equal_rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class Spec:
 
     def refusal(self, pattern: Pattern) -> str | None:
         """Why it does not take a pattern, and which solvers do, or None when it does."""
-        kind = PATTERN_KINDS[type(pattern)]
+        kind = pattern.form
         if kind in self.patterns:
             return None
         others = ", ".join(spec.name for spec in SPECS.values() if kind in spec.patterns)
@@ -229,21 +231,21 @@ _ENTRIES = (
     ),
     Spec(
         "fw-bnb",
-        "maskgap.solvers.tree.bnb:FwBnb",
+        "maskgap.solvers.tree.fw_bnb:FwBnb",
         "Frank-Wolfe branch and bound on a convex reformulation, with proof",
         proves=True,
         requires=_NUMBA,
     ),
     Spec(
         "fw-bnb-highs",
-        "maskgap.solvers.tree.bnb:FwBnbHighs",
+        "maskgap.solvers.tree.fw_bnb:FwBnbHighs",
         "the same with HiGHS as linear minimisation oracle",
         proves=True,
         requires=_NUMBA + _HIGHS,
     ),
     Spec(
         "fw-bnb-scip",
-        "maskgap.solvers.tree.bnb:FwBnbScip",
+        "maskgap.solvers.tree.fw_bnb:FwBnbScip",
         "the same with SCIP as linear minimisation oracle",
         proves=True,
         requires=_NUMBA + _SCIP,
@@ -274,14 +276,14 @@ SPECS: dict[str, Spec] = _register(_ENTRIES)
 def spec_of(name: str) -> Spec:
     """The entry of a solver, or of a class outside the register named as 'module:Class'.
 
-    The latter imports the module, so the name must be the user's (`instances.own_code`). Raises
+    The latter imports the module, so the name must be the user's (`instances.own_modules`). Raises
     InputError that lists the names.
     """
     if ":" in name:
         return _outside(name)
     if name not in SPECS:
-        near = did_you_mean(name, SPECS)
-        raise InputError(f"no solver '{name}'{near}; the solvers are {', '.join(SPECS)}")
+        meant = did_you_mean(name, SPECS)
+        raise InputError(f"no solver '{name}'; the solvers are {', '.join(SPECS)}{meant}")
     return SPECS[name]
 
 
@@ -295,7 +297,7 @@ def _outside(target: str) -> Spec:
             "its settings"
         )
     if not (hasattr(factory, "solve") or hasattr(factory, "solve_rows")):
-        raise InputError(f"solver '{target}' has neither solve nor solve_rows (solvers/ADDING.md)")
+        raise InputError(f"solver '{target}' has neither solve nor solve_rows (solvers/README.md)")
     return Spec(target, target, "outside the register", batched=hasattr(factory, "solve_rows"))
 
 
@@ -329,7 +331,7 @@ def build(name: str, settings: Mapping[str, object] | None = None) -> Solver | B
 
 
 def settings_of(solver: Solver | BatchSolver) -> dict[str, object]:
-    """All settings of a built solver, defaults included, by name in sorted order.
+    """All settings of a built solver, defaults included, in the order in which it declares them.
 
     Raises InputError for one that no record can hold.
     """
@@ -340,4 +342,4 @@ def settings_of(solver: Solver | BatchSolver) -> dict[str, object]:
                 f"solver '{type(solver).__name__}': setting {name} is a {type(value).__name__}; a "
                 "setting is a number, a text, true or false"
             )
-    return dict(sorted(values.items()))
+    return values

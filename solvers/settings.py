@@ -26,7 +26,8 @@ import pydantic.dataclasses
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
-from maskgap.instances.errors import InputError, did_you_mean
+from maskgap.instances.errors import InputError
+from maskgap.instances.suggestions import did_you_mean
 
 T = TypeVar("T")
 
@@ -128,8 +129,8 @@ def checked_values(name: str, factory: type, given: Mapping[str, object]) -> dic
         if key not in known:
             have = ", ".join(known) or "none"
             raise InputError(
-                f"solver '{name}' has no setting '{key}'{did_you_mean(key, known)}; "
-                f"its settings: {have}"
+                f"solver '{name}' has no setting '{key}'; its settings: {have}"
+                f"{did_you_mean(key, known)}"
             )
         try:
             values[key] = _read(_adapter(factory, key, known[key]), value)

@@ -2,16 +2,14 @@
 
 import ast
 import graphlib
-import subprocess
-import sys
+import re
 from functools import cache
-from pathlib import Path
 
 import pytest
 
 from maskgap.solvers.registry import SPECS
+from tests.helpers.command import ROOT, python
 
-ROOT = Path(__file__).resolve().parents[1]
 FLOORS = ("instances", "solvers", "benchmarks")
 
 ROOMS = {
@@ -140,10 +138,15 @@ def test_no_registered_solver_imports_another():
         assert not (_imports(module) & (registered - {module})), module
 
 
-def test_no_test_imports_another():
-    for path in (ROOT / "tests").rglob("test_*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module:
+def test_no_test_is_imported_nor_named_by_another():
+    """What several share is in tests/helpers, models and solvers that a command loads too."""
+    for path in (ROOT / "tests").rglob("*.py"):
+        text = path.read_text()
+        named = re.findall(r"\btests\.(?:\w+\.)*test_\w+", text)
+        assert not named, f"{path} names {named[0]}"
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{path}: relative import"
                 assert ".test_" not in f".{node.module}", f"{path} imports {node.module}"
 
 
@@ -171,10 +174,7 @@ def test_a_module_loads_only_what_it_needs(code, unwanted):
         f"import sys\nimport {code}\n"
         f"sys.stderr.write(repr([m for m in {unwanted} if m in sys.modules]))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True
-    )
-    assert done.stderr == "[]"
+    assert python(script).stderr == "[]"
 
 
 def test_the_list_of_solvers_loads_none():
@@ -184,7 +184,22 @@ def test_the_list_of_solvers_loads_none():
         "heavy = ['torch', 'pandas', 'matplotlib', 'pyscipopt', 'highspy', 'cvxpy']\n"
         "sys.stderr.write(repr([m for m in heavy if m in sys.modules]))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True
-    )
-    assert done.stderr == "[]"
+    assert python(script).stderr == "[]"
+
+
+KINDS = {
+    "BudgetGroups", "LinearSet", "RowPattern", "RowShare", "RowKeep", "KeptOfGroup", "LayerShare",
+    "Transposable", "Constrained", "TileRule", "FlowRule", "BlockRule",
+}  # fmt: skip
+"""Classes of patterns, of sets of masks and of their oracles."""
+
+
+@pytest.mark.parametrize("module", sorted(_files()))
+def test_nobody_asks_for_the_class_of_a_pattern_or_set(module):
+    """`Pattern` and `MaskSet` say what differs; a side constraint may ask how its budget counts."""
+    if module == "instances.masks.constrained":
+        return
+    for node in ast.walk(ast.parse(_files()[module].read_text())):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance":
+            named = {n.id for n in ast.walk(node.args[1]) if isinstance(n, ast.Name)}
+            assert not named & KINDS, f"{module}:{node.lineno}"

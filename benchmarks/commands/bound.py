@@ -5,19 +5,23 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from maskgap.benchmarks.commands.numbers import at_least, at_most, check_numbers, percent
+from maskgap.benchmarks.commands.limit_options import LimitOptions
+from maskgap.benchmarks.commands.numbers import at_least, at_most, percent
 from maskgap.benchmarks.commands.screen import Results, errors, say
 from maskgap.benchmarks.commands.solve_lines import interval
-from maskgap.benchmarks.layers.rows import RowState
-from maskgap.benchmarks.layers.work import Course, LayerWork, bounding
-from maskgap.benchmarks.runs.environment import cores, require_device
-from maskgap.benchmarks.runs.executor import elsewhere
+from maskgap.benchmarks.layers.bounding import bounding
+from maskgap.benchmarks.layers.course import Course
+from maskgap.benchmarks.layers.standing_rows import RowState
+from maskgap.benchmarks.layers.work import LayerWork
+from maskgap.benchmarks.runs.chosen_executor import chosen_cluster
+from maskgap.benchmarks.runs.environment import require_device
 from maskgap.benchmarks.runs.lock import locked
+from maskgap.benchmarks.runs.placement import Placement
 from maskgap.benchmarks.verify.certificate import BoundKind, Verdict
 from maskgap.benchmarks.verify.check import require_same_question
 from maskgap.instances.errors import InputError, ProofError
@@ -40,55 +44,58 @@ PLAIN_INTERVAL_S = 10.0
 """Time between lines of progress where there is no terminal."""
 
 
-def run(
-    file: Path,
-    pattern: str,
-    time_limit: float,
-    mask: Path | None,
-    rows: str | None,
-    gap: float,
-    seed: int,
-    threads: int | None,
-    device: str,
-    max_runs: int | None,
-    proof: Path | None,
-    out: Path | None,
-    resume: bool,
-    executor: str,
-    scheduler: str | None,
-    as_json: bool,
-) -> int:
+@dataclass(frozen=True, slots=True)
+class BoundOptions:
+    """What `maskgap bound` is told; absent options are None. limits: for the whole layer."""
+
+    file: Path
+    pattern: str
+    limits: LimitOptions
+    mask: Path | None = None
+    rows: str | None = None
+    max_runs: int | None = None
+    proof: Path | None = None
+    out: Path | None = None
+    resume: bool = False
+    executor: str = "local"
+    scheduler: str | None = None
+    as_json: bool = False
+
+
+def run(options: BoundOptions) -> int:
     """Exit code 0, 1 when a row is wrong, 130 or 143. Raises InputError, and OSError.
 
     OSError: standard output cannot be written to; all else is done by then.
     """
-    check_numbers(time_limit, gap, seed, threads)
+    file, proof, out, max_runs = options.file, options.proof, options.out, options.max_runs
+    limits = options.limits.checked()
     if max_runs is not None and max_runs < 1:
         raise InputError(f"--max-runs {max_runs}: expected a whole number, 1 or more")
-    if resume and proof is None:
+    if options.resume and proof is None:
         raise InputError("--resume goes on from the proofs in a directory; name it by --proof DIR")
-    require_device(device)
+    require_device(limits.device)
     layer = files.read_layer(file)
+    rows = options.rows
     chosen = range(layer.d_out) if rows is None else parse_rows(rows, layer.d_out)
-    start = None if mask is None else files.read_mask(mask, layer)
-    problem = Problem.of(layer, parse_pattern(pattern), chosen, start)
-    width = threads or cores()
+    start = None if options.mask is None else files.read_mask(options.mask, layer)
+    problem = Problem.of(layer, parse_pattern(options.pattern), chosen, start)
     writes, results = Writes(), Results(kept=True)
     with ExitStack() as stack:
         store = None
         if proof is not None:
             try_directory(proof)
             stack.enter_context(locked(proof, "wait for it or choose another --proof"))
-            store = _Store.opened(proof / PROOF_NAME, problem, resume, (file, mask))
+            store = _Store.opened(proof / PROOF_NAME, problem, options.resume, (file, options.mask))
         if out is not None:
-            try_file(out, files.MASK, [file, mask])
+            try_file(out, files.MASK, [file, options.mask])
             if store is not None and os.path.realpath(out) == os.path.realpath(store.target):
                 raise InputError(f"{out}: this is the name of the proof; give another to --out")
-        cluster = stack.enter_context(elsewhere(executor, scheduler, 1, width, None, False, say))
-        if scheduler is not None and threads is None:
-            width = sys.maxsize  # as many as the cluster has
+        placement = Placement(options.executor, options.scheduler, threads=limits.threads)
+        cluster = stack.enter_context(chosen_cluster(placement, say))
+        if options.scheduler is not None and options.limits.threads is None:
+            limits = replace(limits, threads=sys.maxsize)  # as many as the cluster has
         held = {} if store is None else store.held
-        work = bounding(problem, time_limit, width, device, gap, seed, max_runs, held, cluster)
+        work = bounding(problem, limits, runs=max_runs, held=held, executor=cluster)
         if store is not None:
             _tell(store.target, work)
         saved, course = time.monotonic(), Course()
@@ -111,9 +118,9 @@ def run(
         whole = np.ones(layer.weight.shape, dtype=bool)
         whole[chosen.start : chosen.stop] = masks
         with writes.attempt(), replacing(out, say) as new:
-            files.write_mask(new, whole, layer, problem.pattern.text, "bound", chosen)
+            files.write_mask(new, whole, layer, problem.pattern.text, "bound", rows=chosen)
     course.look(work, last=True)
-    _show(work, course, results, as_json)
+    _show(work, course, results, options.as_json)
     _advise(work, proof, max_runs)
     writes.close()
     results.close()

@@ -7,47 +7,56 @@ may be about some of the rows, and the last line says how many of how many.
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
 from maskgap.benchmarks.commands.numbers import at_least, at_most
 from maskgap.benchmarks.commands.screen import say
 from maskgap.benchmarks.verify.certificate import gap_of
-from maskgap.benchmarks.verify.check import Checked, check_part, require_same_question
+from maskgap.benchmarks.verify.check import Checked, check_part, question_of
 from maskgap.benchmarks.verify.clock import Clock
 from maskgap.benchmarks.verify.objective import sum_down
 from maskgap.instances.errors import InputError, ProofError
 from maskgap.instances.formats.files import read_layer
 from maskgap.instances.formats.proof import PartProof
-from maskgap.instances.formats.proof_file import ProofFile, read_proof
+from maskgap.instances.formats.proof_file import read_proof
 from maskgap.instances.formats.row_range import parse_rows
-from maskgap.instances.masks.patterns import CoupledPattern, parse_pattern
+from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Part, Problem
 
 
-def run(
-    proof: Path,
-    instance: Path,
-    pattern: str,
-    rows: str | None,
-    time_limit: float | None,
-    as_json: bool,
-) -> int:
+@dataclass(frozen=True, slots=True)
+class CheckOptions:
+    """What `maskgap check` is told. rows: that it must be about, None for those that it names.
+
+    time_limit: seconds, None for no limit.
+    """
+
+    proof: Path
+    instance: Path
+    pattern: str
+    rows: str | None = None
+    time_limit: float | None = None
+    as_json: bool = False
+
+
+def run(options: CheckOptions) -> int:
     """0 when every part's proof holds, 1 with the reason when one does not. Raises InputError."""
+    proof, time_limit, as_json = options.proof, options.time_limit, options.as_json
     limit_s = inf if time_limit is None else time_limit
     if not limit_s > 0:
         raise InputError(f"--time-limit {time_limit}: expected a number of seconds above 0")
-    layer = read_layer(instance)
-    whole = Problem.of(layer, parse_pattern(pattern))
-    asked = None if rows is None else parse_rows(rows, layer.d_out)
+    layer = read_layer(options.instance)
+    whole = Problem.of(layer, parse_pattern(options.pattern))
+    asked = None if options.rows is None else parse_rows(options.rows, layer.d_out)
     if not proof.exists():
         raise InputError(f"{proof}: there is no such file")
     clock, row = Clock(limit_s), None
     bounds = []
     try:
         file = read_proof(proof)
-        problem = _question(whole, file, asked)
-        require_same_question(problem, file)
+        problem = question_of(whole, file, asked)
         for part, own in zip(problem, file.proofs, strict=True):
             row = part.row
             checked = check_part(part, own, clock)
@@ -66,15 +75,6 @@ def run(
             f"bound {at_least(sum_down(bounds))} in all"
         )
     return 0
-
-
-def _question(whole: Problem, file: ProofFile, asked: range | None) -> Problem:
-    """The problem that a file must be about. Raises ProofError where there is none such."""
-    if asked is not None:
-        return Problem.of(whole.layer, whole.pattern, asked)
-    if isinstance(whole.pattern, CoupledPattern) or file.rows.stop > whole.layer.d_out:
-        return whole
-    return Problem.of(whole.layer, whole.pattern, file.rows)
 
 
 def _lines(part: Part, proof: PartProof, checked: Checked, as_json: bool) -> Iterator[str]:

@@ -4,7 +4,7 @@ Exit codes: 0 done; 1 a row crashed, ended without a mask or is wrong, or a proo
 2 bad input, or a solver that refuses; 130 interrupted, 143 by SIGTERM. Each command imports what it
 needs when it runs, so that `maskgap --help` stays fast. Nothing is imported from the current
 directory, where a `numpy.py` may lie, but a solver that is named on the command line as
-`module:Class` (see `solvers.outside`).
+`module:Class` (see `instances.own_modules`).
 """
 
 from pathlib import Path
@@ -12,59 +12,54 @@ from typing import Annotated
 
 import typer
 
+from maskgap.benchmarks.commands.arguments import (
+    ExecutorOption,
+    JsonOption,
+    LayerArgument,
+    PatternOption,
+    RunDirectory,
+    SchedulerOption,
+    admit_named,
+    layer_path,
+)
+from maskgap.benchmarks.commands.completion import layer_names, solver_names, suite_names
+from maskgap.benchmarks.commands.model_commands import models
+
 app = typer.Typer(
     name="maskgap",
     help="Exact and heuristic solvers for pruning masks, and the gaps between them, certified.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-PatternOption = Annotated[
-    str,
-    typer.Option(
-        "--pattern",
-        "-p",
-        help="P% or keep=K of each row, N:M (N kept of M), layer:P% (all rows together), N:M^T "
-        "(both ways); with ;block=B ;cap=C/G ;cost=P% ;forced after those of a row.",
-    ),
-]
-LayerArgument = Annotated[
-    Path, typer.Argument(help="Layer file (*.safetensors), or the name of a shipped layer.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="One strict JSON object a line.")]
-ModelArgument = Annotated[
-    str, typer.Argument(help="A model's name, directory or module:callable[@weights].")
-]
-LayersOption = Annotated[
-    str, typer.Option(help="Globs over the names of linear layers, separated by commas.")
-]
-CalibrationOption = Annotated[
-    list[Path] | None,
-    typer.Option(help="Text, JSONL or tensor file; may be repeated. Default: docstrings."),
-]
-SamplesOption = Annotated[int, typer.Option(help="Calibration texts; as many are held out.")]
-LengthOption = Annotated[int, typer.Option(help="Tokens per text, at most.")]
-TrustOption = Annotated[
-    bool, typer.Option("--trust-remote-code", help="Run code that the checkpoint brings along.")
-]
-ExecutorOption = Annotated[
-    str,
-    typer.Option(help="Where runs take place: local, or dask (workers on this or other machines)."),
-]
-SchedulerOption = Annotated[
-    str | None,
-    typer.Option(help="Address of a dask scheduler; if absent, dask workers are started here."),
-]
-RunDirectory = Annotated[Path, typer.Argument(help="Directory of a run.", metavar="DIR")]
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(version("maskgap"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_tell_version, is_eager=True),
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
 def solve(
     file: LayerArgument,
     pattern: PatternOption,
-    solver: Annotated[str, typer.Option(help="A name listed by `maskgap solvers`.")],
+    solver: Annotated[
+        str,
+        typer.Option(help="A name listed by `maskgap solvers`.", autocompletion=solver_names),
+    ],
     rows: Annotated[str | None, typer.Option(help="Half-open range A:B; all rows if absent.")] = (
         None
     ),
@@ -85,13 +80,25 @@ def solve(
     json: JsonOption = False,
 ) -> int:
     """Solve rows of a layer with one solver, and certify every answer."""
-    from maskgap.benchmarks.commands.solve import run
+    from maskgap.benchmarks.commands.limit_options import LimitOptions
+    from maskgap.benchmarks.commands.solve import SolveOptions, run
 
-    _admit(solver)
+    admit_named(solver)
     return run(
-        _layer(file), pattern, solver, rows, time_limit, gap, seed, threads, device, warm_start,
-        set_ or [], proof, out, log, json,
-    )  # fmt: skip
+        SolveOptions(
+            layer_path(file),
+            pattern,
+            solver,
+            LimitOptions(time_limit, gap, seed, threads, device),
+            rows=rows,
+            warm_start=warm_start,
+            assignments=set_ or (),
+            proof=proof,
+            out=out,
+            log=log,
+            as_json=json,
+        )
+    )
 
 
 @app.command()
@@ -120,18 +127,34 @@ def bound(
     json: JsonOption = False,
 ) -> int:
     """Certify how far the masks of a whole layer are from the best, row by row and in total."""
-    from maskgap.benchmarks.commands.bound import run
+    from maskgap.benchmarks.commands.bound import BoundOptions, run
+    from maskgap.benchmarks.commands.limit_options import LimitOptions
 
     return run(
-        _layer(file), pattern, time_limit, mask, rows, gap, seed, threads, device, max_runs, proof,
-        out, resume, executor, scheduler, json,
-    )  # fmt: skip
+        BoundOptions(
+            layer_path(file),
+            pattern,
+            LimitOptions(time_limit, gap, seed, threads, device),
+            mask=mask,
+            rows=rows,
+            max_runs=max_runs,
+            proof=proof,
+            out=out,
+            resume=resume,
+            executor=executor,
+            scheduler=scheduler,
+            as_json=json,
+        )
+    )
 
 
 @app.command()
 def check(
     proof: Annotated[Path, typer.Argument(help="Proof file.")],
-    instance: Annotated[Path, typer.Option(help="The layer, file or shipped, it is about.")],
+    instance: Annotated[
+        Path,
+        typer.Option(help="The layer, file or shipped, it is about.", autocompletion=layer_names),
+    ],
     pattern: PatternOption,
     rows: Annotated[
         str | None, typer.Option(help="Half-open range A:B that it must be about.")
@@ -142,15 +165,20 @@ def check(
     json: JsonOption = False,
 ) -> int:
     """Verify a proof from the layer's data, with no solver code."""
-    from maskgap.benchmarks.commands.check import run
+    from maskgap.benchmarks.commands.check import CheckOptions, run
 
-    return run(proof, _layer(instance), pattern, rows, time_limit, json)
+    return run(CheckOptions(proof, layer_path(instance), pattern, rows, time_limit, json))
 
 
 @app.command()
 def run(
-    suite: Annotated[str, typer.Argument(help="A suite's name or a TOML file.")],
-    solvers: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
+    suite: Annotated[
+        str, typer.Argument(help="A suite's name or a TOML file.", autocompletion=suite_names)
+    ],
+    solvers: Annotated[
+        str | None,
+        typer.Option(help="Only these, separated by commas.", autocompletion=solver_names),
+    ] = None,
     time_limit: Annotated[float | None, typer.Option(help="Seconds per run.")] = None,
     jobs: Annotated[int | None, typer.Option(help="Runs at a time; all cores if absent.")] = None,
     executor: ExecutorOption = "local",
@@ -170,14 +198,26 @@ def run(
     json: JsonOption = False,
 ) -> int:
     """Run a suite: solve, certify, record. What is recorded already is not repeated."""
+    from maskgap.benchmarks.commands.run import RunOptions
     from maskgap.benchmarks.commands.run import run as run_suite
 
-    _admit(*(solvers or "").split(","))
+    admit_named(*(solvers or "").split(","))
     return run_suite(
-        suite, solvers=solvers, time_limit=time_limit, jobs=jobs, executor=executor,
-        scheduler=scheduler, out=out, fresh=fresh, retry_failed=retry_failed,
-        allow_code=allow_code, plan_only=dry_run, as_json=json,
-    )  # fmt: skip
+        RunOptions(
+            suite,
+            solvers=solvers,
+            time_limit=time_limit,
+            jobs=jobs,
+            executor=executor,
+            scheduler=scheduler,
+            out=out,
+            fresh=fresh,
+            retry_failed=retry_failed,
+            allow_code=allow_code,
+            plan_only=dry_run,
+            as_json=json,
+        )
+    )
 
 
 @app.command()
@@ -218,13 +258,16 @@ def report(
 
 @app.command()
 def solvers(
-    name: Annotated[str | None, typer.Argument(help="One solver, with its settings.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="One solver, with its settings.", autocompletion=solver_names),
+    ] = None,
     json: JsonOption = False,
 ) -> int:
     """List the solvers: patterns, whether they prove, whether they can run here."""
     from maskgap.benchmarks.commands.listing import run_solvers
 
-    _admit(name)
+    admit_named(name)
     return run_solvers(name, json)
 
 
@@ -238,13 +281,18 @@ def instances(json: JsonOption = False) -> int:
 
 @app.command()
 def show(
-    file: Annotated[Path, typer.Argument(help="A layer, mask or proof file, or a shipped layer.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="A layer, mask or proof file, or a shipped layer.", autocompletion=layer_names
+        ),
+    ],
     json: JsonOption = False,
 ) -> int:
     """Describe a file."""
     from maskgap.benchmarks.commands.show import run
 
-    return run(_layer(file), json)
+    return run(layer_path(file), json)
 
 
 @app.command()
@@ -257,109 +305,17 @@ def export(
     """Print one row as a binary quadratic programme: SCIP and Gurobi solve it, HiGHS reads it."""
     from maskgap.benchmarks.commands.export import run
 
-    return run(_layer(file), row, pattern, format_)
+    return run(layer_path(file), row, pattern, format_)
 
 
-@app.command()
-def extract(
-    model: ModelArgument,
-    out: Annotated[Path, typer.Option(help="Directory that receives one file per layer.")],
-    layers: LayersOption = "*",
-    calibration: CalibrationOption = None,
-    samples: SamplesOption = 128,
-    sequence_length: LengthOption = 128,
-    device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
-    trust_remote_code: TrustOption = False,
-) -> int:
-    """Extract layers from a torch model: weights and the Gram matrices of their inputs."""
-    from maskgap.benchmarks.commands.extract import run
-
-    _admit(model)
-    return run(
-        model, out, layers, calibration or [], samples, sequence_length, device, trust_remote_code
-    )
-
-
-@app.command()
-def prune(
-    model: ModelArgument,
-    out: Annotated[Path, typer.Option(help="Directory of the checkpoint; must not exist yet.")],
-    masks: Annotated[
-        Path | None, typer.Option(help="Directory of mask files, <layer>.mask.safetensors.")
-    ] = None,
-    solver: Annotated[str | None, typer.Option(help="Find masks by this solver.")] = None,
-    pattern: Annotated[str | None, typer.Option("--pattern", "-p", help="For --solver.")] = None,
-    layers: LayersOption = "*",
-    extracted: Annotated[
-        Path | None, typer.Option(help="Directory of `maskgap extract`, instead of calibration.")
-    ] = None,
-    calibration: CalibrationOption = None,
-    samples: SamplesOption = 128,
-    sequence_length: LengthOption = 128,
-    propagate: Annotated[
-        bool, typer.Option("--propagate", help="Later layers see the inputs of the pruned model.")
-    ] = False,
-    time_limit: Annotated[float, typer.Option(help="Seconds per row.")] = 60.0,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Solver setting key=value; may be repeated.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of randomised solvers.")] = 0,
-    threads: Annotated[int | None, typer.Option(help="Threads; all cores if absent.")] = None,
-    device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
-    trust_remote_code: TrustOption = False,
-    json: JsonOption = False,
-) -> int:
-    """Prune a model by masks, found or read, and save a checkpoint that its library loads."""
-    from maskgap.benchmarks.commands.prune import run
-
-    _admit(model, solver)
-    return run(
-        model, out, masks, solver, pattern, layers, extracted, calibration or [], samples,
-        sequence_length, propagate, time_limit, set_ or [], seed, threads, device,
-        trust_remote_code, json,
-    )  # fmt: skip
-
-
-@app.command()
-def evaluate(
-    model: ModelArgument,
-    against: Annotated[str | None, typer.Option(help="The dense model.")] = None,
-    calibration: CalibrationOption = None,
-    samples: SamplesOption = 128,
-    sequence_length: LengthOption = 128,
-    device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
-    json: JsonOption = False,
-    trust_remote_code: TrustOption = False,
-) -> int:
-    """Measure a model on held-out data: perplexity, and agreement with the dense model."""
-    from maskgap.benchmarks.commands.evaluate import run
-
-    _admit(model, against)
-    return run(
-        model, against, calibration or [], samples, sequence_length, device, json, trust_remote_code
-    )
+app.add_typer(models)
 
 
 def main() -> None:
     """Run the command; whatever goes wrong is one line on stderr and an exit code."""
     from maskgap.benchmarks.commands.entry import enter
 
-    enter(lambda words: app(words, standalone_mode=False))
-
-
-def _admit(*targets: str | None) -> None:
-    """Let modules that the user names be found in the current directory."""
-    from maskgap.instances.own_modules import admit
-
-    for target in targets:
-        admit(target, Path.cwd())
-
-
-def _layer(name: Path) -> Path:
-    """A layer file by its path, or a shipped one by its name."""
-    from maskgap.instances.sources.shipped import find
-
-    return find(name)
+    enter(lambda words: app(words, standalone_mode=False, prog_name="maskgap"))
 
 
 if __name__ == "__main__":

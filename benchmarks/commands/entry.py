@@ -8,7 +8,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from maskgap.benchmarks.commands.screen import drop_output, say
 from maskgap.instances.errors import MaskgapError
@@ -51,7 +51,7 @@ def _run(command: Command) -> int:
     except Exception as error:
         # typer raises its usage errors as exceptions with a one-line message
         if hasattr(error, "format_message"):
-            return _complain(error.format_message())
+            return _complain(_usage(error))
         if os.environ.get(TRACEBACK):
             raise
         _complain(
@@ -59,6 +59,14 @@ def _run(command: Command) -> int:
             f"{TRACEBACK}=1 shows where)"
         )
         return 1
+
+
+def _usage(error: Any) -> str:
+    """A mistake on the command line, with what may have been meant."""
+    if getattr(error, "possibilities", None):  # an option that there is none of
+        return f"{error.message}; did you mean {' or '.join(error.possibilities)}?"
+    message: str = error.format_message()
+    return message.replace(". Did you mean", "; did you mean")
 
 
 def _open_streams() -> None:

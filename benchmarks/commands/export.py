@@ -17,9 +17,9 @@ import numpy as np
 from maskgap.instances.arrays import Matrix
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.files import read_layer
-from maskgap.instances.masks.groups import BudgetGroups
-from maskgap.instances.masks.patterns import CoupledPattern, parse_pattern
-from maskgap.instances.masks.rows import FREE, PRUNED, Row
+from maskgap.instances.masks.patterns import parse_pattern
+from maskgap.instances.masks.rows import Row
+from maskgap.instances.masks.state import FREE, PRUNED
 from maskgap.instances.problem import Part, Problem
 
 TERMS_PER_LINE = 4
@@ -34,7 +34,7 @@ def run(file: Path, row: int, pattern: str, fmt: str) -> int:
     if not 0 <= row < layer.d_out:
         raise InputError(f"{file}: row {row} is not within its {layer.d_out} rows")
     parsed = parse_pattern(pattern)
-    coupled = isinstance(parsed, CoupledPattern)
+    coupled = parsed.coupled
     problem = Problem.of(layer, parsed, None if coupled else range(row, row + 1))
     print(writers[fmt](problem.part_of(row)), end="")
     return 0
@@ -83,7 +83,7 @@ def _rows(problem: Part) -> tuple[list[tuple[str, Row]], list[int]]:
     """The rows of the set of masks, each with its name, and the states of the columns."""
     system = problem.legal.linear_rows()
     rows = list(system.as_rows())
-    stem = "budget" if isinstance(problem.legal, BudgetGroups) else "row"
+    stem = "row" if problem.legal.equal_groups is None else "budget"
     return [(f"{stem}{number}", row) for number, row in enumerate(rows)], system.state.tolist()
 
 

@@ -1,30 +1,44 @@
 """`maskgap extract`: layers of a torch model, with the second moments of their inputs."""
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from maskgap.benchmarks.commands.numbers import check_amounts
+from maskgap.benchmarks.models.sampling import Sampling
 
 
-def run(
-    model: str,
-    out: Path,
-    layers: str,
-    calibration: list[Path],
-    samples: int,
-    sequence_length: int,
-    device: str,
-    trust: bool,
-) -> int:
+@dataclass(frozen=True, slots=True)
+class ExtractOptions:
+    """What `maskgap extract` is told. layers: globs over their names, separated by commas."""
+
+    model: str
+    out: Path
+    data: Sampling
+    layers: str = "*"
+    device: str = "cpu"
+    trust: bool = False
+
+
+def run(options: ExtractOptions) -> int:
     """Write one file per layer and print their paths. Raises InputError."""
-    check_amounts(samples, sequence_length)
+    data = options.data
+    check_amounts(data.samples, data.sequence_length)
     from maskgap.instances.models.extract import run_extract
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
     for path in run_extract(
-        model, out, layers, calibration, samples, sequence_length, device, say, trust
+        options.model,
+        options.out,
+        options.layers,
+        data.calibration,
+        samples=data.samples,
+        sequence_length=data.sequence_length,
+        device=options.device,
+        progress=say,
+        trust=options.trust,
     ):
         print(path)
     return 0

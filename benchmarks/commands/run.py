@@ -5,18 +5,22 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 
 from maskgap.benchmarks.commands.screen import errors, say
 from maskgap.benchmarks.reading.contest import absent_of
+from maskgap.benchmarks.reading.labels import setting
 from maskgap.benchmarks.reading.run_directory import visible_record
+from maskgap.benchmarks.runs.chosen_executor import chosen_cluster
 from maskgap.benchmarks.runs.environment import cores
-from maskgap.benchmarks.runs.executor import elsewhere
-from maskgap.benchmarks.runs.labels import setting
+from maskgap.benchmarks.runs.placement import Placement
+from maskgap.benchmarks.runs.planning import Planned, SuiteRun
 from maskgap.benchmarks.runs.record import UNSETTLED, VERDICTS, Record
-from maskgap.benchmarks.runs.runner import Planned, Progress, Result, dry_run, run_suite
-from maskgap.benchmarks.suites.suite import LONGEST_S, Suite, read_suite, suite_names
+from maskgap.benchmarks.runs.runner import Progress, Result, dry_run, run_suite
+from maskgap.benchmarks.suites.names import suite_names
+from maskgap.benchmarks.suites.suite import LONGEST_S, Suite, read_suite
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.printable import visible
 from maskgap.instances.own_modules import admit
@@ -26,26 +30,34 @@ PLAIN_INTERVAL_S = 10.0
 MOST_JOBS_A_CORE = 8
 
 
-def run(
-    name: str,
-    *,
-    solvers: str | None = None,
-    time_limit: float | None = None,
-    jobs: int | None = None,
-    executor: str = "local",
-    scheduler: str | None = None,
-    out: Path | None = None,
-    fresh: bool = False,
-    retry_failed: bool = False,
-    allow_code: bool = False,
-    plan_only: bool = False,
-    as_json: bool = False,
-) -> int:
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What `maskgap run` is told; absent options are None. suite: a name or a file.
+
+    solvers: names, separated by commas. allow_code: whether code that the suite names may run.
+    plan_only: list the runs, and do none.
+    """
+
+    suite: str
+    solvers: str | None = None
+    time_limit: float | None = None
+    jobs: int | None = None
+    executor: str = "local"
+    scheduler: str | None = None
+    out: Path | None = None
+    fresh: bool = False
+    retry_failed: bool = False
+    allow_code: bool = False
+    plan_only: bool = False
+    as_json: bool = False
+
+
+def run(options: RunOptions) -> int:
     """1 for crashed or wrong rows only; 128 + its number when a signal ended it.
 
-    allow_code: whether code that the suite names may run. plan_only: list the runs, and do none.
     Raises InputError.
     """
+    time_limit, jobs = options.time_limit, options.jobs
     if time_limit is not None and not (isfinite(time_limit) and 0 < time_limit <= LONGEST_S):
         raise InputError(
             f"--time-limit {time_limit:g}: expected seconds, more than 0 and at most {LONGEST_S:g}"
@@ -55,38 +67,43 @@ def run(
             f"--jobs {jobs}: expected a whole number from 1 to {MOST_JOBS_A_CORE * cores()}, "
             f"{MOST_JOBS_A_CORE} for each core of this machine"
         )
-    suite = read_suite(name)
-    chosen = None if solvers is None else [s.strip() for s in solvers.split(",") if s.strip()]
-    if chosen == []:
-        raise InputError(f"--solvers '{solvers}': expected names, separated by commas")
-    _refuse_code(suite, name, chosen, allow_code)
-    directory = out or Path("results") / "runs" / suite.name
+    suite = read_suite(options.suite)
+    chosen = _names(options.solvers)
+    _refuse_code(suite, options.suite, chosen, options.allow_code)
+    directory = options.out or Path("results") / "runs" / suite.name
     threads = max(group.threads for group in suite.groups)
     at_once = jobs or max(1, cores() // threads)
-    if plan_only:
-        _tell_plan(dry_run(suite, directory, chosen, time_limit, retry_failed), at_once, as_json)
+    how = SuiteRun(chosen, time_limit, at_once, options.fresh, options.retry_failed)
+    if options.plan_only:
+        _tell_plan(dry_run(suite, directory, how), at_once, options.as_json)
         return 0
-    limit = at_once if scheduler is None else jobs
+    placement = Placement(
+        options.executor,
+        options.scheduler,
+        workers=at_once,
+        threads=threads,
+        jobs=at_once if options.scheduler is None else jobs,
+        capped=True,
+    )
     with (
-        elsewhere(executor, scheduler, at_once, threads, limit, True, say) as cluster,
+        chosen_cluster(placement, say) as cluster,
         _reporting(suite.name) as report,
     ):
-        result = run_suite(
-            suite,
-            directory,
-            chosen,
-            time_limit,
-            at_once,
-            fresh,
-            retry_failed,
-            report,
-            say,
-            cluster,
-        )
-    _account(result, directory, as_json)
+        result = run_suite(suite, directory, how, progress=report, say=say, executor=cluster)
+    _account(result, directory, options.as_json)
     if result.signal_number is not None:
         return 128 + result.signal_number
     return 1 if result.faults else 0
+
+
+def _names(solvers: str | None) -> list[str] | None:
+    """The names of `--solvers`. Raises InputError where there is none."""
+    if solvers is None:
+        return None
+    names = [name.strip() for name in solvers.split(",") if name.strip()]
+    if not names:
+        raise InputError(f"--solvers '{solvers}': expected names, separated by commas")
+    return names
 
 
 def _refuse_code(suite: Suite, name: str, chosen: list[str] | None, allow_code: bool) -> None:
@@ -198,11 +215,17 @@ def _tell_plan(planned: list[tuple[Planned, bool]], jobs: int, as_json: bool) ->
     limit_s = 0.0
     for item, recorded in planned:
         task = item.task
-        own = ", ".join(setting(*pair) for pair in task.settings.items())
-        place = (item.group, item.instance, task.problem.pattern.text, task.solver, own)
+        own = ", ".join(setting(*pair) for pair in sorted(task.settings.items()))
+        place = (
+            item.origin.group,
+            item.origin.instance,
+            task.problem.pattern.text,
+            task.solver,
+            own,
+        )
         state = "recorded" if recorded else "to_run" if item.missing is None else "refused"
         lines.setdefault(place, Counter())[state] += 1
-        limit_s += task.limit_s * (state == "to_run")
+        limit_s += task.limits.limit_s * (state == "to_run")
     whole = sum(lines.values(), Counter())
     for (group, instance, pattern, solver, own), counts in lines.items():
         told = {"group": group, "instance": instance, "pattern": pattern, "solver": solver,

@@ -5,13 +5,13 @@ a part together; a last line has the totals.
 """
 
 import os
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from maskgap.benchmarks.commands.numbers import check_numbers
+from maskgap.benchmarks.commands.limit_options import LimitOptions
 from maskgap.benchmarks.commands.screen import Results, say
 from maskgap.benchmarks.commands.solve_lines import coupled_lines, row_line, total_line
 from maskgap.benchmarks.layers.solving import Runs
@@ -32,7 +32,7 @@ from maskgap.instances.formats.outputs import (
 from maskgap.instances.formats.proof import PartProof, trivial_proof
 from maskgap.instances.formats.proof_file import PROOF, write_proof
 from maskgap.instances.formats.row_range import parse_rows
-from maskgap.instances.masks.patterns import CoupledPattern, parse_pattern
+from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Problem
 from maskgap.solvers import registry
 from maskgap.solvers.one_shot.scores import WARM_STARTS
@@ -44,33 +44,35 @@ LAYER_PROOF = "layer.proof.safetensors"
 LOG = Kind("log file", lambda path: format_of(path) is None)
 
 
-def run(
-    file: Path,
-    pattern: str,
-    solver: str,
-    rows: str | None,
-    time_limit: float,
-    gap: float,
-    seed: int,
-    threads: int | None,
-    device: str,
-    warm_start: str | None,
-    assignments: list[str],
-    proof: Path | None,
-    out: Path | None,
-    log: Path | None,
-    as_json: bool,
-) -> int:
+@dataclass(frozen=True, slots=True)
+class SolveOptions:
+    """What `maskgap solve` is told; absent options are None. limits: for a row."""
+
+    file: Path
+    pattern: str
+    solver: str
+    limits: LimitOptions
+    rows: str | None = None
+    warm_start: str | None = None
+    assignments: Sequence[str] = ()
+    proof: Path | None = None
+    out: Path | None = None
+    log: Path | None = None
+    as_json: bool = False
+
+
+def run(options: SolveOptions) -> int:
     """Exit code 0, 1, 2, 130 or 143, as `benchmarks.commands.cli` defines them.
 
     Raises InputError, Refused, and OSError when standard output cannot be written to.
     """
-    check_numbers(time_limit, gap, seed, threads)
+    file, solver, warm_start = options.file, options.solver, options.warm_start
+    limits = options.limits.checked()
     spec = registry.spec_of(solver)
     if spec.missing is not None:
         raise Refused(f"{file}: solver '{solver}' is not installed: {spec.missing}")
-    settings = parse_settings(assignments)
-    require_device(device)
+    settings = parse_settings(options.assignments)
+    require_device(limits.device)
     layer = files.read_layer(file)
     start = None
     if warm_start is not None:
@@ -78,19 +80,21 @@ def run(
             settings["warm_start"] = warm_start
         else:
             start = files.read_mask(Path(warm_start), layer)
+    rows = options.rows
     chosen = range(layer.d_out) if rows is None else parse_rows(rows, layer.d_out)
-    problem = Problem.of(layer, parse_pattern(pattern), chosen, start)
-    runs = Runs(problem, solver, settings, time_limit, gap, seed, threads, device, log)
+    problem = Problem.of(layer, parse_pattern(options.pattern), chosen, start)
+    runs = Runs(problem, solver, settings, limits, options.log)
     if warm_start is not None and "warm_start" not in runs.setting_names():
         raise InputError(f"solver '{solver}' takes no warm start; leave --warm-start out")
-    coupled = isinstance(problem.pattern, CoupledPattern)
-    proofs = _proof_files(proof, problem, coupled)
-    logs = [task.log for task in runs.tasks if task.log is not None]
-    _try_outputs((proof, log), proofs, logs, out, (file, None if start is None else warm_start))
+    coupled = problem.pattern.coupled
+    proofs, out = _proof_files(options.proof, problem, coupled), options.out
+    logs = [task.limits.log for task in runs.tasks if task.limits.log is not None]
+    inputs = (file, None if start is None else warm_start)
+    _try_outputs((options.proof, options.log), proofs, logs, out, inputs)
 
     done: list[Judged] = []
-    writes, results = Writes(), Results(kept=out is not None or proof is not None)
-    for judged in _shown(runs, file, results, as_json, coupled):
+    writes, results = Writes(), Results(kept=out is not None or options.proof is not None)
+    for judged in _shown(runs, file, results, options.as_json, coupled):
         done.append(judged)
         if not coupled and proofs:
             own = replace(problem, rows=judged.problem.rows)
@@ -111,7 +115,7 @@ def run(
     return 0 if all(_fulfilled(judged, spec.bound_only) for judged in done) else 1
 
 
-def parse_settings(assignments: list[str]) -> dict[str, object]:
+def parse_settings(assignments: Sequence[str]) -> dict[str, object]:
     """Settings from the words key=value of `--set`. Raises InputError."""
     settings: dict[str, object] = {}
     for text in assignments:
@@ -224,6 +228,6 @@ def _write_masks(
         return
     rows = range(problem.rows.start, last)
     with writes.attempt(), replacing(out, say) as new:
-        files.write_mask(new, mask, problem.layer, problem.pattern.text, solver, rows)
+        files.write_mask(new, mask, problem.layer, problem.pattern.text, solver, rows=rows)
         if last < problem.rows.stop:
             say(f"maskgap: {out}: holds rows {rows.start}:{last} only")

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, takewhile
+
+from maskgap.instances.formats.proof import PartProof, ProofKind
 
 SEARCHED_COLUMNS = 224
 """Rows up to here are often closed by the tree search in seconds."""
@@ -12,6 +14,9 @@ SEMIDEFINITE_COLUMNS = 1200
 
 DISTINCT_PASSES = 6
 """Passes after which a ladder only repeats its last solver."""
+
+MOST_PASSES = 64
+"""Passes of an earlier call that are believed: nothing proves that there were so many."""
 
 
 @dataclass(frozen=True)
@@ -75,3 +80,15 @@ def shared_ladder() -> Iterator[Pass]:
             yield Pass("sdp-bound", {**beside, **triangles})
         yield Pass("search", {"population": 64 * attempt}, looks_for_masks=True, takes_masks=True)
         yield Pass("swap", looks_for_masks=True, takes_masks=True)
+
+
+def believed(proof: PartProof, stages: Iterator[Pass]) -> int:
+    """How many passes a row may have had by its proof: of those that bound, none without a bound.
+
+    A file can say anything, and a row that had them all would never be worked on.
+    """
+    bounds = proof.leaves is not None or proof.shared is not None or bool(proof.rows)
+    if bounds or proof.kind is ProofKind.ENUMERATION:
+        return min(proof.passes, MOST_PASSES)
+    searches = sum(1 for _ in takewhile(lambda stage: stage.looks_for_masks, stages))
+    return min(proof.passes, searches if proof.mask is not None else 0)

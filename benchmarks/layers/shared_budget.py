@@ -15,20 +15,18 @@ Multiplier and budgets are fixed when a pass begins, from the passes before it. 
 the work between passes, so that a later call goes on as if there had been no interruption.
 """
 
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import replace
 from math import inf
-from time import perf_counter
 
 import numpy as np
 
-from maskgap.benchmarks.layers.passes import Pass, shared_ladder
-from maskgap.benchmarks.layers.rows import RowState, Total, believed
-from maskgap.benchmarks.runs.child import Task
-from maskgap.benchmarks.runs.executor import Executor
-from maskgap.benchmarks.runs.judge import judge
-from maskgap.benchmarks.runs.pool import Pool
-from maskgap.benchmarks.runs.sharing import share
+from maskgap.benchmarks.layers.passes import Pass, believed, shared_ladder
+from maskgap.benchmarks.layers.shared_row import SharedRow
+from maskgap.benchmarks.layers.standing_rows import RowState, Total
+from maskgap.benchmarks.layers.work import LayerWork, ended
+from maskgap.benchmarks.runs.judge import Judged
+from maskgap.benchmarks.runs.task import Task
 from maskgap.benchmarks.verify.budget_curve import SharedBudget, row_bounds, share_budget
 from maskgap.benchmarks.verify.certificate import (
     BoundKind,
@@ -41,77 +39,35 @@ from maskgap.benchmarks.verify.certificate import (
 )
 from maskgap.benchmarks.verify.form import row_under
 from maskgap.benchmarks.verify.objective import Loss, loss_of, total_loss
-from maskgap.instances.arrays import Mask, Vector
+from maskgap.instances.arrays import Mask
 from maskgap.instances.formats.proof import PartProof, ProofKind
-from maskgap.instances.masks.patterns import RowKeep
+from maskgap.instances.masks.row_patterns import RowKeep
 from maskgap.instances.problem import Part, Problem
-from maskgap.solvers import registry
-from maskgap.solvers.protocol import Stop
 
 
-@dataclass(eq=False)
-class SharedRow:
-    """What is known of a row. mask: (n,), or None. loss: of it, None without one.
+class SharedBudgetBound(LayerWork):
+    """The work on a layer of one budget, a run at a time. A step is a row.
 
-    proofs: with their curves b(k) (n + 1,).
+    part: all rows. wrong: why an answer of a run was; empty when none was. passes: how many of the
+    ladder it has had. Of the proofs of an earlier call, the one of the whole layer is gone on from.
     """
 
-    row: int
-    mask: Mask | None = None
-    loss: Loss | None = None
-    proofs: list[tuple[PartProof, Vector]] = field(default_factory=list)
+    part: Part
+    wrong: str
+    passes: int
 
-    def curve(self, n: int) -> Vector:
-        """(n + 1,) the highest of its proofs' bounds under each budget; 0 without any."""
-        curves = [np.zeros(n + 1), *(curve for _, curve in self.proofs)]
-        return np.asarray(np.max(curves, axis=0))
+    def _ladder(self) -> Iterator[Pass]:
+        return shared_ladder()
 
-    def prune(self) -> None:
-        """Leave out the proofs whose curve is nowhere the highest."""
-        if len(self.proofs) > 1:
-            best = np.argmax([curve for _, curve in self.proofs], axis=0)
-            self.proofs = [self.proofs[i] for i in sorted(set(best.tolist()))]
-
-
-class SharedBudgetBound:
-    """The work on one layer: iterate to have it done, a run at a time.
-
-    The arguments are those of `benchmarks.layers.rows.LayerBound`. held: proofs of an earlier call,
-    of which the one of the whole layer is gone on from.
-    """
-
-    def __init__(
-        self,
-        problem: Problem,
-        seconds: float,
-        threads: int,
-        device: str = "cpu",
-        tolerance: float = 1e-6,
-        seed: int = 0,
-        runs: int | None = None,
-        held: PartProof | None = None,
-        executor: Executor | None = None,
-    ) -> None:
-        self.problem = replace(problem, layer=share(problem.layer))
+    def _begin(self, held: Mapping[int, PartProof]) -> None:
         (self.part,) = self.problem
-        self.judging = problem.start is not None
-        self.threads, self.tolerance, self.seed = threads, tolerance, seed
-        self._end = perf_counter() + seconds
-        self._runs_left = inf if runs is None else runs
-        self.wrong = ""
-        self.rejected: list[str] = []  # why the proof of an earlier call does not hold
-        self.passes = 0
-        self._n = problem.layer.d_in
-        self._pool = executor or Pool(threads, 1)
-        names = ("swap", "search", "sdp-bound")
-        targets = {registry.spec_of(name).target for name in names}
-        self._pool.preload(sorted({target.partition(":")[0] for target in targets}))
-        self._pool.warm([(name, {}) for name in names])
+        self.wrong, self.passes = "", 0
+        self._n = self.problem.layer.d_in
         self._rows = [SharedRow(row) for row in self.problem.rows]
         if self.part.start is not None:
             self._take(self.part.start)
-        if held is not None:
-            self._go_on_from(held)
+        if self.part.row in held:
+            self._go_on_from(held[self.part.row])
 
     def _go_on_from(self, held: PartProof) -> None:
         """Take up the mask, the passes and the proofs of an earlier call, those that hold."""
@@ -119,7 +75,7 @@ class SharedBudgetBound:
         if found.bound_kind is not BoundKind.CHECKED:
             self.rejected.append(found.reason)
             return
-        self.passes = believed(held, shared_ladder())
+        self.passes = believed(held, self._ladder())
         if held.mask is not None and not self.judging:
             self._take(held.mask)
         for proof in held.rows:
@@ -131,11 +87,8 @@ class SharedBudgetBound:
 
     def _row_of(self, row: SharedRow, budget: int, start: Mask | None = None) -> Problem:
         keep = self._n - budget
-        masks = None
-        if start is not None:
-            masks = np.ones(self.problem.layer.weight.shape, dtype=bool)
-            masks[row.row] = start
         rows = range(row.row, row.row + 1)
+        masks = None if start is None else self._starting_with(rows, start)
         return Problem(self.problem.layer, RowKeep(f"keep={keep}", keep), rows, masks)
 
     def _take(self, mask: Mask) -> None:
@@ -146,8 +99,8 @@ class SharedBudgetBound:
 
     def _give(self, row: SharedRow, mask: Mask) -> None:
         """Make a mask (n,) that of a row."""
-        problem = row_under(self.part, row.row, int((~mask).sum()))
-        row.mask, row.loss = mask, loss_of(problem, mask, width_for(self.tolerance))
+        part = row_under(self.part, row.row, int((~mask).sum()))
+        row.mask, row.loss = mask, loss_of(part, mask, width_for(self.limits.gap))
 
     @property
     def loss(self) -> Loss | None:
@@ -179,10 +132,7 @@ class SharedBudgetBound:
         objective_eval = (
             None if mask is None or held_out is None else self.part.loss(mask, held_out)
         )
-        found = standing(self.loss, objective_eval, bound, kind, self.tolerance)
-        if self.wrong:
-            found = replace(found, verdict=Verdict.WRONG, reason=self.wrong)
-        return found
+        return self._certified(self.loss, objective_eval, bound, kind, self.wrong)
 
     @property
     def total(self) -> Total:
@@ -202,16 +152,16 @@ class SharedBudgetBound:
         found = []
         for place, row in enumerate(self._rows):
             own = 0 if row.mask is None else int((~row.mask).sum())
-            problem = row_under(self.part, row.row, own)
+            part = row_under(self.part, row.row, own)
             bound = max(0.0, float(shared.parts[place]) + shared.multiplier * own)
             certificate = standing(
                 row.loss,
-                None if row.mask is None or held_out is None else problem.loss(row.mask, held_out),
+                None if row.mask is None or held_out is None else part.loss(row.mask, held_out),
                 bound if row.mask is not None else 0.0,
                 whole.bound_kind,
-                self.tolerance,
+                self.limits.gap,
             )
-            found.append(RowState(problem, row.mask, None, self.passes, certificate))
+            found.append(RowState(part, row.mask, None, self.passes, certificate))
         return found
 
     def proofs(self) -> list[PartProof]:
@@ -232,106 +182,67 @@ class SharedBudgetBound:
             )
         ]
 
-    @property
-    def interrupted(self) -> bool:
-        """Whether a signal ended the work early."""
-        return self._pool.interrupted
+    def _leave_out(self, number: int) -> None:
+        self.passes = max(self.passes, number)
 
-    @property
-    def signal_number(self) -> int:
-        """The signal that did."""
-        return self._pool.signal_number
-
-    def __iter__(self) -> Iterator[SharedRow]:
-        """Rows as runs on them end, until the time, the runs or the gap come to an end."""
-        with self._pool.watched():  # between runs too
-            self._end += self._pool.prepare()
-            yield from self._passes()
-
-    def _passes(self) -> Iterator[SharedRow]:
-        for number, stage in enumerate(shared_ladder(), start=1):
-            if number <= self.passes:
-                continue
-            if stage.looks_for_masks and self.judging:
-                self.passes = number
-                continue
-            if self._over() or self._runs_left < len(self._rows):
-                return
-            if stage.solver == "swap":
-                whole = yield from self._exchange(stage)
-            else:
-                whole = yield from self._pass(stage)
-            for row in self._rows:
-                row.prune()
-            if not whole:
-                return
-            self.passes = number
-            loss = self.loss
-            gap = gap_of(None if loss is None else loss.high, self._shared().bound)
-            if gap is not None and gap <= self.tolerance:
-                return
-
-    def _over(self) -> bool:
-        return self.interrupted or perf_counter() >= self._end
+    def _pass(self, number: int, stage: Pass) -> Generator[SharedRow, None, bool]:
+        if number <= self.passes:
+            return True
+        if self._over() or self._runs_left < len(self._rows):
+            return False
+        if stage.solver == "swap":
+            whole = yield from self._exchange(stage)
+        else:
+            whole = yield from self._row_by_row(stage)
+        for row in self._rows:
+            row.prune()
+        if not whole:
+            return False
+        self.passes = number
+        loss = self.loss
+        gap = gap_of(None if loss is None else loss.high, self._shared().bound)
+        return gap is None or gap > self.limits.gap
 
     def _exchange(self, stage: Pass) -> Generator[SharedRow, None, bool]:
         """Search the whole layer, exchanges between rows included, from the mask there is."""
-        mask = self.mask
-        start = None
-        if mask is not None:
-            start = np.ones(self.problem.layer.weight.shape, dtype=bool)
-            start[self.part.row : self.part.row + self.part.height] = self.masks()
-        at_once = self._pool.threads(self.threads)
-        task = self._task(replace(self.problem, start=start), stage, at_once)
-        self._pool.jobs = 1
+        masks = self.masks()
+        start = None if masks is None else self._starting_with(self.part.rows, masks)
+        threads = self._threads_of(batched=True)
         whole = False
-        for _, outcome in self._pool.outcomes([task]):
-            (judged,) = judge(task, outcome)
+        tasks = [self._task(replace(self.problem, start=start), stage, threads)]
+        for _, judged in self._judged(tasks, lambda task: task):
             if judged.certificate.objective is not None and judged.answer.mask is not None:
                 known = self.loss
                 if known is None or judged.certificate.objective < known.value:
                     self._take(judged.answer.mask)
-                whole = judged.answer.stop not in (Stop.TIME, Stop.INTERRUPTED)
+                whole = ended(judged)
             yield self._rows[0]
         return whole
 
-    def _task(self, problem: Problem, stage: Pass, threads: int = 1) -> Task:
-        left = max(0.0, self._end - perf_counter())
-        return Task(problem, stage.solver, stage.settings, self.seed, left, self.tolerance, threads)
-
-    def _pass(self, stage: Pass) -> Generator[SharedRow, None, bool]:
+    def _row_by_row(self, stage: Pass) -> Generator[SharedRow, None, bool]:
         """One run on each row at the budget that decides its part, the largest parts first."""
         self._runs_left -= len(self._rows)
+        threads = self._threads_of(batched=False)
         shared = self._shared()
         order = sorted(range(len(self._rows)), key=lambda i: -self._width(i, shared))
-        tasks: list[tuple[SharedRow, Task]] = []
 
-        def due() -> Iterator[Task]:
-            for place in order:
-                if self._over():
-                    return
-                row = self._rows[place]
-                own = None if row.mask is None else int((~row.mask).sum())
-                if stage.looks_for_masks:
-                    if own is None:
-                        continue
-                    problem = self._row_of(row, own, row.mask)
-                else:
-                    problem = self._row_of(row, self._budget(row, place, shared, own))
-                tasks.append((row, self._task(problem, stage)))
-                yield tasks[-1][1]
+        def task_of(place: int) -> Task:
+            row = self._rows[place]
+            own = None if row.mask is None else int((~row.mask).sum())
+            if stage.looks_for_masks and own is not None:
+                problem = self._row_of(row, own, row.mask)
+            else:
+                problem = self._row_of(row, self._budget(row, place, shared, own))
+            return self._task(problem, stage, threads)
 
-        self._pool.jobs = self.threads
-        ended = 0
-        for index, outcome in self._pool.outcomes(due()):
-            row, task = tasks[index]
-            (judged,) = judge(task, outcome)
-            ended += judged.answer.stop not in (Stop.TIME, Stop.INTERRUPTED)
-            self._keep(
-                row, judged.problem, judged.answer.mask, judged.answer.proof, judged.certificate
-            )
-            yield row
-        return ended == len(order)
+        # a search at fixed budgets begins from masks
+        aims = [i for i in order if not stage.looks_for_masks or self._rows[i].mask is not None]
+        count = 0
+        for place, judged in self._judged(aims, task_of):
+            count += ended(judged)
+            self._keep(self._rows[place], judged)
+            yield self._rows[place]
+        return count == len(order)
 
     def _budget(self, row: SharedRow, place: int, shared: SharedBudget, own: int | None) -> int:
         """Where the row's curve decides its part; without one, the budget of its mask."""
@@ -347,15 +258,9 @@ class SharedBudgetBound:
         own = int((~row.mask).sum())
         return row.loss.value - shared.multiplier * own - float(shared.parts[place])
 
-    def _keep(
-        self,
-        row: SharedRow,
-        problem: Part,
-        mask: Mask | None,
-        proof: PartProof | None,
-        found: Certificate,
-    ) -> None:
+    def _keep(self, row: SharedRow, judged: Judged) -> None:
         """Keep of a run what is better than what the row has, or new."""
+        found, mask, proof = judged.certificate, judged.answer.mask, judged.answer.proof
         if found.verdict is Verdict.WRONG:
             self.wrong = self.wrong or found.reason
         if (
@@ -368,4 +273,5 @@ class SharedBudgetBound:
             self._give(row, mask)
         if proof is not None and found.bound_kind is BoundKind.CHECKED:
             # a row's own bound is no part of what is proved: its curve is
-            self._add(row, replace(proof, bound=0.0, budget=problem.legal.total_pruned))
+            budget = judged.problem.legal.total_pruned
+            self._add(row, replace(proof, bound=0.0, budget=budget))

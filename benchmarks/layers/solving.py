@@ -4,22 +4,22 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from maskgap.benchmarks.runs.child import Task
-from maskgap.benchmarks.runs.environment import cores
 from maskgap.benchmarks.runs.judge import Judged, judge, parts_of
 from maskgap.benchmarks.runs.pool import Pool
 from maskgap.benchmarks.runs.sharing import share
+from maskgap.benchmarks.runs.task import RunLimits, Task
 from maskgap.instances.errors import Refused
 from maskgap.instances.problem import Problem
 from maskgap.solvers import registry
 
 
 class Runs:
-    """The runs of one solver on the rows of a problem, certified as they end, in row order.
+    """The runs of one solver on the parts of a problem, certified as they end, in row order.
 
-    `interrupted` says afterwards whether a signal ended them early. A wrong setting or start is an
-    InputError of the first run that has it, raised here. log: directory of the solver's own logs,
-    a file `rowN.log` for each run, or None.
+    limits: for one row; a run on several rows may take so many times the seconds. log: directory of
+    the solver's own logs, a file `rowN.log` for each run, or None. `interrupted` says afterwards
+    whether a signal ended them early. A wrong setting or start is an InputError of the first run
+    that has it, raised here.
     """
 
     def __init__(
@@ -27,11 +27,7 @@ class Runs:
         problem: Problem,
         solver: str,
         settings: dict[str, object],
-        time_limit: float,
-        gap: float,
-        seed: int,
-        threads: int | None,
-        device: str = "cpu",
+        limits: RunLimits,
         log: Path | None = None,
     ) -> None:
         self.solver, self.log = solver, log
@@ -41,7 +37,6 @@ class Runs:
         refusal = spec.refusal(problem.pattern)
         if refusal is not None:
             raise Refused(refusal)
-        width = threads or cores()
         self.problem = replace(problem, layer=share(problem.layer))
         parts = [self.problem] if spec.batched else parts_of(self.problem)
         self.tasks = [
@@ -49,22 +44,21 @@ class Runs:
                 part,
                 solver,
                 settings,
-                seed,
-                time_limit * len(part.rows),
-                gap,
-                width,
-                device,
-                log=None if log is None else log / f"row{part.rows.start}.log",
+                replace(
+                    limits,
+                    limit_s=limits.limit_s * len(part.rows),
+                    log=None if log is None else log / f"row{part.rows.start}.log",
+                ),
             )
             for part in parts
         ]
-        self.pool = Pool(1, width)
+        self.pool = Pool(1, limits.threads)
         self.pool.preload([spec.target.partition(":")[0]])
 
     def setting_names(self) -> list[str]:
         """The settings that the solver takes. Starts a process, which loads it."""
-        (settings,) = self.pool.settings([(self.solver, {})])
-        return list(settings)
+        (known,) = self.pool.settings([(self.solver, {})])
+        return list(known.own)
 
     @property
     def interrupted(self) -> bool:

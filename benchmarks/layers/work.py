@@ -1,62 +1,190 @@
-"""The work of bounding a whole layer, whatever its pattern, and how its gap falls with time."""
+"""The work of bounding all rows of a layer, whatever its pattern.
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+Work goes in passes of growing cost (`benchmarks.layers.passes`): each is a run of one solver on
+what is still open, in processes of their own; what a run claims is certified before it counts, and
+of a run what is better than before is kept. Which parts a pass takes, in which order, and what is
+kept of them is for the subclasses to say. One deadline covers all of it, compiling apart.
+
+The state of the work is the proofs with their masks and the number of passes they have had: a later
+call goes on from it, and one that is limited in runs rather than seconds comes to the same end
+whether or not it was interrupted between them.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
+from math import inf
 from time import perf_counter
+from typing import TypeVar
 
-from maskgap.benchmarks.layers.rows import LayerBound
-from maskgap.benchmarks.layers.shared_budget import SharedBudgetBound
+import numpy as np
+
+from maskgap.benchmarks.layers.passes import DISTINCT_PASSES, Pass
+from maskgap.benchmarks.layers.standing_rows import RowState, Total
 from maskgap.benchmarks.runs.executor import Executor
-from maskgap.instances.errors import Refused
+from maskgap.benchmarks.runs.judge import Judged, judge
+from maskgap.benchmarks.runs.pool import Pool
+from maskgap.benchmarks.runs.sharing import share
+from maskgap.benchmarks.runs.task import RunLimits, Task
+from maskgap.benchmarks.verify.certificate import BoundKind, Certificate, Verdict, standing
+from maskgap.benchmarks.verify.objective import Loss
+from maskgap.instances.arrays import Mask
 from maskgap.instances.formats.proof import PartProof
-from maskgap.instances.masks.patterns import LayerShare, RowPattern
 from maskgap.instances.problem import Problem
+from maskgap.solvers import registry
+from maskgap.solvers.protocol import Stop
 
-LayerWork = LayerBound | SharedBudgetBound
-
-WATCH_INTERVAL_S = 2.0
-"""Least time between points of a course: the sums of a layer take all its rows."""
+Aim = TypeVar("Aim")
+"""What a run is for."""
 
 
-def bounding(
-    problem: Problem,
-    seconds: float,
-    threads: int,
-    device: str = "cpu",
-    tolerance: float = 1e-6,
-    seed: int = 0,
-    runs: int | None = None,
-    held: Mapping[int, PartProof] | None = None,
-    executor: Executor | None = None,
-) -> LayerWork:
-    """The work on a layer by the kind of its pattern; iterate to have it done.
+class LayerWork(ABC):
+    """The work on one layer: iterate to have it done; it yields when a run has ended.
 
-    The arguments are those of `benchmarks.layers.rows.LayerBound`. Raises Refused for a pattern
-    whose layers are not bounded as a whole.
+    problem: its rows; its start masks, where it has some, are judged, not improved. limits: of all
+    of it, with so many runs at a time as threads, and the relative gap at which a row is closed.
+    runs: on a row, at most so many in all; None for no limit. held: proofs of an earlier call, by
+    row, to go on from; what does not hold of them is not counted. executor: where runs take place;
+    None: on this machine.
+
+    rejected: why proofs of an earlier call do not hold. judging: whether masks are given.
     """
-    if isinstance(problem.pattern, LayerShare):
-        whole = (held or {}).get(problem.rows.start)
-        return SharedBudgetBound(
-            problem, seconds, threads, device, tolerance, seed, runs, whole, executor
-        )
-    if not isinstance(problem.pattern, RowPattern):
-        raise Refused(
-            f"bound takes P%, keep=K, N:M and layer:P%, not '{problem.pattern.text}'; "
-            "use solve with --solver fw-bnb or sdp-bound"
-        )
-    return LayerBound(problem, seconds, threads, device, tolerance, seed, runs, held, executor)
+
+    def __init__(
+        self,
+        problem: Problem,
+        limits: RunLimits,
+        *,
+        runs: int | None = None,
+        held: Mapping[int, PartProof] | None = None,
+        executor: Executor | None = None,
+    ) -> None:
+        self.problem = replace(problem, layer=share(problem.layer))
+        self.limits = limits
+        self.judging = problem.start is not None
+        self.rejected: list[str] = []
+        self._end = perf_counter() + limits.limit_s
+        self._runs_left = inf if runs is None else runs
+        # modules are loaded once, before the first run: all that may be needed
+        stages = list(islice(self._ladder(), DISTINCT_PASSES))
+        targets = (registry.spec_of(stage.solver).target for stage in stages)
+        self._pool = executor or Pool(limits.threads, 1)
+        self._pool.preload(sorted({target.partition(":")[0] for target in targets}))
+        self._pool.warm([(stage.solver, stage.settings) for stage in stages])
+        self._begin(held or {})
+
+    def __iter__(self) -> Iterator[object]:
+        """Steps, as runs end, until the time, the runs or what is open come to an end."""
+        with self._pool.watched():  # between runs too
+            self._end += self._pool.prepare()
+            for number, stage in enumerate(self._ladder(), start=1):
+                if stage.looks_for_masks and self.judging:
+                    self._leave_out(number)
+                elif not (yield from self._pass(number, stage)):
+                    return
+
+    @abstractmethod
+    def _ladder(self) -> Iterator[Pass]:
+        """The passes, without end."""
+
+    @abstractmethod
+    def _begin(self, held: Mapping[int, PartProof]) -> None:
+        """Take up the start masks and what holds of an earlier call."""
+
+    @abstractmethod
+    def _leave_out(self, number: int) -> None:
+        """Count a pass that is not needed."""
+
+    @abstractmethod
+    def _pass(self, number: int, stage: Pass) -> Generator[object, None, bool]:
+        """Do a pass, unless an earlier call did; whether the work goes on after it."""
+
+    @property
+    @abstractmethod
+    def total(self) -> Total:
+        """The sums as they stand."""
+
+    @property
+    @abstractmethod
+    def rows(self) -> list[RowState]:
+        """Each row as it stands."""
+
+    @abstractmethod
+    def masks(self) -> Mask | None:
+        """(rows, d_in) of the best masks, True = kept; None while a row has none."""
+
+    @abstractmethod
+    def proofs(self) -> list[PartProof]:
+        """The proofs as they stand, with masks and passes."""
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal ended the work early."""
+        return self._pool.interrupted
+
+    @property
+    def signal_number(self) -> int:
+        """The signal that did."""
+        return self._pool.signal_number
+
+    def _over(self) -> bool:
+        """Whether no run may begin any more."""
+        return self.interrupted or perf_counter() >= self._end
+
+    def _threads_of(self, batched: bool) -> int:
+        """The threads of each run: all for a batch, which runs alone; else one, and many runs."""
+        if batched:
+            self._pool.jobs = 1
+            return self._pool.threads(self.limits.threads)
+        self._pool.jobs = self.limits.threads
+        return 1
+
+    def _task(self, problem: Problem, stage: Pass, threads: int) -> Task:
+        """A run in what is left of the time."""
+        left = max(0.0, self._end - perf_counter())
+        limits = replace(self.limits, limit_s=left, threads=threads)
+        return Task(problem, stage.solver, stage.settings, limits)
+
+    def _judged(
+        self, aims: Iterable[Aim], task_of: Callable[[Aim], Task]
+    ) -> Iterator[tuple[Aim, Judged]]:
+        """Do a run for each aim while there is time; the aims with the answers as they come."""
+        begun: list[tuple[Aim, Task]] = []
+
+        def due() -> Iterator[Task]:
+            for aim in aims:
+                if self._over():
+                    return
+                begun.append((aim, task_of(aim)))
+                yield begun[-1][1]
+
+        for index, outcome in self._pool.outcomes(due()):
+            aim, task = begun[index]
+            for judged in judge(task, outcome):
+                yield aim, judged
+
+    def _starting_with(self, rows: range, masks: Mask) -> Mask:
+        """(d_out, d_in) start masks of a problem of some rows. masks: (rows, d_in), of these."""
+        start = np.ones(self.problem.layer.weight.shape, dtype=bool)
+        start[rows.start : rows.stop] = masks
+        return start
+
+    def _certified(
+        self,
+        loss: Loss | None,
+        objective_eval: float | None,
+        bound: float,
+        kind: BoundKind,
+        wrong: str,
+    ) -> Certificate:
+        """The certificate of what stands. wrong: why an answer was, which is not forgotten."""
+        found = standing(loss, objective_eval, bound, kind, self.limits.gap)
+        if wrong:
+            found = replace(found, verdict=Verdict.WRONG, reason=wrong)
+        return found
 
 
-@dataclass(slots=True)
-class Course:
-    """How the sums of a layer went: (seconds, objective or None, bound), in order of time."""
-
-    points: list[tuple[float, float | None, float]] = field(default_factory=list)
-    begun: float = field(default_factory=perf_counter)
-
-    def look(self, work: LayerWork, last: bool = False) -> None:
-        """Note the sums if the last note is some time ago, or it is the last."""
-        now = perf_counter() - self.begun
-        if last or not self.points or now - self.points[-1][0] >= WATCH_INTERVAL_S:
-            total = work.total
-            self.points.append((round(now, 3), total.objective, total.bound))
+def ended(judged: Judged) -> bool:
+    """Whether a run came to its own end, so that the same again would give no more."""
+    return judged.answer.stop not in (Stop.TIME, Stop.INTERRUPTED)

@@ -12,7 +12,6 @@ Both models are in memory at once.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import fsum, isfinite
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from maskgap.benchmarks.models.fidelity import (
     outputs_of,
 )
 from maskgap.benchmarks.models.masks import ratio
+from maskgap.benchmarks.models.sampling import DEFAULT_SAMPLING, Sampling
 from maskgap.benchmarks.reading.typeset import markdown
 from maskgap.instances.errors import InputError
 from maskgap.instances.models.adapters import refuse_adapters
@@ -106,9 +106,7 @@ class HeldOut:
 def evaluate_model(
     loaded: LoadedModel,
     dense: LoadedModel | None = None,
-    calibration: Sequence[Path] = (),
-    samples: int = 128,
-    sequence_length: int = 128,
+    data: Sampling = DEFAULT_SAMPLING,
     say: Say = lambda text: None,
 ) -> Evaluation:
     """Evaluate a model, against the dense one where there is one.
@@ -122,21 +120,19 @@ def evaluate_model(
             "dense model; name that by --against"
         )
     pairs = [] if dense is None else _pairs(loaded, dense)
-    held_out = held_out_data(dense or loaded, calibration, samples, sequence_length)
+    held_out = held_out_data(dense or loaded, data)
     layers = [] if dense is None else _layer_errors(dense, pairs, held_out.batches, say)
     return measure(loaded, dense, held_out, layers, say)
 
 
-def held_out_data(
-    loaded: LoadedModel, calibration: Sequence[Path], samples: int, sequence_length: int
-) -> HeldOut:
+def held_out_data(loaded: LoadedModel, data: Sampling) -> HeldOut:
     """What to evaluate on. Raises InputError."""
-    windows = None
+    windows, wanted = None, (data.calibration, data.samples, data.sequence_length)
     if loaded.causal:
-        batches, windows, meta = load_windows(loaded, calibration, samples, sequence_length)
+        batches, windows, meta = load_windows(loaded, *wanted)
     else:
-        data = load_calibration(loaded, calibration, samples, sequence_length)
-        batches, meta = data.held_out, data.meta
+        halves = load_calibration(loaded, *wanted)
+        batches, meta = halves.held_out, halves.meta
     return HeldOut(batches, f"held-out half of {meta['calibration']}", windows)
 
 

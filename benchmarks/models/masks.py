@@ -7,7 +7,7 @@ both in float64 from the layer and the mask.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import fsum
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +15,8 @@ from typing import Protocol
 import numpy as np
 
 from maskgap.benchmarks.layers.solving import Runs
+from maskgap.benchmarks.runs.environment import cores
+from maskgap.benchmarks.runs.task import RunLimits
 from maskgap.benchmarks.verify.certificate import Verdict
 from maskgap.instances.arrays import Mask, Matrix
 from maskgap.instances.errors import InputError, MaskgapError, Refused
@@ -46,7 +48,7 @@ class Choice:
     def write(self, folder: Path, layer: Layer) -> None:
         """Write the mask file of the layer. Raises InputError."""
         path = mask_path(folder, layer.name)
-        write_mask(path, self.mask, layer, self.pattern, self.solver, self.rows)
+        write_mask(path, self.mask, layer, self.pattern, self.solver, rows=self.rows)
 
 
 class Masks(Protocol):
@@ -66,16 +68,12 @@ class Masks(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Solved:
-    """Masks by a solver, in processes of their own, certified. time_limit: seconds per row."""
+    """Masks by a solver, in processes of their own, certified. limits: for a row."""
 
     solver: str
     pattern: str
     settings: Mapping[str, object]
-    time_limit: float = 60.0
-    seed: int = 0
-    threads: int | None = None
-    device: str = "cpu"
-    gap: float = 1e-6
+    limits: RunLimits = field(default_factory=lambda: RunLimits(threads=cores()))
 
     def __post_init__(self) -> None:
         """Raise InputError or Refused for what cannot give masks here."""
@@ -93,10 +91,7 @@ class Solved:
     def of(self, layer: Layer) -> Choice:
         """The mask of all rows. Raises Unsolved naming the first row without one."""
         problem = Problem.of(layer, parse_pattern(self.pattern))
-        runs = Runs(
-            problem, self.solver, dict(self.settings), self.time_limit, self.gap, self.seed,
-            self.threads, self.device,
-        )  # fmt: skip
+        runs = Runs(problem, self.solver, dict(self.settings), self.limits)
         mask = np.ones(layer.weight.shape, dtype=bool)
         left = set(problem.rows)
         for judged in runs:

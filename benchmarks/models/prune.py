@@ -20,6 +20,7 @@ from torch import nn
 from maskgap.benchmarks.models.checkpoint import check_free, save, try_save
 from maskgap.benchmarks.models.ledger import Ledger
 from maskgap.benchmarks.models.masks import Masks, Report, ratio, report
+from maskgap.benchmarks.models.sampling import DEFAULT_SAMPLING, Sampling
 from maskgap.benchmarks.reading.typeset import markdown
 from maskgap.instances.arrays import Mask
 from maskgap.instances.errors import InputError
@@ -27,7 +28,7 @@ from maskgap.instances.formats.files import layer_path, read_layer, write_atomic
 from maskgap.instances.layer import Layer
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.models.calibration import load_calibration
-from maskgap.instances.models.extract import SAMPLES, SEQUENCE_LENGTH, batches_told, extract_sites
+from maskgap.instances.models.extract import batches_told, extract_sites
 from maskgap.instances.models.linear import Site, choose_linear
 from maskgap.instances.models.load import LoadedModel
 from maskgap.instances.models.memory import shared_names
@@ -44,15 +45,12 @@ Say = Callable[[str], None]
 class Source:
     """Where the layers' Grams come from.
 
-    extracted: folder of layer files, or None: calibration data run through the model, which the
-    others describe as for `maskgap extract`. propagate: inputs are those of the model pruned so
-    far.
+    extracted: folder of layer files, or None: the data run through the model. propagate: inputs
+    are those of the model pruned so far.
     """
 
     extracted: Path | None = None
-    calibration: Sequence[Path] = ()
-    samples: int = SAMPLES
-    sequence_length: int = SEQUENCE_LENGTH
+    data: Sampling = DEFAULT_SAMPLING
     propagate: bool = False
 
 
@@ -61,6 +59,7 @@ def prune_model(
     masks: Masks,
     out: Path,
     layers: str = "*",
+    *,
     source: Source | None = None,
     say: Say = lambda text: None,
 ) -> list[Report]:
@@ -197,7 +196,8 @@ def _can_meet(site: Site, pattern: str) -> None:
 def _layers(loaded: LoadedModel, sites: list[Site], source: Source, say: Say) -> Iterator[Layer]:
     if source.extracted is not None:
         return _stored(sites, source.extracted)
-    data = load_calibration(loaded, source.calibration, source.samples, source.sequence_length)
+    wanted = source.data
+    data = load_calibration(loaded, wanted.calibration, wanted.samples, wanted.sequence_length)
     return extract_sites(
         loaded.module,
         sites,

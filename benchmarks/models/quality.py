@@ -20,7 +20,7 @@ import hashlib
 import itertools
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import fsum
@@ -39,7 +39,9 @@ from maskgap.benchmarks.models.quality_page import (
     render,
     text_of,
 )
-from maskgap.benchmarks.runs.environment import solver_version
+from maskgap.benchmarks.models.sampling import Sampling
+from maskgap.benchmarks.runs.environment import cores, solver_version
+from maskgap.benchmarks.runs.task import RunLimits
 from maskgap.instances.errors import MaskgapError
 from maskgap.instances.formats.files import write_atomically
 from maskgap.instances.layer import Layer
@@ -114,7 +116,7 @@ class Bench:
     def held_out(self) -> HeldOut:
         """What to measure on."""
         one = self._amounts
-        return held_out_data(self.dense, (), one.samples, one.sequence_length)
+        return held_out_data(self.dense, Sampling((), one.samples, one.sequence_length))
 
     def _left_out(self, name: str, reason: str) -> None:
         self._say(f"{name} is left out: {reason}")
@@ -126,7 +128,7 @@ class Bench:
         pruned = replace(self.dense, module=copy.deepcopy(self.dense.module))
         if method != DENSE:
             settings = {"population": subject.population} if method == "search" else {}
-            masks = Solved(method, pattern, settings, seed=one.seed)
+            masks = Solved(method, pattern, settings, RunLimits(threads=cores(), seed=one.seed))
             sites = choose_linear(
                 pruned.module, subject.layers, self.dense.absent, lambda name, reason: None
             )
@@ -138,7 +140,13 @@ class Bench:
                 reports.append(report(layer, choice, time.perf_counter() - begun))
                 ledger.apply(by_name[layer.name], choice.mask)
         found = measure(pruned, self.dense, self.held_out)
-        return _row(subject, pattern, method, setup(subject, method, one), reports, found)
+        own = {
+            "model": subject.name,
+            "pattern": pattern,
+            "method": method,
+            "setup": setup(subject, method, one),
+        }
+        return _row(own, reports, found)
 
 
 def setup(subject: Subject, method: str, amounts: Amounts) -> str:
@@ -149,22 +157,13 @@ def setup(subject: Subject, method: str, amounts: Amounts) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _row(
-    subject: Subject,
-    pattern: str,
-    method: str,
-    made_by: str,
-    reports: Sequence[Report],
-    found: Evaluation,
-) -> dict[str, str]:
+def _row(cell: Mapping[str, str], reports: Sequence[Report], found: Evaluation) -> dict[str, str]:
+    """A line of the table. cell: what names it."""
     error, energy = (fsum(getattr(r, n) for r in reports) for n in ("error", "energy"))
     weights = sum(r.d_out * r.d_in for r in reports)
     embedded = found.embeddings or {}
     values: dict[str, object] = {
-        "model": subject.name,
-        "pattern": pattern,
-        "method": method,
-        "setup": made_by,
+        **cell,
         "layers": len(reports),
         "sparsity": sum(r.pruned for r in reports) / weights if weights else 0.0,
         "error": error,
@@ -187,6 +186,7 @@ def _row(
 def run(
     out: Path,
     work: Path = WORK,
+    *,
     amounts: Amounts | None = None,
     subjects: Sequence[Subject] = SUBJECTS,
     say: Say = lambda text: None,

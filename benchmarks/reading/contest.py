@@ -3,8 +3,8 @@
 The problems of a group are all those any of its solvers was given; every contender is judged on all
 of them, and a run that is missing is a failure that says so. A *contender* is a solver, or a solver
 with what tells its runs apart (settings, limit, threads, device, versions; see
-`benchmarks.runs.labels`) where a group holds several of these: two settings are two rows, never two
-seeds. What seeds differ in is settled by their median: the run of median objective stands for
+`benchmarks.reading.labels`) where a group holds several of these: two settings are two rows, never
+two seeds. What seeds differ in is settled by their median: the run of median objective stands for
 them, a run without a mask counting as infinite, and of two middle ones the worse.
 
 Best masks and best checked bounds are taken over all records of the run, not those of the group.
@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
 
+from maskgap.benchmarks.reading.labels import Rank, change_rank, labels, several_settings
 from maskgap.benchmarks.runs.cross_check import best_bounds
-from maskgap.benchmarks.runs.labels import Rank, change_rank, labels, several_settings
 from maskgap.benchmarks.runs.record import Record
 from maskgap.benchmarks.verify.certificate import Verdict
-from maskgap.solvers.registry import INSTALL, SPECS, Spec
 
 
 class Fate(StrEnum):
@@ -34,11 +33,31 @@ class Fate(StrEnum):
     NOT_RUN = "not run"
 
 
-def kind_of(record: Record) -> Spec:
-    """The register's entry; one without claims for a solver outside it, whose module stays shut."""
-    return SPECS.get(record.solver) or Spec(
-        record.solver, "", "outside the register", batched=bool(record.batched)
-    )
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a solver is, by its record. gives: mask, proof, claim or bound. summary: '' if unknown.
+
+    batched: whether it takes all rows at once.
+    """
+
+    gives: str
+    batched: bool
+    summary: str
+
+    @property
+    def proves(self) -> bool:
+        """Whether its bound may reach the optimum, with a proof or by its word."""
+        return self.gives in ("proof", "claim")
+
+    @property
+    def bound_only(self) -> bool:
+        """Whether it gives a bound and no mask of its own."""
+        return self.gives == "bound"
+
+
+def kind_of(record: Record) -> Kind:
+    """The kind that a record states; one of masks where it states none."""
+    return Kind(record.gives or "mask", bool(record.batched), record.summary)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +69,7 @@ class Entry:
     limit_s: float
 
     @property
-    def spec(self) -> Spec:
+    def kind(self) -> Kind:
         """What kind of solver ran."""
         return kind_of(self.record)
 
@@ -83,9 +102,9 @@ class Entry:
         """
         if self.wrong:
             return False
-        if self.spec.bound_only:
+        if self.kind.bound_only:
             return self.bound is not None
-        if self.spec.proves:
+        if self.kind.proves:
             return self.record.verdict in (Verdict.PROVED, Verdict.CLOSED)
         return self.record.objective is not None
 
@@ -126,9 +145,9 @@ class Contest:
         """What a problem is: 'rows', or 'layers' where records are sums of rows."""
         return "layers" if any(e.record.rows > 1 for e in self.entries) else "rows"
 
-    def spec(self, contender: str) -> Spec:
+    def kind(self, contender: str) -> Kind:
         """The kind of solver behind a contender."""
-        return next(e.spec for e in self.entries if e.label == contender)
+        return next(e.kind for e in self.entries if e.label == contender)
 
     def of(self, contender: str) -> list[tuple[str, Entry | None]]:
         """Every problem of the group with the contender's entry, None where it was not run."""
@@ -173,11 +192,10 @@ def _objective(record: Record) -> float:
 
 def absent_of(records: Iterable[Record]) -> dict[str, str]:
     """The solvers that were not installed for any of their runs, with what installs each."""
-    reasons: dict[str, set[str]] = defaultdict(set)
+    told: dict[str, set[str]] = defaultdict(set)
     for record in records:
-        away = record.stop == "refused" and record.reason.startswith(INSTALL)
-        reasons[record.solver].add(record.reason if away else "")
-    return {solver: min(told) for solver, told in reasons.items() if "" not in told}
+        told[record.solver].add(record.install or "")
+    return {solver: min(how) for solver, how in told.items() if "" not in how}
 
 
 def _contest(
@@ -215,12 +233,15 @@ def _contest(
     )
 
 
-def _place(entry: Entry, several: Container[str]) -> tuple[int, str, list[Rank], str]:
-    """The register's order, solvers outside it last; settings from the default outwards."""
-    names = list(SPECS)
-    solver = entry.record.solver
-    rank = change_rank(entry.record) if solver in several else []
-    return (names.index(solver) if solver in SPECS else len(names), solver, rank, entry.label)
+def _place(entry: Entry, several: Container[str]) -> tuple[float, int, str, list[Rank], str]:
+    """The register's order as recorded; settings from the default outwards.
+
+    Solvers without a place there come last: those of masks, then of proofs, then of bounds.
+    """
+    record, kind = entry.record, entry.kind
+    place = inf if record.register_place is None else record.register_place
+    rank = change_rank(record) if record.solver in several else []
+    return place, kind.proves + 2 * kind.bound_only, record.solver, rank, entry.label
 
 
 def _median(several: Sequence[Entry]) -> Entry:

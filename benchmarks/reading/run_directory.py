@@ -1,12 +1,11 @@
 """What tables, figures and reports are made of: the records of a run's directory, as data.
 
-Nothing here or after it imports what a record names: a solver outside the register is what its
-record says of it. Whatever the file holds, its texts come out visible
-(`instances.formats.printable`).
+Nothing here or after it imports what a record names: a solver is what its records say of it
+(`benchmarks.reading.older_records` for those that do not). Whatever the file holds, its texts come
+out visible (`instances.formats.printable`).
 
     planned     records of runs that the suite plans now (`benchmarks.suites.plan`); others, of a
-    suite
-                that was edited, are left out and named
+                suite that was edited, are left out and named
     judged      where another version of the checker had judged a run, its checked bound counts as
                 claimed and its proof as a claim
     crossed     a bound that any record's mask refutes is wrong, left out or not
@@ -17,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from maskgap.benchmarks.reading.older_records import completed
 from maskgap.benchmarks.runs.cross_check import cross_check
 from maskgap.benchmarks.runs.record import Record
 from maskgap.benchmarks.runs.record_file import load_run
@@ -40,7 +40,8 @@ class Reading:
 
 def read_run(directory: Path) -> Reading:
     """The records of a run's directory for people to look at. Raises InputError."""
-    records = cross_check([demoted(visible_record(r)) for r in load_run(directory)])
+    found = completed([visible_record(r) for r in load_run(directory)])
+    records = cross_check([demoted(r) for r in found])
     keys = planned_keys(directory)
     kept = [r for r in records if keys is None or r.key in keys]
     if not kept:

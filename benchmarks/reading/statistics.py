@@ -78,7 +78,7 @@ def own_gap(contest: Contest, entry: Entry | None) -> float | None:
     """Gap by the solver's own bound, of its mask or (bound-only) of the best mask known."""
     if entry is None:
         return None
-    known = contest.least(entry.record.problem) if entry.spec.bound_only else entry.objective
+    known = contest.least(entry.record.problem) if entry.kind.bound_only else entry.objective
     return gap_of(known, entry.bound)
 
 
@@ -149,7 +149,7 @@ def _rank(summary: Summary) -> tuple[int, int, float, str]:
 
 
 def _summary(contest: Contest, contender: str) -> Summary:
-    spec = contest.spec(contender)
+    kind = contest.kind(contender)
     runs = contest.of(contender)
     entries = [entry for _, entry in runs if entry is not None]
     ratios = [r for e in entries if (r := ratio_to_wanda(contest, e)) is not None]
@@ -159,7 +159,7 @@ def _summary(contest: Contest, contender: str) -> Summary:
     memory = [e.record.peak_memory_bytes for e in contest.entries if e.label == contender]
     return Summary(
         contender=contender,
-        kind="bound" if spec.bound_only else "proof" if spec.proves else "mask",
+        kind="bound" if kind.bound_only else "proof" if kind.proves else "mask",
         problems=len(runs),
         ran=len(entries),
         solved=sum(e.solved for e in entries),
@@ -170,18 +170,18 @@ def _summary(contest: Contest, contender: str) -> Summary:
         compared_eval=len(held_out),
         error_ratio_eval=_geometric(held_out),
         own_gap=_mean_gap([own_gap(contest, e) for _, e in runs])
-        if spec.proves or spec.bound_only or any(e.bound is not None for e in entries)
+        if kind.proves or kind.bound_only or any(e.bound is not None for e in entries)
         else None,
         own_kinds=tuple(sorted({str(e.record.bound_kind) for e in entries if e.bound is not None})),
         certified_gap=None
-        if spec.bound_only
+        if kind.bound_only
         else _mean_gap([certified_gap(contest, e) for _, e in runs]),
         right=sum(is_right(contest, e) for e in claims),
         claims=len(claims),
         seconds=shifted_geometric_mean(counted_seconds(contest, problem, e) for problem, e in runs),
         peak_memory_bytes=max((m for m in memory if m is not None), default=None),
         seeds=tuple(contest.seeds(contender)),
-        batched=spec.batched,
+        batched=kind.batched,
     )
 
 

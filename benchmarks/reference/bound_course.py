@@ -1,4 +1,4 @@
-"""Bounds of whole shipped layers: how the certified gap falls with time, for the README.
+"""Bounds of whole shipped layers: how the certified gap falls with time.
 
     python -m maskgap.benchmarks.reference.bound_course DIRECTORY
 

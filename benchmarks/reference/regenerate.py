@@ -1,16 +1,16 @@
-"""Regenerate results/reference and what the README shows of it: `make reference`.
+"""Regenerate results/reference, its page, and what the README shows of it: `make reference`.
 
 The suites named here are run afresh, their tables and figures are written beside their records,
-what the README shows of them is replaced, and better masks go into the manifest of the shipped
-layers. Some of them alone may be named as arguments (`python -m maskgap.benchmarks.reference
-coupled`), or directories of other runs, of which only the masks are taken into the manifest. It
-works on a checkout, not on an installed wheel.
+what results/reference/README.md shows of them is replaced, in the README too where it shows one,
+and better masks go into the manifest of the shipped layers. Some of them alone may be named as
+arguments (`python -m maskgap.benchmarks.reference coupled`), or directories of other runs, of which
+only the masks are taken into the manifest. It works on a checkout, not on an installed wheel.
 """
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from maskgap.benchmarks.commands.run import run
+from maskgap.benchmarks.commands.run import RunOptions, run
 from maskgap.benchmarks.models import quality
 from maskgap.benchmarks.reading.figures.plots import write_figures
 from maskgap.benchmarks.reading.run_directory import read_run
@@ -18,50 +18,53 @@ from maskgap.benchmarks.reading.tables.ablation import render_ablations
 from maskgap.benchmarks.reading.tables.coupled import render_coupled
 from maskgap.benchmarks.reading.tables.gaps import render_gaps
 from maskgap.benchmarks.reading.tables.layers import render_summed
-from maskgap.benchmarks.reading.tables.summary import origin, readme_table, write_tables
+from maskgap.benchmarks.reading.tables.summary import origin, page_table, write_tables
 from maskgap.benchmarks.reference import bound_course
 from maskgap.benchmarks.runs.record import Record
 from maskgap.benchmarks.verify.certificate import Verdict
 from maskgap.instances.errors import InputError
-from maskgap.instances.masks.patterns import RowPattern, parse_pattern
+from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.sources import shipped
 from maskgap.instances.sources.best_known import Found, record_best
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "results" / "reference"
-MARKS = {
-    "small": ("<!-- reference:table -->", "<!-- reference:end -->"),
-    "gaps": ("<!-- reference:gaps -->", "<!-- reference:gaps:end -->"),
-    "block": ("<!-- reference:block -->", "<!-- reference:block:end -->"),
-    "ablation": ("<!-- reference:ablation -->", "<!-- reference:ablation:end -->"),
-    "coupled": ("<!-- reference:coupled -->", "<!-- reference:coupled:end -->"),
-    "bound": ("<!-- reference:bound -->", "<!-- reference:bound:end -->"),
-    "quality": ("<!-- reference:quality -->", "<!-- reference:quality:end -->"),
-}
-"""Between which marks the README shows what came of each suite, and of what else is measured."""
+PAGE = REFERENCE / "README.md"
+SUITES = ("small", "gaps", "block", "ablation", "coupled")
+
+IN_README = "gaps"
+"""The suite whose table the README shows too."""
 
 MEASURED: dict[str, Callable[[Path], str]] = {
     "bound": bound_course.main,
     "quality": lambda directory: quality.run(directory, quality.WORK, say=print, fresh=True),
 }
-"""What is no suite: each writes into its directory and returns what the README shows."""
+"""What is no suite: each writes into its directory and returns what the page shows."""
+
+NAMES = (*SUITES, *MEASURED)
+"""All that has a place in the page."""
 
 
-def replace_block(text: str, suite: str, block: str) -> str:
-    """The text with what stands between the marks of a suite replaced.
+def marks(name: str) -> tuple[str, str]:
+    """Between which marks a document shows what came of a suite, or of what else is measured."""
+    return f"<!-- reference:{name} -->", f"<!-- reference:{name}:end -->"
+
+
+def replace_block(path: Path, name: str, block: str) -> None:
+    """Replace what stands in a document between the marks of a name.
 
     Raises InputError without them.
     """
-    first, last = MARKS[suite]
-    before, begin, rest = text.partition(first)
+    first, last = marks(name)
+    before, begin, rest = path.read_text(encoding="utf-8").partition(first)
     _, end, after = rest.partition(last)
     if not begin or not end:
-        raise InputError(f"README.md: the marks {first} and {last} are missing")
-    return f"{before}{begin}\n\n{block.strip()}\n\n{end}{after}"
+        raise InputError(f"{path}: the marks {first} and {last} are missing")
+    path.write_text(f"{before}{begin}\n\n{block.strip()}\n\n{end}{after}", encoding="utf-8")
 
 
-def readme_block(suite: str, records: Sequence[Record]) -> str:
-    """What the README shows of the cross-checked records of a suite."""
+def page_block(suite: str, records: Sequence[Record]) -> str:
+    """What a document shows of the cross-checked records of a suite."""
     if suite == "ablation":
         return f"{render_ablations(records, 'md')}\n\n{origin(records)}"
     if suite == "gaps":
@@ -70,14 +73,14 @@ def readme_block(suite: str, records: Sequence[Record]) -> str:
         return f"{render_coupled(records)}\n\n{origin(records)}"
     if suite == "block":
         return f"{render_summed(records)}\n\n{origin(records)}"
-    return readme_table(records)
+    return page_table(records)
 
 
 def _show(name: str, block: str) -> None:
-    """Put what came of a suite where the README shows it."""
-    readme = ROOT / "README.md"
-    text = replace_block(readme.read_text(encoding="utf-8"), name, block)
-    readme.write_text(text, encoding="utf-8")
+    """Put what came of a suite where the documents show it."""
+    replace_block(PAGE, name, block)
+    if name == IN_README:
+        replace_block(ROOT / "README.md", name, block)
 
 
 def note_best(records: Sequence[Record], directory: Path) -> int:
@@ -99,27 +102,27 @@ def note_best(records: Sequence[Record], directory: Path) -> int:
         if record.pruned is not None
         and record.instance in names
         and record.verdict != Verdict.WRONG
-        and isinstance(parse_pattern(record.pattern), RowPattern)  # the manifest has no others
+        and parse_pattern(record.pattern).equal_rows  # the manifest has no others
     ]
     return record_best(directory, found)
 
 
 def main(words: Sequence[str]) -> int:
     """0 when every suite ran without a crashed or wrong row."""
-    chosen = [word for word in words if word in MARKS]
-    for other in (word for word in words if word not in MARKS):
+    chosen = [word for word in words if word in NAMES]
+    for other in (word for word in words if word not in NAMES):
         changed = note_best(read_run(Path(other)).records, shipped.folder())
         print(f"{other}: {changed} entries of the manifest changed")
     if words and not chosen:
         return 0
     worst = 0
-    for name in chosen or MARKS:
+    for name in chosen or NAMES:
         directory = REFERENCE / name
         if name in MEASURED:
             block = MEASURED[name](directory)
             _show(name, block)
             continue
-        worst = max(worst, run(name, out=directory, fresh=True))
+        worst = max(worst, run(RunOptions(name, out=directory, fresh=True)))
         for old in directory.glob("*.old.jsonl"):
             old.unlink()  # the history of this folder is kept by git
         reading = read_run(directory)
@@ -127,5 +130,5 @@ def main(words: Sequence[str]) -> int:
         write_figures(directory, "png", reading)
         records = reading.records
         note_best(records, shipped.folder())
-        _show(name, readme_block(name, records))
+        _show(name, page_block(name, records))
     return worst

@@ -7,7 +7,6 @@ outcome. Bad input that only a solver can tell (a warm start that does not exist
 the InputError it is.
 """
 
-import ctypes
 import os
 import resource
 import signal
@@ -15,28 +14,24 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from multiprocessing import forkserver
+from collections.abc import Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection
-from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import cast
 
 from threadpoolctl import threadpool_limits
 
-from maskgap.benchmarks.runs.environment import Place
+from maskgap.benchmarks.runs.messages import Compiles, Note, RowsDone, Started
+from maskgap.benchmarks.runs.process_start import die_with_parent, mute
 from maskgap.benchmarks.runs.sharing import shared_bytes
+from maskgap.benchmarks.runs.task import KnownSettings, Outcome, Task, failed
 from maskgap.instances.arrays import Mask
 from maskgap.instances.errors import InputError, Refused
-from maskgap.instances.problem import Problem
 from maskgap.solvers import registry
 from maskgap.solvers.kernels.cache import COMPILING, mark_compiled
 from maskgap.solvers.protocol import (
-    Answer,
     BatchSolver,
-    Compiled,
     Deadline,
     Journal,
     Limits,
@@ -52,81 +47,6 @@ NOTE_INTERVAL_S = 0.05
 """Bounds may improve at every node; no more than one in this time is sent on. So for rows done."""
 
 
-Turn: TypeAlias = "Synchronized[int]"
-"""A whole number that processes share."""
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """One run: a problem (one row for a row solver), a solver with settings, and its limits.
-
-    limit_s: seconds for the whole task. log: file that takes the solver's own log, or None.
-    """
-
-    problem: Problem
-    solver: str
-    settings: dict[str, object]
-    seed: int = 0
-    limit_s: float = 60.0
-    gap: float = 1e-6
-    threads: int = 1
-    device: str = "cpu"
-    log: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """Something found on the way: a mask with its claimed objective, or a bound (mask None)."""
-
-    mask: Mask | None
-    value: float
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """How a run ended: one answer a row, and what the process has to say for itself.
-
-    place: the machine of the run, None when it is this one.
-    """
-
-    answers: list[Answer]
-    wall_s: float = 0.0
-    peak_memory_bytes: int | None = None
-    exception: str | None = None
-    traceback: str | None = None
-    place: Place | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RowsDone:
-    """How many of its rows a batch solver is through with."""
-
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """Sent when imports are done and the clock starts.
-
-    compiled_s: seconds that the server has spent on compiling kernels, where none can be kept.
-    """
-
-    compiled_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Compiles:
-    """Sent when the process begins to compile kernels (None), and when it has (seconds)."""
-
-    seconds: float | None
-
-
-def failed(task: Task, stop: Stop, exception: str, trace: str | None = None) -> Outcome:
-    """An outcome without masks, one empty answer a row."""
-    empty = Answer(None, stop, notes={"reason": exception})
-    return Outcome([empty] * len(task.problem), exception=exception, traceback=trace)
-
-
 def run_task(
     task: Task, journal: Journal | None = None, deadline: Deadline | None = None
 ) -> Outcome:
@@ -134,22 +54,22 @@ def run_task(
 
     Raises InputError for what the caller can mend: an unknown setting, an impossible start.
     """
-    start = time.perf_counter()
+    start, own = time.perf_counter(), task.limits
     try:
         solver = registry.build(task.solver, task.settings)
         limits = Limits(
-            deadline or Deadline(task.limit_s),
-            task.gap,
-            task.threads,
-            task.device,
-            task.log is not None,
+            deadline or Deadline(own.limit_s),
+            own.gap,
+            own.threads,
+            own.device,
+            own.log is not None,
             journal or Journal(),
         )
         if registry.spec_of(task.solver).batched:
-            answers = solve_batch(cast(BatchSolver, solver), task.problem, limits, task.seed)
+            answers = solve_batch(cast(BatchSolver, solver), task.problem, limits, own.seed)
         else:
-            (row,) = task.problem
-            answers = [solve_part(cast(Solver, solver), row, limits, task.seed)]
+            (part,) = task.problem
+            answers = [solve_part(cast(Solver, solver), part, limits, own.seed)]
         outcome = Outcome(answers)
     except Refused as error:
         outcome = failed(task, Stop.REFUSED, str(error))
@@ -167,8 +87,9 @@ def run_task(
 
 def child_main(task: Task, memory_bytes: int | None, connection: Connection) -> None:
     """Entry point of the process of one run. memory_bytes: cap of its memory, None for none."""
-    _die_with_parent()
-    deadline = Deadline(task.limit_s)
+    die_with_parent()
+    log = task.limits.log
+    deadline = Deadline(task.limits.limit_s)
     signal.signal(signal.SIGINT, lambda *_: deadline.interrupt())
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if memory_bytes is not None:
@@ -178,10 +99,10 @@ def child_main(task: Task, memory_bytes: int | None, connection: Connection) -> 
         if allowed != resource.RLIM_INFINITY:  # whoever is not root cannot ask for more
             most = min(most, allowed)
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
-    if task.log is not None:
-        _redirect(task.log)
+    if log is not None:
+        _redirect(log)
     else:
-        _mute()
+        mute()
     before, sending = COMPILING.seconds(), threading.Lock()
 
     def tell(message: object) -> None:
@@ -190,7 +111,7 @@ def child_main(task: Task, memory_bytes: int | None, connection: Connection) -> 
 
     COMPILING.listener = lambda seconds: tell(Compiles(seconds))
     spec = registry.spec_of(task.solver)
-    row = None if spec.batched else next(iter(task.problem))
+    part = None if spec.batched else next(iter(task.problem))
     last_bound_s = last_rows_s = 0.0
 
     def send_rows(count: int) -> None:
@@ -206,7 +127,7 @@ def child_main(task: Task, memory_bytes: int | None, connection: Connection) -> 
             if now - last_bound_s < NOTE_INTERVAL_S:
                 return
             last_bound_s = now
-        tell(Note(mask, value if row is None else row.rescale(value)))
+        tell(Note(mask, value if part is None else part.rescale(value)))
 
     # numpy and scipy each bring an OpenBLAS whose idle threads spin: with two of them on two busy
     # cores, rows of 384 columns took ten times as long as on one thread.
@@ -225,40 +146,10 @@ def child_main(task: Task, memory_bytes: int | None, connection: Connection) -> 
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
             ending = failed(task, Stop.CRASHED, text, traceback.format_exc())
-        if isinstance(ending, Outcome) and ending.traceback and task.log is not None:
+        if isinstance(ending, Outcome) and ending.traceback and log is not None:
             print(ending.traceback, file=sys.stderr, flush=True)  # which is the log
         tell(ending)
     connection.close()
-
-
-def compile_main(
-    wanted: Sequence[tuple[str, dict[str, object]]], turn: Turn, connection: Connection
-) -> None:
-    """Entry point of a process that compiles kernels of (solver, settings), turn by turn.
-
-    turn: number of the part that is next to be compiled, by whichever process comes to it. Sends
-    `Compiles` when it begins to compile, if it does, and its seconds when nothing is left.
-    """
-    _die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    _mute()
-    COMPILING.listener = lambda seconds: None if seconds else connection.send(Compiles(None))
-    parts: dict[Callable[[], object], None] = {}
-    for solver, settings in wanted:
-        with suppress(ImportError, InputError):  # the run that needs it says so
-            built = registry.build(solver, settings)
-            parts |= dict.fromkeys(built.warm_ups() if isinstance(built, Compiled) else ())
-    order = list(parts)
-    while (at := _next(turn)) < len(order):
-        order[at]()
-    connection.send(COMPILING.seconds())
-    connection.close()
-
-
-def _next(turn: Turn) -> int:
-    with turn.get_lock():
-        turn.value += 1
-        return turn.value - 1
 
 
 def warmed(outcome: Outcome, seconds: float) -> Outcome:
@@ -272,12 +163,16 @@ def warmed(outcome: Outcome, seconds: float) -> Outcome:
 def settings_main(wanted: Sequence[tuple[str, dict[str, object]]], connection: Connection) -> None:
     """Entry point of a process that tells all settings, defaults included, of (solver, settings).
 
-    Sends a list of them, or the InputError of a wrong one.
+    Sends a list of `KnownSettings`, or the InputError of a wrong one.
     """
-    _die_with_parent()
-    _mute()
+    die_with_parent()
+    mute()
     try:
-        connection.send([registry.settings_of(registry.build(*one)) for one in wanted])
+        told = [
+            KnownSettings(registry.settings_of(registry.build(solver, own)), _default(solver))
+            for solver, own in wanted
+        ]
+        connection.send(told)
     except InputError as error:
         connection.send(error)
     connection.close()
@@ -285,8 +180,8 @@ def settings_main(wanted: Sequence[tuple[str, dict[str, object]]], connection: C
 
 def described_main(solver: str, connection: Connection) -> None:
     """Entry point of a process that sends what a solver's settings are, or an InputError."""
-    _die_with_parent()
-    _mute()
+    die_with_parent()
+    mute()
     try:
         connection.send(described(registry.factory_of(solver)))
     except InputError as error:
@@ -294,16 +189,12 @@ def described_main(solver: str, connection: Connection) -> None:
     connection.close()
 
 
-def _mute() -> None:
-    """Keep off standard output, which has results: Python's prints go to standard error.
-
-    SCIP and Gurobi write to it on an interrupt, however quiet they are told to be: that goes
-    nowhere.
-    """
-    sys.stdout = sys.stderr
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
+def _default(solver: str) -> dict[str, object] | None:
+    """The settings of a solver that is told none, None where it must be told some."""
+    try:
+        return registry.settings_of(registry.build(solver))
+    except InputError:
+        return None
 
 
 def _redirect(log: Path) -> None:
@@ -311,21 +202,3 @@ def _redirect(log: Path) -> None:
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel to end this process when the one that forked it ends (Linux).
-
-    That is the server, which ends when nobody holds the far end of a pipe of its any more. Every
-    process that it forks is given that end too, lest it need the server: a run does not, and would
-    keep its own server alive.
-    """
-    alive: int | None = forkserver._forkserver._forkserver_alive_fd  # type: ignore[attr-defined]
-    if alive is not None:
-        os.close(alive)
-        forkserver._forkserver._forkserver_alive_fd = None  # type: ignore[attr-defined]
-    if sys.platform == "linux":
-        parent = os.getppid()
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:
-            os._exit(1)

@@ -5,19 +5,13 @@ its own, started by `benchmarks.runs.pool` on the machine where it takes place, 
 the only one who writes results.
 """
 
-import math
 import signal
 import types
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from maskgap.benchmarks.runs.child import Outcome, Task
-from maskgap.instances.errors import InputError, Refused
-
-if TYPE_CHECKING:
-    from maskgap.benchmarks.runs.cluster.client import Cluster
+from maskgap.benchmarks.runs.task import KnownSettings, Outcome, Task
 
 
 class Executor(Protocol):
@@ -49,8 +43,8 @@ class Executor(Protocol):
         """
         ...
 
-    def settings(self, wanted: Sequence[tuple[str, dict[str, object]]]) -> list[dict[str, object]]:
-        """All settings, defaults included, of (solver, settings), each of which can be imported.
+    def settings(self, wanted: Sequence[tuple[str, dict[str, object]]]) -> list[KnownSettings]:
+        """All settings of each (solver, settings), whose modules can be imported.
 
         Raises InputError.
         """
@@ -98,35 +92,3 @@ class Interrupts:
         finally:
             for number, old in before.items():
                 signal.signal(number, old)
-
-
-@contextmanager
-def elsewhere(
-    name: str,
-    scheduler: str | None,
-    workers: int,
-    threads: int,
-    jobs: int | None,
-    capped: bool,
-    say: Callable[[str], None],
-) -> Iterator["Cluster | None"]:
-    """The cluster that `--executor NAME --scheduler ADDRESS` means, or None: processes of our own.
-
-    workers, threads: how many worker processes a cluster on this machine has, and their threads.
-    jobs: runs at a time, or None: as many as there is room for. capped: whether the memory of a run
-    is. say: takes lines for people. Raises InputError, and Refused where the package is absent.
-    """
-    if name not in ("local", "dask"):
-        raise InputError(f"--executor {name}: expected local or dask")
-    if name == "local":
-        if scheduler is not None:
-            raise InputError(f"--scheduler {scheduler} is for --executor dask; add that")
-        yield None
-        return
-    if find_spec("distributed") is None:
-        raise Refused("--executor dask is not installed: pip install maskgap[cluster]")
-    from maskgap.benchmarks.runs.cluster.connection import connected
-
-    with connected(scheduler, workers, threads, capped, say) as cluster:
-        cluster.jobs = math.inf if jobs is None else jobs
-        yield cluster

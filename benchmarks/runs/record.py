@@ -3,8 +3,9 @@
 The run key is the sha256 of (problem digest, solver, its version, sorted settings, seed, limits),
 so it does not depend on the order of a suite. Missing fields of older records read as absent; a
 newer schema than this is an error. Schema 2 added `rows`, `layer_type`, `by_swaps` and
-`mask_digest`, schema 3 `checker`, `batched`, `objective_low` and `objective_high`. The file of them
-is that of `benchmarks.runs.record_file`.
+`mask_digest`, schema 3 `checker`, `batched`, `objective_low` and `objective_high`, schema 4 what
+the solver is: `gives`, `register_place`, `install`, `summary` and `defaults`. The file of them is
+that of `benchmarks.runs.record_file`.
 
 A record is data of whoever made it. Every field is held to its type and range when a line is read,
 so that nothing which reads records later meets what it cannot handle: no infinity, no count below
@@ -27,7 +28,7 @@ from pydantic import (
 
 from maskgap.benchmarks.verify.check import CHECKER
 
-SCHEMA = 3
+SCHEMA = 4
 
 LARGEST = 1e300
 """Largest size of a number: sums over all rows of a layer stay within the range of float64."""
@@ -43,6 +44,7 @@ Size = Annotated[int, Field(ge=1, lt=1 << 63)]
 
 VERDICTS = ("proved", "closed", "feasible", "empty", "wrong")
 KINDS = ("checked", "claimed", "trivial")
+GIVES = ("mask", "proof", "claim", "bound")
 STOPS = (
     "finished", "gap", "time", "nodes", "iterations", "memory", "interrupted", "refused", "crashed"
 )  # fmt: skip
@@ -70,10 +72,17 @@ class Record(BaseModel):
     sha256 of the mask (rows, n). height: rows that the pattern couples, laid end to end from `row`
     on; n and `pruned` then count the columns of all of them. objective_low, objective_high: an
     interval that holds the loss of the mask for the real numbers behind the data, None where it was
-    not made. checker: version of what judged the run, 0 before it had one. batched: whether the
-    solver takes all rows at once, None in older records. trace: seconds, objective and bound by
-    then. by_swaps: pairs of T and the objective if every row had ended after T swaps; the last T is
-    the most any row took.
+    not made. checker: version of what judged the run, 0 before it had one. trace: seconds,
+    objective and bound by then. by_swaps: pairs of T and the objective if every row had ended after
+    T swaps; the last T is the most any row took.
+
+    What the solver is: `gives` is what it has to offer, proof (a mask, and a bound with a proof
+    that may reach the optimum), claim (the same without a proof), bound (and no mask of its own) or
+    mask. batched: whether it takes all rows at once. register_place: its place among the solvers,
+    from 0, None outside the register. install: what installs it where it was not installed, None
+    where it was. summary: what it does. defaults: all its settings when it is told none, in its
+    order, None where that is not known. Older records lack these, `install` excepted, which their
+    reason tells.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -97,7 +106,12 @@ class Record(BaseModel):
 
     solver: str
     solver_version: str = ""
+    gives: Annotated[str, _one_of(GIVES)] | None = None
     batched: bool | None = None
+    register_place: Amount | None = None
+    install: str | None = None
+    summary: str = ""
+    defaults: dict[str, Any] | None = None
     settings: dict[str, Any] = {}
     seed: Amount = 0
     time_limit_s: Seconds
@@ -139,7 +153,7 @@ class Record(BaseModel):
     host: dict[str, str | int | float] = {}
     packages: dict[str, str] = {}
 
-    @field_validator("settings", "notes", mode="before")
+    @field_validator("settings", "defaults", "notes", mode="before")
     @classmethod
     def _words(cls, values: object) -> object:
         """JSON has no NaN and no infinity: where a solver's own values are such, their names."""
@@ -153,7 +167,7 @@ class Record(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _plain(cls, values: Any) -> Any:
-        return _plain(values, DEEPEST)
+        return _with_install(_plain(values, DEEPEST))
 
     @property
     def failed(self) -> bool:
@@ -171,6 +185,24 @@ class Record(BaseModel):
     def line(self) -> str:
         """The record as one line of strict JSON, keys in the order above."""
         return json.dumps(self.model_dump(), allow_nan=False) + "\n"
+
+
+_INSTALL_SINCE, _INSTALL_BEFORE = 4, "pip install "
+"""The schema that has `install`; how the reason of such a refusal began before."""
+
+
+def _with_install(values: Any) -> Any:
+    """The fields of an older record with what installs the solver, where it was not installed."""
+    if not isinstance(values, dict):
+        return values
+    version = values.get("schema_version", SCHEMA)
+    if not isinstance(version, int) or version >= _INSTALL_SINCE:
+        return values
+    reason = values.get("reason")
+    refused = values.get("stop") == "refused"
+    if refused and isinstance(reason, str) and reason.startswith(_INSTALL_BEFORE):
+        return {**values, "install": reason}
+    return values
 
 
 def _plain(value: Any, depth: int) -> Any:
@@ -195,6 +227,7 @@ def run_key(
     problem: str,
     solver: str,
     version: str,
+    *,
     settings: dict[str, object],
     seed: int,
     limits: dict[str, object],

@@ -9,10 +9,11 @@ import traceback
 from collections.abc import Callable
 from dataclasses import replace
 
-from maskgap.benchmarks.runs.child import Outcome, Task, failed
-from maskgap.benchmarks.runs.judge import parts_of, records_of
+from maskgap.benchmarks.runs.judge import parts_of
 from maskgap.benchmarks.runs.record import Record
 from maskgap.benchmarks.runs.record_file import what_is_wrong
+from maskgap.benchmarks.runs.recording import Origin, records_of
+from maskgap.benchmarks.runs.task import Outcome, Task, failed
 from maskgap.solvers.protocol import Answer, Stop
 
 Make = Callable[[Outcome], list[Record]]
@@ -33,7 +34,7 @@ def records_or_rejection(task: Task, outcome: Outcome, make: Make) -> list[Recor
         for place, (part, answer) in enumerate(zip(parts_of(task.problem), answers, strict=True)):
             alone = replace(outcome, answers=[answer])
             try:
-                records_of(replace(task, problem=part), alone, "", "", "", [""])
+                records_of(replace(task, problem=part), alone, Origin(), [""])
             except Exception as error:  # the same, told by row
                 answers[place] = Answer(None, Stop.CRASHED, notes={"reason": _said(error)})
     return make(replace(outcome, answers=answers, exception=text, traceback=trace))

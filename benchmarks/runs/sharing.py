@@ -12,7 +12,7 @@ import os
 import tempfile
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from multiprocessing import reduction
 from typing import Any
@@ -26,23 +26,33 @@ LEAST_BYTES = 8 << 20
 
 ALIGNMENT = 64
 
+UNIT = "gram_unit"
+"""The name of the scaled Gram in the file, beside those of the layer's own arrays."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where an array lies in the file."""
+
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """Where the arrays lie in the file. places: offset and shape of each array by name.
+    """Where the arrays lie in the file, by name.
 
     exponent: of `Layer.gram_unit`, whose matrix is the Gram itself where it is 0.
     """
 
     descriptor: int
     size: int
-    places: Mapping[str, tuple[int, tuple[int, ...]]]
+    places: Mapping[str, _Place]
     exponent: int
 
 
 _blocks: "weakref.WeakKeyDictionary[Layer, _Block]" = weakref.WeakKeyDictionary()
-
-_NOTHING = np.empty((0, 0))
 
 
 def share(layer: Layer) -> Layer:
@@ -50,22 +60,20 @@ def share(layer: Layer) -> Layer:
     if layer.gram.nbytes < LEAST_BYTES or layer in _blocks:
         return layer
     unit, exponent = layer.gram_unit
-    arrays = {"weight": layer.weight, "gram": layer.gram}
-    if layer.gram_eval is not None:
-        arrays["gram_eval"] = layer.gram_eval
+    arrays = layer.arrays()
     if exponent:
-        arrays["gram_unit"] = unit
-    places: dict[str, tuple[int, tuple[int, ...]]] = {}
+        arrays[UNIT] = unit
+    places: dict[str, _Place] = {}
     size = 0
     for name, array in arrays.items():
-        places[name] = (size, array.shape)
+        places[name] = _Place(size, array.shape, array.dtype)
         size = -(-(size + array.nbytes) // ALIGNMENT) * ALIGNMENT
     block = _Block(_anonymous_file(), size, places, exponent)
     with open(block.descriptor, "wb", closefd=False) as file:
         file.truncate(size)
         for name, array in arrays.items():
-            file.seek(places[name][0])
-            file.write(np.ascontiguousarray(array, dtype=np.float64).data)
+            file.seek(places[name].offset)
+            file.write(np.ascontiguousarray(array).data)
     shared = _mapped(block, bare(layer))
     weakref.finalize(shared, os.close, block.descriptor)
     return shared
@@ -78,8 +86,8 @@ def shared_bytes(layer: Layer) -> int:
 
 
 def bare(layer: Layer) -> Layer:
-    """All of a layer but its matrices."""
-    return replace(layer, weight=_NOTHING, gram=_NOTHING, gram_eval=None)
+    """All of a layer but its arrays."""
+    return layer.with_arrays({})
 
 
 def _anonymous_file() -> int:
@@ -92,12 +100,11 @@ def _anonymous_file() -> int:
 def _mapped(block: _Block, bare: Layer) -> Layer:
     memory = mmap.mmap(block.descriptor, block.size, access=mmap.ACCESS_COPY)
     arrays = {
-        name: np.frombuffer(memory, np.float64, prod(shape), offset).reshape(shape)
-        for name, (offset, shape) in block.places.items()
+        name: np.frombuffer(memory, at.dtype, prod(at.shape), at.offset).reshape(at.shape)
+        for name, at in block.places.items()
     }
-    weight, gram = arrays["weight"], arrays["gram"]
-    unit = arrays.get("gram_unit", gram)
-    layer = replace(bare, weight=weight, gram=gram, gram_eval=arrays.get("gram_eval"))
+    layer = bare.with_arrays(arrays)
+    unit = arrays.get(UNIT, layer.gram)
     layer.__dict__["gram_unit"] = (unit, block.exponent)  # where cached_property keeps its value
     _blocks[layer] = block
     return layer
@@ -114,7 +121,7 @@ def _reduce(layer: Layer) -> Any:
 def _received(
     sent: Any,
     size: int,
-    places: Mapping[str, tuple[int, tuple[int, ...]]],
+    places: Mapping[str, _Place],
     exponent: int,
     bare: Layer,
 ) -> Layer:

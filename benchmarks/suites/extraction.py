@@ -81,7 +81,7 @@ class Extraction(BaseModel):
                 self.layers,
                 self._texts(beside),
                 self.samples,
-                self.sequence_length,
+                sequence_length=self.sequence_length,
                 progress=say,
             )
             if not folder.exists():  # another run may have made it meanwhile

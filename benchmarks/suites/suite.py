@@ -50,10 +50,12 @@ from maskgap.benchmarks.suites.fields import (
     distinct,
     inside_folder,
 )
+from maskgap.benchmarks.suites.names import suite_names
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats import files
 from maskgap.instances.layer import Layer
 from maskgap.instances.sources import excerpt, families, llm, shipped
+from maskgap.instances.suggestions import did_you_mean
 
 MINIMUM_SEEDS = 3
 
@@ -135,12 +137,6 @@ class Suite(BaseModel):
         return self
 
 
-def suite_names() -> list[str]:
-    """Suites that ship with the package."""
-    folder = resources.files("maskgap.benchmarks.suites")
-    return sorted(Path(f.name).stem for f in folder.iterdir() if f.name.endswith(".toml"))
-
-
 def read_suite(name: str) -> Suite:
     """A shipped suite by name, or a TOML file by path. Raises InputError naming file and field."""
     if name in suite_names():
@@ -154,6 +150,7 @@ def read_suite(name: str) -> Suite:
     except OSError:
         raise InputError(
             f"{name}: neither a suite ({', '.join(suite_names())}) nor a readable TOML file"
+            f"{did_you_mean(name, suite_names())}"
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not TOML in UTF-8: {error}") from None

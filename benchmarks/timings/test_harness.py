@@ -15,8 +15,10 @@ from statistics import median
 
 import pytest
 
-from maskgap.benchmarks.runs.executor import elsewhere
-from maskgap.benchmarks.runs.pool import Pool, bare_main
+from maskgap.benchmarks.runs.chosen_executor import chosen_cluster
+from maskgap.benchmarks.runs.placement import Placement
+from maskgap.benchmarks.runs.pool import Pool
+from maskgap.benchmarks.runs.process_start import bare_main
 from maskgap.benchmarks.runs.runner import run_suite
 from maskgap.benchmarks.suites.suite import Suite
 
@@ -36,7 +38,8 @@ def _executor(name, workers):
     if name == "local":
         return nullcontext(Pool(workers, 1))
     pytest.importorskip("distributed", reason="pip install maskgap[cluster]")
-    return elsewhere(name, None, workers, 1, workers, True, print)
+    placement = Placement(name, workers=workers, jobs=workers, capped=True)
+    return chosen_cluster(placement, print)
 
 
 def _start_s():

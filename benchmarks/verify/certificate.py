@@ -55,7 +55,7 @@ class Verdict(StrEnum):
     WRONG = "wrong"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Certificate:
     """Recomputed numbers of one row, in units of the layer's loss; None where there is none.
 
@@ -70,6 +70,11 @@ class Certificate:
     gap: float | None
     verdict: Verdict
     reason: str = ""
+
+    def __repr__(self) -> str:
+        gap = "none" if self.gap is None else f"{self.gap:.3g}"
+        bound = f"{self.bound_kind} bound {self.bound}"
+        return f"Certificate(objective {self.objective}, {bound}, gap {gap}, {self.verdict})"
 
     @property
     def objective(self) -> float | None:
@@ -113,6 +118,7 @@ def certify_part(
     claimed_objective: float | None = None,
     claimed_bound: float | None = None,
     proof: PartProof | None = None,
+    *,
     tolerance: float = 1e-6,
     recomputed: tuple[Loss, float | None] | None = None,
     clock: Clock | None = None,

@@ -18,42 +18,34 @@ rejection, however small the difference; the derived one is what counts.
 """
 
 from dataclasses import dataclass
-from dataclasses import fields as dataclass_fields
 from math import isfinite
 
 import numpy as np
 
 from maskgap.benchmarks.verify.budget_curve import bound_rows
+from maskgap.benchmarks.verify.checked_set import CheckedSet
 from maskgap.benchmarks.verify.clock import Clock
 from maskgap.benchmarks.verify.enumeration import least_loss
 from maskgap.benchmarks.verify.form import require_form
-from maskgap.benchmarks.verify.leaf_minimum import LeafMinimum
 from maskgap.benchmarks.verify.objective import Loss, exact_loss
 from maskgap.benchmarks.verify.quadratic import (
-    FREE,
-    KEPT,
-    PRUNED,
+    Points,
     Quadratic,
-    States,
     leaf_bounds,
     losses,
     require_arithmetic,
     rescaled_down,
     scaled_quad,
-    still_open,
     verified,
 )
+from maskgap.benchmarks.verify.sets import checked_set
 from maskgap.benchmarks.verify.shared_shift import shift_bound
 from maskgap.benchmarks.verify.tree import walk
-from maskgap.instances.arrays import Matrix, Vector
+from maskgap.instances.arrays import Matrix
 from maskgap.instances.errors import MaskgapError, ProofError
 from maskgap.instances.formats.proof import OBJECTIVE, Leaves, PartProof, ProofKind
 from maskgap.instances.formats.proof_file import ProofFile
-from maskgap.instances.masks.groups import BudgetGroups
-from maskgap.instances.masks.patterns import Constrained, Pattern, parse_pattern
-from maskgap.instances.masks.protocol import MaskSet
-from maskgap.instances.masks.rows import KEPT as ROW_KEPT
-from maskgap.instances.masks.rows import PRUNED as ROW_PRUNED
+from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Part, Problem
 
 CHECKER = 2
@@ -106,6 +98,22 @@ def check_part(problem: Part, proof: PartProof, clock: Clock | None = None) -> C
     return Checked(bound, loss, leaves)
 
 
+def question_of(whole: Problem, file: ProofFile, asked: range | None) -> Problem:
+    """The problem that a file must be about, and is: rows `asked` of a whole layer's.
+
+    Where none are asked for, those are all rows if the pattern couples them, else the file's own.
+    Raises ProofError when the file is about another question, InputError for rows out of range.
+    """
+    problem, d_out = whole, whole.layer.d_out
+    some = 0 <= file.rows.start < file.rows.stop <= d_out  # else it is about no rows of the layer
+    if asked is not None:
+        problem = Problem.of(whole.layer, whole.pattern, asked)
+    elif some and not whole.pattern.coupled:
+        problem = Problem.of(whole.layer, whole.pattern, file.rows)
+    require_same_question(problem, file)
+    return problem
+
+
 def require_same_question(problem: Problem, file: ProofFile) -> None:
     """Raise ProofError unless a file is about the layer, pattern, objective and rows of a problem.
 
@@ -120,7 +128,7 @@ def require_same_question(problem: Problem, file: ProofFile) -> None:
         stated = parse_pattern(file.pattern)
     except MaskgapError as error:
         raise ProofError(str(error)) from None
-    if _meaning(stated) != _meaning(problem.pattern):
+    if stated.meaning != problem.pattern.meaning:
         raise ProofError(f"it is about the pattern '{file.pattern}', not '{problem.pattern.text}'")
     if file.rows != problem.rows:
         raise ProofError(
@@ -137,15 +145,6 @@ def require_same_question(problem: Problem, file: ProofFile) -> None:
         )
 
 
-def _meaning(pattern: Pattern) -> object:
-    """What a pattern means, whichever way it is written."""
-    fields = {f.name: getattr(pattern, f.name) for f in dataclass_fields(pattern)}
-    del fields["text"]
-    if isinstance(pattern, Constrained):
-        fields["budget"] = _meaning(pattern.budget)
-    return type(pattern), tuple(fields.items())
-
-
 def _derive(problem: Part, proof: PartProof, clock: Clock) -> tuple[float, int]:
     """The bound of a well-formed proof, in units of the layer's loss, and its leaves."""
     if proof.kind is ProofKind.TRIVIAL:
@@ -154,27 +153,23 @@ def _derive(problem: Part, proof: PartProof, clock: Clock) -> tuple[float, int]:
         return shift_bound(problem, proof.shared), 1
     if proof.kind is ProofKind.SHARED_BUDGET:
         return bound_rows(problem, proof.rows, clock), len(proof.rows)
-    quad = scaled_quad(problem)
+    quad, own = scaled_quad(problem), checked_set(problem)
     if proof.kind is ProofKind.ENUMERATION:
-        derived, leaves = least_loss(problem, quad, clock)
+        derived, leaves = least_loss(problem, own, quad, clock)
     elif proof.leaves is not None:
-        derived, leaves = _least_leaf(problem, quad, proof.leaves, clock)
+        derived, leaves = _least_leaf(problem, own, quad, proof.leaves, clock)
     if not isfinite(derived):
         raise ProofError(f"row {problem.row}: the leaves give no finite bound")
     return rescaled_down(problem, max(0.0, derived)), leaves
 
 
-def _least_leaf(problem: Part, quad: Matrix, leaves: Leaves, clock: Clock) -> tuple[float, int]:
+def _least_leaf(
+    problem: Part, own: CheckedSet, quad: Matrix, leaves: Leaves, clock: Clock
+) -> tuple[float, int]:
     functions: dict[int, Quadratic] = {}
     for number in np.unique(leaves.function[leaves.function >= 0]).tolist():
         clock.look(f"row {problem.row}: {len(functions)} of its functions are")
         functions[number] = verified(problem, quad, leaves.functions[number], number)
-    legal = problem.legal
-    hull: BudgetGroups | LeafMinimum
-    if isinstance(legal, BudgetGroups):
-        hull = legal
-    else:
-        hull = LeafMinimum.of(legal.linear_rows(), legal.integral)
     least, first = np.inf, 0
     for states in walk(problem, leaves.branch):
         clock.look(f"row {problem.row}: {first} of {len(leaves.function)} leaves are")
@@ -185,40 +180,12 @@ def _least_leaf(problem: Part, quad: Matrix, leaves: Leaves, clock: Clock) -> tu
             chosen = numbers == number
             if chosen.any():
                 distinct, of_leaf = np.unique(point[chosen], return_inverse=True)
-                x = leaves.points[distinct].astype(np.float64)
-                values = leaf_bounds(hull, function, x, of_leaf, states[chosen], clock)
+                at = Points(leaves.points[distinct].astype(np.float64), of_leaf)
+                values = leaf_bounds(own, function, at, states[chosen], clock)
                 least = min(least, float(values.min()))
         if not bounded.all():
-            values = _single_losses(problem, quad, states[~bounded])
+            pruned, empty = own.last_masks(states[~bounded])
+            values = np.where(empty, np.inf, losses(quad, pruned))
             least = min(least, float(values.min(initial=np.inf)))
         first += len(states)
     return least, first
-
-
-def _single_losses(problem: Part, quad: Matrix, states: States) -> Vector:
-    """Lower bounds on the losses of leaves that must have at most one mask left."""
-    if not isinstance(problem.legal, BudgetGroups):
-        return _forced_losses(problem, problem.legal, quad, states)
-    left, free = still_open(problem.groups, states)
-    empty = ((left < 0) | (left > free)).any(axis=1)
-    single = ((left == 0) | (left == free)).all(axis=1)
-    if not bool((single | empty).all()):
-        raise ProofError(
-            f"row {problem.row}: a leaf without a function has more than one mask left"
-        )
-    rest = np.repeat(left > 0, problem.groups.size, axis=1) & (states == FREE)
-    return np.where(empty, np.inf, losses(quad, (states == PRUNED) | rest))
-
-
-def _forced_losses(problem: Part, legal: MaskSet, quad: Matrix, states: States) -> Vector:
-    """The same for sets other than equal groups: all columns of the leaves must be forced."""
-    rows = legal.linear_rows()
-    pruned = (states == PRUNED) | (rows.state == ROW_PRUNED)
-    kept = (states == KEPT) | (rows.state == ROW_KEPT)
-    if not bool((pruned | kept).all()):
-        raise ProofError(
-            f"row {problem.row}: a leaf without a function has columns that are not forced"
-        )
-    sums = pruned @ rows.matrix.T.astype(np.float64)  # whole numbers: exact
-    met = ((rows.lower <= sums) & (sums <= rows.upper)).all(axis=1) & ~(pruned & kept).any(axis=1)
-    return np.where(met, losses(quad, pruned), np.inf)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from maskgap.benchmarks.verify.sets import checked_set
 from maskgap.instances.errors import ProofError
 from maskgap.instances.formats.proof import (
     ConvexFunction,
@@ -19,7 +20,6 @@ from maskgap.instances.formats.proof import (
     PartProof,
     ProofKind,
     SharedShift,
-    equality_rows,
 )
 from maskgap.instances.formats.triangles import CONSTANT, Triangles
 from maskgap.instances.masks.groups import BudgetGroups
@@ -90,8 +90,8 @@ def _faults(problem: Part, proof: PartProof) -> Iterator[str]:
 
 
 def _shared_budget_faults(part: Part, proof: PartProof) -> Iterator[str]:
-    legal, n = part.legal, part.layer.d_in
-    if not isinstance(legal, BudgetGroups) or legal.count != 1:
+    groups, n = part.legal.equal_groups, part.layer.d_in
+    if groups is None or groups.count != 1:
         yield f"'{part.pattern}' has no budget that its rows share"
     for own in proof.rows:
         if not isinstance(own, PartProof) or own.row not in part.rows:
@@ -131,7 +131,7 @@ def _number_fault(array: Any) -> str:
 
 
 def _shift_faults(problem: Part, shared: SharedShift) -> Iterator[str]:
-    if not isinstance(problem.legal, BudgetGroups) or problem.height != 1:
+    if problem.legal.equal_groups is None or problem.height != 1:
         yield f"a shift bounds a row under equal budgets, not '{problem.pattern}'"
     for name, array, dtype in (
         ("shift", shared.shift, np.float64),
@@ -181,8 +181,7 @@ def _tree_faults(problem: Part, tree: Leaves) -> Iterator[str]:
             f"its {len(used)} functions of {n} columns take more than the "
             f"{MATRIX_BYTES / 2**30:g} GiB that the checker holds"
         )
-    legal = problem.legal
-    rows = legal.count if isinstance(legal, BudgetGroups) else len(equality_rows(legal)[1])
+    rows = checked_set(problem).equalities
     for number, one in enumerate(tree.functions):
         fault = _function_fault(n, rows, one)
         if fault:

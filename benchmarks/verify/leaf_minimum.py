@@ -37,7 +37,8 @@ from numpy.typing import NDArray
 from maskgap.benchmarks.verify.clock import Clock
 from maskgap.instances.arrays import Mask, Matrix, Vector
 from maskgap.instances.errors import ProofError
-from maskgap.instances.masks.rows import KEPT, PRUNED, LinearRows
+from maskgap.instances.masks.rows import LinearRows
+from maskgap.instances.masks.state import KEPT, PRUNED
 
 LISTED = 16
 """Most columns of a part whose 0/1 vectors are listed."""
@@ -133,7 +134,7 @@ class LeafMinimum:
             some = left[first : first + step]
             leaf = cost[some], ones[some], zeros[some]
             if knapsack:
-                found[some] = self._by_table(*leaf, *knapsack)
+                found[some] = self._by_table(*leaf, knapsack)
             elif parts:
                 found[some] = _by_listing(*leaf, parts)
             else:
@@ -152,8 +153,9 @@ class LeafMinimum:
         return (k, least, c) if (k + 1) * (least + 1) <= LARGEST_TABLE else None
 
     def _by_table(
-        self, cost: Matrix, ones: Mask, zeros: Mask, k: int, least: int, c: Whole
+        self, cost: Matrix, ones: Mask, zeros: Mask, knapsack: tuple[int, int, Whole]
     ) -> Vector:
+        k, least, c = knapsack
         value = np.full((len(cost), k + 1, least + 1), np.inf)
         value[:, 0, 0] = 0.0
         for j, step in enumerate(c.tolist()):

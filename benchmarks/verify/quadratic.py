@@ -56,15 +56,15 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
+from maskgap.benchmarks.verify.checked_set import CheckedSet
 from maskgap.benchmarks.verify.clock import Clock
-from maskgap.benchmarks.verify.leaf_minimum import LeafMinimum
+from maskgap.benchmarks.verify.sets import checked_set
 from maskgap.instances.arrays import Mask, Matrix, Vector
 from maskgap.instances.definite import SMALL, defect, gamma
 from maskgap.instances.errors import ProofError
-from maskgap.instances.formats.proof import ConvexFunction, equality_rows
+from maskgap.instances.formats.proof import ConvexFunction
 from maskgap.instances.formats.triangles import CONSTANT, Triangles
-from maskgap.instances.masks.groups import BudgetGroups
-from maskgap.instances.masks.protocol import MaskSet
+from maskgap.instances.masks.state import States
 from maskgap.instances.problem import Part
 
 LADDER = (0.0, 2.0, 8.0, 32.0, 128.0)
@@ -73,22 +73,11 @@ LADDER = (0.0, 2.0, 8.0, 32.0, 128.0)
 TINY = 2.0**-900
 """Far above what underflow can lose (2^-1074 an operation), far below any allowance."""
 
-FAR = 1e300
-"""Above any gradient; finite, so that times 0 it is 0."""
-
-FREE, KEPT, PRUNED = 0, 1, 2
-"""States of a column in a leaf."""
-
 PAIR_SIGNS = np.array([[-1, -1, 1], [-1, 1, -1], [1, -1, -1], [1, 1, 1]])
 """Signs of z_a z_b, z_a z_c, z_b z_c in a triangle's term; a row for apex 0, 1, 2 and -1."""
 
 SINGLE_SIGNS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, -1, -1]])
 """Signs of z_a, z_b, z_c in a triangle's term; rows as above."""
-
-States = NDArray[np.int8]
-
-Counts = NDArray[np.float32]
-"""Numbers of columns, exact: they are far below 2^24. A product counts faster than a sum."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +166,7 @@ def losses(quad: Matrix, pruned: Mask) -> Vector:
 
 def verified(problem: Part, quad: Matrix, function: ConvexFunction, number: int) -> Quadratic:
     """The function with u lowered until its exact P is verified. Raises ProofError."""
-    plain = _build(problem.legal, quad, function)
+    plain = _build(checked_set(problem), quad, function)
     stated = plain.with_diagonal(function.u)
     require_finite(f"row {problem.row}: function {number}", stated.matrix, stated.linear)
     unit = sum(_shift(stated))
@@ -193,30 +182,14 @@ def verified(problem: Part, quad: Matrix, function: ConvexFunction, number: int)
     )
 
 
-def _row_terms(legal: MaskSet, alpha: Matrix) -> tuple[Matrix, Matrix, Vector, Vector, int]:
-    """Sum of a_g alpha_g^T and of absolute terms, sum of k_g alpha_g and of absolute terms, r - 1.
-
-    r is the most equality rows that one column is in.
-    """
-    size = np.abs(alpha)
-    if isinstance(legal, BudgetGroups):
-        of_column, k = np.arange(legal.n) // legal.size, legal.pruned
-        return alpha[of_column], size[of_column], k * alpha.sum(axis=0), k * size.sum(axis=0), 0
-    rows, budget = equality_rows(legal)
-    meeting = max(0, int((rows != 0.0).sum(axis=0).max(initial=0)) - 1)
-    wide, dear = np.abs(rows), np.abs(budget)
-    return rows.T @ alpha, wide.T @ size, budget @ alpha, dear @ size, meeting
-
-
-def _build(legal: MaskSet, quad: Matrix, function: ConvexFunction) -> Quadratic:
+def _build(own: CheckedSet, quad: Matrix, function: ConvexFunction) -> Quadratic:
     """A function without its u."""
-    n = legal.n
-    spread, spread_size, paid, paid_size, rows_meeting = _row_terms(legal, function.alpha)
-    matrix = quad + 0.5 * (spread + spread.T)
+    n, rows = len(quad), own.terms(function.alpha)
+    matrix = quad + 0.5 * (rows.spread + rows.spread.T)
     size = np.abs(quad).sum(axis=1)
-    size += 0.5 * (spread_size.sum(axis=0) + spread_size.sum(axis=1))
+    size += 0.5 * (rows.spread_size.sum(axis=0) + rows.spread_size.sum(axis=1))
     triangles = function.triangles
-    linear, linear_size, meeting = -paid, paid_size, 0
+    linear, linear_size, meeting = -rows.paid, rows.paid_size, 0
     if len(triangles):
         signs = triangles.weight[:, None] * PAIR_SIGNS[triangles.apex]
         single = triangles.weight[:, None] * SINGLE_SIGNS[triangles.apex]
@@ -230,7 +203,7 @@ def _build(legal: MaskSet, quad: Matrix, function: ConvexFunction) -> Quadratic:
     constant = -fsum(triangles.weight[triangles.apex == np.where(of_constant, 0, -1)])
     rest = float(linear_size.sum()) - constant
     return Quadratic(
-        matrix, linear, constant, size, rest, meeting + rows_meeting, len(function.alpha)
+        matrix, linear, constant, size, rest, meeting + rows.meeting, len(function.alpha)
     )
 
 
@@ -263,27 +236,27 @@ def _shift(function: Quadratic) -> tuple[float, float]:
     return taken, room
 
 
-def still_open(groups: BudgetGroups, states: States) -> tuple[Counts, Counts]:
-    """Per leaf and group: columns still to prune, and free columns."""
-    grouped = states.reshape(len(states), groups.count, groups.size)
-    ones = np.ones(groups.size, dtype=np.float32)
-    free, pruned = ((grouped == state).astype(np.float32) @ ones for state in (FREE, PRUNED))
-    return groups.pruned - pruned, free
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Where functions are linearised: x (any number, n), of_leaf (leaves,) the row of each leaf."""
+
+    x: Matrix
+    of_leaf: NDArray[np.integer]
 
 
 def leaf_bounds(
-    hull: BudgetGroups | LeafMinimum,
+    own: CheckedSet,
     function: Quadratic,
-    x: Matrix,
-    point: NDArray[np.integer],
+    at: Points,
     states: States,
     clock: Clock | None = None,
 ) -> Vector:
     """b(x) less its allowance for each leaf; +inf where no mask is left.
 
-    hull: what minimises over a leaf. x: (any number, n) points; point: (leaves,), the row of x that
-    a leaf uses; states: (leaves, n).
+    own: the set that the leaves are of. at: their points. states: (leaves, n). clock: the time
+    that it may take; None for no limit.
     """
+    x, point, clock = at.x, at.of_leaf, clock or Clock()
     product, width = x @ function.matrix, np.abs(x)
     size = (2.0 + width.max(axis=1)) * (width @ function.size) + function.rest
     operations = 4 * len(function.linear) + function.rows + function.meeting + 32
@@ -293,23 +266,7 @@ def leaf_bounds(
     require_finite("a leaf's bound", base, slope)  # a sort would put NaN last, where none looks
     gradient = slope[point]
 
-    if isinstance(hull, BudgetGroups):
-        least = _by_sorting(hull, gradient, states)
-    else:
-        least = hull.bounds(gradient, states == PRUNED, states == KEPT, clock)
-    bounds: Vector = least + base[point]
+    bounds: Vector = own.least(gradient, states, clock) + base[point]
     if np.isnan(bounds).any():
         raise ProofError("a leaf's bound is not a number")
     return bounds
-
-
-def _by_sorting(groups: BudgetGroups, gradient: Matrix, states: States) -> Vector:
-    """The least gradient . v over the masks v of each leaf; +inf where there is none."""
-    left, free = still_open(groups, states)
-    keys = np.where(states == FREE, gradient, FAR).reshape(-1, groups.count, groups.size)
-    keys.sort(axis=2)
-    lowest = np.arange(groups.size, dtype=np.float32) < left[:, :, None]
-    taken = np.einsum("ij,ij->i", lowest.reshape(states.shape), keys.reshape(states.shape))
-    forced = np.einsum("ij,ij->i", states == PRUNED, gradient)
-    empty = ((left < 0) | (left > free)).any(axis=1)
-    return np.where(empty, np.inf, forced + taken)

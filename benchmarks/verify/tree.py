@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from maskgap.benchmarks.verify.quadratic import FREE, KEPT, PRUNED, States
 from maskgap.instances.errors import ProofError
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED, States
 from maskgap.instances.problem import Part
 
 BLOCK = 1024
@@ -33,7 +33,7 @@ def walk(problem: Part, branch: NDArray[np.integer]) -> Iterator[States]:
     for start in range(0, leaves, BLOCK):
         stop = min(start + BLOCK, leaves)
         here = slice(*np.searchsorted(place, [start, stop]).tolist())
-        states = np.zeros((stop - start, problem.n), dtype=np.int8)
+        states = np.zeros((stop - start, problem.n), dtype=np.int8)  # of changes
         states[0] = state
         np.add.at(states, (place[here] - start, column[here]), change[here])
         reach = 1

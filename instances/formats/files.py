@@ -1,12 +1,11 @@
 """Layer and mask files: safetensors, read eagerly, checked whole, written atomically.
 
-Layer file: tensors `weight` (d_out, d_in), `gram` (d_in, d_in), optional `gram_eval` and
-`input_mean` (d_in,), the mean input over tokens; metadata `format = maskgap-layer/1` and free keys,
-of which `tokens` (a count) must be there with `input_mean`. The digest of a layer is that of weight
-and gram. Mask file: bool `mask` (d_out, d_in), True = kept;
-metadata `format = maskgap-mask/1`, pattern, solver, digest of the layer and of its weights alone
-(`weight_digest`) and, where only some rows were solved, `rows = A:B` (the rows outside are all
-kept). Any float dtype is read, bfloat16 too.
+Layer file: a tensor for each array of `instances.layer_fields` that the layer has; metadata
+`format = maskgap-layer/1` and free keys, of which `tokens` (a count) must be there with
+`input_mean`. The digest of a layer is that of weight and gram. Mask file: bool `mask`
+(d_out, d_in), True = kept; metadata `format = maskgap-mask/1`, pattern, solver, digest of the layer
+and of its weights alone (`weight_digest`) and, where only some rows were solved, `rows = A:B` (the
+rows outside are all kept). Any float dtype is read, bfloat16 too.
 """
 
 import json
@@ -25,6 +24,7 @@ from maskgap.instances.errors import InputError
 from maskgap.instances.formats.outputs import stored_kind
 from maskgap.instances.formats.tensors import ROUNDOFF, read_stored, read_tensors
 from maskgap.instances.layer import Layer, array_digest
+from maskgap.instances.layer_fields import LAYER_FIELDS
 
 LAYER_FORMAT = "maskgap-layer/1"
 MASK_FORMAT = "maskgap-mask/1"
@@ -96,36 +96,22 @@ def read_layer(path: Path) -> Layer:
     """Read and validate a layer file. Raises InputError naming the file and what was expected."""
     tensors, meta, dtypes = read_stored(path)
     _expect_format(path, meta, LAYER_FORMAT)
-    for name in ("weight", "gram"):
+    required = [field.name for field in LAYER_FIELDS if not field.optional]
+    for name in required:
         if name not in tensors:
             raise InputError(
-                f"{path}: tensor '{name}' is missing; a layer file holds weight and gram"
+                f"{path}: tensor '{name}' is missing; a layer file holds {' and '.join(required)}"
             )
-    return Layer.from_arrays(
-        tensors["weight"],
-        tensors["gram"],
-        tensors.get("gram_eval"),
-        meta,
-        str(path),
-        tensors.get("input_mean"),
-        tensors.get("column_cost"),
-        tensors.get("forced"),
-        ROUNDOFF.get(dtypes["gram"]),
-    )
+    return Layer.of(tensors, meta, str(path), ROUNDOFF.get(dtypes["gram"]))
 
 
 def write_layer(path: Path, layer: Layer, dtype: type[np.floating] = np.float64) -> None:
     """Write a layer file; `dtype` is the stored precision of all real tensors."""
-    tensors: dict[str, NDArray[np.generic]]
-    tensors = {"weight": layer.weight.astype(dtype), "gram": layer.gram.astype(dtype)}
-    if layer.gram_eval is not None:
-        tensors["gram_eval"] = layer.gram_eval.astype(dtype)
-    if layer.input_mean is not None:
-        tensors["input_mean"] = layer.input_mean.astype(dtype)
-    if layer.column_cost is not None:
-        tensors["column_cost"] = layer.column_cost
-    if layer.forced is not None:
-        tensors["forced"] = layer.forced
+    real = {field.name for field in LAYER_FIELDS if field.real}
+    tensors = {
+        name: array.astype(dtype) if name in real else array
+        for name, array in layer.arrays().items()
+    }
     write_tensors(path, tensors, {**layer.meta, "format": LAYER_FORMAT})
 
 
@@ -149,7 +135,7 @@ def read_mask(path: Path, layer: Layer) -> Mask:
 
 
 def write_mask(
-    path: Path, mask: Mask, layer: Layer, pattern: str, solver: str, rows: range
+    path: Path, mask: Mask, layer: Layer, pattern: str, solver: str, *, rows: range
 ) -> None:
     """Write a mask file for a layer, of which the half-open range `rows` was solved."""
     meta = {

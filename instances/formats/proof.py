@@ -48,7 +48,7 @@ from numpy.typing import NDArray
 from maskgap.instances.arrays import Mask, Matrix, Vector
 from maskgap.instances.formats.triangles import Triangles, no_triangles
 from maskgap.instances.masks.protocol import MaskSet
-from maskgap.instances.masks.rows import FREE, PRUNED
+from maskgap.instances.masks.state import FREE, PRUNED
 from maskgap.instances.problem import Part
 
 OBJECTIVE = "mask"
@@ -65,7 +65,7 @@ class ProofKind(StrEnum):
     SHARED_BUDGET = "shared-budget"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ConvexFunction:
     """Multipliers of one function.
 
@@ -76,8 +76,11 @@ class ConvexFunction:
     alpha: Matrix
     triangles: Triangles = field(default_factory=no_triangles)
 
+    def __repr__(self) -> str:
+        return f"ConvexFunction(of {len(self.u)} columns, {self.triangles!r})"
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Leaves:
     """A tree in preorder and its leaves in the same order.
 
@@ -91,8 +94,11 @@ class Leaves:
     point: NDArray[np.int32]
     points: NDArray[np.float32]
 
+    def __repr__(self) -> str:
+        return f"Leaves({len(self.function)} with {len(self.points)} points)"
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class SharedShift:
     """shift: d (n,) float64 in units of the layer's Gram. point: (n,) float32, the row's own.
 
@@ -102,8 +108,11 @@ class SharedShift:
     shift: Vector
     point: NDArray[np.float32]
 
+    def __repr__(self) -> str:
+        return f"SharedShift(of {len(self.shift)} columns)"
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class PartProof:
     """A proof for one row.
 
@@ -126,6 +135,10 @@ class PartProof:
     height: int = 1
     rows: tuple["PartProof", ...] = ()
     budget: int | None = None
+
+    def __repr__(self) -> str:
+        name = f"row {self.row}" if self.height == 1 else f"{self.height} rows from {self.row}"
+        return f"PartProof({name}, bound {self.bound} by {self.kind})"
 
 
 def trivial_proof(problem: Part) -> PartProof:

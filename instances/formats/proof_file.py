@@ -43,6 +43,7 @@ from maskgap.instances.formats.proof import (
 )
 from maskgap.instances.formats.tensors import Tensors, read_tensors
 from maskgap.instances.formats.triangles import Triangles
+from maskgap.instances.layer import short
 from maskgap.instances.problem import Problem
 
 PROOF_FORMAT = "maskgap-proof/2"
@@ -59,7 +60,7 @@ Count = Annotated[int, Field(ge=0, le=LARGEST_NUMBER)]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ProofFile:
     """What a file proves.
 
@@ -72,6 +73,10 @@ class ProofFile:
     objective: str
     rows: range
     proofs: tuple[PartProof, ...]
+
+    def __repr__(self) -> str:
+        rows = f"rows {self.rows.start}:{self.rows.stop}"
+        return f"ProofFile({len(self.proofs)} proofs, {rows}, {short(self.pattern)})"
 
 
 class _Head(BaseModel):

@@ -20,7 +20,7 @@ CONSTANT = -1
 """In place of a column: the constant z_0 = 1."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Triangles:
     """Inequalities and their multipliers.
 
@@ -32,6 +32,9 @@ class Triangles:
     columns: NDArray[np.int32]
     apex: NDArray[np.int16]
     weight: NDArray[np.float64]
+
+    def __repr__(self) -> str:
+        return f"Triangles({len(self)})"
 
     def __len__(self) -> int:
         return len(self.weight)

@@ -12,11 +12,12 @@ import scipy.sparse
 
 from maskgap.instances.arrays import Mask, Vector
 from maskgap.instances.masks.linear import Rule
-from maskgap.instances.masks.rows import FREE, KEPT, PRUNED, LinearRows, States
+from maskgap.instances.masks.rows import LinearRows
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED, States
 
 
 def contract(rows: LinearRows, size: int) -> LinearRows:
-    """The rows over blocks of `size` columns; no column may be forced."""
+    """The rows over blocks of `size` columns, with none of these forced."""
     n = len(rows.state)
     repeat = scipy.sparse.csr_matrix(
         (np.ones(n, dtype=np.int64), (np.arange(n), np.arange(n) // size)), shape=(n, n // size)

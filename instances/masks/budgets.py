@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from maskgap.instances.arrays import Mask, Vector
-from maskgap.instances.masks.rows import FREE, PRUNED, LinearRows, States
+from maskgap.instances.masks.rows import LinearRows
+from maskgap.instances.masks.state import FREE, PRUNED, States
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,8 @@ from maskgap.instances.masks.budgets import BudgetRule
 from maskgap.instances.masks.costs import CostRule
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.linear import LinearSet, MixedInteger, Rule
-from maskgap.instances.masks.rows import FREE, KEPT, PRUNED, LinearRows, States
+from maskgap.instances.masks.rows import LinearRows
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED, States
 
 CONSTRAINT_FORMS = (
     "';block=B' (B consecutive columns together), ';cap=C/G' or ';cap=C/G+S' (at most C kept of G "
@@ -121,7 +122,8 @@ def constrained(
     inner = _rule(caps, sums, n // block, pruned // block, least)
     over_blocks = contract(_stack(systems, n), block)
     systems.insert(1, _System(_ties(n, block), 0, 0))
-    return LinearSet(_stack(systems, n), pruned, integral, BlockRule(block, inner, over_blocks))
+    of_blocks = BlockRule(block, inner, over_blocks)
+    return LinearSet(_stack(systems, n), pruned, integral, of_blocks, block)
 
 
 @dataclass(frozen=True, slots=True)

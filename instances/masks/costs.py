@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from maskgap.instances.arrays import Mask, Vector
 from maskgap.instances.errors import InputError
-from maskgap.instances.masks.rows import KEPT, PRUNED, LinearRows, States
+from maskgap.instances.masks.rows import LinearRows
+from maskgap.instances.masks.state import KEPT, PRUNED, States
 
 LARGEST_TABLE = 1 << 28
 """Most choices that are kept; beyond, costs must be given in coarser units."""

@@ -21,7 +21,8 @@ import scipy.sparse
 
 from maskgap.instances.arrays import Mask, Matrix, Vector
 from maskgap.instances.errors import InputError
-from maskgap.instances.masks.rows import FREE, LinearRows
+from maskgap.instances.masks.rows import LinearRows
+from maskgap.instances.masks.state import FREE, PRUNED, States
 
 ENUMERATION_COLUMNS = 24
 """Widest group that `enumerate_pruned` lists; C(24, 12) is 2.7 million."""
@@ -43,6 +44,21 @@ class BudgetGroups:
             raise InputError(f"{self.n} columns do not divide into groups of {self.size}")
         if not 0 <= self.pruned <= self.size:
             raise InputError(f"cannot prune {self.pruned} of {self.size} columns")
+
+    @property
+    def equal_groups(self) -> "BudgetGroups":
+        """Itself."""
+        return self
+
+    @property
+    def block(self) -> int:
+        """No columns go together."""
+        return 1
+
+    @property
+    def tile(self) -> None:
+        """It is not made of tiles."""
+        return None
 
     @property
     def count(self) -> int:
@@ -137,6 +153,24 @@ class BudgetGroups:
         np.put_along_axis(rank, order, np.arange(self.size)[None, :], axis=1)
         chosen: Mask = ((rank < left[:, None]) & free).ravel() | ones
         return chosen
+
+    def rises(self, gradient: Vector, state: States) -> tuple[Vector, Vector]:
+        """As `MaskSet.rises`.
+
+        With g_(k) and g_(k+1) the k-th and next smallest gradient among the free columns of a group
+        that has k still to prune: max(0, g_j - g_(k)) when j is pruned, max(0, g_(k+1) - g_j) when
+        it is kept; +inf where k is 0, or all free columns have to go.
+        """
+        grouped, states = gradient.reshape(-1, self.size), state.reshape(-1, self.size)
+        left = self.pruned - (states == PRUNED).sum(axis=1)
+        free = states == FREE
+        ordered = np.sort(np.where(free, grouped, np.inf), axis=1)
+        ordered = np.pad(ordered, ((0, 0), (1, 1)), constant_values=(-np.inf, np.inf))
+        rows = np.arange(len(left))
+        last, following = ordered[rows, left], ordered[rows, left + 1]
+        if_pruned = np.maximum(0.0, grouped - last[:, None])
+        if_kept = np.maximum(0.0, following[:, None] - grouped)
+        return if_pruned.ravel(), if_kept.ravel()
 
     def enumerate_pruned(self, chunk: int = 1 << 16) -> Iterator[Mask]:
         """Every legal pruned set once, as (<= chunk, n) bool blocks in a fixed order.

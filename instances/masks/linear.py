@@ -19,8 +19,9 @@ import scipy.optimize
 
 from maskgap.instances.arrays import Mask, Vector
 from maskgap.instances.errors import InputError, Refused
-from maskgap.instances.masks.groups import ENUMERATION_COLUMNS
-from maskgap.instances.masks.rows import FREE, KEPT, PRUNED, LinearRows, States
+from maskgap.instances.masks.groups import ENUMERATION_COLUMNS, BudgetGroups
+from maskgap.instances.masks.rows import LinearRows
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED, States
 
 STANDARD = 1024.0
 """Largest |cost| of a column that HiGHS is handed: its tolerances are absolute."""
@@ -85,18 +86,26 @@ class LinearSet:
     """Masks that meet integer rows.
 
     rows: the system; its states are the forced columns. pruned: columns that each mask prunes.
-    integral: whether the relaxation is the hull, by a known theorem. rule: its oracle.
+    integral: whether the relaxation is the hull, by a known theorem. rule: its oracle. block, tile:
+    as `MaskSet` has them.
     """
 
     rows: LinearRows
     pruned: int
     integral: bool
     rule: Rule = field(default_factory=MixedInteger)
+    block: int = 1
+    tile: int | None = None
 
     @property
     def n(self) -> int:
         """Number of columns."""
         return len(self.rows.state)
+
+    @property
+    def equal_groups(self) -> BudgetGroups | None:
+        """None: rows are taken as they are."""
+        return None
 
     @property
     def total_pruned(self) -> int:
@@ -197,6 +206,10 @@ class LinearSet:
         if wrong.any() or not self.is_legal(~pruned):
             raise Refused("HiGHS found no mask that meets the constraints exactly")
         return pruned
+
+    def rises(self, gradient: Vector, state: States) -> None:
+        """None: they take an oracle call a column."""
+        return
 
     def enumerate_pruned(self, chunk: int = 1 << 16) -> Iterator[Mask]:
         """Every legal pruned set once, as (<= chunk, n) bool blocks in a fixed order.

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from maskgap.instances.arrays import Mask, Vector
+from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.rows import LinearRows
+from maskgap.instances.masks.state import States
 
 
 class MaskSet(Protocol):
@@ -18,6 +20,24 @@ class MaskSet(Protocol):
     @property
     def n(self) -> int:
         """Number of columns z."""
+        ...
+
+    @property
+    def equal_groups(self) -> BudgetGroups | None:
+        """The set as budgets of equal groups of consecutive columns; None where it is none.
+
+        Who has a way of its own for these asks here, and else takes the rows.
+        """
+        ...
+
+    @property
+    def block(self) -> int:
+        """Consecutive columns that are kept or pruned together; 1 where none are."""
+        ...
+
+    @property
+    def tile(self) -> int | None:
+        """Rows and columns of the tiles of a transposable set, which share no entry; else None."""
         ...
 
     @property
@@ -78,6 +98,15 @@ class MaskSet(Protocol):
 
         Exact but for the rounding of the sums that it compares, and `error`. Raises Refused where
         a mixed-integer solver fails.
+        """
+        ...
+
+    def rises(self, gradient: Vector, state: States) -> tuple[Vector, Vector] | None:
+        """By how much the least of <gradient, z> rises at least when a free column is forced.
+
+        state: (n,) int8, a node that has a mask. Two vectors (n,), for columns that are then pruned
+        and for columns that are then kept; +inf where no mask is left, and of no meaning for
+        columns that are not free. None where the set has no closed form for them.
         """
         ...
 

@@ -12,10 +12,7 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
-FREE, PRUNED, KEPT = 0, 1, 2
-"""States of a column: either, forced to be pruned, forced to be kept."""
-
-States = NDArray[np.int8]
+from maskgap.instances.masks.state import States
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ b-matching of the tile as an assignment problem of M k + M^2 nodes a side.
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
-from typing import TypeVar
+from typing import ClassVar, Self, TypeVar
 
 import numpy as np
 import scipy.optimize
@@ -24,13 +24,50 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from maskgap.instances.arrays import Mask, Vector
+from maskgap.instances.errors import InputError
+from maskgap.instances.layer import Layer
 from maskgap.instances.masks.linear import LinearSet, Rule
-from maskgap.instances.masks.rows import FREE, KEPT, PRUNED, LinearRows, States
+from maskgap.instances.masks.pattern import Pattern, kept_of, require_divides
+from maskgap.instances.masks.rows import LinearRows
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED, States
 
 Number = TypeVar("Number", np.float64, np.int8)
 
 LISTED_SIZE = 4
 """Largest M whose tiles are listed: for 4:8 there are 1.2e11 masks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transposable(Pattern):
+    """`N:M^T`: N kept of each M in every row and in every column of each M x M tile."""
+
+    form: ClassVar[str] = "N:M^T"
+    says: ClassVar[str] = "'N:M^T' (rows and columns of each M x M tile)"
+    coupled: ClassVar[bool] = True
+
+    kept: int
+    size: int
+
+    @classmethod
+    def read(cls, text: str) -> Self | None:
+        """As `Pattern.read`."""
+        found = kept_of(text.removesuffix("^T")) if text.endswith("^T") else None
+        return None if found is None else cls(text, *found)
+
+    def part_rows(self, rows: range) -> int:
+        """M rows. Raises InputError where the rows are not whole strips of M."""
+        require_divides(self.text, self.size, "the number of rows", len(rows))
+        if rows.start % self.size:
+            raise InputError(
+                f"pattern '{self.text}' couples strips of {self.size} rows, and row {rows.start} "
+                f"begins none; choose rows from a multiple of {self.size}"
+            )
+        return self.size
+
+    def legal(self, layer: Layer, height: int) -> LinearSet:
+        """The masks of a strip of M rows. Raises InputError when M does not divide d_in."""
+        require_divides(self.text, self.size, "d_in", layer.d_in)
+        return transposable(self.size, self.size - self.kept, layer.d_in)
 
 
 def transposable(size: int, pruned: int, columns: int) -> LinearSet:
@@ -44,7 +81,7 @@ def transposable(size: int, pruned: int, columns: int) -> LinearSet:
     budget = np.full(2 * tiles * size, pruned, dtype=np.int64)
     rows = LinearRows(system, budget, budget, np.full(n, FREE, dtype=np.int8))
     rule: Rule = TileRule(size, pruned) if size <= LISTED_SIZE else FlowRule(size, pruned)
-    return LinearSet(rows, pruned * columns, True, rule)
+    return LinearSet(rows, pruned * columns, True, rule, tile=size)
 
 
 def _by_tile(values: NDArray[Number], size: int) -> NDArray[Number]:

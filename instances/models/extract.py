@@ -155,8 +155,13 @@ def _layer(
     )
     weight = site.matrix().to("cpu", torch.float64).numpy()
     return Layer.from_arrays(
-        weight, gram, gram_eval, {**meta, **about}, site.name, inputs.sum.mean()
-    )  # fmt: skip
+        weight,
+        gram,
+        gram_eval,
+        {**meta, **about},
+        site.name,
+        input_mean=inputs.sum.mean(),
+    )
 
 
 def _repeatable(batches: Iterable[Batch]) -> Iterable[Batch]:
@@ -224,6 +229,7 @@ def run_extract(
     layers: str = "*",
     calibration: Sequence[Path] = (),
     samples: int = SAMPLES,
+    *,
     sequence_length: int = SEQUENCE_LENGTH,
     device: str = "cpu",
     progress: Callable[[str], None] | None = None,

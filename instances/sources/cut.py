@@ -1,8 +1,8 @@
 """Blocks of layers: some rows, some columns, as a layer of their own.
 
 Columns S of a layer with weight W and Gram G make the layer W[R, S], G[S, S]: what pruning the rows
-R costs when every column outside S is kept; its mean input is E[x_S]. So a
-block of a real layer is a real problem of a smaller size.
+R costs when every column outside S is kept; every other array is cut along its axes too
+(`instances.layer_fields`). So a block of a real layer is a real problem of a smaller size.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ import numpy as np
 
 from maskgap.instances.errors import InputError
 from maskgap.instances.layer import Layer
+from maskgap.instances.layer_fields import LAYER_FIELDS
 
 
 def cut(layer: Layer, rows: Sequence[int], columns: Sequence[int], name: str) -> Layer:
@@ -28,23 +29,19 @@ def cut(layer: Layer, rows: Sequence[int], columns: Sequence[int], name: str) ->
                 f"{name}: {what} {min(chosen)} to {max(chosen)} are not within the {size} {what} "
                 f"of {layer.name}"
             )
-    grid = np.ix_(columns, columns)
     meta = {
         **layer.meta,
         "rows": " ".join(map(str, rows)),
         "columns": " ".join(map(str, columns)),
         "cut_from": layer.digest,
     }
-    return Layer.from_arrays(
-        layer.weight[np.ix_(rows, columns)],
-        layer.gram[grid],
-        None if layer.gram_eval is None else layer.gram_eval[grid],
-        meta,
-        name,
-        None if layer.input_mean is None else layer.input_mean[list(columns)],
-        None if layer.column_cost is None else layer.column_cost[list(columns)],
-        None if layer.forced is None else layer.forced[np.ix_(rows, columns)],
-    )
+    whole = layer.arrays()
+    arrays = {
+        field.name: field.cut(whole[field.name], rows, columns)
+        for field in LAYER_FIELDS
+        if field.name in whole
+    }
+    return Layer.of(arrays, meta, name, layer.gram_roundoff)
 
 
 @dataclass(frozen=True, slots=True)

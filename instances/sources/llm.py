@@ -113,7 +113,7 @@ def _layer(spec: LlmFamily) -> Layer:
         "outliers": " ".join(map(str, outliers)),
     }
     # Made as X X^T, so the checks of from_arrays, which copy it some times, are not needed.
-    return Layer(weight, gram, None, meta, str(spec), total / tokens)
+    return Layer(weight, gram, None, meta, str(spec), input_mean=total / tokens)
 
 
 def _gram(spec: LlmFamily, scale: Vector, mean: Vector, tokens: int) -> tuple[Matrix, Vector]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypedDict, cast
 
 from maskgap.instances.errors import InputError
+from maskgap.instances.suggestions import did_you_mean
 
 MANIFEST = "manifest.json"
 MANIFEST_FORMAT = "maskgap-manifest/1"
@@ -86,7 +87,8 @@ def path(name: str) -> Path:
     """The layer file of a shipped layer. Raises InputError that lists the names."""
     have = names()
     if name not in have:
-        raise InputError(f"no shipped layer '{name}'; there are {', '.join(have)}")
+        meant = did_you_mean(name, have)
+        raise InputError(f"no shipped layer '{name}'; there are {', '.join(have)}{meant}")
     return folder() / f"{name}{SUFFIX}"
 
 
@@ -101,5 +103,5 @@ def find(file: Path) -> Path:
         return path(str(file))
     raise InputError(
         f"{file}: cannot be read: there is no such file, nor a shipped layer of this name (maskgap "
-        "instances lists them)"
+        f"instances lists them){did_you_mean(str(file), names())}"
     )

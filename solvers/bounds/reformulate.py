@@ -26,7 +26,6 @@ import scipy.linalg
 from maskgap.instances.arrays import Matrix, Vector
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.proof import ConvexFunction
-from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.protocol import MaskSet
 from maskgap.solvers.bounds.semidefinite import Effort, SdpSolution
 from maskgap.solvers.bounds.tilts import relaxations
@@ -71,7 +70,7 @@ def reformulate(
     """
     if method not in METHODS:
         raise InputError(f"reformulation is '{method}', expected one of {', '.join(METHODS)}")
-    single = isinstance(legal, BudgetGroups) and legal.masks == 1
+    single = legal.equal_groups is not None and legal.single
     if deadline.expired() or single or not quad.any():
         return _on_hull(quad, legal, np.zeros(legal.n), deadline)
     if method == "sdp":

@@ -20,13 +20,12 @@ from typing import Literal
 from maskgap.instances.arrays import Matrix, Vector
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.proof import ConvexFunction, PartProof, ProofKind, root_leaves
-from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.problem import Part
 from maskgap.solvers.bounds import conic, triangles
 from maskgap.solvers.bounds.other_budgets import points_beside
 from maskgap.solvers.bounds.semidefinite import Effort
 from maskgap.solvers.bounds.tilts import relaxations
-from maskgap.solvers.frank_wolfe import hull, vertices
+from maskgap.solvers.frank_wolfe import hull, steps
 from maskgap.solvers.objectives import convexify
 from maskgap.solvers.protocol import Answer, Limits, Stop
 from maskgap.solvers.settings import Count, NotNegative, settings
@@ -60,13 +59,14 @@ def _bound(
     repaired = convexify.repair(problem.quad, legal, function)
     matrix, linear, _ = convexify.quadratic(problem.quad, legal, repaired)
     point = hull.minimise(matrix, linear, legal, limits.deadline, start=start)
+    groups = legal.equal_groups
     if (
-        isinstance(legal, BudgetGroups)
+        groups is not None
         and point.gap > INTERIOR_POINT_GAP
         and problem.n <= INTERIOR_POINT_COLUMNS
         and not limits.deadline.expired()
     ):
-        x = conic.minimise_on_hull(matrix, linear, legal, limits.deadline)
+        x = conic.minimise_on_hull(matrix, linear, groups, limits.deadline)
         if x is not None:
             other = hull.linearise(matrix, linear, legal, x)
             point = other if other.bound > point.bound else point
@@ -107,7 +107,7 @@ class QpBound:
 
     def warm_ups(self) -> Sequence[Callable[[], object]]:
         """As `solvers.protocol.Compiled`."""
-        return (vertices.warm_up,)
+        return (steps.warm_up,)
 
     def solve(self, problem: Part, limits: Limits, seed: int) -> Answer:
         """A bound with a proof, no mask; no bound when the deadline has passed before it starts.
@@ -148,7 +148,7 @@ class SdpBound:
 
     def warm_ups(self) -> Sequence[Callable[[], object]]:
         """As `solvers.protocol.Compiled`."""
-        return triangles.warm_up, vertices.warm_up
+        return triangles.warm_up, steps.warm_up
 
     def solve(self, problem: Part, limits: Limits, seed: int) -> Answer:
         """A bound with a proof, no mask: qp-bound's where the relaxation did not converge.
@@ -161,7 +161,7 @@ class SdpBound:
             return Answer(None, deadline.stop())
         notes: dict[str, str | float] = {"relaxation": "qp", "sdp_solver": self.sdp_solver}
         plain = convexify.plain(problem.legal)
-        single = isinstance(problem.legal, BudgetGroups) and problem.legal.single
+        single = problem.legal.equal_groups is not None and problem.legal.single
         if single or not problem.quad.any():
             # the hull is exact already
             return self._finish(
@@ -190,11 +190,10 @@ class SdpBound:
         notes: dict[str, str | float],
         limits: Limits,
     ) -> Answer:
-        legal, beside = problem.legal, None
-        one_budget = isinstance(legal, BudgetGroups) and legal.count == 1
-        if self.beside and one_budget and 0 < legal.total_pruned < legal.n:
+        groups, beside = problem.legal.equal_groups, None
+        if self.beside and groups is not None and groups.count == 1 and not groups.single:
             beside = points_beside(
-                problem.quad, problem.groups, bound.function, bound.point.x, limits.deadline
+                problem.quad, groups, bound.function, bound.point.x, limits.deadline
             )
         return _answer(problem, bound, stop, notes, beside)
 

@@ -32,7 +32,6 @@ import numpy as np
 from maskgap.instances.arrays import Matrix, Vector
 from maskgap.instances.formats.proof import ConvexFunction, equality_rows
 from maskgap.instances.formats.triangles import Triangles, no_triangles
-from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.protocol import MaskSet
 from maskgap.solvers.bounds.face import Face
 from maskgap.solvers.bounds.interior import Iterate, advance, begin, centre, cholesky, to_boundary
@@ -161,8 +160,9 @@ def _first(quad: Matrix, legal: MaskSet, tilt: Tilt | None) -> Iterate | None:
     """The first iterate; None where the hull says everything or there is no iterate."""
     if not quad.any():
         return None
-    if isinstance(legal, BudgetGroups):
-        return None if legal.masks == 1 else centre(Face(legal), lifted_cost(quad))
+    groups = legal.equal_groups
+    if groups is not None:
+        return None if groups.single else centre(Face(groups), lifted_cost(quad))
     face, cost = rows_face(*equality_rows(legal)), lifted_cost(quad)
     if tilt is not None:
         half = 0.25 * tilt.linear
@@ -228,8 +228,9 @@ def whole_space(
     on E, and nothing in between.
     """
     used = no_triangles() if triangles is None else triangles
-    if isinstance(legal, BudgetGroups):
-        normal = legal.indicator().T / np.sqrt(legal.size)
+    groups = legal.equal_groups
+    if groups is not None:
+        normal = groups.indicator().T / np.sqrt(groups.size)
     else:
         normal, made_of = orthonormal_rows(equality_rows(legal)[0])
     shifted = quad - np.diag(u) - convexify.triangle_terms(legal.n, used)[0]
@@ -237,8 +238,8 @@ def whole_space(
     within = normal.T @ image
     mean = float(np.abs(shifted.diagonal()).mean())
     alpha = -2.0 * (image - normal @ within) - normal @ (within - mean * np.eye(len(within)))
-    if isinstance(legal, BudgetGroups):
-        return ConvexFunction(u, alpha.T / np.sqrt(legal.size), used)
+    if groups is not None:
+        return ConvexFunction(u, alpha.T / np.sqrt(groups.size), used)
     return ConvexFunction(u, made_of.T @ alpha.T, used)
 
 

@@ -15,9 +15,8 @@ optimum.
 import numpy as np
 
 from maskgap.instances.arrays import Matrix, Vector
-from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.protocol import MaskSet
-from maskgap.instances.masks.rows import FREE
+from maskgap.instances.masks.state import FREE
 from maskgap.solvers.bounds.semidefinite import (
     Effort,
     SdpSolution,
@@ -25,8 +24,10 @@ from maskgap.solvers.bounds.semidefinite import (
     solve_sdp,
     solve_with_triangles,
 )
-from maskgap.solvers.frank_wolfe.vertices import ActiveSet, Convex, Pool, minimise
+from maskgap.solvers.frank_wolfe.pool import ActiveSet, Pool
+from maskgap.solvers.frank_wolfe.vertices import Start, Until, minimise
 from maskgap.solvers.objectives import convexify
+from maskgap.solvers.objectives.protocol import Quadratic
 from maskgap.solvers.protocol import Deadline
 
 TURNS = 6
@@ -48,7 +49,7 @@ def relaxations(
     quad: (n, n) float64, mean diagonal near 1.
     """
     tilt, solution = None, None
-    if not isinstance(legal, BudgetGroups):
+    if legal.equal_groups is None:
         tilt, solution = _tilted(quad, legal, deadline)
     if effort is not None:
         return solve_with_triangles(quad, legal, deadline, effort, tilt)
@@ -76,8 +77,9 @@ def _tilted(
     for _ in range(TURNS):
         solution = solve_sdp(quad, legal, deadline, tilt=tilt)
         function = convexify.repair(quad, legal, solution.function)
-        convex = Convex(*convexify.quadratic(quad, legal, function))
-        found = minimise(convex, state, oracle, pool, active, np.inf, 0.0, deadline, MOST_CALLS)
+        convex = Quadratic(*convexify.quadratic(quad, legal, function))
+        until = Until(deadline, calls=MOST_CALLS)
+        found = minimise(convex, state, oracle, Start(pool, active), until)
         gain, active = found.bound - best_bound, found.active
         if gain > 0.0:
             best, best_tilt, best_bound = solution, tilt, found.bound

@@ -1,6 +1,7 @@
-"""Frank-Wolfe steps over vertices that an oracle gives: x = sum of w_a v_a, w >= 0, sum w = 1.
+"""Frank-Wolfe steps over the vertices of equal budget groups, compiled.
 
-With v the vertex of least g . v, a the active one of largest and s the active one of least g . v:
+x = sum of w_a v_a, w >= 0, sum w = 1. With v the vertex of least g . v, a the active one of largest
+and s the active one of least g . v:
 
     vanilla            d = v - x                                 (Frank, Wolfe 1956)
     away               the steeper of v - x and x - a            (Guelat, Marcotte 1986)
@@ -14,13 +15,14 @@ only when none does. Stored are the active vertices and, behind them, those that
 active set (the shadow set of Boscia); a child keeps what fits its forced columns.
 
 A step costs n^2 for P d and n for each stored vertex. The gap that ends a node comes from the
-oracle. The functions run compiled with the closed-form oracle, and as Python with any other.
+oracle. Sets that are seen through any other oracle have `frank_wolfe.vertices`.
 """
 
 import numpy as np
 
+from maskgap.instances.masks.state import KEPT, PRUNED
 from maskgap.solvers.frank_wolfe.node import FLAT, STEPS, value_of
-from maskgap.solvers.frank_wolfe.rules import AWAY, BLENDED, PAIRWISE
+from maskgap.solvers.frank_wolfe.variants import AWAY, BLENDED, PAIRWISE
 from maskgap.solvers.kernels.jit import strict
 from maskgap.solvers.oracles.equal_groups import vertex_along
 
@@ -43,7 +45,8 @@ def fitting(state, atoms, weights, counts):  # type: ignore[no-untyped-def]
     active, stored, total = 0, 0, 0.0
     was_active, was_stored = counts[0], counts[1]
     for a in range(was_stored):
-        if np.all((state != 1) | (atoms[a] == 1.0)) and np.all((state != 2) | (atoms[a] == 0.0)):
+        fits = np.all((state != PRUNED) | (atoms[a] == 1.0))
+        if fits and np.all((state != KEPT) | (atoms[a] == 0.0)):
             atoms[stored] = atoms[a]
             weights[stored] = weights[a] if a < was_active else 0.0
             if a < was_active:
@@ -107,7 +110,7 @@ def _drop_empty(atoms, weights, counts):  # type: ignore[no-untyped-def]
 
 @strict
 def minimise_on_vertices(  # type: ignore[no-untyped-def]
-    matrix, linear, constant, rules, state, x, gradient, cut, atoms, weights, counts, oracle
+    matrix, linear, constant, rules, state, x, gradient, cut, atoms, weights, counts
 ):
     """Steps of the rules' variant until the node can be closed or branched.
 
@@ -119,10 +122,7 @@ def minimise_on_vertices(  # type: ignore[no-untyped-def]
     steps, calls = 0, 0
     fitting(state, atoms, weights, counts)
     if counts[0] == 0:
-        if oracle is None:
-            vertex_along(rules.size, rules.budget, state, gradient, vertex)
-        else:
-            oracle.minimise(gradient, state, vertex)
+        vertex_along(rules.size, rules.budget, state, gradient, vertex)
         calls += 1
         weights[_activate(atoms, weights, counts, -1, vertex)] = 1.0
     x[:] = np.dot(weights[: counts[0]], atoms[: counts[0]])
@@ -138,10 +138,7 @@ def minimise_on_vertices(  # type: ignore[no-untyped-def]
         at = stored
         inside = rules.variant == BLENDED and rules.lazy and local >= promised
         if not inside and not (rules.lazy and descent >= promised):
-            if oracle is None:
-                least = vertex_along(rules.size, rules.budget, state, gradient, vertex)
-            else:
-                least = oracle.minimise(gradient, state, vertex)
+            least = vertex_along(rules.size, rules.budget, state, gradient, vertex)
             calls += 1
             value, gap = value_of(linear, constant, x, gradient), along - least
             if value - gap >= cut or gap <= FLAT * abs(value):

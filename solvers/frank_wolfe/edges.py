@@ -13,6 +13,7 @@ rows over the free columns, which are copied together when first used.
 
 import numpy as np
 
+from maskgap.instances.masks.state import FREE, PRUNED
 from maskgap.solvers.frank_wolfe.node import FLAT
 from maskgap.solvers.kernels.jit import fast, strict
 
@@ -112,10 +113,10 @@ def minimise_along_edges(  # type: ignore[no-untyped-def]
     for group in range(0, n, size):
         starts[groups], lefts[groups] = free, budget
         for t in range(group, group + size):
-            if state[t] == 0:
+            if state[t] == FREE:
                 index[free] = t
                 free += 1
-            elif state[t] == 1:
+            elif state[t] == PRUNED:
                 lefts[groups] -= 1
         groups += 1
     starts[groups] = free

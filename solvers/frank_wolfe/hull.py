@@ -23,9 +23,12 @@ from maskgap.instances.arrays import Matrix, Vector
 from maskgap.instances.formats.proof import ConvexFunction
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.protocol import MaskSet
+from maskgap.instances.masks.state import FREE
 from maskgap.solvers.frank_wolfe import vertices
+from maskgap.solvers.frank_wolfe.pool import ActiveSet, Pool
 from maskgap.solvers.objectives import convexify
-from maskgap.solvers.oracles.make import make_oracle
+from maskgap.solvers.objectives.protocol import Quadratic
+from maskgap.solvers.oracles.make import exact_oracle
 from maskgap.solvers.protocol import Deadline
 
 GAP = 1e-9
@@ -60,12 +63,8 @@ def linearise(matrix: Matrix, linear: Vector, legal: MaskSet, x: Vector) -> Hull
     """F(x) and the bound of its linearisation at x (n,)."""
     product = matrix @ x
     gradient = 2.0 * product + linear
-    if isinstance(legal, BudgetGroups):
-        grouped = gradient.reshape(legal.count, legal.size)
-        least = float(np.sort(grouped, axis=1)[:, : legal.pruned].sum())
-    else:
-        oracle = make_oracle("closed-form", legal, Deadline(np.inf))
-        least = oracle.minimise(gradient, np.zeros(legal.n, np.int8), np.empty(legal.n))
+    free = np.full(legal.n, FREE, np.int8)
+    least = exact_oracle(legal).minimise(gradient, free, np.empty(legal.n))
     curved = float(x @ product)
     return HullPoint(x, curved + float(linear @ x), least - curved)
 
@@ -109,18 +108,15 @@ def minimise(
     matrix, linear: P (n, n) and q (n,) float64. start: a point to start from, else the centre; only
     equal groups use it. An expired deadline leaves the bound of the first point, valid too.
     """
-    if isinstance(legal, BudgetGroups):
-        return _on_groups(matrix, linear, legal, deadline, iterations, start)
+    groups = legal.equal_groups
+    if groups is not None:
+        return _on_groups(matrix, linear, groups, deadline, iterations, start)
     found = vertices.minimise(
-        vertices.Convex(matrix, linear, 0.0),
-        np.zeros(legal.n, dtype=np.int8),
-        make_oracle("closed-form", legal, deadline),
-        vertices.Pool(legal.n),
-        vertices.ActiveSet.empty(),
-        np.inf,
-        0.0,
-        deadline,
-        min(iterations, MOST_CALLS),
+        Quadratic(matrix, linear, 0.0),
+        np.full(legal.n, FREE, np.int8),
+        exact_oracle(legal),
+        vertices.Start(Pool(legal.n), ActiveSet.empty()),
+        vertices.Until(deadline, calls=min(iterations, MOST_CALLS)),
     )
     return HullPoint(found.x, found.value, found.bound, found.steps)
 

@@ -7,10 +7,11 @@ forced columns, a product of hypersimplices.
 Bound. Any x gives  b = F(x) - g . x + min over the node's masks of g . v,  g = 2 P x + q;  the
 minimum is a sort or a partition.
 
-A gradient from scratch costs 2 n^2, the rest a few n. A column's state is 0 (free), 1 (pruned) or 2
-(kept). `fast` functions may reorder sums, and are never given infinities or NaN.
+A gradient from scratch costs 2 n^2, the rest a few n. `fast` functions may reorder sums, and are
+never given infinities or NaN.
 """
 
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED
 from maskgap.solvers.kernels.jit import fast, strict
 
 STEPS = 2000
@@ -53,9 +54,9 @@ def restore(matrix, size, budget, state, x, gradient):  # type: ignore[no-untype
     n = len(x)
     for t in range(n):
         wanted = x[t]
-        if state[t] == 1:
+        if state[t] == PRUNED:
             wanted = 1.0
-        elif state[t] == 2:
+        elif state[t] == KEPT:
             wanted = 0.0
         if wanted != x[t]:
             shift_gradient(matrix, gradient, t, wanted - x[t])
@@ -67,7 +68,7 @@ def restore(matrix, size, budget, state, x, gradient):  # type: ignore[no-untype
         while abs(need) > 1e-12:
             at = -1
             for t in range(group, group + size):
-                if state[t] == 0:
+                if state[t] == FREE:
                     if need > 0.0 and x[t] < 1.0 and (at < 0 or gradient[t] < gradient[at]):
                         at = t
                     if need < 0.0 and x[t] > 0.0 and (at < 0 or gradient[t] > gradient[at]):

@@ -26,7 +26,6 @@ from concurrent.futures import ThreadPoolExecutor
 from maskgap.instances.arrays import Mask
 from maskgap.instances.errors import Refused
 from maskgap.instances.layer import unit_rows
-from maskgap.instances.masks.patterns import LayerShare, RowPattern
 from maskgap.instances.problem import Part, Problem
 from maskgap.solvers.local_search.memetic import improve
 from maskgap.solvers.local_search.neighbours import cycles
@@ -63,7 +62,7 @@ class Swap:
         start = starting_masks(problem, self.warm_start, seed)
         if start is None:
             raise Refused("swap needs a start: magnitude, wanda, ria, obs, random or a mask")
-        if not isinstance(problem.pattern, RowPattern):
+        if not problem.pattern.equal_rows:
             return self._parts(problem, start, limits, seed, begun)
         with limits.journal.phase("warmup"):
             engine = engine_for(limits.device, limits.threads)
@@ -102,7 +101,7 @@ class Swap:
             raise Refused(
                 f"swap takes '{problem.pattern.text}' on the processor only, not on {limits.device}"
             )
-        if isinstance(problem.pattern, LayerShare):
+        if problem.pattern.one_budget:
             (whole,) = problem
             return [descend_part(whole, start[0], limits, self.max_swaps)]
 

@@ -6,7 +6,8 @@ from typing import Any
 from pyscipopt import quicksum
 from pyscipopt.scip import Expr, Term
 
-from maskgap.instances.masks.rows import KEPT, PRUNED, LinearRows
+from maskgap.instances.masks.rows import LinearRows
+from maskgap.instances.masks.state import KEPT, PRUNED
 
 
 def add_rows(model: Any, z: Sequence[Any], rows: LinearRows) -> None:

@@ -21,7 +21,8 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 
-from maskgap.instances.masks.rows import KEPT, PRUNED, LinearRows
+from maskgap.instances.masks.rows import LinearRows
+from maskgap.instances.masks.state import KEPT, PRUNED
 from maskgap.instances.problem import Part
 from maskgap.solvers.mip.adapter import NativeRun, Outcome, finite, stop_of
 from maskgap.solvers.objectives import shift

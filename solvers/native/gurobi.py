@@ -16,7 +16,7 @@ import numpy as np
 from gurobipy import GRB
 
 from maskgap.instances.errors import Refused
-from maskgap.instances.masks.rows import KEPT, PRUNED
+from maskgap.instances.masks.state import KEPT, PRUNED
 from maskgap.instances.problem import Part
 from maskgap.solvers.mip.adapter import NativeRun, Outcome, finite, stop_of
 from maskgap.solvers.protocol import Answer, Limits, Stop

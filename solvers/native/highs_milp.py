@@ -25,7 +25,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from maskgap.instances.arrays import Mask, Matrix, Vector
 from maskgap.instances.masks.protocol import MaskSet
-from maskgap.instances.masks.rows import KEPT, PRUNED, LinearRows, States
+from maskgap.instances.masks.rows import LinearRows
+from maskgap.instances.masks.state import KEPT, PRUNED, States
 from maskgap.instances.problem import Part
 from maskgap.solvers.mip import highs
 from maskgap.solvers.mip.adapter import NativeRun

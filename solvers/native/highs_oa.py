@@ -22,8 +22,7 @@ import numpy as np
 import scipy.sparse
 
 from maskgap.instances.arrays import Mask, Matrix, Vector
-from maskgap.instances.masks.groups import BudgetGroups
-from maskgap.instances.masks.rows import KEPT, PRUNED
+from maskgap.instances.masks.state import KEPT, PRUNED
 from maskgap.instances.problem import Part
 from maskgap.solvers.frank_wolfe import hull
 from maskgap.solvers.mip import highs
@@ -102,8 +101,9 @@ def _first_point(tangents: _Tangents, run: NativeRun) -> Vector:
     Where they are not those of equal groups, by Frank-Wolfe steps with the set's own oracle, each
     as long as the line through the vertex lets F fall.
     """
-    if isinstance(run.legal, BudgetGroups):
-        return hull.minimise(tangents.matrix, tangents.linear, run.legal, run.limits.deadline).x
+    groups = run.legal.equal_groups
+    if groups is not None:
+        return hull.minimise(tangents.matrix, tangents.linear, groups, run.limits.deadline).x
     x = (~run.cheap).astype(np.float64)
     for _ in range(FIRST_STEPS):
         if run.limits.deadline.expired():

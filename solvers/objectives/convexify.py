@@ -28,7 +28,6 @@ import scipy.linalg
 from maskgap.instances.arrays import Matrix, Vector
 from maskgap.instances.formats.proof import ConvexFunction, equality_rows
 from maskgap.instances.formats.triangles import Triangles
-from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.protocol import MaskSet
 
 _EPS = float(np.finfo(np.float64).eps)
@@ -46,15 +45,17 @@ def of_diagonal(legal: MaskSet, u: Vector) -> ConvexFunction:
 
 def equality_count(legal: MaskSet) -> int:
     """Number of equality rows."""
-    if isinstance(legal, BudgetGroups):
-        return legal.count
+    groups = legal.equal_groups
+    if groups is not None:
+        return groups.count
     return len(equality_rows(legal)[1])
 
 
 def _of_rows(legal: MaskSet, alpha: Matrix, absolute: bool = False) -> tuple[Matrix, Vector]:
     """Sum of a_g alpha_g^T (n, n) and sum of k_g alpha_g (n,); absolute: of |a_g| and |k_g|."""
-    if isinstance(legal, BudgetGroups):
-        return alpha[np.arange(legal.n) // legal.size], legal.pruned * alpha.sum(axis=0)
+    groups = legal.equal_groups
+    if groups is not None:
+        return alpha[np.arange(groups.n) // groups.size], groups.pruned * alpha.sum(axis=0)
     rows, budget = equality_rows(legal)
     if absolute:
         rows, budget = np.abs(rows), np.abs(budget)
@@ -132,7 +133,7 @@ def repair(quad: Matrix, legal: MaskSet, function: ConvexFunction) -> ConvexFunc
 
 def _overlap(legal: MaskSet) -> int:
     """Most equality rows that one column is in, less one."""
-    if isinstance(legal, BudgetGroups):
+    if legal.equal_groups is not None:
         return 0
     return max(0, int((equality_rows(legal)[0] != 0.0).sum(axis=0).max()) - 1)
 

@@ -20,7 +20,6 @@ import numpy as np
 from maskgap.instances.arrays import Mask, Matrix
 from maskgap.instances.errors import InputError
 from maskgap.instances.layer import Layer
-from maskgap.instances.masks.patterns import RowPattern
 from maskgap.instances.problem import Part, Problem
 from maskgap.solvers.one_shot.hessian import DAMPING, InverseHessian
 from maskgap.solvers.settings import Score
@@ -100,7 +99,7 @@ def starting_masks(problem: Problem, warm_start: str, seed: int) -> Mask | None:
 def lowest(problem: Problem, scores: Matrix) -> Mask:
     """Masks (parts, n) that prune the lowest scores; scores: (d_out, d_in), of the whole layer."""
     own = scores[problem.rows.start : problem.rows.stop].reshape(len(problem), -1)
-    if isinstance(problem.pattern, RowPattern):
+    if problem.pattern.equal_rows:
         return problem.groups.prune_lowest(own)
     return np.stack([part.legal.prune_lowest(row) for part, row in zip(problem, own, strict=True)])
 

@@ -7,11 +7,11 @@ kernel, `equal_groups.vertex_along`, from compiled code.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
 from maskgap.instances.arrays import Vector
 from maskgap.instances.errors import InputError
 from maskgap.instances.masks.groups import BudgetGroups
+from maskgap.instances.masks.state import States
 from maskgap.solvers.oracles.equal_groups import still_open, vertex_along
 
 
@@ -20,11 +20,9 @@ class ClosedForm:
 
     def __init__(self, groups: BudgetGroups) -> None:
         self.groups = groups
-        self.calls = 0
 
-    def minimise(self, gradient: Vector, state: NDArray[np.int8], vertex: Vector) -> float:
+    def minimise(self, gradient: Vector, state: States, vertex: Vector) -> float:
         """As `Oracle.minimise`; the bound is the minimum up to the rounding of a sum."""
-        self.calls += 1
         check_finite(gradient)
         size, pruned = self.groups.size, self.groups.pruned
         for first in range(0, self.groups.n, size):

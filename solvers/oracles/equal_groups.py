@@ -1,12 +1,13 @@
 """Compiled kernels on the masks of a node, for equal groups of columns with a budget each.
 
-A column's state is FREE, PRUNED or KEPT (`instances.masks.rows`). In a group with k columns to
+A column's state is FREE, PRUNED or KEPT (`instances.masks.state`). In a group with k columns to
 prune, of which f are forced to be, a node has a mask exactly when 0 <= k - f <= free columns; the
 minimum of g . v over its masks takes the k - f smallest g of the free ones.
 """
 
 import numpy as np
 
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED
 from maskgap.solvers.kernels.jit import strict
 
 
@@ -15,9 +16,9 @@ def still_open(budget, state, first, last):  # type: ignore[no-untyped-def]
     """(columns still to prune, free columns) of the group of columns first to last - 1."""
     left, free = budget, 0
     for t in range(first, last):
-        if state[t] == 1:
+        if state[t] == PRUNED:
             left -= 1
-        elif state[t] == 0:
+        elif state[t] == FREE:
             free += 1
     return left, free
 
@@ -30,10 +31,10 @@ def least_along(size, budget, state, gradient, lowest):  # type: ignore[no-untyp
         free = 0
         left = budget
         for t in range(group, group + size):
-            if state[t] == 0:
+            if state[t] == FREE:
                 lowest[group + free] = gradient[t]
                 free += 1
-            elif state[t] == 1:
+            elif state[t] == PRUNED:
                 left -= 1
                 least += gradient[t]
         part = lowest[group : group + free]
@@ -52,17 +53,17 @@ def vertex_along(size, budget, state, gradient, vertex):  # type: ignore[no-unty
         keys = np.empty(free)
         at = 0
         for t in range(group, group + size):
-            vertex[t] = 1.0 if state[t] == 1 else 0.0
-            if state[t] == 0:
+            vertex[t] = 1.0 if state[t] == PRUNED else 0.0
+            if state[t] == FREE:
                 keys[at] = gradient[t]
                 at += 1
         last = np.partition(keys, left - 1)[left - 1] if left > 0 else -np.inf
         for t in range(group, group + size):
-            if state[t] == 0 and gradient[t] < last:
+            if state[t] == FREE and gradient[t] < last:
                 vertex[t] = 1.0
                 left -= 1
         for t in range(group, group + size):
-            if left > 0 and state[t] == 0 and gradient[t] == last:
+            if left > 0 and state[t] == FREE and gradient[t] == last:
                 vertex[t] = 1.0
                 left -= 1
         for t in range(group, group + size):
@@ -82,6 +83,6 @@ def is_settled(size, budget, state):  # type: ignore[no-untyped-def]
             settled = 0
         else:
             for t in range(group, group + size):
-                if state[t] == 0:
-                    state[t] = 1 if left > 0 else 2
+                if state[t] == FREE:
+                    state[t] = PRUNED if left > 0 else KEPT
     return settled

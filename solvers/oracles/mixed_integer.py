@@ -29,12 +29,12 @@ from dataclasses import dataclass
 from math import fsum
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from maskgap.instances.arrays import Mask, Vector
 from maskgap.instances.layer import unit_exponent
 from maskgap.instances.masks.protocol import MaskSet
-from maskgap.instances.masks.rows import KEPT, PRUNED
+from maskgap.instances.masks.state import KEPT, PRUNED, States
 from maskgap.solvers.mip.adapter import ROUNDING, NativeError, round_to_mask
 from maskgap.solvers.oracles.closed_form import check_finite
 from maskgap.solvers.protocol import Deadline, Stop
@@ -74,18 +74,16 @@ class MixedIntegerOracle(ABC):
         self.legal = legal
         self.rows = legal.linear_rows()
         self.deadline = deadline
-        self.calls = 0
 
     @abstractmethod
     def solve(self, cost: Vector, lower: Vector, upper: Vector, seconds: float) -> Found:
         """Run the model in `seconds` at most; the vectors are (n,). Raises NativeError."""
 
-    def minimise(self, gradient: Vector, state: NDArray[np.int8], vertex: Vector) -> float:
+    def minimise(self, gradient: Vector, state: States, vertex: Vector) -> float:
         """As `Oracle.minimise`."""
-        self.calls += 1
         check_finite(gradient)
-        ones = (state == 1) | (self.rows.state == PRUNED)
-        zeros = (state == 2) | (self.rows.state == KEPT)
+        ones = (state == PRUNED) | (self.rows.state == PRUNED)
+        zeros = (state == KEPT) | (self.rows.state == KEPT)
         free = ~(ones | zeros)
         if (ones & zeros).any():
             return float("inf")

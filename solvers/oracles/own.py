@@ -11,10 +11,10 @@ where `error` is that of the set: 0 but for sets whose own oracle is a mixed-int
 from math import fsum
 
 import numpy as np
-from numpy.typing import NDArray
 
 from maskgap.instances.arrays import Vector
 from maskgap.instances.masks.protocol import MaskSet
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED, States
 from maskgap.solvers.oracles.closed_form import check_finite
 
 _EPS = float(np.finfo(np.float64).eps)
@@ -25,14 +25,12 @@ class OwnOracle:
 
     def __init__(self, legal: MaskSet) -> None:
         self.legal = legal
-        self.calls = 0
 
-    def minimise(self, gradient: Vector, state: NDArray[np.int8], vertex: Vector) -> float:
+    def minimise(self, gradient: Vector, state: States, vertex: Vector) -> float:
         """As `Oracle.minimise`. Raises Refused where a mixed-integer solver fails."""
-        self.calls += 1
         check_finite(gradient)
-        ones, zeros, n = state == 1, state == 2, len(gradient)
-        cost = np.where(state == 0, gradient, 0.0)
+        ones, zeros, n = state == PRUNED, state == KEPT, len(gradient)
+        cost = np.where(state == FREE, gradient, 0.0)
         pruned = self.legal.oracle(cost, ones, zeros)
         if pruned is None:
             return float("inf")

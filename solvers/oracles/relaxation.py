@@ -17,7 +17,7 @@ from highspy import HighsModelStatus, HighsStatus
 
 from maskgap.instances.arrays import Vector
 from maskgap.instances.masks.protocol import MaskSet
-from maskgap.instances.masks.rows import KEPT, PRUNED, States
+from maskgap.instances.masks.state import KEPT, PRUNED, States
 from maskgap.solvers.mip import highs
 from maskgap.solvers.mip.adapter import NativeError
 from maskgap.solvers.protocol import Deadline, Limits
@@ -33,7 +33,6 @@ class RelaxationOracle:
     """
 
     def __init__(self, legal: MaskSet, deadline: Deadline) -> None:
-        self.calls = 0
         self.multipliers: Vector = np.zeros(len(legal.linear_rows().lower))
         rows, n = legal.linear_rows(), legal.n
         self._forced = rows.state
@@ -48,7 +47,6 @@ class RelaxationOracle:
 
     def minimise(self, gradient: Vector, state: States, vertex: Vector) -> float:
         """As `Oracle.minimise`, but the vertex may be fractional; -inf out of time."""
-        self.calls += 1
         ones = (state == PRUNED) | (self._forced == PRUNED)
         zeros = (state == KEPT) | (self._forced == KEPT)
         if (ones & zeros).any():

@@ -11,7 +11,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from maskgap.benchmarks.commands import check
-from maskgap.benchmarks.layers.work import bounding
+from maskgap.benchmarks.layers.bounding import bounding
+from maskgap.benchmarks.runs.task import RunLimits
 from maskgap.benchmarks.verify.check import require_same_question
 from maskgap.instances.errors import InputError, MaskgapError, ProofError
 from maskgap.instances.formats.proof_file import read_proof
@@ -81,7 +82,8 @@ def _check(source, path, about, tally):
     ):
         warnings.simplefilter("error")
         try:
-            code = check.run(path, source.instance, source.pattern, None, 30.0, True)
+            asked = check.CheckOptions(path, source.instance, source.pattern, None, 30.0, True)
+            code = check.run(asked)
         except InputError as error:
             code, text = 2, str(error)
             err.write(text)
@@ -126,7 +128,7 @@ def _resume(source, path, about, tally):
         return
     held = {proof.row: proof for proof in file.proofs}
     try:
-        work = bounding(problem, 30.0, 1, runs=0, held=held)
+        work = bounding(problem, RunLimits(30.0), runs=0, held=held)
         for _ in work:
             pass
     except MaskgapError:  # in words, which is what was asked

@@ -52,7 +52,7 @@ def run_layer_file(rng, source, folder, about, tally):
     masks = rng.random() < 0.2
     if masks:
         write_mask(folder / "m", np.ones(source.layer.weight.shape, bool), source.layer,
-                   source.pattern, "none", range(source.layer.d_out))  # fmt: skip
+                   source.pattern, "none", rows=range(source.layer.d_out))  # fmt: skip
         tensors, meta = read_tensors(folder / "m")
     for _ in range(int(rng.choice([1, 1, 2, 3]))):
         MUTATIONS[int(rng.integers(len(MUTATIONS)))](rng, tensors, meta, ())
@@ -88,7 +88,7 @@ def _layer(source, path, folder, about, tally):
         layer.digest == source.layer.digest
         and [part.digest for part in problem] == [part.digest for part in source.problem]
     )  # fmt: skip
-    held = check.run(proof, path, source.pattern, None, 30.0, True) == 0
+    held = check.run(check.CheckOptions(proof, path, source.pattern, None, 30.0, True)) == 0
     if held and not same:
         tally.counts["false accepts"] += 1
         tally.faults.append(f"{about}: a proof of another layer is accepted")

@@ -6,16 +6,18 @@ from fractions import Fraction
 
 import numpy as np
 
-from maskgap.benchmarks.runs.child import Task, run_task
+from maskgap.benchmarks.runs.child import run_task
 from maskgap.benchmarks.runs.judge import Judged, judge, parts_of
+from maskgap.benchmarks.runs.task import RunLimits, Task
 from maskgap.benchmarks.verify.certificate import BoundKind, Verdict, certify_part
 from maskgap.instances.formats.proof import PartProof, ProofKind
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.problem import Part
 from maskgap.solvers import registry
 from maskgap.solvers.bounds.relaxations import SdpBound
-from maskgap.solvers.frank_wolfe.rules import BRANCHING, HEURISTICS, HULLS, TRAVERSALS, VARIANTS
+from maskgap.solvers.frank_wolfe.variants import VARIANTS
 from maskgap.solvers.protocol import Answer, Deadline, Limits, Stop, solve_part
+from maskgap.solvers.tree.choices import BRANCHING, HEURISTICS, HULLS, TRAVERSALS
 from tests.fuzz.problems import draw, refusal_is_right
 from tests.helpers.exact import losses
 from tests.helpers.exact_checker import exact_bound
@@ -121,7 +123,7 @@ def _judged(problem, solver, settings, seed, rng):
         return [_shared(next(iter(problem)), rng)]
     whole = registry.spec_of(solver).batched
     chosen = problem if whole else parts[int(rng.integers(len(parts)))]
-    task = Task(chosen, solver, settings, seed, LIMIT_S, GAP)
+    task = Task(chosen, solver, settings, RunLimits(LIMIT_S, GAP, seed=seed))
     outcome = run_task(task)
     if outcome.exception is not None and outcome.answers[0].stop is not Stop.REFUSED:
         raise AssertionError(f"{solver} {settings}: {outcome.exception}\n{outcome.traceback}")

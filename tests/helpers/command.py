@@ -1,5 +1,6 @@
-"""The command as another program calls it."""
+"""The command, and Python, as another program calls them: in a process of their own."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +13,37 @@ def words_of(*words):
     return [sys.executable, "-m", "maskgap", *map(str, words)]
 
 
-def maskgap(*words, cwd=ROOT, text=True, **more):
-    """Run a command to its end in a process of its own."""
+def environment(**more):
+    """The environment of the tests, where `tests.…` is found from any directory, with changes."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), **more}
+
+
+def maskgap(*words, code=None, env=None, **more):
+    """Run a command to its end. code: the exit code it must have. env: variables to change."""
+    done = _run(words_of(*words), env, **more)
+    assert code is None or done.returncode == code, (done.returncode, done.stderr)
+    return done
+
+
+def python(script, *words, code=0, env=None, **more):
+    """Run a script to its end. code: the exit code it must have, or None."""
+    done = _run([sys.executable, "-c", script, *map(str, words)], env, **more)
+    assert code is None or done.returncode == code, (done.returncode, done.stderr)
+    return done
+
+
+def _run(command, env, cwd=ROOT, text=True, timeout=120, **more):
     return subprocess.run(
-        words_of(*words), cwd=cwd, capture_output=True, text=text, timeout=120, **more
+        command, cwd=cwd, text=text, timeout=timeout, capture_output=True,
+        env=environment(**(env or {})), **more,
+    )  # fmt: skip
+
+
+def started(*words, cwd=ROOT, env=None, **more):
+    """A command that is running, with pipes for its streams unless told otherwise."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more}
+    return subprocess.Popen(
+        words_of(*words), cwd=cwd, text=True, env=environment(**(env or {})), **pipes
     )
 
 

@@ -67,7 +67,12 @@ def judged(solver, part, seconds=60.0, gap=1e-6):
     """The answer of a solver, in the layer's units, and its certificate."""
     answer = solve_part(solver, part, Limits(Deadline(seconds), gap=gap), 0)
     certificate = certify_part(
-        part, answer.mask, answer.claimed_objective, answer.claimed_bound, answer.proof, gap
+        part,
+        answer.mask,
+        answer.claimed_objective,
+        answer.claimed_bound,
+        answer.proof,
+        tolerance=gap,
     )
     return answer, certificate
 

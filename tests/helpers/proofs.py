@@ -10,13 +10,12 @@ from maskgap.benchmarks.verify.check import check_part
 from maskgap.instances.errors import ProofError
 from maskgap.instances.formats.proof import ConvexFunction, Leaves, PartProof, ProofKind
 from maskgap.instances.masks.patterns import parse_pattern
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED
 from maskgap.instances.problem import Problem
 from maskgap.solvers.frank_wolfe import hull
 from maskgap.solvers.objectives import convexify
 from maskgap.solvers.protocol import Deadline
 from tests.helpers.tiny import brute_force, random_layer
-
-FREE, KEPT, PRUNED = 0, 1, 2
 
 
 def make_problem(seed, n=8, pattern="50%", tokens=None):
@@ -178,3 +177,14 @@ def mutate_leaves(proof, **changes):
 def rejected(problem, proof, reason):
     with pytest.raises(ProofError, match=reason):
         check_part(problem, proof)
+
+
+def enumerated(problem):
+    """Proofs by enumeration of all parts, with the bounds that they give."""
+    found = []
+    for part in problem:
+        proof = PartProof(
+            part.row, part.digest, 0.0, None, ProofKind.ENUMERATION, height=part.height
+        )
+        found.append(replace(proof, bound=check_part(part, proof).bound))
+    return found

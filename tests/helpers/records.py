@@ -1,6 +1,7 @@
 """Records made up for tests of tables and figures."""
 
 import json
+from functools import cache
 
 import numpy as np
 
@@ -35,8 +36,24 @@ def record(solver="wanda", problem="p0", objective=10.0, **more):
         "solve_s": 1.0,
         "packages": {"maskgap": "0"},
         "checker": CHECKER,
+        **of_solver(solver),
     }
     return Record(**{**fields, **more})
+
+
+@cache
+def of_solver(name):
+    """What a record says of a solver of the register; nothing of another."""
+    if name not in SPECS:
+        return {}
+    spec = SPECS[name]
+    return {
+        "gives": spec.gives,
+        "batched": spec.batched,
+        "register_place": list(SPECS).index(name),
+        "summary": spec.summary,
+        "defaults": None if spec.missing else settings_of(build(name)),
+    }
 
 
 def closed(solver, problem, objective, **more):

@@ -1,4 +1,7 @@
-"""A toy model with one linear layer and a Gram known by hand, for the tests of extraction."""
+"""Toy models, which a command takes by name as `tests.helpers.toys:NAME`.
+
+The first has one linear layer and a Gram known by hand.
+"""
 
 import torch
 from torch import nn
@@ -31,6 +34,57 @@ def masked(x, mask):
 
 
 def made():
-    """The model by name: 'tests.helpers.toys:made'."""
     torch.manual_seed(0)
     return Net()
+
+
+class Pooled2D(Net):
+    def __init__(self):
+        super().__init__()
+        self.unused = nn.Linear(3, 3)
+
+
+def two_layers():
+    """Y = W2 W1 x, small integers, no two scores alike."""
+    model = nn.Sequential(nn.Linear(4, 4, bias=True), nn.Linear(4, 4, bias=False))
+    with torch.no_grad():
+        model[0].weight.copy_(
+            torch.tensor([[1.0, 2, 3, 4], [4, 3, 2, 1], [-1, 5, 2, -3], [2, 1, 4, 3]])
+        )
+        model[0].bias.fill_(0.0)
+        model[1].weight.copy_(
+            torch.tensor([[3.0, 1, 4, 2], [1, -2, 3, 4], [2, 4, 1, 3], [4, 3, 2, 1]])
+        )
+    return model
+
+
+def attention():
+    """'tests.helpers.toys:attention': a block of torch's own transformer."""
+    torch.manual_seed(0)
+    return nn.TransformerEncoderLayer(8, 2, 8, batch_first=True)
+
+
+def large():
+    """'tests.helpers.toys:large': a model of 16 KiB."""
+    return nn.Linear(64, 64)
+
+
+class Rounding(nn.Linear):
+    """'tests.helpers.toys:Rounding': saves other numbers than it has."""
+
+    def __init__(self):
+        super().__init__(4, 2)
+
+    def state_dict(self, *args, **kwargs):
+        state = super().state_dict(*args, **kwargs)
+        self.calls = getattr(self, "calls", 0) + 1
+        return {n: t.round(decimals=1) if self.calls > 1 else t for n, t in state.items()}
+
+
+BUILD = {}
+"""What `chosen` builds next, so that one name stands for every kind of model."""
+
+
+def chosen():
+    torch.manual_seed(0)
+    return BUILD["next"]()

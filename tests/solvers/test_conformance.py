@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maskgap.benchmarks.runs.child import Task, run_task
+from maskgap.benchmarks.runs.child import run_task
 from maskgap.benchmarks.runs.judge import judge, parts_of
+from maskgap.benchmarks.runs.task import RunLimits, Task
 from maskgap.benchmarks.verify.certificate import BoundKind, Verdict
 from maskgap.instances.formats.files import read_layer
 from maskgap.instances.layer import Layer
@@ -46,7 +47,7 @@ def answers(name, layer, pattern, limit=20.0, seed=0, settings=None, start=None)
     parts = [problem] if registry.spec_of(name).batched else parts_of(problem)
     found = []
     for part in parts:
-        task = Task(part, name, settings or {}, seed, limit * len(part))
+        task = Task(part, name, settings or {}, RunLimits(limit * len(part), seed=seed))
         outcome = run_task(task)
         assert outcome.exception is None or outcome.answers[0].stop is Stop.REFUSED, outcome
         found += judge(task, outcome)
@@ -57,7 +58,7 @@ def answers(name, layer, pattern, limit=20.0, seed=0, settings=None, start=None)
 @pytest.mark.parametrize("name", INSTALLED)
 def test_masks_are_legal_and_bounds_are_below_the_optimum(name, pattern):
     layer = random_layer(11, 8, rows=2)
-    groups = parse_pattern(pattern).groups(8)
+    groups = parse_pattern(pattern).row_groups(8)
     for judged in answers(name, layer, pattern):
         row = judged.problem.row
         best, _ = brute_force(layer.weight[row], layer.gram, groups.size, groups.pruned)
@@ -101,7 +102,7 @@ def _degenerate():
 def test_degenerate_rows_end_with_legal_masks(name, case):
     weight, gram, pattern = _degenerate()[case]
     layer = with_mean(weight, gram)
-    groups = parse_pattern(pattern).groups(layer.d_in)
+    groups = parse_pattern(pattern).row_groups(layer.d_in)
     best, _ = brute_force(weight[0], layer.gram, groups.size, groups.pruned)
     best = max(0.0, best)
     (judged,) = answers(name, layer, pattern)

@@ -5,23 +5,18 @@ from functools import cache
 import numpy as np
 import pytest
 
-from maskgap.benchmarks.interface.calls import solve
+from maskgap import solve
 from maskgap.benchmarks.layers.solving import Runs
-from maskgap.benchmarks.runs.child import Task, run_task
+from maskgap.benchmarks.runs.child import run_task
 from maskgap.benchmarks.runs.judge import judge, parts_of
 from maskgap.benchmarks.runs.runner import run_suite
+from maskgap.benchmarks.runs.task import RunLimits, Task
 from maskgap.benchmarks.suites.suite import Group, SolverEntry, Suite
 from maskgap.benchmarks.verify.certificate import Verdict
 from maskgap.instances.errors import InputError, Refused
 from maskgap.instances.formats.files import read_layer
 from maskgap.instances.layer import Layer
-from maskgap.instances.masks.patterns import (
-    PATTERN_KINDS,
-    Constrained,
-    LayerShare,
-    Transposable,
-    parse_pattern,
-)
+from maskgap.instances.masks.patterns import PATTERNS, parse_pattern
 from maskgap.instances.problem import Part, Problem
 from maskgap.instances.sources import shipped
 from maskgap.solvers import registry
@@ -84,7 +79,7 @@ def problems(pattern, count=20) -> list[tuple[Part, float]]:
 
 def test_all_new_kinds_are_here():
     kinds = {type(parse_pattern(text)) for text in SHAPES}
-    assert kinds == {LayerShare, Transposable, Constrained}
+    assert kinds == {kind for kind in PATTERNS if not kind.equal_rows}
 
 
 @pytest.mark.parametrize("name", [n for n in SETS if len(SETS[n][1]) and "row" not in n])
@@ -177,7 +172,7 @@ def test_answers_are_certified_part_by_part(name, text):
     shape = {"2:4^T": (4, 4), "layer:50%": (2, 6)}.get(text, (2, 12))
     problem = Problem.of(coupled_layer(*shape), parse_pattern(text))
     for part in [problem] if registry.SPECS[name].batched else parts_of(problem):
-        task = Task(part, name, {}, 0, 60.0)
+        task = Task(part, name, {}, RunLimits(60.0))
         for judged in judge(task, run_task(task)):
             assert judged.certificate.objective is not None
             good = {Verdict.PROVED, Verdict.CLOSED}
@@ -215,10 +210,10 @@ def test_one_legal_mask_needs_no_solver(name):
 
 def test_each_solver_says_which_kinds_it_takes():
     for spec in registry.SPECS.values():
-        assert set(spec.patterns) <= set(PATTERN_KINDS.values())
+        assert set(spec.patterns) <= {kind.form for kind in PATTERNS}
         for text in ("50%", "keep=2", "2:4", "layer:50%", "2:4^T", "50%;forced"):
             pattern = parse_pattern(text)
-            takes = PATTERN_KINDS[type(pattern)] in spec.patterns
+            takes = pattern.form in spec.patterns
             assert (spec.refusal(pattern) is None) == takes
             if not takes:
                 assert text in spec.refusal(pattern)
@@ -251,7 +246,7 @@ def test_a_suite_records_what_is_refused(tmp_path):
 def test_runs_of_the_interface_on_arrays_have_one_answer_a_part():
     layer = coupled_layer(4, 8)
     problem = Problem.of(layer, parse_pattern("2:4^T"))
-    runs = Runs(problem, "swap", {}, 20.0, 1e-6, 0, 1)
+    runs = Runs(problem, "swap", {}, RunLimits(20.0))
     (judged,) = list(runs)
     assert judged.problem.height == 4
     assert judged.certificate.verdict is Verdict.FEASIBLE

@@ -124,12 +124,12 @@ def test_no_solver_is_made_with_a_setting_out_of_range():
 
 
 def test_a_mistyped_name_is_answered_with_the_nearest():
-    with pytest.raises(InputError, match=r"no setting 'strenght' \(did you mean 'strength'\?\);"):
+    with pytest.raises(InputError, match=r"no setting 'strenght'; .*; did you mean strength\?$"):
         values(strenght=1)
     with pytest.raises(InputError, match="no setting 'xyzzy'; its settings: strength, share,"):
         values(xyzzy=1)
-    with pytest.raises(InputError, match=r"no solver 'Swpa' \(did you mean 'swap'\?\); the "):
-        registry.build("Swpa")
+    with pytest.raises(InputError, match=r"no solver 'swpa'; the .*; did you mean swap\?$"):
+        registry.build("swpa")
 
 
 def test_what_is_checked_is_what_is_described():

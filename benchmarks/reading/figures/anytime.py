@@ -9,6 +9,7 @@ solver that has one mask a row, all at once, is a mark: its median time, and its
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +31,7 @@ from maskgap.benchmarks.reading.figures.trace import (
     masks_over_time,
     value_at,
 )
-from maskgap.benchmarks.runs.labels import stacked
+from maskgap.benchmarks.reading.labels import stacked
 from maskgap.benchmarks.verify.certificate import gap_of
 
 if TYPE_CHECKING:
@@ -56,12 +57,12 @@ def anytime_figure(contests: Sequence[Contest]) -> "Figure":
         spent = [entry.seconds for entry in contest.entries]
         end = max(10 * LEAST_SECONDS, *contest.limits.values(), *spent)
         grid = np.geomspace(LEAST_SECONDS, end, POINTS)
-        masks = [n for n in contest.contenders if not contest.spec(n).bound_only]
-        _panel(line[0], contest, masks, grid, masks_over_time, _mask_gap)
+        masks = [n for n in contest.contenders if not contest.kind(n).bound_only]
+        _panel(line[0], contest, masks, grid, MASKS)
         line[0].set_ylabel("mean gap to the best known")
         title(line[0], f"{contest.name}: masks", mixtures(contest))
         if bounding:
-            _panel(line[1], contest, _bounds(contest), grid, bounds_over_time, _bound_gap)
+            _panel(line[1], contest, _bounds(contest), grid, BOUNDS)
             title(line[1], f"{contest.name}: own bounds")
         if contest.contenders != told:  # the legend of a panel above holds for those alike
             told = contest.contenders
@@ -77,13 +78,13 @@ def anytime_figure(contests: Sequence[Contest]) -> "Figure":
 
 def _bounds(contest: Contest) -> list[str]:
     """The contenders that give bounds."""
-    kinds = {name: contest.spec(name) for name in contest.contenders}
+    kinds = {name: contest.kind(name) for name in contest.contenders}
     return [n for n, kind in kinds.items() if kind.bound_only or kind.proves]
 
 
 def _at_once(contest: Contest, name: str) -> bool:
     """Whether a contender without bounds has its masks at its end, and no trace of others."""
-    kind = contest.spec(name)
+    kind = contest.kind(name)
     traced = any(e.record.trace for _, e in contest.of(name) if e is not None)
     return not (kind.proves or kind.bound_only or traced)
 
@@ -98,21 +99,33 @@ def _bound_gap(value: float, least: float) -> float:
     return 1.0 if gap is None else gap
 
 
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """What a panel follows over time. gap: of a value and the least error known of its problem."""
+
+    over_time: Callable[[Entry], Steps]
+    gap: Callable[[float, float], float]
+
+
+MASKS = _Course(masks_over_time, _mask_gap)
+BOUNDS = _Course(bounds_over_time, _bound_gap)
+
+
 def _panel(
     axis: "Axes",
     contest: Contest,
     names: Sequence[str],
     grid: "np.ndarray[tuple[int], np.dtype[np.float64]]",
-    over_time: Callable[[Entry], Steps],
-    gap: Callable[[float, float], float],
+    course: _Course,
 ) -> None:
     means = {}
     for name in names:
         rows = [
-            ([] if entry is None else over_time(entry), contest.least(problem))
+            ([] if entry is None else course.over_time(entry), contest.least(problem))
             for problem, entry in contest.of(name)
         ]
-        means[name] = np.mean([_curve(steps, least, grid, gap) for steps, least in rows], axis=0)
+        curves = [_curve(steps, least, grid, course.gap) for steps, least in rows]
+        means[name] = np.mean(curves, axis=0)
     values = [float(v) for mean in means.values() for v in mean]
     below = [SMALL] if any(v <= LEAST_GAP for v in values) else []
     lanes = Lanes(least_shown(v for v in values if v > LEAST_GAP), 1.0, (), below)

@@ -12,6 +12,7 @@ failures lie in lanes.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -31,13 +32,13 @@ from maskgap.benchmarks.reading.figures.style import (
     stacked_figure,
     title,
 )
+from maskgap.benchmarks.reading.labels import stacked
 from maskgap.benchmarks.reading.statistics import (
     RATIO_LIMIT,
     certified_gap,
     own_gap,
     ratio_to_wanda,
 )
-from maskgap.benchmarks.runs.labels import stacked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,7 +59,7 @@ def error_figure(contests: Sequence[Contest]) -> "Figure":
     """Error of each mask relative to Wanda's; groups without Wanda's only if no group has them."""
     contests = [contest for contest in contests if contest.reference] or contests
     columns_of = [
-        [c for c in contest.contenders if not contest.spec(c).bound_only] for contest in contests
+        [c for c in contest.contenders if not contest.kind(c).bound_only] for contest in contests
     ]
     named = named_last(columns_of)
     figure, axes = stacked_figure(named)
@@ -77,9 +78,9 @@ def error_figure(contests: Sequence[Contest]) -> "Figure":
         axis.axhline(1.0, color="#555555", linewidth=0.8, zorder=1)
         for column, (contender, style) in enumerate(looks(masks).items()):
             colour, marks = style["color"], columns[contender]
-            _marks(axis, lanes, column, marks, (-0.36, 0.0), colour, filled=True)
+            _marks(axis, lanes, column, marks, _Marks(colour, (-0.36, 0.0)))
             eval_marks = [v for v in held[contender] if v is not None]
-            _marks(axis, lanes, column, eval_marks, (0.08, 0.36), colour, filled=False)
+            _marks(axis, lanes, column, eval_marks, _Marks(colour, (0.08, 0.36), False))
             _median(axis, column - 0.18, marks)
         contender_ticks(axis, [stacked(name) for name in masks], told)
         title(axis, f"{contest.name}: {len(contest.problems)} {contest.unit}")
@@ -119,7 +120,7 @@ def gap_figure(contests: Sequence[Contest]) -> "Figure | None":
     figure, axes = stacked_figure(named_panels)
     for axis, contest, told in zip(axes, contests, named_panels, strict=True):
         names = contest.contenders
-        masks = [c for c in names if not contest.spec(c).bound_only]
+        masks = [c for c in names if not contest.kind(c).bound_only]
         certified = {c: [_certified(contest, e) for _, e in contest.of(c)] for c in masks}
         own = {c: [_own(contest, c, e) for _, e in contest.of(c)] for c in names}
         marks = {v for rows in certified.values() for v in rows}
@@ -133,11 +134,11 @@ def gap_figure(contests: Sequence[Contest]) -> "Figure | None":
         for column, (name, style) in enumerate(looks(names).items()):
             colour = style["color"]
             if name in certified:
-                _marks(axis, lanes, column, certified[name], (-0.36, 0.0), colour, filled=True)
+                _marks(axis, lanes, column, certified[name], _Marks(colour, (-0.36, 0.0)))
                 _median(axis, column - 0.18, certified[name])
             for marker in "sD":
                 mine = [v for v, m in own[name] if m == marker]
-                _marks(axis, lanes, column, mine, (0.1, 0.38), colour, False, marker)
+                _marks(axis, lanes, column, mine, _Marks(colour, (0.1, 0.38), False, marker))
         contender_ticks(axis, [stacked(name) for name in names], told)
         title(axis, f"{contest.name}: {len(contest.problems)} {contest.unit}")
         axis.set_ylabel("optimality gap")
@@ -168,40 +169,43 @@ def _certified(contest: Contest, entry: Entry | None) -> float | str:
 
 def _own(contest: Contest, contender: str, entry: Entry | None) -> tuple[float | str, str]:
     """The gap by the own bound with its marker; no marker for a heuristic, which has no bound."""
-    spec = contest.spec(contender)
+    kind = contest.kind(contender)
     gap = own_gap(contest, entry)
     if entry is not None and entry.bound is not None and gap is not None:
         return _gap(gap), "s" if entry.record.bound_kind == "checked" else "D"
-    if spec.bound_only:  # its failures have no other mark
+    if kind.bound_only:  # its failures have no other mark
         lane = Fate.NOT_RUN if entry is None else entry.fate
         return NO_BOUND if lane in (None, Fate.NO_MASK) else str(lane), "s"
-    return 1.0, "D" if spec.proves and gap is not None else ""
+    return 1.0, "D" if kind.proves and gap is not None else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Marks:
+    """How the points of a column look. side: its part that they lie in, 0 is the middle."""
+
+    colour: str
+    side: tuple[float, float]
+    filled: bool = True
+    marker: str = "o"
 
 
 def _marks(
-    axis: "Axes",
-    lanes: Lanes,
-    column: int,
-    marks: Sequence[float | str],
-    side: tuple[float, float],
-    colour: str,
-    filled: bool,
-    marker: str = "o",
+    axis: "Axes", lanes: Lanes, column: int, marks: Sequence[float | str], look: _Marks
 ) -> None:
     """Points of one column; what has no number goes to its lane, failures as crosses."""
-    shifts = spread(len(marks), *side)
+    shifts = spread(len(marks), *look.side)
     for failed in (False, True):
         chosen = [i for i, mark in enumerate(marks) if (mark in FAILURES) is failed]
         if not chosen:
             continue
         shape: dict[str, Any] = {"marker": "x", "markersize": 4.0} if failed else {
-            "marker": marker, "markersize": 3.8, "markeredgewidth": 0.8,
-            "markerfacecolor": colour if filled else "none",
+            "marker": look.marker, "markersize": 3.8, "markeredgewidth": 0.8,
+            "markerfacecolor": look.colour if look.filled else "none",
         }  # fmt: skip
         axis.plot(
             [column + shifts[i] for i in chosen],
             [_place(lanes, marks[i]) for i in chosen],
-            linestyle="none", color=colour, alpha=0.85, **shape,
+            linestyle="none", color=look.colour, alpha=0.85, **shape,
         )  # fmt: skip
 
 

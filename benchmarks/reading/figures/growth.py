@@ -23,7 +23,7 @@ from maskgap.benchmarks.reading.figures.style import (
     new_figure,
     title,
 )
-from maskgap.benchmarks.runs.labels import stacked
+from maskgap.benchmarks.reading.labels import stacked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,7 +62,7 @@ def growth_figure(contests: Sequence[Contest]) -> "Figure":
     runs = [run for contest in contests for run in _runs(contest)]
     names = list(dict.fromkeys(c for contest in contests for c in contest.contenders))
     proving = {name for contest in contests for name in contest.contenders
-               if contest.spec(name).proves}  # fmt: skip
+               if contest.kind(name).proves}  # fmt: skip
     warnings = sorted({m for contest in contests for m in mixtures(contest)})
     searching = {r.contender for r in runs if r.nodes is not None}
     panels = []
@@ -87,7 +87,7 @@ def _panel(axis: "Axes", names: Sequence[str], runs: Sequence[Run]) -> None:
     broken = [fate for fate in BROKEN if any(run.fate is fate for run in runs)]
     lanes = Lanes(min(times), max(times), map(str, broken))
     lanes.draw(axis, as_number)
-    batched = {e.label for e in entries if e.spec.batched}
+    batched = {e.label for e in entries if e.kind.batched}
     shown = {}
     for place, (name, style) in enumerate(looks(names).items()):
         own = [run for run in runs if run.contender == name]

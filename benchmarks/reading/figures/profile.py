@@ -16,7 +16,7 @@ from maskgap.benchmarks.reading.contest import Contest, Entry, mixtures
 from maskgap.benchmarks.reading.figures.anytime import CROWD
 from maskgap.benchmarks.reading.figures.style import legend_right, looks, new_figure, title
 from maskgap.benchmarks.reading.figures.trace import time_within
-from maskgap.benchmarks.runs.labels import stacked
+from maskgap.benchmarks.reading.labels import stacked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,12 +30,12 @@ def profile_figure(contests: Sequence[Contest]) -> "Figure | None":
 
     None where no solver of the run proves.
     """
-    proving = [c for c in contests if any(c.spec(name).proves for name in c.contenders)]
+    proving = [c for c in contests if any(c.kind(name).proves for name in c.contenders)]
     if not proving:
         return None
     figure, axes = new_figure(len(proving), 2, 3.0 if len(proving) < CROWD else 2.7)
     for (left, right), contest in zip(axes, proving, strict=True):
-        names = [c for c in contest.contenders if contest.spec(c).proves]
+        names = [c for c in contest.contenders if contest.kind(c).proves]
         near = {c: _times(contest, c, NEAR) for c in names}
         exact = {c: _times(contest, c, None) for c in names}
         styles = looks(names)

@@ -1,18 +1,18 @@
 """How figures look: colours, marks, and lanes for what a log axis cannot hold.
 
-One colour, marker and dash per solver, the same in every figure. Colours are those of Okabe and Ito
-and four of Tol's muted ones (colour-blind-safe); solvers that share one differ in marker and dash,
-so a print in grey still tells them apart. Zeros and failures lie in marked lanes above and below
-the data, named on the axis, on a tinted ground that says: not to scale.
+One colour, marker and dash per solver, by its name alone, so the same in every figure. Colours are
+those of Okabe and Ito and four of Tol's muted ones (colour-blind-safe); solvers that share one
+differ in marker and dash, so a print in grey still tells them apart. Zeros and failures lie in
+marked lanes above and below the data, named on the axis, on a tinted ground that says: not to
+scale.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from math import ceil, floor, log10, pow
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import numpy as np
-
-from maskgap.solvers.registry import SPECS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,19 +26,26 @@ MARKERS = "osD^vP*X<>hp8dH"
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (5, 1.5, 1, 1.5)))
 WIDTH_IN = 9.0
 
+PALETTE = (
+    "exhaustive", "random", "magnitude", "wanda", "ria", "obs", "sparsegpt", "obs-greedy", "dsnot",
+    "sparsefw", "swap", "search", "scip-miqp", "scip-factor", "highs-milp", "highs-oa",
+    "cvxpy-miqp", "qp-bound", "sdp-bound", "shift-bound", "fw-bnb", "fw-bnb-highs", "fw-bnb-scip",
+    "gurobi",
+)  # fmt: skip
+"""Names whose looks are told apart with care. A look is a place: whoever changes the order changes
+every figure. Other names get a look by their digest, after these; two of them may share one."""
+
 
 def looks(contenders: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Colour, marker and line style of each contender.
 
     They belong to the solver, so they are the same in every figure; variants 'solver [...]' keep
-    its colour, and only their marker and dash move on. Solvers outside the register come after it.
+    its colour, and only their marker and dash move on.
     """
-    contenders = list(dict.fromkeys(contenders))
-    solvers = list(dict.fromkeys([*SPECS, *(c.partition(" [")[0] for c in contenders)]))
     found: dict[str, dict[str, Any]] = {}
-    for contender in contenders:
+    for contender in dict.fromkeys(contenders):
         solver = contender.partition(" [")[0]
-        place = solvers.index(solver)
+        place = _place(solver)
         shift = sum(other.partition(" [")[0] == solver for other in found)
         found[contender] = {
             "color": COLOURS[place % len(COLOURS)],
@@ -49,6 +56,13 @@ def looks(contenders: Iterable[str]) -> dict[str, dict[str, Any]]:
             ],
         }
     return found
+
+
+def _place(solver: str) -> int:
+    """The place among the looks of a solver, by its name."""
+    if solver in PALETTE:
+        return PALETTE.index(solver)
+    return len(PALETTE) + crc32(solver.encode()) % (len(COLOURS) * len(MARKERS))
 
 
 def new_figure(rows: int, columns: int, height_in: float) -> "tuple[Figure, list[list[Axes]]]":

@@ -20,8 +20,8 @@ from maskgap.benchmarks.reading.figures.style import (
     new_figure,
     title,
 )
+from maskgap.benchmarks.reading.labels import stacked
 from maskgap.benchmarks.reading.layer_sums import Sum, layer_types, of_layers, patterns, sums
-from maskgap.benchmarks.runs.labels import stacked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from maskgap.benchmarks.reading.contest import Contest, Entry, Fate, heading
+from maskgap.benchmarks.reading.labels import setting
 from maskgap.benchmarks.reading.layer_sums import of_layers, patterns
 from maskgap.benchmarks.reading.report.glossary import VERDICTS
 from maskgap.benchmarks.reading.statistics import Summary, summarise
@@ -20,9 +21,9 @@ from maskgap.benchmarks.reading.tables.layers import LEGEND as LAYER_LEGEND
 from maskgap.benchmarks.reading.tables.layers import shown_tables
 from maskgap.benchmarks.reading.tables.summary import LEGEND, notes, problem_frame, shown_summary
 from maskgap.benchmarks.reading.typeset import percent
-from maskgap.benchmarks.runs.labels import setting
 from maskgap.benchmarks.runs.record import Record
-from maskgap.benchmarks.suites.suite import read_suite, suite_names
+from maskgap.benchmarks.suites.names import suite_names
+from maskgap.benchmarks.suites.suite import read_suite
 
 Lines = Sequence[dict[str, str]]
 
@@ -81,7 +82,7 @@ def outcome(entry: Entry) -> str:
         return str(Fate.WRONG)
     if entry.record.failed:
         return str(Fate.CRASHED)
-    if entry.spec.bound_only and entry.bound is not None:
+    if entry.kind.bound_only and entry.bound is not None:
         return "bound"
     return str(entry.fate or entry.record.verdict)
 
@@ -268,11 +269,11 @@ def contender_lines(groups: Sequence[Contest]) -> list[dict[str, str]]:
         for label in contest.contenders:
             if label not in first:
                 continue
-            record, spec = first[label].record, first[label].spec
+            record, kind = first[label].record, first[label].kind
             line = {
                 "solver": label,
-                "gives": "bound" if spec.bound_only else "mask, bound" if spec.proves else "mask",
-                "what it does": spec.summary or "-",
+                "gives": "bound" if kind.bound_only else "mask, bound" if kind.proves else "mask",
+                "what it does": kind.summary or "-",
                 "limit (s a row)": f"{first[label].limit_s:g}",
                 "seeds": ", ".join(map(str, contest.seeds(label))),
                 "version": record.solver_version or "-",

@@ -21,13 +21,13 @@ import numpy as np
 from maskgap.benchmarks.reading.contest import Contest, Entry
 from maskgap.benchmarks.reading.figures.style import looks
 from maskgap.benchmarks.reading.figures.trace import Steps, bounds_over_time, masks_over_time
+from maskgap.benchmarks.reading.labels import setting
 from maskgap.benchmarks.reading.report.drawings import themed
 from maskgap.benchmarks.reading.report.glossary import STOPS
 from maskgap.benchmarks.reading.report.overview import outcome, place_of
 from maskgap.benchmarks.reading.statistics import certified_gap, own_gap, ratio_to_wanda
 from maskgap.benchmarks.reading.tables.summary import problem_frame, shown_problems
 from maskgap.benchmarks.reading.typeset import number, percent, seconds
-from maskgap.benchmarks.runs.labels import setting
 from maskgap.benchmarks.runs.record import Record
 from maskgap.benchmarks.verify.certificate import BoundKind, Verdict, gap_of, is_false
 
@@ -157,7 +157,7 @@ def _run(contest: Contest, entry: Entry) -> list[str]:
         _digits(record.bound) if _stated(record) else "-",
         _behind(contest, record),
         percent(own_gap(contest, entry)) if entry.bound is not None else "-",
-        "-" if entry.spec.bound_only else percent(certified_gap(contest, entry)),
+        "-" if entry.kind.bound_only else percent(certified_gap(contest, entry)),
         outcome(entry),
         STOPS.get(record.stop, record.stop),
         seconds(entry.seconds),

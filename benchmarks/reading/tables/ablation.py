@@ -1,9 +1,8 @@
 """What a solver gains from each of its settings, in groups where it ran with several of them.
 
 A line is one choice of settings, named by what it changes of the solver's default
-(`benchmarks.runs.labels`) and compared, on the rows of its group, with the *base*: the default, or
-where that did not run (or has changed since) the choice from which the others differ in the fewest
-settings.
+(`benchmarks.reading.labels`) and compared, on the rows of its group, with the *base*: the default,
+or where that did not run the choice from which the others differ in the fewest settings.
 
     nodes, oracle calls     exp(mean(log(c + 10))) - 10 over the rows whose run has the count c
     time                    as in `benchmarks.reading.statistics`: a row not solved counts at its
@@ -22,6 +21,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from maskgap.benchmarks.reading.contest import Contest, Fate, contests, heading
+from maskgap.benchmarks.reading.labels import DEFAULT, differences, setting, several_settings
 from maskgap.benchmarks.reading.statistics import (
     SHIFT_S,
     Summary,
@@ -30,7 +30,6 @@ from maskgap.benchmarks.reading.statistics import (
     summarise,
 )
 from maskgap.benchmarks.reading.typeset import latex, markdown, percent, seconds
-from maskgap.benchmarks.runs.labels import DEFAULT, defaults, differences, setting, several_settings
 from maskgap.benchmarks.runs.record import Record
 
 if TYPE_CHECKING:
@@ -90,13 +89,19 @@ class Ablation:
         first, *others = (choice.changes for choice in self.choices)
         return {k: v for k, v in first.items() if all(k in o and o[k] == v for o in others)}
 
+    @property
+    def _defaults(self) -> Mapping[str, object]:
+        """All settings of the solver's default, none where no record states them."""
+        stated = (e.record.defaults for e in self.contest.entries if e.record.solver == self.solver)
+        return next((own for own in stated if own is not None), {})
+
     def name(self, choice: Choice) -> str:
         """What a choice changes besides what all do; the value kept, where one setting varies."""
         common = {DEFAULT, *(setting(*item) for item in self.common.items())}
         _, _, parts = choice.summary.contender.removesuffix("]").partition(" [")
         own = [part for part in parts.split(", ") if part not in common]
         varying = {k for c in self.choices for k in c.changes if k not in self.common}
-        kept = defaults(self.solver) or {}
+        kept = self._defaults
         if not own and len(varying) == 1 and varying <= set(kept):
             (name,) = varying
             return f"{setting(name, kept[name])} ({DEFAULT})"

@@ -87,7 +87,7 @@ def _line(name: str, pairs: Sequence[Pair]) -> dict[str, str]:
         sum(e.solved for e in side)
         for side in ([pair[4] for pair in pairs], [pair[3] for pair in pairs])
     ]
-    masks = not pairs[0][0].spec(name).bound_only
+    masks = not pairs[0][0].kind(name).bound_only
     return {
         "solver": name,
         "rows": str(len(pairs)),

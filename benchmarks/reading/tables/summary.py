@@ -211,8 +211,8 @@ def origin(records: Sequence[Record]) -> str:
     )
 
 
-def readme_table(records: Sequence[Record]) -> str:
-    """The tables of all groups and where they were made, for the README."""
+def page_table(records: Sequence[Record]) -> str:
+    """The tables of all groups and where they were made, for the page of reference results."""
     legend = "\n".join(f"* {line}" for line in LEGEND)
     return "\n\n".join([*map(group_table, contests(records)), legend, origin(records)])
 

@@ -23,7 +23,6 @@ from uuid import uuid4
 
 from distributed import Future, KilledWorker
 
-from maskgap.benchmarks.runs.child import Outcome, Task, failed
 from maskgap.benchmarks.runs.cluster.site import (
     Parcel,
     Site,
@@ -37,7 +36,8 @@ from maskgap.benchmarks.runs.cluster.site import (
 )
 from maskgap.benchmarks.runs.environment import Place
 from maskgap.benchmarks.runs.executor import Interrupts
-from maskgap.benchmarks.runs.pool import GRACE_S
+from maskgap.benchmarks.runs.run_process import GRACE_S
+from maskgap.benchmarks.runs.task import KnownSettings, Outcome, Task, failed
 from maskgap.instances.errors import InputError
 from maskgap.instances.layer import Layer
 from maskgap.solvers.protocol import Stop
@@ -128,11 +128,11 @@ class Cluster(Interrupts):
             self._look()
         return min(wanted, max(self._workers.values()))
 
-    def settings(self, wanted: Sequence[tuple[str, dict[str, object]]]) -> list[dict[str, object]]:
+    def settings(self, wanted: Sequence[tuple[str, dict[str, object]]]) -> list[KnownSettings]:
         """See `Executor`."""
         self._look()
         task = self._client.submit(settings_there, self._site, list(wanted), pure=False)
-        told: list[dict[str, object]] | InputError = self._ask(task.result)
+        told: list[KnownSettings] | InputError = self._ask(task.result)
         if isinstance(told, InputError):
             raise told
         return told
@@ -200,7 +200,7 @@ class Cluster(Interrupts):
                     return True
                 ready.append(item)
             index, task = ready[0]
-            if not self._has_room(task.threads):
+            if not self._has_room(task.limits.threads):
                 return False
             ready.popleft()
             self._sent += 1
@@ -274,7 +274,7 @@ class Cluster(Interrupts):
                 f"{max(self._workers.values())}; start workers with --nthreads {threads}"
             )
         of_use = sum(count - count % threads for count in self._workers.values())
-        used = sum(flight.task.threads for flight in self._flights.values())
+        used = sum(flight.task.limits.threads for flight in self._flights.values())
         return of_use - used >= threads
 
     def _look(self) -> None:

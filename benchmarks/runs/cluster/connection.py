@@ -11,6 +11,7 @@ from distributed import Client, LocalCluster
 
 from maskgap.benchmarks.runs.cluster.client import Cluster
 from maskgap.benchmarks.runs.cluster.site import differs, versions
+from maskgap.benchmarks.runs.placement import Placement
 from maskgap.instances.errors import InputError
 
 CONNECT_LIMIT_S = 10.0
@@ -22,18 +23,13 @@ _EXPECTED = "expected tcp://HOST:PORT, as `dask scheduler` prints it when it beg
 
 
 @contextmanager
-def connected(
-    scheduler: str | None,
-    workers: int,
-    threads: int,
-    capped: bool,
-    say: Callable[[str], None],
-) -> Iterator[Cluster]:
-    """The cluster of a scheduler's address; None: one on this machine, gone at the end.
+def connected(placement: Placement, say: Callable[[str], None]) -> Iterator[Cluster]:
+    """The cluster of a placement, gone at the end where it is one of our own.
 
-    workers, threads: what the latter has. capped, say: see `Cluster`. Raises InputError when nobody
-    answers at the address, or a machine's versions are others.
+    say: takes lines for people. Raises InputError when nobody answers at the address, or a
+    machine's versions are others.
     """
+    scheduler = placement.scheduler
     for name in ("distributed", "distributed.client"):  # what ends badly is said in one line
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with ExitStack() as stack:
@@ -42,8 +38,8 @@ def connected(
             stack.enter_context(dask.config.set(_LASTING))
             address = stack.enter_context(
                 LocalCluster(
-                    n_workers=workers,
-                    threads_per_worker=threads,
+                    n_workers=placement.workers,
+                    threads_per_worker=placement.threads,
                     processes=True,
                     host="127.0.0.1",
                     dashboard_address=None,
@@ -60,7 +56,7 @@ def connected(
             ) from None
         stack.enter_context(client)
         _agree(client)
-        cluster = Cluster(client, capped, scheduler is None, say)
+        cluster = Cluster(client, placement.capped, scheduler is None, say)
         stack.callback(cluster.close)
         yield cluster
 

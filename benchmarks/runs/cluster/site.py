@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -22,11 +22,12 @@ import numpy as np
 import psutil
 from distributed import Reschedule, WorkerPlugin, get_worker
 
-from maskgap.benchmarks.runs.child import Outcome, Task
 from maskgap.benchmarks.runs.environment import cores, here, package_version
-from maskgap.benchmarks.runs.pool import GRACE_S, MEMORY_SHARE, Pool
+from maskgap.benchmarks.runs.pool import MEMORY_SHARE, Pool
+from maskgap.benchmarks.runs.run_process import GRACE_S
 from maskgap.benchmarks.runs.sharing import bare, share
 from maskgap.benchmarks.runs.source_digest import source_digest
+from maskgap.benchmarks.runs.task import Outcome, Task
 from maskgap.instances.errors import InputError
 from maskgap.instances.layer import Layer
 from maskgap.solvers.kernels.cache import kernel_digest
@@ -41,13 +42,14 @@ class Parcel:
     layer: Layer
 
     def __reduce__(self) -> Any:
-        """All fields of the layer but the held-out Gram, which no solver sees."""
-        told = {field.name: getattr(self.layer, field.name) for field in fields(self.layer)}
-        return _unpacked, (self.name, {**told, "gram_eval": None, "meta": dict(self.layer.meta)})
+        """All of the layer that solvers see."""
+        seen = self.layer.as_seen()
+        told = {"meta": dict(seen.meta), "name": seen.name, "gram_roundoff": seen.gram_roundoff}
+        return _unpacked, (self.name, seen.arrays(), told)
 
 
-def _unpacked(name: str, told: dict[str, Any]) -> Parcel:
-    return Parcel(name, share(Layer(**told)))
+def _unpacked(name: str, arrays: dict[str, Any], told: dict[str, Any]) -> Parcel:
+    return Parcel(name, share(Layer(**arrays, **told)))
 
 
 ASK_INTERVAL_S = 20.0
@@ -162,10 +164,10 @@ class Site(WorkerPlugin):
             if version != self.wanted.get(name):
                 return InputError(differs(self._worker.address, name, version, self.wanted[name]))
         task = _whole(task, self._layer(layer))
-        pool = self._pool(task.threads)
+        pool = self._pool(task.limits.threads)
         self._pools[key] = pool
         try:
-            with self._room(task.threads):
+            with self._room(task.limits.threads):
                 if self._interrupted:
                     return None
                 found = [outcome for _, outcome in pool.outcomes([task])]

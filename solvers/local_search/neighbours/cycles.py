@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskgap.instances.arrays import Mask, Matrix, Vector
-from maskgap.instances.masks.linear import LinearSet
+from maskgap.instances.masks.protocol import MaskSet
 from maskgap.instances.masks.tiles import transposable
 from maskgap.solvers.kernels.jit import strict
 from maskgap.solvers.local_search.neighbours.local import REFRESH_MOVES, THRESHOLD, Reached
@@ -115,7 +115,7 @@ class Cycles:
     gram: (d, d); weight: (M, d), both scaled. Sets are those of the strip's n = M d entries.
     """
 
-    def __init__(self, gram: Matrix, weight: Matrix, legal: LinearSet) -> None:
+    def __init__(self, gram: Matrix, weight: Matrix, legal: MaskSet) -> None:
         self._gram, self._weight, self._legal = gram, np.ascontiguousarray(weight), legal
         self.scores: Vector = (self._weight**2 * gram.diagonal()).reshape(-1)
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskgap.instances.arrays import Mask, Vector
-from maskgap.instances.masks.linear import LinearSet
+from maskgap.instances.masks.protocol import MaskSet
 from maskgap.solvers.local_search.neighbours.local import REFRESH_MOVES, THRESHOLD, Reached
 from maskgap.solvers.local_search.neighbours.reduced import Reduced
 
@@ -44,7 +44,7 @@ class _State:
 class Exchanges:
     """The neighbourhood of one row with any rows; see `Local`. Sets are those of all n columns."""
 
-    def __init__(self, problem: Reduced, legal: LinearSet) -> None:
+    def __init__(self, problem: Reduced, legal: MaskSet) -> None:
         self._problem, self._legal = problem, legal
         self._quad, self._diag = problem.quad, problem.quad.diagonal().copy()
         cost = np.zeros((len(problem.forced) // problem.size, problem.size))

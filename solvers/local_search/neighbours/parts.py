@@ -5,11 +5,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from maskgap.instances.arrays import Mask, Matrix
-from maskgap.instances.errors import Refused
 from maskgap.instances.layer import unit_exponent
 from maskgap.instances.masks.groups import BudgetGroups
-from maskgap.instances.masks.linear import LinearSet
-from maskgap.instances.masks.tiles import FlowRule, TileRule
+from maskgap.instances.masks.protocol import MaskSet
 from maskgap.instances.problem import Part
 from maskgap.solvers.local_search.memetic.improve import Found, improve
 from maskgap.solvers.local_search.neighbours import population as populations
@@ -32,17 +30,16 @@ def improve_part(
     Population 1 is one descent to a local optimum. Raises Refused for a part too large.
     """
     legal = part.legal
-    if isinstance(legal, BudgetGroups):
+    groups = legal.equal_groups
+    if groups is not None:
         return _scaled(
             lambda note: improve(
-                part.quad, legal, start, seed, population, max_moves, expired, note
+                part.quad, groups, start, seed, population, max_moves, expired, note
             ),
             part.rescale,
             report,
         )
-    if not isinstance(legal, LinearSet):
-        raise Refused(f"it has no neighbourhood for the masks of '{part.pattern}'")
-    if isinstance(legal.rule, TileRule | FlowRule):
+    if legal.tile is not None:
         return _strip(part, legal, start, seed, population, max_moves, expired, report)
     reduced = Reduced.of(part.quad, legal)
     if not len(reduced.rows):
@@ -68,7 +65,7 @@ def _scaled(
 
 def _strip(
     part: Part,
-    legal: LinearSet,
+    legal: MaskSet,
     start: Mask | None,
     seed: Sequence[int],
     population: int,

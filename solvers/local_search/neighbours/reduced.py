@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskgap.instances.arrays import Mask, Matrix, Vector
-from maskgap.instances.masks.blocks import BlockRule
-from maskgap.instances.masks.linear import LinearSet
-from maskgap.instances.masks.rows import FREE, PRUNED, Row
+from maskgap.instances.masks.blocks import contract
+from maskgap.instances.masks.protocol import MaskSet
+from maskgap.instances.masks.rows import Row
+from maskgap.instances.masks.state import FREE, PRUNED
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +41,11 @@ class Reduced:
     forced: Mask
 
     @staticmethod
-    def of(quad: Matrix, legal: LinearSet) -> "Reduced":
+    def of(quad: Matrix, legal: MaskSet) -> "Reduced":
         """The smaller problem of Q (n, n) and a set of one row."""
-        rule, n = legal.rule, legal.n
-        size, system = (rule.size, rule.rows) if isinstance(rule, BlockRule) else (1, legal.rows)
-        states = legal.rows.state.reshape(-1, size)
+        size, n, whole = legal.block, legal.n, legal.linear_rows()
+        system = whole if size == 1 else contract(whole, size)  # rows that tie a block say nothing
+        states = whole.state.reshape(-1, size)
         gone = (states == PRUNED).any(axis=1)
         free = np.flatnonzero(~gone & (states == FREE).all(axis=1))
         forced = np.repeat(gone, size)

@@ -11,30 +11,20 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from maskgap.benchmarks.commands.check import run
-from maskgap.benchmarks.verify.check import check_part
+from maskgap.benchmarks.commands.check import CheckOptions, run
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.files import read_layer, write_layer, write_mask
 from maskgap.instances.formats.proof import PartProof, ProofKind, trivial_proof
 from maskgap.instances.formats.proof_file import PROOF_FORMAT, _digest, read_proof, write_proof
+from maskgap.instances.formats.row_range import parse_rows
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Problem
 from tests.helpers.command import ended as maskgap
 from tests.helpers.general import layer_with_extras
+from tests.helpers.proofs import enumerated
 from tests.helpers.tiny import random_layer
 
 ROWS = 4
-
-
-def enumerated(problem):
-    """Proofs by enumeration of all parts, with the bounds that they give."""
-    found = []
-    for part in problem:
-        proof = PartProof(
-            part.row, part.digest, 0.0, None, ProofKind.ENUMERATION, height=part.height
-        )
-        found.append(replace(proof, bound=check_part(part, proof).bound))
-    return found
 
 
 @pytest.fixture
@@ -57,7 +47,7 @@ def checked(proof, instance, pattern, rows=None, limit=None, as_json=False):
     out, err = StringIO(), StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         try:
-            code = run(proof, instance, pattern, rows, limit, as_json)
+            code = run(CheckOptions(proof, instance, pattern, rows, limit, as_json))
         except InputError as error:
             code = 2
             print(error, file=err)
@@ -101,15 +91,19 @@ def test_another_pattern_is_another_question(tmp_path, layer, asked):
     assert line["holds"] is False
 
 
-@pytest.mark.parametrize("pattern", ["layer:50%", "1:2^T"])
-def test_coupled_rows_are_all_rows_unless_some_are_named(tmp_path, layer, pattern):
-    problem = problem_of(layer, pattern, range(2))
+@pytest.mark.parametrize(
+    ("pattern", "rows"),
+    [("layer:50%", "0:2"), ("layer:50%", "2:4"), ("layer:50%", "1:3"), ("1:2^T", "0:2"),
+     ("1:2^T", "2:4")],
+)  # fmt: skip
+def test_coupled_rows_are_all_rows_unless_some_are_named(tmp_path, layer, pattern, rows):
+    problem = problem_of(layer, pattern, parse_rows(rows, ROWS))
     write_proof(tmp_path / "p.safetensors", problem, enumerated(problem))
-    code, _, err = check(tmp_path, pattern)
-    assert code == 1
-    assert "about rows 0:2, not 0:4" in err
-    assert check(tmp_path, pattern, "0:2")[0] == 0
-    assert check(tmp_path, pattern, "2:4")[0] == 1
+    code, out, err = check(tmp_path, pattern)
+    assert (code, out) == (1, "")
+    assert f"about rows {rows}, not 0:4" in err
+    assert check(tmp_path, pattern, rows)[0] == 0
+    assert check(tmp_path, pattern, "2:4" if rows == "0:2" else "0:2")[0] == 1
 
 
 def test_rows_of_their_own_may_be_some_of_the_layer_and_are_counted(tmp_path, layer):
@@ -127,7 +121,11 @@ PARTS = {
     "the last missing": lambda proofs: proofs[:-1],
     "one repeated": lambda proofs: [*proofs[:2], proofs[1], *proofs[2:]],
     "all the same": lambda proofs: [proofs[0]] * len(proofs),
+    "one too many": lambda proofs: [*proofs, proofs[0]],
     "out of order": lambda proofs: [proofs[1], proofs[0], *proofs[2:]],
+    "from the last": lambda proofs: proofs[::-1],
+    "renamed": lambda proofs: [replace(proofs[1], row=0), *proofs[1:]],
+    "taller": lambda proofs: [replace(proofs[0], height=2), *proofs[1:]],
 }
 
 
@@ -136,9 +134,9 @@ PARTS = {
 def test_rows_are_all_there_once_and_in_order(tmp_path, layer, change, rows):
     problem = problem_of(layer, "50%")
     write_proof(tmp_path / "p.safetensors", problem, PARTS[change](enumerated(problem)))
-    code, _, err = check(tmp_path, "50%", rows)
-    assert code == 1
-    assert "once and in order" in err
+    code, out, err = check(tmp_path, "50%", rows)
+    assert (code, out) == (1, "")
+    assert ("belongs to another problem" if change == "renamed" else "once and in order") in err
 
 
 def test_strips_begin_where_strips_begin(tmp_path, layer):
@@ -436,7 +434,12 @@ def test_numbers_of_thousands_of_digits_are_no_patterns(tmp_path, layer, form):
 def test_masks_written_for_a_layer_are_read_for_it_alone(tmp_path, layer):
     other = random_layer(8, 6, rows=ROWS)
     write_mask(
-        tmp_path / "m.mask.safetensors", np.ones((ROWS, 6), bool), other, "50%", "me", range(ROWS)
+        tmp_path / "m.mask.safetensors",
+        np.ones((ROWS, 6), bool),
+        other,
+        "50%",
+        "me",
+        rows=range(ROWS),
     )
     code, _, err = maskgap(
         "bound", tmp_path / "l.safetensors", "-p", "50%", "--mask", tmp_path / "m.mask.safetensors"

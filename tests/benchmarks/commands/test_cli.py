@@ -4,7 +4,6 @@ import json
 import math
 import os
 import signal
-import subprocess
 import time
 
 import numpy as np
@@ -14,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from maskgap.instances.formats.files import write_layer
 from maskgap.instances.layer import Layer
 from maskgap.solvers.registry import SPECS
-from tests.helpers.command import ROOT, maskgap, words_of
+from tests.helpers.command import maskgap, started
 from tests.helpers.tiny import I1_GRAM, I1_WEIGHT, I2_GRAM, I2_WEIGHT, random_layer
 
 KEYS = ["row", "n", "pattern", "solver", "objective", "bound", "bound_kind", "gap", "stop",
@@ -210,9 +209,7 @@ def test_a_crash_or_a_wrong_row_exits_1(layer, fake):
 def test_an_interrupt_prints_what_there_is_and_exits_130(layer):
     words = ["solve", layer, "--pattern", "50%", "--solver", "tests.helpers.fakes:Patient",
              "--time-limit", "0.5", "--json"]  # fmt: skip
-    process = subprocess.Popen(
-        words_of(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
-    )
+    process = started(*words)
     first = process.stdout.readline()
     time.sleep(0.1)
     os.kill(process.pid, signal.SIGINT)
@@ -232,7 +229,7 @@ def test_solvers_lists_every_name_in_full():
     for line in lines:
         assert set(line) == {"name", "patterns", "proves", "available", "reason"}
         assert line["available"] == (line["reason"] is None)
-    table = maskgap("solvers", env={**os.environ, "COLUMNS": "20"}).stdout
+    table = maskgap("solvers", env={"COLUMNS": "20"}).stdout
     assert all(name in table for name in SPECS)
 
 

@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-import os
 import resource
+import shlex
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,16 +22,9 @@ from maskgap.instances.formats.proof import PartProof, ProofKind
 from maskgap.instances.formats.proof_file import read_proof, write_proof
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Problem
+from tests.helpers.command import maskgap, started, words_of
 from tests.helpers.tiny import random_layer
-
-ROOT = Path(__file__).resolve().parents[3]
-COMMAND = Path(sys.executable).with_name("maskgap")
-
-
-def maskgap(*words, cwd, **more):
-    return subprocess.run(
-        [COMMAND, *map(str, words)], capture_output=True, text=True, cwd=cwd, timeout=200, **more
-    )
+from tests.helpers.traps import set_traps, sprung
 
 
 @pytest.fixture
@@ -198,8 +190,7 @@ def test_a_proof_is_not_lost_to_one_of_other_rows(layer, pattern):
 
 def test_two_bounds_do_not_write_into_one_directory(tmp_path):
     words = ["bound", "value1-n384", "-p", "50%", "--rows", "0:2", "--proof", "pr"]
-    first = subprocess.Popen([COMMAND, *words, "--time-limit", "200"], cwd=tmp_path,
-                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+    first = started(*words, "--time-limit", "200", cwd=tmp_path)
     try:
         while not (tmp_path / "pr" / ".lock").exists():
             time.sleep(0.05)
@@ -221,8 +212,7 @@ def test_a_signal_is_told_by_the_exit_code(tmp_path, number, code):
     write_layer(tmp_path / "layer", random_layer(5, 12, rows=4))
     words = ["solve", "layer", "-p", "50%", "--solver", "tests.helpers.fakes:Patient", "--json",
              "--time-limit", "0.5"]  # fmt: skip
-    process = subprocess.Popen([COMMAND, *words], cwd=tmp_path, stdout=subprocess.PIPE, text=True,
-                               env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
+    process = started(*words, cwd=tmp_path)
     assert process.stdout is not None
     process.stdout.readline()
     process.send_signal(number)
@@ -242,7 +232,7 @@ SHOWN = [
 @pytest.mark.parametrize("words", SHOWN)
 @pytest.mark.parametrize("stream", ["> /dev/full", "| true", "2> /dev/full", ">&- 2>&- 0<&-"])
 def test_a_stream_that_is_closed_or_full_is_no_traceback(tmp_path, words, stream):
-    script = f"set -o pipefail; {COMMAND} {words} {stream}"
+    script = f"set -o pipefail; {shlex.join(words_of())} {words} {stream}"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=tmp_path,
                           timeout=120)  # fmt: skip
     assert "Traceback" not in done.stderr
@@ -259,17 +249,13 @@ def test_a_stream_that_is_closed_or_full_is_no_traceback(tmp_path, words, stream
 @pytest.mark.parametrize("words", [SOLVE, SOLVE[:-1]], ids=["lines", "table"])
 @pytest.mark.parametrize(("stream", "code"), [("| true", 1), ("> /dev/full", 2)])
 def test_work_goes_on_for_its_files_when_nobody_reads(layer, words, stream, code):
-    script = f"set -o pipefail; {COMMAND} {' '.join(words)} --out m --proof pr {stream}"
+    command = shlex.join(words_of(*words, "--out", "m", "--proof", "pr"))
+    script = f"set -o pipefail; {command} {stream}"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=layer.parent)
     assert done.returncode == code
     assert len(done.stderr.splitlines()) == (code == 2)
     assert load_file(layer.parent / "m")["mask"].sum() == 24
     assert len(list((layer.parent / "pr").iterdir())) == 4
-
-
-TRAPS = ["numpy.py", "random.py", "torch.py", "scipy.py", "typer.py", "rich.py", "instances.py",
-         "solvers/__init__.py", "benchmarks/__init__.py", "numba.py", "pickle.py", "json.py",
-         "sitecustomize.py", "socket.py"]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -286,15 +272,12 @@ TRAPS = ["numpy.py", "random.py", "torch.py", "scipy.py", "typer.py", "rich.py",
     ],
 )
 def test_nothing_is_imported_from_the_current_directory(layer, words):
-    for name in TRAPS:
-        path = layer.parent / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(f"open({str(layer.parent / 'sprung')!r}, 'a').write({name!r})\n")
+    set_traps(layer.parent)
     (layer.parent / "mine.py").write_text(MINE)
     (layer.parent / "beside.py").write_text("SCALE = 2.0\n")
     done = maskgap(*words.split(), cwd=layer.parent)
     assert done.returncode == 0, done.stderr
-    assert not (layer.parent / "sprung").exists()
+    assert sprung(layer.parent) == []
 
 
 MINE = """
@@ -395,7 +378,7 @@ def test_tables_cut_no_number_and_sum_up(tmp_path, width):
     save_file({"weight": weight, "gram": inputs @ inputs.T * 1e-7}, tmp_path / "small",
               {"format": "maskgap-layer/1"})  # fmt: skip
     words = ("small", "-p", "50%", "--solver", "scip-miqp")
-    env = {**os.environ, "COLUMNS": width}
+    env = {"COLUMNS": width}
     lines = [
         json.loads(line)
         for line in maskgap("solve", *words, "--json", cwd=tmp_path).stdout.splitlines()

@@ -3,25 +3,26 @@
 import json
 import math
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from maskgap import bound
 from maskgap.benchmarks.commands.bound import PROOF_NAME
-from maskgap.benchmarks.interface.calls import bound
 from maskgap.benchmarks.layers import rows as bounding
+from maskgap.benchmarks.layers.bounding import bounding as bound_layer
 from maskgap.benchmarks.layers.passes import Pass, ladder
 from maskgap.benchmarks.layers.rows import LayerBound
+from maskgap.benchmarks.runs.pool import Pool
+from maskgap.benchmarks.runs.task import RunLimits
 from maskgap.benchmarks.verify.certificate import BoundKind, Verdict
 from maskgap.instances.formats.files import read_mask, write_layer, write_mask
 from maskgap.instances.layer import Layer
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Problem
 from maskgap.instances.sources import shipped
-from tests.helpers.command import ROOT, maskgap
+from tests.helpers.command import maskgap, started
 from tests.helpers.tiny import brute_force, random_layer
 
 
@@ -44,7 +45,7 @@ def problem_of(layer, pattern="50%", start=None):
 
 
 def worked(layer, pattern="50%", start=None, **more):
-    work = LayerBound(problem_of(layer, pattern, start), 120.0, 1, **more)
+    work = LayerBound(problem_of(layer, pattern, start), RunLimits(120.0), **more)
     list(work)
     return work
 
@@ -78,7 +79,7 @@ def test_a_small_layer_is_proved_row_by_row_and_in_total(file, tmp_path):
 def test_a_mask_is_judged_and_not_improved(file, tmp_path):
     layer = random_layer(5, 12, rows=5)
     wanda = problem_of(layer).groups.prune_lowest(np.abs(layer.weight))
-    write_mask(tmp_path / "mask", wanda, layer, "50%", "wanda", range(5))
+    write_mask(tmp_path / "mask", wanda, layer, "50%", "wanda", rows=range(5))
     *rows, total = lines(file, "-p", "50%", "--mask", tmp_path / "mask")
     losses = problem_of(layer).losses(wanda)
     assert [line["objective"] for line in rows] == pytest.approx(losses.tolist(), rel=1e-12)
@@ -143,7 +144,7 @@ def test_no_time_leaves_trivial_bounds_and_says_so(file):
 
 def test_wide_rows_go_up_the_ladder_and_widest_first():
     layer = random_layer(1, 232, rows=3)
-    work = LayerBound(problem_of(layer), 120.0, 1, runs=6)
+    work = LayerBound(problem_of(layer), RunLimits(120.0), runs=6)
     seen = [(state.problem.row, state.passes) for state in work]
     assert [passes for _, passes in seen] == [1, 1, 1, 2, 2, 2]
     objectives = {s.problem.row: s.certificate.objective for s in work.rows}
@@ -189,7 +190,7 @@ def _degenerate():
 @pytest.mark.parametrize("pattern", ["50%", "2:4", "keep=1"])
 def test_degenerate_layers_are_proved(case, pattern):
     layer = Layer.from_arrays(*_degenerate()[case])
-    groups = parse_pattern(pattern).groups(8)
+    groups = parse_pattern(pattern).row_groups(8)
     work = worked(layer, pattern)
     for state, weight in zip(work.rows, layer.weight, strict=True):
         best, _ = brute_force(weight, layer.gram, groups.size, groups.pruned)
@@ -207,10 +208,7 @@ def test_an_interrupt_keeps_what_there_is_and_a_later_call_is_never_weaker(tmp_p
         shipped.path("value1-n384"), "-p", pattern, "--rows", "0:2", "--threads", "1",
         "--proof", tmp_path / "p", "--json",
     ]  # fmt: skip
-    process = subprocess.Popen(
-        [sys.executable, "-m", "maskgap", "bound", *map(str, words), "--time-limit", "250"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
-    )  # fmt: skip
+    process = started("bound", *words, "--time-limit", "250")
     assert process.stderr is not None
     for line in process.stderr:
         if "total gap" in line and "100.00%" not in line and "gap -" not in line:
@@ -272,3 +270,29 @@ def test_a_wrong_answer_is_not_forgotten_for_a_right_one_after_it(monkeypatch):
     assert work.total.objective is not None
     assert work.total.verdict is Verdict.WRONG
     assert all("budgets" in state.certificate.reason for state in work.rows)
+
+
+class Noted(Pool):
+    """Notes the tasks it is given, and runs none."""
+
+    def __init__(self):
+        super().__init__(1, 1)
+        self.tasks = []
+
+    def outcomes(self, tasks):
+        self.tasks += tasks
+        return iter(())
+
+
+@pytest.mark.parametrize("pattern", ["50%", "layer:50%"])
+def test_limits_reach_each_run_whole(pattern):
+    limits = RunLimits(60.0, 1e-3, 1, "cuda", 7)
+    pool = Noted()
+    list(
+        bound_layer(problem_of(random_layer(1, 8, rows=3), pattern), limits, runs=3, executor=pool)
+    )
+    assert pool.tasks
+    for task in pool.tasks:
+        own = task.limits
+        assert (own.gap, own.device, own.seed) == (1e-3, "cuda", 7)
+        assert 0.0 < own.limit_s <= 60.0

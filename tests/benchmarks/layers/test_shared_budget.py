@@ -9,6 +9,7 @@ import pytest
 
 from maskgap.benchmarks.commands.bound import PROOF_NAME
 from maskgap.benchmarks.layers.shared_budget import SharedBudgetBound
+from maskgap.benchmarks.runs.task import RunLimits
 from maskgap.benchmarks.verify.budget_curve import row_bounds, share_budget
 from maskgap.benchmarks.verify.check import check_part
 from maskgap.instances.errors import ProofError
@@ -144,7 +145,9 @@ def test_the_mask_of_swap_does_not_depend_on_threads_or_scale():
 @pytest.fixture(scope="module")
 def bounded():
     layer = random_layer(3, 12, rows=3)
-    work = SharedBudgetBound(Problem.of(layer, parse_pattern("layer:50%")), 600.0, 1, runs=15)
+    work = SharedBudgetBound(
+        Problem.of(layer, parse_pattern("layer:50%")), RunLimits(600.0), runs=15
+    )
     for _ in work:
         pass
     return layer, work
@@ -258,7 +261,7 @@ def test_a_mask_is_judged_and_not_improved(tmp_path):
     write_layer(tmp_path / "l.safetensors", layer)
     problem = Problem.of(layer, parse_pattern("layer:50%"))
     mask = starting_masks(problem, "random", 0)[0].reshape(2, 8)
-    write_mask(tmp_path / "m.mask.safetensors", mask, layer, "layer:50%", "random", range(2))
+    write_mask(tmp_path / "m.mask.safetensors", mask, layer, "layer:50%", "random", rows=range(2))
     code, lines = _bound(tmp_path, "--max-runs", 4, "--mask", tmp_path / "m.mask.safetensors")
     assert code == 0
     assert lines[-1]["objective"] == pytest.approx(losses_of(layer, ~mask).sum())

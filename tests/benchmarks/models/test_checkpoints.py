@@ -4,9 +4,6 @@ import importlib.util
 import json
 import os
 import pickle
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +14,7 @@ from torch import nn
 from maskgap.benchmarks.models.evaluate import evaluate_model
 from maskgap.benchmarks.models.masks import Solved
 from maskgap.benchmarks.models.prune import Source, prune_model
+from maskgap.benchmarks.models.sampling import Sampling
 from maskgap.instances.errors import InputError
 from maskgap.instances.models.adapters import refuse_adapters
 from maskgap.instances.models.extract import extract_layers, run_extract
@@ -24,10 +22,10 @@ from maskgap.instances.models.linear import choose_linear
 from maskgap.instances.models.load import LoadedModel, load_model
 from maskgap.instances.models.vocabulary import tokenizer_files
 from tests.helpers.checkpoints import bert, edit, llama, tokenizer
+from tests.helpers.command import maskgap
 
 pytest.importorskip("transformers", reason="transformers is absent: pip install it")
 
-ROOT = Path(__file__).resolve().parents[3]
 
 CODE = """
 import os
@@ -124,13 +122,6 @@ BROUGHT = {
 }
 
 
-def maskgap(*words, said=""):
-    return subprocess.run(
-        [sys.executable, "-m", "maskgap", *map(str, words)],
-        input=said, capture_output=True, text=True, cwd=ROOT, timeout=120,
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize("kind", BROUGHT)
 def test_code_of_a_checkpoint_is_not_run_and_nothing_is_asked(kind, tmp_path, marker, monkeypatch):
     make, refusal = BROUGHT[kind]
@@ -153,7 +144,7 @@ def test_code_of_a_checkpoint_is_not_run_and_nothing_is_asked(kind, tmp_path, ma
 def test_an_answer_on_stdin_changes_nothing(words, tmp_path, marker):
     own_code(tmp_path / "model")
     command, *rest = words
-    done = maskgap(command, tmp_path / "model", "--out", tmp_path / "out", *rest, said="y\n" * 9)
+    done = maskgap(command, tmp_path / "model", "--out", tmp_path / "out", *rest, input="y\n" * 9)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert FLAG in line
@@ -240,7 +231,7 @@ def test_the_vocabulary_is_the_models_and_the_text_its_language(
     file.write_text(text)
 
     def extract():
-        return run_extract(str(folder), tmp_path / "out", "*query", [file], 4, 8)
+        return run_extract(str(folder), tmp_path / "out", "*query", [file], 4, sequence_length=8)
 
     if message is None:
         assert len(extract()) == 1
@@ -252,13 +243,13 @@ def test_the_vocabulary_is_the_models_and_the_text_its_language(
 
 def test_a_tokenizer_that_cannot_be_used_is_kept_and_none_is_made_up(tmp_path):
     np.save(tmp_path / "ids.npy", np.arange(48).reshape(8, 6))
-    masks, source = Solved("magnitude", "50%", {}), Source(calibration=[tmp_path / "ids.npy"])
+    masks, source = Solved("magnitude", "50%", {}), Source(data=Sampling([tmp_path / "ids.npy"]))
     for name in ("none", "small"):
         folder, out = tmp_path / name, tmp_path / f"{name}-pruned"
         bert(folder)
         if name == "small":
             tokenizer(folder, size=20)
-        prune_model(load_model(str(folder)), masks, out, "*query", source)
+        prune_model(load_model(str(folder)), masks, out, "*query", source=source)
         kept = [{p.name: p.read_bytes() for p in tokenizer_files(f)} for f in (folder, out)]
         assert kept[0] == kept[1]
         assert bool(kept[0]) == (name == "small")
@@ -283,7 +274,7 @@ def test_perplexity_is_that_of_text_after_the_token_that_begins_it(tmp_path):
         llama(folder)
         tokenizer(folder, begin=begin)
         loaded = load_model(str(folder))
-        told = evaluate_model(loaded, None, [file], 4, 8)
+        told = evaluate_model(loaded, None, Sampling([file], 4, 8))
         assert told.windows.begin == (("<s>",) if begin else ())
         assert (told.windows.count, told.windows.tokens, told.predicted) == (4, 8, 28)
         assert told.total()["windows"] == {

@@ -12,6 +12,7 @@ from torch import nn
 from maskgap.benchmarks.commands import cli
 from maskgap.benchmarks.models.evaluate import HeldOut, evaluate_model, measure, render
 from maskgap.benchmarks.models.fidelity import Divergence, Embeddings, Likelihood, RelativeError
+from maskgap.benchmarks.models.sampling import Sampling
 from maskgap.instances.errors import InputError
 from maskgap.instances.models.calibration import load_calibration, load_windows
 from maskgap.instances.models.load import LoadedModel, load_model
@@ -209,7 +210,7 @@ def bigram(logits, name="pruned"):
 
 def test_a_language_model_against_the_dense_one(ids):
     dense = torch.stack([SURE, UNIFORM, UNIFORM, UNIFORM])
-    found = evaluate_model(bigram(0 * dense), bigram(dense, "dense"), [ids])
+    found = evaluate_model(bigram(0 * dense), bigram(dense, "dense"), Sampling([ids]))
     assert found.perplexity == pytest.approx(4.0, rel=1e-6)
     assert found.perplexity_dense == pytest.approx(192 ** (1 / 4), rel=1e-6)
     assert (found.sequences, found.tokens, found.predicted) == (2, 6, 4)
@@ -221,14 +222,14 @@ def test_a_language_model_against_the_dense_one(ids):
     assert layer.line()["relative_error"] == 1.0
     assert layer.line()["sparsity"] == 1.0
     assert "| perplexity " in render(found)
-    alone = evaluate_model(bigram(dense), None, [ids])
+    alone = evaluate_model(bigram(dense), None, Sampling([ids]))
     assert alone.perplexity == found.perplexity_dense
     assert (alone.kl, alone.output_error, alone.against) == (None, None, None)
 
 
 def test_a_model_against_itself(ids):
     dense = torch.stack([SURE, UNIFORM, UNIFORM, UNIFORM])
-    found = evaluate_model(bigram(dense), bigram(dense), [ids])
+    found = evaluate_model(bigram(dense), bigram(dense), Sampling([ids]))
     assert (found.kl, found.output_error, list(found.layers)) == (0.0, 0.0, [])
     assert found.perplexity == found.perplexity_dense
     assert "no layer differs" in render(found)
@@ -236,7 +237,7 @@ def test_a_model_against_itself(ids):
 
 def test_an_infinite_perplexity_is_null_in_json(ids):
     hopeless = torch.full((4, 4), -1e5).fill_diagonal_(1e5)
-    total = evaluate_model(bigram(hopeless), None, [ids]).total()
+    total = evaluate_model(bigram(hopeless), None, Sampling([ids])).total()
     assert total["perplexity"] is None
     json.dumps(total, allow_nan=False)
 
@@ -244,7 +245,7 @@ def test_an_infinite_perplexity_is_null_in_json(ids):
 def test_outputs_that_are_not_finite_are_an_error(ids):
     broken = torch.full((4, 4), float("nan"))
     with pytest.raises(InputError, match="pruned: its outputs on batch 1 are not finite"):
-        evaluate_model(bigram(broken), None, [ids])
+        evaluate_model(bigram(broken), None, Sampling([ids]))
 
 
 def test_other_layers_and_models_with_nothing_to_say_are_refused(tmp_path, ids):
@@ -252,12 +253,12 @@ def test_other_layers_and_models_with_nothing_to_say_are_refused(tmp_path, ids):
     np.save(data, np.ones((2, 3), dtype=np.float32))
     one, other = (LoadedModel(f"d_out={d}", nn.Linear(3, d)) for d in (2, 4))
     with pytest.raises(InputError, match=r"linear: \(2, 3\) and \(4, 3\)"):
-        evaluate_model(one, other, [data])
+        evaluate_model(one, other, Sampling([data]))
     with pytest.raises(InputError, match="name that by --against"):
-        evaluate_model(one, None, [data])
+        evaluate_model(one, None, Sampling([data]))
     stack = LoadedModel("stack", nn.Sequential(nn.Linear(3, 2)))
     with pytest.raises(InputError, match=r"0: absent and \(2, 3\)"):
-        evaluate_model(one, stack, [data])
+        evaluate_model(one, stack, Sampling([data]))
 
 
 def test_models_are_evaluated_in_evaluation_mode_and_left_as_they_were():

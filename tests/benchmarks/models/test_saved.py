@@ -11,20 +11,15 @@ from torch.nn.utils.parametrize import register_parametrization
 from maskgap.benchmarks.models.evaluate import evaluate_model
 from maskgap.benchmarks.models.masks import Solved
 from maskgap.benchmarks.models.prune import Source, prune_model
+from maskgap.benchmarks.models.sampling import Sampling
 from maskgap.instances.errors import InputError
 from maskgap.instances.models.extract import extract_layers
 from maskgap.instances.models.linear import choose_linear
 from maskgap.instances.models.load import LoadedModel, load_model, moved
 from maskgap.instances.models.memory import overlapping, place, shared_names
+from tests.helpers.toys import BUILD, chosen
 
-NAME = "tests.benchmarks.models.test_saved:made"
-BUILD = {}
-"""What `made` builds next, so that one name stands for every kind of model."""
-
-
-def made():
-    torch.manual_seed(0)
-    return BUILD["next"]()
+NAME = "tests.helpers.toys:chosen"
 
 
 @pytest.fixture
@@ -38,8 +33,8 @@ def pruned(build, data, out, layers="*"):
     """(reports, lines) of pruning half of a model by magnitude."""
     BUILD["next"] = build
     lines = []
-    masks, source = Solved("magnitude", "50%", {}), Source(calibration=[data])
-    return prune_model(load_model(NAME), masks, out, layers, source, lines.append), lines
+    masks, source = Solved("magnitude", "50%", {}), Source(data=Sampling([data]))
+    return prune_model(load_model(NAME), masks, out, layers, source=source, say=lines.append), lines
 
 
 def stack(change):
@@ -91,7 +86,7 @@ def test_a_computed_weight_is_left_out_with_the_reason(kind, data, tmp_path):
     assert reason in left_out[0]
     saved = load_file(tmp_path / "out" / "model.safetensors")
     assert (saved["2.weight"] == 0).sum() == 16
-    dense = made().state_dict()
+    dense = chosen().state_dict()
     assert [key for key in dense if not torch.equal(saved[key], dense[key])] == ["2.weight"]
     with pytest.raises(InputError, match=r"can be extracted: 0: its weight is computed"):
         pruned(stack(change), data, tmp_path / "named", "0")
@@ -146,7 +141,7 @@ def test_parts_of_one_tensor_are_pruned_and_saved_as_tensors_of_their_own(kind, 
     out = tmp_path / "out"
     reports, _ = pruned(VIEWS[kind], data, out)
     assert [report.layer for report in reports] == ["q", "k", "v"]
-    dense, saved = made(), load_file(out / "model.safetensors")
+    dense, saved = chosen(), load_file(out / "model.safetensors")
     for name in "qkv":
         weight = dense.get_submodule(name).weight.detach().clone()
         for row in weight:
@@ -344,7 +339,7 @@ def test_a_model_with_computed_weights_is_evaluated(data):
     ]
     with torch.no_grad():
         models[1].module[2].weight.copy_(models[0].module[2].weight * 2)
-    found = evaluate_model(models[1], models[0], [data])
+    found = evaluate_model(models[1], models[0], Sampling([data]))
     assert [layer.layer for layer in found.layers] == ["2"]
 
 

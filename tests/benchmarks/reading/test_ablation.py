@@ -9,6 +9,7 @@ import pytest
 from maskgap.benchmarks.reading.contest import contests
 from maskgap.benchmarks.reading.figures.choices import choices_figure
 from maskgap.benchmarks.reading.figures.plots import write_figures
+from maskgap.benchmarks.reading.labels import differences, labels, several_settings, stacked
 from maskgap.benchmarks.reading.tables.ablation import (
     MANY,
     ablations,
@@ -16,9 +17,8 @@ from maskgap.benchmarks.reading.tables.ablation import (
     without_crowds,
 )
 from maskgap.benchmarks.reading.tables.summary import render, write_tables
-from maskgap.benchmarks.reference.regenerate import MARKS, readme_block
+from maskgap.benchmarks.reference.regenerate import page_block
 from maskgap.benchmarks.runs.cross_check import cross_check
-from maskgap.benchmarks.runs.labels import differences, labels, several_settings, stacked
 from maskgap.benchmarks.suites.suite import read_suite
 from maskgap.solvers.registry import build, settings_of
 from tests.helpers.records import choice, choices_run, closed, record, write
@@ -305,8 +305,7 @@ def test_the_growth_suite_has_more_and_more_columns():
     assert (widths[0], widths[-1]) == (24, 160)
 
 
-def test_the_readme_shows_the_table_of_choices():
-    assert "ablation" in MARKS
-    block = readme_block("ablation", choices_run())
+def test_the_page_of_results_shows_the_table_of_choices():
+    block = page_block("ablation", choices_run())
     assert "node_tolerance=0.2" in block
     assert "Suite `s`" in block

@@ -260,7 +260,7 @@ def test_poor_runs_are_drawn_too(tmp_path, records):
     contests_ = of(records)
     bounds = any(e.bound is not None for c in contests_ for e in c.entries)
     assert ("gap" in drawn) == bounds
-    proves = any(c.spec(n).proves for c in contests_ for n in c.contenders)
+    proves = any(c.kind(n).proves for c in contests_ for n in c.contenders)
     assert ("profile" in drawn) == proves
 
 
@@ -268,7 +268,7 @@ def test_an_older_record_beside_a_new_one_is_drawn(tmp_path):
     run = write(tmp_path / "run", [record("wanda")])
     with (run / "records.jsonl").open("a") as file:
         file.write(old_line())
-    assert len(write_figures(run, "png")) == len(PROVING) - 1  # no bound, so no gap
+    assert len(write_figures(run, "png")) == len(PROVING) - 2  # no bound, so no gap and no proofs
 
 
 def test_labels_do_not_overlap_with_fifteen_solvers():
@@ -338,3 +338,10 @@ def test_no_two_solvers_look_alike():
     assert len(lines) == len(SPECS)
     grey = {(v["marker"], str(v["linestyle"])) for v in looks(SPECS).values()}
     assert len(grey) == len(SPECS)  # without colour too
+
+
+def test_a_look_follows_from_the_name_alone():
+    crowd = looks([*SPECS, "new:Solver", "other:Solver", "swap [a]"])
+    for name in ("swap", "gurobi", "other:Solver"):
+        assert looks([name])[name] == crowd[name]
+    assert crowd["swap [a]"]["color"] == crowd["swap"]["color"]

@@ -2,9 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -21,24 +18,19 @@ from maskgap.benchmarks.verify.check import CHECKER
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.inside import inside
 from maskgap.solvers.protocol import Stop
+from tests.helpers.command import maskgap
 from tests.helpers.records import closed, full_run, mixed_run, record, write
 
-ROOT = Path(__file__).resolve().parents[3]
 RECORDS = "records.jsonl"
-
-
-def maskgap(*words, **more):
-    command = [sys.executable, "-m", "maskgap", *map(str, words)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, timeout=120, **more)
 
 
 def refused(*words, **more):
     """The one line of a command that ends with exit code 2."""
     done = maskgap(*words, **more)
     assert done.returncode == 2, done.stderr
-    (line,) = done.stderr.decode().splitlines()
+    (line,) = done.stderr.splitlines()
     assert line.startswith("maskgap: ")
-    assert done.stdout == b""
+    assert done.stdout == ""
     return line
 
 
@@ -161,9 +153,8 @@ def test_no_module_that_a_record_names_is_imported(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     own = [record("trap:X", p, 3.0, settings={"k": k}, key=f"{p}{k}") for p in "ab" for k in (1, 2)]
     run = write(tmp_path / "run", [*mixed_run(), *own])
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     for words in (["tables"], ["plot"], ["report"], ["tables", "--against", run]):
-        done = maskgap(words[0], run, *words[1:], env=environment)
+        done = maskgap(words[0], run, *words[1:], env={"PYTHONPATH": str(tmp_path)})
         assert done.returncode == 0, done.stderr
     assert "trap:X" in (run / "tables" / "summary.md").read_text()
     assert not (tmp_path / "sprung").exists()
@@ -257,7 +248,7 @@ def test_a_locale_without_utf_8_changes_no_file_and_stops_no_command(tmp_path, c
     for language in ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
                      {"LC_ALL": "C.UTF-8"}):  # fmt: skip
         run = write(tmp_path / language["LC_ALL"], own)
-        done = maskgap(command, run, env={**os.environ, **language})
+        done = maskgap(command, run, env=language)
         assert done.returncode == 0, done.stderr
         texts.append({p.name: p.read_bytes() for p in run.rglob("*.*") if p.name != RECORDS})
     assert texts[0] == texts[1]

@@ -3,12 +3,8 @@
 import csv
 import io
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -20,25 +16,15 @@ from maskgap.benchmarks.reading.tables.summary import notes, render, shown_summa
 from maskgap.benchmarks.runs.cross_check import cross_check
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.files import write_layer
+from tests.helpers.command import maskgap, started
 from tests.helpers.records import closed, mixed_run, record, write
 from tests.helpers.tiny import random_layer
-
-ROOT = Path(__file__).resolve().parents[3]
-
-
-def maskgap(*words, cwd=ROOT, **more):
-    command = [sys.executable, "-m", "maskgap", *map(str, words)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, **more
-    )
-
 
 # A solver that is not installed.
 
 
 def _absent(*records):
-    own = {"stop": "refused", "reason": "pip install gurobipy", "solve_s": 0.0}
+    own = {"stop": "refused", "install": "pip install gurobipy", "solve_s": 0.0}
     return [*records, *(record("gurobi", r.problem, None, **own) for r in records)]
 
 
@@ -110,12 +96,7 @@ def test_csv_is_all_there_is_on_standard_output(tmp_path):
 def test_no_number_and_no_name_is_cut_in_a_narrow_pipe(tmp_path):
     name = "a-very-long-name-of-a-solver:OfOnesOwnThatGoesOnAndOn"
     run = write(tmp_path / "run", [record(name, "p0", 5.9557235e-06), record("wanda", "p0", 1.0)])
-    environment = {**os.environ, "COLUMNS": "40", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-m", "maskgap", "tables", str(run)], env=environment,
-        capture_output=True, text=True, timeout=120, cwd=tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    done = maskgap("tables", run, code=0, env={"COLUMNS": "40"}, cwd=tmp_path)
     assert name in done.stdout
     assert "…" not in done.stdout
     assert "5.95572e-06" in (run / "tables" / "problems.md").read_text()
@@ -141,11 +122,7 @@ def test_a_signal_is_told_by_the_exit_code(tmp_path):
         'patterns = ["50%"]\nsolvers = ["tests.helpers.fakes:Patient", "wanda"]\n'
         "time_limit_s = 60.0\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-m", "maskgap", "run", "t.toml", "--out", "r", "--allow-code"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    process = started("run", "t.toml", "--out", "r", "--allow-code", cwd=tmp_path)
     path = tmp_path / "r" / "records.jsonl"
     end = time.perf_counter() + 60
     while not (path.exists() and path.read_bytes()):

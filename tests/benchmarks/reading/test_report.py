@@ -2,11 +2,7 @@
 
 import base64
 import json
-import subprocess
-import sys
-import tomllib
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +18,7 @@ from maskgap.benchmarks.runs.cross_check import cross_check
 from maskgap.benchmarks.runs.record_file import load_run
 from maskgap.instances.formats.printable import visible
 from tests.helpers.browser import CHROMIUM, browser
+from tests.helpers.command import maskgap
 from tests.helpers.records import (
     choices_run,
     closed,
@@ -33,7 +30,6 @@ from tests.helpers.records import (
     wrong,
 )
 
-ROOT = Path(__file__).resolve().parents[3]
 SOLVERS = ("exhaustive", "random", "wanda", "obs", "scip-miqp", "qp-bound")
 
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source",
@@ -100,12 +96,7 @@ class Walk(HTMLParser):
 def run(tmp_path_factory):
     """The directory of a suite that was run here."""
     directory = tmp_path_factory.mktemp("run")
-    done = subprocess.run(
-        [sys.executable, "-m", "maskgap", "run", "smoke", "--solvers", ",".join(SOLVERS),
-         "--out", str(directory)],
-        cwd=ROOT, capture_output=True, text=True, timeout=250,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    maskgap("run", "smoke", "--solvers", ",".join(SOLVERS), "--out", directory, code=0, timeout=250)
     return directory
 
 
@@ -368,7 +359,7 @@ def test_the_page_runs_no_script_but_its_own():
 def test_the_command_prints_where_the_page_is(tmp_path):
     directory, out = write(tmp_path / "run", [record()]), tmp_path / "elsewhere" / "page.html"
     for words, path in (((), directory / "report.html"), (("--out", str(out)), out)):
-        done = _report(directory, *words)
+        done = maskgap("report", directory, *words)
         assert (done.returncode, done.stdout, done.stderr) == (0, f"{path}\n", "")
         assert path.read_text().startswith("<!DOCTYPE html>")
 
@@ -380,30 +371,12 @@ def test_the_command_prints_where_the_page_is(tmp_path):
 ])  # fmt: skip
 def test_without_records_there_is_one_line_and_exit_2(tmp_path, prepare, expected):
     prepare(tmp_path / "run")
-    done = _report(tmp_path / "run")
+    done = maskgap("report", tmp_path / "run")
     assert done.returncode == 2
     assert done.stdout == ""
     assert expected in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "run" / "report.html").exists()
-
-
-def _report(*words):
-    return subprocess.run(
-        [sys.executable, "-m", "maskgap", "report", *map(str, words)],
-        capture_output=True, text=True, cwd=ROOT, timeout=120,
-    )  # fmt: skip
-
-
-def test_the_parts_of_the_page_ship_in_the_wheel():
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    patterns = declared["tool"]["setuptools"]["package-data"]["benchmarks"]
-    shipped = {path for pattern in patterns for path in (ROOT / "benchmarks").glob(pattern)}
-    parts = {
-        p for p in (ROOT / "benchmarks" / "report").iterdir() if p.suffix in (".j2", ".css", ".js")
-    }
-    assert len(parts) == 3
-    assert parts <= shipped
 
 
 # In a browser.

@@ -10,15 +10,15 @@ from maskgap.benchmarks.reading.contest import contests, mixtures
 from maskgap.benchmarks.reading.statistics import error_ratio, shifted_geometric_mean, summarise
 from maskgap.benchmarks.reading.tables.gaps import render_gaps
 from maskgap.benchmarks.reading.tables.summary import (
+    page_table,
     problem_frame,
-    readme_table,
     render,
     render_problems,
     summary_frame,
     write_tables,
 )
 from maskgap.benchmarks.reading.typeset import latex, markdown, percent
-from maskgap.benchmarks.reference.regenerate import MARKS, replace_block
+from maskgap.benchmarks.reference.regenerate import NAMES, marks, replace_block
 from maskgap.benchmarks.runs.cross_check import cross_check
 from maskgap.instances.errors import InputError
 from tests.helpers.records import CAST, closed, full_run, mixed_run, old_line, record, write, wrong
@@ -351,19 +351,24 @@ def test_only_a_checked_bound_makes_a_problem_proved():
     assert list(problem_frame(only(records))["verdict"]) == ["proved"]
 
 
-@pytest.mark.parametrize("suite", MARKS)
-def test_the_readme_block_of_a_suite_is_replaced_and_nothing_else(suite):
-    blocks = [f"{begin}\nold {name}\n{end}\n" for name, (begin, end) in MARKS.items()]
-    text = "a\n" + "between\n".join(blocks) + "b\n"
-    once = replace_block(text, suite, "new")
+@pytest.mark.parametrize("suite", NAMES)
+def test_the_block_of_a_suite_is_replaced_and_nothing_else(tmp_path, suite):
+    page = tmp_path / "README.md"
+    blocks = [f"{marks(name)[0]}\nold {name}\n{marks(name)[1]}\n" for name in NAMES]
+    page.write_text("a\n" + "between\n".join(blocks) + "b\n")
+    replace_block(page, suite, "new")
+    once = page.read_text()
     assert f"old {suite}" not in once
-    assert sum(f"old {name}" in once for name in MARKS) == len(MARKS) - 1
-    assert replace_block(once, suite, "new") == once
+    assert sum(f"old {name}" in once for name in NAMES) == len(NAMES) - 1
+    replace_block(page, suite, "new")
+    assert page.read_text() == once
     assert once.startswith("a\n")
     assert once.endswith("\nb\n")
+    page.write_text("nothing")
     with pytest.raises(InputError, match="marks"):
-        replace_block("nothing", suite, "new")
-    assert "**g**" in readme_table(mixed_run())
+        replace_block(page, suite, "new")
+    assert page.read_text() == "nothing"
+    assert "**g**" in page_table(mixed_run())
 
 
 def test_certified_gaps_of_all_groups_stand_in_one_table():

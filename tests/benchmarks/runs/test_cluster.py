@@ -4,12 +4,8 @@ import json
 import os
 import pickle
 import signal
-import subprocess
-import sys
 import time
 from contextlib import contextmanager
-from dataclasses import fields, replace
-from pathlib import Path
 
 import numpy as np
 import psutil
@@ -20,24 +16,28 @@ pytest.importorskip("distributed", reason="pip install maskgap[cluster]")
 import dask
 from distributed import LocalCluster
 
-from maskgap.benchmarks.runs.child import Task
 from maskgap.benchmarks.runs.cluster import client as clusters
 from maskgap.benchmarks.runs.cluster import connection, site
 from maskgap.benchmarks.runs.cluster.connection import connected
 from maskgap.benchmarks.runs.environment import here
+from maskgap.benchmarks.runs.placement import Placement
+from maskgap.benchmarks.runs.planning import SuiteRun
 from maskgap.benchmarks.runs.record_file import read_records
 from maskgap.benchmarks.runs.runner import run_suite
+from maskgap.benchmarks.runs.task import RunLimits, Task
 from maskgap.benchmarks.suites.suite import read_suite
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.files import write_layer
 from maskgap.instances.layer import Layer
-from maskgap.instances.masks.patterns import parse_pattern
+from maskgap.instances.masks.patterns import PATTERNS, parse_pattern
 from maskgap.instances.problem import Problem
-from maskgap.solvers.protocol import Stop
+from maskgap.solvers.protocol import Deadline, Limits, Stop
+from maskgap.solvers.registry import build
+from tests.helpers.command import python, started
+from tests.helpers.general import SHAPES, layer_with_extras
 from tests.helpers.tiny import random_layer
 
 FAKES = "tests.helpers.fakes"
-ROOT = Path(__file__).resolve().parents[3]
 WORKERS = 3
 
 TIMES = {
@@ -75,14 +75,16 @@ def scheduler(cluster):
 
 @contextmanager
 def executor(scheduler, capped=False, say=lambda text: None):
-    with connected(scheduler.scheduler_address, 1, 1, capped, say) as found:
+    placement = Placement("dask", scheduler.scheduler_address, capped=capped)
+    with connected(placement, say) as found:
         found.preload([FAKES])
         yield found
 
 
 def _task(solver, limit=60.0, settings=None, **more):
     problem = Problem.of(random_layer(1, 8), parse_pattern("50%"))
-    return Task(problem, f"{FAKES}:{solver}", settings or {}, limit_s=limit, **more)
+    limits = RunLimits(limit_s=limit, **more)
+    return Task(problem, f"{FAKES}:{solver}", settings or {}, limits)
 
 
 def _toml(tmp_path, solvers, limit=60.0, rows=4):
@@ -97,13 +99,6 @@ def _toml(tmp_path, solvers, limit=60.0, rows=4):
 
 def _named(*names):
     return [json.dumps(name) for name in names]
-
-
-def _maskgap(*words, **more):
-    command = [sys.executable, "-m", "maskgap", *map(str, words)]
-    return subprocess.Popen(
-        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more
-    )
 
 
 def _wait_for(condition, limit_s=120.0):
@@ -146,7 +141,7 @@ def _workers(scheduler):
 def test_a_suite_gives_the_same_records_as_locally(scheduler, tmp_path):
     toml = _toml(tmp_path, _named("wanda", "random", "exhaustive", "swap", "gurobi", "qp-bound"))
     suite = read_suite(str(toml))
-    local = run_suite(suite, tmp_path / "local", jobs=2)
+    local = run_suite(suite, tmp_path / "local", SuiteRun(jobs=2))
     with executor(scheduler) as found:
         there = run_suite(suite, tmp_path / "there", executor=found)
     assert there.signal_number is None
@@ -161,7 +156,7 @@ def test_a_worker_killed_in_the_middle_loses_nothing(scheduler, tmp_path):
     folder.mkdir()
     once = f'{{ name = "{FAKES}:Once", settings = {{ folder = {json.dumps(str(folder))} }} }}'
     toml = _toml(tmp_path, [once, *_named("wanda", "exhaustive", "random")], limit=600.0, rows=1)
-    process = _maskgap(
+    process = started(
         "run", toml, "--allow-code", "--out", tmp_path / "there", "--executor", "dask",
         "--scheduler", scheduler.scheduler_address,
     )  # fmt: skip
@@ -172,14 +167,14 @@ def test_a_worker_killed_in_the_middle_loses_nothing(scheduler, tmp_path):
     _wait_for(lambda: _gone(run))
     _, stderr = process.communicate(timeout=240)
     assert process.returncode == 0, stderr
-    local = run_suite(read_suite(str(toml)), tmp_path / "local", jobs=2)
+    local = run_suite(read_suite(str(toml)), tmp_path / "local", SuiteRun(jobs=2))
     assert _content(_recorded(tmp_path / "there")) == _content(local.records)
     assert {r.stop for r in local.records} == {"finished"}
 
 
 def test_a_crash_is_a_record_and_not_repeated(scheduler, tmp_path):
     toml = _toml(tmp_path, _named(f"{FAKES}:Abort", f"{FAKES}:Raise", "wanda"), rows=1)
-    local = run_suite(read_suite(str(toml)), tmp_path / "local", jobs=2)
+    local = run_suite(read_suite(str(toml)), tmp_path / "local", SuiteRun(jobs=2))
     with executor(scheduler) as found:
         there = run_suite(read_suite(str(toml)), tmp_path / "there", executor=found)
     assert _content(there.records) == _content(local.records)
@@ -212,7 +207,7 @@ def test_an_interrupt_ends_runs_in_order_and_exits_130(tmp_path):
     """On a cluster of its own, with the signal sent to the whole group as a terminal does."""
     toml = _toml(tmp_path, _named("wanda", f"{FAKES}:Patient"), limit=600.0)
     out = tmp_path / "run"
-    process = _maskgap(
+    process = started(
         "run",
         toml,
         "--allow-code",
@@ -244,7 +239,7 @@ def test_runs_end_when_their_command_is_killed(scheduler, tmp_path):
     folder.mkdir()
     once = f'{{ name = "{FAKES}:Once", settings = {{ folder = {json.dumps(str(folder))} }} }}'
     toml = _toml(tmp_path, [once], limit=600.0, rows=1)
-    process = _maskgap(
+    process = started(
         "run", toml, "--allow-code", "--out", tmp_path / "run", "--executor", "dask",
         "--scheduler", scheduler.scheduler_address,
     )  # fmt: skip
@@ -265,7 +260,7 @@ def test_a_whole_layer_has_the_same_certificate_as_locally(scheduler, tmp_path):
     write_layer(tmp_path / "layer", Layer.from_arrays(layer.weight, layer.gram, 2 * layer.gram))
     words = ("bound", tmp_path / "layer", "-p", "50%", "--max-runs", 9, "--json")
     where = ("--executor", "dask", "--scheduler", scheduler.scheduler_address)
-    local, there = _maskgap(*words), _maskgap(*words, *where)
+    local, there = started(*words), started(*words, *where)
     found = [json.loads(line) for line in there.communicate(timeout=240)[0].splitlines()]
     expected = [json.loads(line) for line in local.communicate(timeout=240)[0].splitlines()]
     assert there.returncode == local.returncode == 0
@@ -311,20 +306,44 @@ def test_a_task_travels_without_its_layer():
     assert back.problem.digest == problem.digest
 
 
-def test_a_layer_travels_with_all_that_a_solver_sees():
-    plain = random_layer(2, 8, rows=3)
-    forced = np.zeros((3, 8), dtype=np.int8)
-    forced[1, 2] = 1
-    whole = replace(plain, gram_eval=plain.gram, input_mean=np.ones(8), meta={"tokens": "9"},
-                    column_cost=np.arange(8), forced=forced, name="n",
-                    gram_roundoff=2.0**-24)  # fmt: skip
-    back = pickle.loads(pickle.dumps(site.Parcel("p", whole))).layer
-    for field in fields(whole):
-        sent, came = getattr(whole, field.name), getattr(back, field.name)
-        if field.name == "gram_eval":
-            assert came is None
-        else:
-            assert np.array_equal(sent, came), field.name
+EVERY_KIND = ("50%", "keep=5", "2:4", *SHAPES)
+
+
+def test_every_kind_of_pattern_is_solved_on_a_worker(scheduler):
+    """With what a pattern rests on in the layer: costs, forced columns."""
+    problems = []
+    for text in EVERY_KIND:
+        layer = layer_with_extras(1, *SHAPES.get(text, (1, 8)))
+        problems.append(Problem.of(layer, parse_pattern(text)))
+    assert {type(problem.pattern) for problem in problems} == set(PATTERNS)
+    tasks = [Task(problem, "wanda", {}) for problem in problems]
+    with executor(scheduler) as found:
+        outcomes = dict(found.outcomes(tasks))
+    for number, problem in enumerate(problems):
+        masks = np.stack([answer.mask for answer in outcomes[number].answers])
+        here_too = build("wanda").solve_rows(problem, Limits(Deadline(60.0)), 0)
+        assert (masks == np.stack([answer.mask for answer in here_too])).all(), EVERY_KIND[number]
+        assert problem.is_legal(masks.reshape(-1, problem.layer.d_in))
+
+
+@pytest.mark.parametrize("text", ["50%;cost=45%", "50%;forced"])
+def test_costs_and_forced_columns_of_a_shared_layer_reach_a_worker(scheduler, text):
+    """A layer so large that the worker keeps it in memory that its runs share."""
+    plain = random_layer(2, 1200)
+    rng = np.random.default_rng(3)
+    extras = {
+        "column_cost": (np.arange(1200) % 40 == 0).astype(int),
+        "forced": rng.integers(-1, 2, (1, 1200)) * (np.arange(1200) % 3 == 0),
+    }
+    layer = Layer.of({**plain.arrays(), **extras}, plain.meta)
+    problem = Problem.of(layer, parse_pattern(text))
+    with executor(scheduler) as found:
+        ((_, outcome),) = found.outcomes([Task(problem, "wanda", {})])
+    assert outcome.exception is None
+    assert problem.is_legal(outcome.answers[0].mask[None, :])
+    if text.endswith("forced"):
+        forced = layer.forced[0] != 0
+        assert (outcome.answers[0].mask[forced] == (layer.forced[0, forced] > 0)).all()
 
 
 def test_other_sources_are_refused(scheduler, monkeypatch):
@@ -356,7 +375,7 @@ def test_other_versions_are_refused(scheduler, monkeypatch):
     ],
 )
 def test_bad_options_are_one_line(tmp_path, words, message):
-    done = _maskgap("run", _toml(tmp_path, _named("wanda")), "--out", tmp_path / "run", *words)
+    done = started("run", _toml(tmp_path, _named("wanda")), "--out", tmp_path / "run", *words)
     stdout, stderr = done.communicate(timeout=120)
     assert done.returncode == 2
     assert len(stderr.splitlines()) == 1
@@ -366,12 +385,10 @@ def test_bad_options_are_one_line(tmp_path, words, message):
 
 def test_without_the_package_it_says_what_to_install(tmp_path):
     code = (
-        "import sys; sys.modules['distributed'] = None; from benchmarks import cli\n"
+        "import sys; sys.modules['distributed'] = None\n"
+        "from maskgap.benchmarks.commands import cli\n"
         f"sys.argv = ['maskgap', 'run', {str(_toml(tmp_path, _named('wanda')))!r}, "
         "'--executor', 'dask']; cli.main()"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert (
-        done.stderr == "maskgap: --executor dask is not installed: pip install maskgap[cluster]\n"
-    )
+    said = python(code, code=2).stderr
+    assert said == "maskgap: --executor dask is not installed: pip install maskgap[cluster]\n"

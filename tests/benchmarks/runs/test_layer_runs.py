@@ -11,12 +11,14 @@ from maskgap.benchmarks.reading.contest import contests, heading
 from maskgap.benchmarks.reading.figures.plots import write_figures
 from maskgap.benchmarks.reading.tables.summary import write_tables
 from maskgap.benchmarks.runs import sharing
-from maskgap.benchmarks.runs.child import Task, run_task
+from maskgap.benchmarks.runs.child import run_task
 from maskgap.benchmarks.runs.descent import by_swaps, over_time, steps_of
 from maskgap.benchmarks.runs.judge import judge
-from maskgap.benchmarks.runs.labels import layer_type
+from maskgap.benchmarks.runs.planning import SuiteRun
 from maskgap.benchmarks.runs.record_file import load_run
+from maskgap.benchmarks.runs.recording import layer_type
 from maskgap.benchmarks.runs.runner import run_suite
+from maskgap.benchmarks.runs.task import Task
 from maskgap.benchmarks.suites.extraction import PREFIX
 from maskgap.benchmarks.suites.suite import Suite, read_suite
 from maskgap.instances.errors import InputError
@@ -171,7 +173,9 @@ def test_a_large_layer_is_shared_and_a_write_to_it_stays_with_its_writer(monkeyp
     plain = random_layer(2, 16, rows=3)
     top = plain.gram.diagonal().max()
     gram = plain.gram * (0.75 * scale / top)
-    layer = Layer.from_arrays(plain.weight, gram, 3 * gram, {"tokens": "9"}, "it", np.zeros(16))
+    layer = Layer.from_arrays(
+        plain.weight, gram, 3 * gram, {"tokens": "9"}, "it", input_mean=np.zeros(16)
+    )
     shared = sharing.share(layer)
     assert sharing.share(shared) is shared
     assert sharing.shared_bytes(layer) == 0
@@ -258,7 +262,7 @@ def test_shipped_suites_of_layers_mean_something(name):
                 rows = range(family.rows) if group.rows is None else parse_rows(group.rows, 4096)
                 assert len(rows) <= family.rows
         for pattern in group.patterns:
-            parse_pattern(pattern).groups(4096)
+            parse_pattern(pattern).row_groups(4096)
         for entry in group.solvers:
             assert registry.spec_of(entry.name).batched
             registry.build(entry.name, entry.settings)
@@ -269,7 +273,7 @@ def test_the_suite_llm_cut_down(tmp_path):
     group = read_suite("llm").groups[0]
     small = [f"llm:rows={rows},n={n},seed=1" for rows, n in ((32, 32), (48, 32), (16, 64))]
     cut = group.model_copy(update={"instances": small, "rows": "0:6", "threads": 1})
-    records = run_suite(Suite(name="llm", groups=[cut]), tmp_path / "run", jobs=2).records
+    records = run_suite(Suite(name="llm", groups=[cut]), tmp_path / "run", SuiteRun(jobs=2)).records
     assert len(records) == 3 * len(group.patterns) * len(group.solvers)
     assert {r.rows for r in records} == {6}
     assert {r.layer_type for r in records} == {"32 x 32", "48 x 32", "16 x 64"}
@@ -289,7 +293,7 @@ def test_the_suite_layers_cut_down(tmp_path):
     )
     extract = suite.extract.model_copy(update={"layers": name, "samples": 4})
     suite = suite.model_copy(update={"groups": [group], "extract": extract})
-    records = run_suite(suite, tmp_path / "run", jobs=2).records
+    records = run_suite(suite, tmp_path / "run", SuiteRun(jobs=2)).records
     assert {r.layer_type for r in records} == {"attention.self.value"}
     assert {(r.rows, r.n) for r in records} == {(8, 384)}
     by = {r.settings.get("warm_start", ""): r for r in records if r.solver == "swap"}

@@ -4,25 +4,28 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import psutil
 import pytest
 
-from maskgap.benchmarks.runs.child import Task
-from maskgap.benchmarks.runs.judge import keys_of
-from maskgap.benchmarks.runs.pool import GRACE_S, Pool
+from maskgap.benchmarks.runs.planning import SuiteRun
+from maskgap.benchmarks.runs.pool import Pool
 from maskgap.benchmarks.runs.record_file import append_records, load_run, read_records
+from maskgap.benchmarks.runs.recording import keys_of
+from maskgap.benchmarks.runs.run_process import GRACE_S
 from maskgap.benchmarks.runs.runner import run_suite
+from maskgap.benchmarks.runs.task import RunLimits, Task
 from maskgap.benchmarks.suites.suite import Suite, read_suite
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.files import write_layer
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Problem
 from maskgap.solvers.protocol import Stop
+from maskgap.solvers.registry import SPECS, build, settings_of
+from tests.helpers.command import python, started
 from tests.helpers.tiny import random_layer
 
 FAKES = "tests.helpers.fakes"
@@ -30,7 +33,7 @@ FAKES = "tests.helpers.fakes"
 
 def _task(solver, limit=5.0, n=8, **more):
     problem = Problem.of(random_layer(1, n), parse_pattern("50%"))
-    return Task(problem, solver, {}, limit_s=limit, **more)
+    return Task(problem, solver, {}, RunLimits(limit_s=limit, **more))
 
 
 def _pool(jobs=2, memory_bytes=None):
@@ -85,14 +88,14 @@ def _suite(tmp_path, solvers, **more):
 def test_finished_runs_survive_a_crash_and_are_not_repeated(tmp_path):
     suite = _suite(tmp_path, ["exhaustive", f"{FAKES}:Abort", "random", "wanda"])
     out = tmp_path / "run"
-    first = run_suite(suite, out, jobs=2)
+    first = run_suite(suite, out, SuiteRun(jobs=2))
     assert len(first.records) == 2 + 2 + 6 + 2
     assert {r.solver for r in first.faults} == {f"{FAKES}:Abort"}
     lines = (out / "records.jsonl").read_bytes()
     again = run_suite(suite, out)
     assert (out / "records.jsonl").read_bytes() == lines
     assert len(again.records) == len(first.records)
-    retried = run_suite(suite, out, retry_failed=True)
+    retried = run_suite(suite, out, SuiteRun(retry_failed=True))
     assert len(read_records(out / "records.jsonl")[0]) == len(first.records) + 2
     assert len(retried.records) == len(first.records)
 
@@ -110,14 +113,10 @@ def test_order_does_not_matter_and_every_parameter_does(tmp_path):
     task = _task("random")
     keys = {tuple(keys_of(task))}
     for change in ({"seed": 1}, {"limit_s": 6.0}, {"gap": 1e-3}, {"threads": 2}):
-        keys.add(tuple(keys_of(Task(**{**_fields(task), **change}))))
+        keys.add(tuple(keys_of(replace(task, limits=replace(task.limits, **change)))))
     other = Problem.of(task.problem.layer, parse_pattern("keep=3"))
-    keys.add(tuple(keys_of(Task(**{**_fields(task), "problem": other}))))
+    keys.add(tuple(keys_of(replace(task, problem=other))))
     assert len(keys) == 6
-
-
-def _fields(task):
-    return {name: getattr(task, name) for name in task.__dataclass_fields__}
 
 
 @pytest.mark.parametrize("solvers", [
@@ -146,14 +145,10 @@ def test_planning_a_run_imports_no_solver(tmp_path):
         "from maskgap.benchmarks.suites.suite import read_suite\n"
         f"r = run_suite(read_suite({str(toml)!r}), Path({str(tmp_path / 'run')!r}))\n"
         "assert r.records[0].settings['warm_start'] == 'wanda' and not r.faults\n"
-        "heavy = ('torch', 'maskgap.solvers.local_search.swap', 'maskgap.solvers.tree.bnb')\n"
+        "heavy = ('torch', 'maskgap.solvers.local_search.swap', 'maskgap.solvers.tree.fw_bnb')\n"
         "print([m for m in heavy if m in sys.modules])"
     )
-    root = Path(__file__).resolve().parents[3]
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=120
-    )
-    assert done.stdout == "[]\n", done.stderr
+    assert python(code).stdout == "[]\n"
 
 
 def test_a_torn_last_line_is_cut_and_only_that_run_repeated(tmp_path):
@@ -180,7 +175,7 @@ def test_damage_elsewhere_is_refused_with_its_line_and_nothing_is_touched(tmp_pa
     with pytest.raises(InputError, match="line 1 is not a record"):
         run_suite(suite, out)
     assert path.read_bytes() == before
-    run_suite(suite, out, fresh=True)
+    run_suite(suite, out, SuiteRun(fresh=True))
     assert len(load_run(out)) == 2
     assert [p.read_bytes() for p in out.glob("records-*.old.jsonl")] == [before]
 
@@ -216,12 +211,6 @@ def test_one_false_bound_fails_the_suite(tmp_path):
     assert {r.solver for r in result.faults} == {f"{FAKES}:Claims"}
 
 
-def _maskgap(*words, **more):
-    command = [sys.executable, "-m", "maskgap", *map(str, words)]
-    root = Path(__file__).resolve().parents[3]
-    return subprocess.Popen(command, cwd=root, text=True, **more)
-
-
 def _wait_for(condition, limit_s=60.0):
     end = time.perf_counter() + limit_s
     while not condition():
@@ -242,7 +231,7 @@ def _toml(tmp_path, solvers, limit):
 def test_kill_9_of_the_harness_loses_only_runs_under_way(tmp_path):
     toml = _toml(tmp_path, ["wanda", "exhaustive", f"{FAKES}:Patient"], 1.0)
     out = tmp_path / "run"
-    process = _maskgap(
+    process = started(
         "run", toml, "--allow-code", "--out", out, "--jobs", 1, stderr=subprocess.DEVNULL
     )
     path = out / "records.jsonl"
@@ -255,7 +244,7 @@ def test_kill_9_of_the_harness_loses_only_runs_under_way(tmp_path):
     assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
     done = [r.key for r in read_records(path)[0]]
     assert len(set(done)) >= 9
-    result = run_suite(read_suite(str(toml)), out, jobs=2)
+    result = run_suite(read_suite(str(toml)), out, SuiteRun(jobs=2))
     assert len(result.records) == 12
     assert [r.key for r in read_records(path)[0]][: len(done)] == done
 
@@ -263,7 +252,7 @@ def test_kill_9_of_the_harness_loses_only_runs_under_way(tmp_path):
 def test_runs_far_from_their_limit_do_not_outlive_a_kill_9(tmp_path):
     toml = _toml(tmp_path, ["wanda", f"{FAKES}:Deaf"], 600.0)
     out = tmp_path / "run"
-    process = _maskgap(
+    process = started(
         "run", toml, "--allow-code", "--out", out, "--jobs", 1, stderr=subprocess.DEVNULL
     )
     path = out / "records.jsonl"
@@ -279,7 +268,7 @@ def test_runs_far_from_their_limit_do_not_outlive_a_kill_9(tmp_path):
 def test_an_interrupt_ends_runs_in_order_and_exits_130(tmp_path):
     toml = _toml(tmp_path, ["wanda", f"{FAKES}:Patient"], 60.0)
     out = tmp_path / "run"
-    process = _maskgap(
+    process = started(
         "run",
         toml,
         "--allow-code",
@@ -287,8 +276,6 @@ def test_an_interrupt_ends_runs_in_order_and_exits_130(tmp_path):
         out,
         "--jobs",
         1,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
     )
     path = out / "records.jsonl"
     _wait_for(lambda: path.exists() and path.read_bytes().count(b"\n") >= 4)
@@ -306,7 +293,7 @@ def test_an_interrupt_ends_runs_in_order_and_exits_130(tmp_path):
 def test_two_runs_do_not_write_to_one_directory(tmp_path):
     toml = _toml(tmp_path, [f"{FAKES}:Patient"], 30.0)
     out = tmp_path / "run"
-    process = _maskgap("run", toml, "--allow-code", "--out", out, stderr=subprocess.DEVNULL)
+    process = started("run", toml, "--allow-code", "--out", out, stderr=subprocess.DEVNULL)
     try:
         _wait_for((out / "records.jsonl").exists)
         with pytest.raises(InputError, match="another run is writing"):
@@ -359,3 +346,22 @@ def test_a_batch_solver_tells_how_many_rows_it_is_through_with():
     assert len(outcome.answers) == 4
     assert told == sorted(told)
     assert {1, 2} <= set(told)
+
+
+def test_a_record_says_what_its_solver_is(tmp_path):
+    claims = {"name": f"{FAKES}:Claims", "settings": {"factor": 0.5}}
+    once = {"name": f"{FAKES}:Once", "settings": {"folder": str(tmp_path)}}
+    solvers = ["exhaustive", {"name": "search", "settings": {"population": 4}}, "gurobi"]
+    suite = _suite(tmp_path, [*solvers, claims, once], time_limit_s=0.5)
+    found = {r.solver: r for r in run_suite(suite, tmp_path / "run").records}
+    exhaustive, search = found["exhaustive"], found["search"]
+    assert (exhaustive.gives, exhaustive.batched, exhaustive.register_place) == ("proof", False, 0)
+    assert (search.gives, search.batched, search.install) == ("mask", True, None)
+    assert search.summary == SPECS["search"].summary
+    default = settings_of(build("search"))
+    assert list(search.defaults.items()) == list(default.items())  # in the solver's order
+    assert search.settings == {**default, "population": 4}
+    assert found["gurobi"].install == SPECS["gurobi"].missing
+    own = found[claims["name"]]
+    assert (own.gives, own.register_place, own.defaults) == ("mask", None, {"factor": 2.0})
+    assert found[once["name"]].defaults is None  # it cannot be told nothing

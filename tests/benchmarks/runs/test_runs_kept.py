@@ -6,16 +6,16 @@ import resource
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from maskgap.benchmarks.reading.run_directory import read_run
-from maskgap.benchmarks.runs.child import Task
+from maskgap.benchmarks.runs.planning import SuiteRun
 from maskgap.benchmarks.runs.pool import Pool
 from maskgap.benchmarks.runs.record_file import load_run, read_records
 from maskgap.benchmarks.runs.runner import run_suite
 from maskgap.benchmarks.runs.source_digest import source_digest
+from maskgap.benchmarks.runs.task import RunLimits, Task
 from maskgap.benchmarks.suites.suite import Suite
 from maskgap.benchmarks.verify.check import CHECKER
 from maskgap.instances.errors import InputError
@@ -23,10 +23,10 @@ from maskgap.instances.formats.files import write_layer
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Problem
 from maskgap.solvers.protocol import Stop
+from tests.helpers.command import ROOT, maskgap, python
 from tests.helpers.tiny import random_layer
 
 FAKES = "tests.helpers.fakes"
-ROOT = Path(__file__).resolve().parents[3]
 RECORDS = "records.jsonl"
 
 
@@ -57,7 +57,7 @@ def test_a_signal_from_outside_is_no_fault_of_the_solver(number, stop):
     problem = Problem.of(random_layer(1, 8), parse_pattern("50%"))
     pool = Pool(1, 1)
     pool.preload([FAKES])
-    task = Task(problem, f"{FAKES}:Struck", {"number": int(number)}, limit_s=5.0)
+    task = Task(problem, f"{FAKES}:Struck", {"number": int(number)}, RunLimits(5.0))
     ((_, outcome),) = pool.outcomes([task])
     assert outcome.answers[0].stop is stop
     assert signal.Signals(number).name in outcome.exception
@@ -77,7 +77,7 @@ def test_only_what_ended_by_itself_and_was_judged_as_today_is_not_run_again(tmp_
     wanda = {line["key"] for line in lines[:3]}  # a batch, which is run as a whole
     assert set(again) == wanda
     assert {r.stop for r in load_run(out) if r.key in wanda} == {"finished"}
-    result = run_suite(suite, out, retry_failed=True)
+    result = run_suite(suite, out, SuiteRun(retry_failed=True))
     assert "crashed" not in {r.stop for r in result.records}
     assert {"time", "refused"} <= {r.stop for r in result.records}
 
@@ -156,13 +156,7 @@ def test_a_run_of_a_changed_solver_is_not_taken_for_done(tmp_path):
     )
     for sign, lines in (("1.0", 3), ("1.0", 3), ("-1.0", 6)):
         (tmp_path / "changing.py").write_text(body.format(sign))
-        done = subprocess.run(
-            [sys.executable, "-m", "maskgap", "run", "t.toml", "--out", "run",
-             "--allow-code"],
-            cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True,
-            text=True, timeout=120,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+        done = maskgap("run", "t.toml", "--out", "run", "--allow-code", code=0, cwd=tmp_path)
         assert done.stdout.startswith("3 rows recorded")
         assert len((tmp_path / "run" / RECORDS).read_text().splitlines()) == lines
 
@@ -179,7 +173,7 @@ def test_an_answer_that_breaks_its_judge_is_a_rejected_row(tmp_path, per):
     spoils = [{"name": f"{FAKES}:Spoils", "settings": {"how": how}} for how in WAYS]
     suite = _suite(tmp_path, "wanda", *spoils, "magnitude", per=per)
     found = {}
-    for record in run_suite(suite, tmp_path / "run", jobs=2).records:
+    for record in run_suite(suite, tmp_path / "run", SuiteRun(jobs=2)).records:
         found.setdefault(record.settings.get("how", record.solver), []).append(record)
     for honest in ("wanda", "magnitude"):
         assert all(r.objective is not None for r in found[honest])
@@ -212,11 +206,7 @@ def _run(tmp_path, *words, limits=()):
         for what, value in limits:
             resource.setrlimit(what, value)
 
-    return subprocess.run(
-        [sys.executable, "-m", "maskgap", "run", *words], cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120,
-        preexec_fn=limited,
-    )  # fmt: skip
+    return maskgap("run", *words, cwd=tmp_path, preexec_fn=limited)
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path):
@@ -241,7 +231,9 @@ def test_a_hard_limit_of_memory_is_no_crash(tmp_path):
     code = (
         "import resource, runpy, sys\n"
         f"resource.setrlimit(resource.RLIMIT_DATA, ({hard}, {hard}))\n"
-        "from maskgap.benchmarks.runs.pool import Pool\nfrom benchmarks import child\n"
+        "from maskgap.benchmarks.runs.pool import Pool\n"
+        "from maskgap.benchmarks.runs import child\n"
+        "from maskgap.benchmarks.runs.task import RunLimits, Task\n"
         "child.resource.setrlimit = lambda *a: None if a[1][1] <= "
         f"{hard} else (_ for _ in ()).throw(ValueError('not allowed to raise it'))\n"
         "from maskgap.instances.masks.patterns import parse_pattern\n"
@@ -249,13 +241,10 @@ def test_a_hard_limit_of_memory_is_no_crash(tmp_path):
         "from tests.helpers.tiny import random_layer\n"
         "p = Problem.of(random_layer(1, 8), parse_pattern('50%'))\n"
         f"pool = Pool(1, 1, {hard} * 100)\n"
-        "((_, o),) = pool.outcomes([child.Task(p, 'wanda', {}, limit_s=5.0)])\n"
+        "((_, o),) = pool.outcomes([Task(p, 'wanda', {}, RunLimits(5.0))])\n"
         "print(o.answers[0].stop)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
-    )
-    assert done.stdout == "finished\n", done.stderr
+    assert python(code).stdout == "finished\n"
     done = _run(tmp_path, *words, limits=[(resource.RLIMIT_DATA, (hard, hard))])
     assert done.returncode == 0, done.stderr
     assert "crashed" not in done.stderr

@@ -5,14 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from maskgap.benchmarks.layers.bounding import bounding
+from maskgap.benchmarks.layers.course import Course
 from maskgap.benchmarks.layers.rows import LayerBound
 from maskgap.benchmarks.layers.shared_budget import SharedBudgetBound
-from maskgap.benchmarks.layers.work import Course, bounding
 from maskgap.benchmarks.reading.figures.bound_course import falling_figure
 from maskgap.benchmarks.reading.tables.coupled import render_coupled
 from maskgap.benchmarks.reference.bound_course import table
-from maskgap.benchmarks.reference.regenerate import MARKS
-from maskgap.benchmarks.suites.suite import load_instance, read_suite, suite_names
+from maskgap.benchmarks.reference.regenerate import IN_README, NAMES, PAGE, SUITES, marks
+from maskgap.benchmarks.runs.task import RunLimits
+from maskgap.benchmarks.suites.names import suite_names
+from maskgap.benchmarks.suites.suite import load_instance, read_suite
 from maskgap.instances.errors import InputError, Refused
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Problem
@@ -108,7 +111,7 @@ def test_work_on_a_layer_goes_by_its_pattern_and_has_a_course():
     layer = random_layer(2, 8, rows=2)
     kinds = {"50%": LayerBound, "layer:50%": SharedBudgetBound}
     for pattern, kind in kinds.items():
-        work = bounding(Problem.of(layer, parse_pattern(pattern)), 60.0, 1, runs=4)
+        work = bounding(Problem.of(layer, parse_pattern(pattern)), RunLimits(60.0), runs=4)
         assert isinstance(work, kind)
         course = Course()
         for _ in work:
@@ -116,7 +119,7 @@ def test_work_on_a_layer_goes_by_its_pattern_and_has_a_course():
         course.look(work, last=True)
         assert course.points[-1][1:] == (work.total.objective, work.total.bound)
     with pytest.raises(Refused, match="layer:P%"):
-        bounding(Problem.of(layer, parse_pattern("1:2^T")), 1.0, 1)
+        bounding(Problem.of(layer, parse_pattern("1:2^T")), RunLimits(1.0))
 
 
 def test_gaps_that_fall_are_drawn_and_tabled():
@@ -132,8 +135,11 @@ def test_gaps_that_fall_are_drawn_and_tabled():
     assert list(axis.lines[0].get_ydata()) == pytest.approx([0.8, 0.1])
 
 
-def test_the_readme_has_a_place_for_everything_that_is_measured():
-    readme = (ROOT / "README.md").read_text()
-    for first, last in MARKS.values():
-        assert readme.index(first) < readme.index(last)
-    assert {name for name in MARKS if name not in ("bound", "quality")} <= set(suite_names())
+def test_the_page_of_results_has_a_place_for_everything_that_is_measured():
+    for path, names in ((PAGE, NAMES), (ROOT / "README.md", [IN_README])):
+        text = path.read_text()
+        for first, last in map(marks, names):
+            assert text.count(first) == text.count(last) == 1
+            assert text.index(first) < text.index(last)
+        assert text.count("<!-- reference:") == 2 * len(names)
+    assert set(SUITES) <= set(suite_names())

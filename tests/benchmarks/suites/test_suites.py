@@ -1,25 +1,23 @@
 """Suite files: what they may say, that they stay in their folder, and run no code unasked."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 
-from maskgap.benchmarks.commands.run import run
+from maskgap.benchmarks.commands.run import RunOptions, run
 from maskgap.benchmarks.reading.run_directory import read_run
 from maskgap.benchmarks.reading.tables.summary import render
+from maskgap.benchmarks.runs.planning import SuiteRun
 from maskgap.benchmarks.runs.record_file import load_run
 from maskgap.benchmarks.runs.runner import dry_run, run_suite
 from maskgap.benchmarks.suites.extraction import Extraction
 from maskgap.benchmarks.suites.suite import Group, SolverEntry, Suite, load_instance, read_suite
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.files import write_layer
+from tests.helpers.command import ROOT, maskgap, python
 from tests.helpers.tiny import random_layer
 
-ROOT = Path(__file__).resolve().parents[3]
 GROUP = {"name": "g", "instances": ["layer.safetensors"], "patterns": ["50%"], "solvers": ["wanda"]}
 
 
@@ -33,14 +31,6 @@ def toml(folder, name="t", extract=None, **more):
     path = folder / "t.toml"
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
-
-
-def maskgap(*words, cwd=ROOT, **more):
-    command = [sys.executable, "-m", "maskgap", *map(str, words)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, **more
-    )
 
 
 # The fields, and the page that lists them.
@@ -118,13 +108,10 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path):
 
 def test_a_suite_is_read_as_utf_8_whatever_the_locale(tmp_path):
     path = toml(tmp_path, name="größe 漢字")
-    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     code = "from maskgap.benchmarks.suites.suite import read_suite\n"
     code += f"print(ascii(read_suite({str(path)!r}).name))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, timeout=60
-    )
-    assert done.stdout.decode().strip() == ascii("größe 漢字"), done.stderr
+    assert python(code, env=plain).stdout.strip() == ascii("größe 漢字")
 
 
 # Code that a file names.
@@ -184,10 +171,10 @@ def test_running_one_solver_again_keeps_the_others_in_the_table(tmp_path):
     out = tmp_path / "out"
     suite = read_suite(str(toml(tmp_path, solvers=["wanda", "magnitude"])))
     run_suite(suite, out)
-    run_suite(suite, out, solvers=["wanda"])
+    run_suite(suite, out, SuiteRun(solvers=["wanda"]))
     assert {r.solver for r in read_run(out).records} == {"wanda", "magnitude"}
     edited = read_suite(str(toml(tmp_path, patterns=["2:4"], solvers=["wanda", "magnitude"])))
-    run_suite(edited, out, solvers=["wanda"])
+    run_suite(edited, out, SuiteRun(solvers=["wanda"]))
     assert {r.solver for r in read_run(out).records} == {"wanda"}
 
 
@@ -210,15 +197,16 @@ def test_a_dry_run_tells_what_is_recorded_and_writes_nothing(tmp_path, capsys):
     suite = read_suite(str(toml(tmp_path, solvers=["wanda", "exhaustive"])))
     assert [done for _, done in dry_run(suite, tmp_path / "out")] == [False] * 3
     assert not (tmp_path / "out").exists()
-    run_suite(suite, tmp_path / "out", solvers=["wanda"])
+    run_suite(suite, tmp_path / "out", SuiteRun(solvers=["wanda"]))
     before = {p: p.read_bytes() for p in (tmp_path / "out").iterdir()}
-    assert run(str(tmp_path / "t.toml"), out=tmp_path / "out", plan_only=True) == 0
+    options = RunOptions(str(tmp_path / "t.toml"), out=tmp_path / "out", plan_only=True)
+    assert run(options) == 0
     told = capsys.readouterr().out.splitlines()
     assert len(told) == 3
     assert told[0].startswith("g: layer.safetensors 50% wanda")
     assert told[-1].startswith("3 runs: 1 recorded, 2 to run, 0 refused at once; at most 120 s")
     assert {p: p.read_bytes() for p in (tmp_path / "out").iterdir()} == before
-    run(str(tmp_path / "t.toml"), out=tmp_path / "out", plan_only=True, as_json=True)
+    run(replace(options, as_json=True))
     *lines, total = map(json.loads, capsys.readouterr().out.splitlines())
     assert [line["to_run"] for line in lines] == [0, 2]
     assert total == {"total": True, "recorded": 1, "to_run": 2, "refused": 0, "limit_s": 120.0}
@@ -247,6 +235,6 @@ def test_a_mistake_is_one_line_and_leaves_nothing(tmp_path, words):
 
 def test_the_security_page_names_tests_that_there_are():
     page = (ROOT / "benchmarks" / "SECURITY.md").read_text(encoding="utf-8")
-    named = {word.strip("`,| ") for word in page.split() if "tests/test_" in word}
+    named = {word.strip("`,| ") for word in page.split() if "tests/" in word and ".py" in word}
     assert len(named) > 5
     assert [name for name in named if not (ROOT / name).is_file()] == []

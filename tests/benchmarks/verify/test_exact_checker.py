@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from maskgap.benchmarks.layers.shared_budget import SharedBudgetBound
+from maskgap.benchmarks.runs.task import RunLimits
 from maskgap.benchmarks.verify.check import check_part
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.proof import (
@@ -140,7 +141,9 @@ def row_of_budget(layer, row, budget, rounds=0):
 
 def test_both_checkers_accept_the_work_on_a_shared_budget():
     layer = random_layer(3, 5, rows=3)
-    work = SharedBudgetBound(Problem.of(layer, parse_pattern("layer:50%")), 600.0, 1, runs=9)
+    work = SharedBudgetBound(
+        Problem.of(layer, parse_pattern("layer:50%")), RunLimits(600.0), runs=9
+    )
     for _ in work:
         pass
     (proof,) = work.proofs()

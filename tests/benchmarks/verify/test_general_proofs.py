@@ -19,8 +19,8 @@ from maskgap.instances.masks.rows import LinearRows
 from maskgap.instances.problem import Problem
 from maskgap.solvers.bounds.relaxations import QpBound, SdpBound
 from maskgap.solvers.protocol import Deadline, Limits, solve_part
-from maskgap.solvers.tree.bnb import FwBnb
 from maskgap.solvers.tree.exhaustive import Exhaustive
+from maskgap.solvers.tree.fw_bnb import FwBnb
 from tests.helpers.general import SETS, SHAPES, judged, layer_with_extras, part_of, problems
 from tests.helpers.proofs import mutate_leaves, rejected
 

@@ -11,7 +11,8 @@ from maskgap.benchmarks.verify.check import check_part
 from maskgap.instances.definite import cholesky, defect, least_eigenvalue
 from maskgap.instances.errors import InputError, ProofError
 from maskgap.instances.formats.proof import PartProof, ProofKind, SharedShift
-from maskgap.instances.layer import INDEFINITE_TOLERANCE, Layer
+from maskgap.instances.layer import Layer
+from maskgap.instances.layer_checks import INDEFINITE_TOLERANCE
 from tests.helpers.exact import semidefinite, whole
 from tests.helpers.hostile import holds_or_is_refused, overflowing, rooted, row_of, with_matrix
 from tests.helpers.tiny import random_layer

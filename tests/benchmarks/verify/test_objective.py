@@ -6,7 +6,7 @@ from math import inf, nextafter
 import numpy as np
 import pytest
 
-from maskgap.benchmarks.interface.calls import certify
+from maskgap import certify
 from maskgap.benchmarks.verify.certificate import BoundKind, Verdict, certify_part, summed
 from maskgap.benchmarks.verify.objective import (
     WIDTH,

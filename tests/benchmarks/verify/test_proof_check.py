@@ -9,19 +9,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskgap.benchmarks.verify import enumeration
+from maskgap.benchmarks.verify import equal_groups
 from maskgap.benchmarks.verify.check import check_part
-from maskgap.benchmarks.verify.quadratic import leaf_bounds, losses, scaled_quad, verified
+from maskgap.benchmarks.verify.quadratic import (
+    Points,
+    leaf_bounds,
+    losses,
+    scaled_quad,
+    verified,
+)
+from maskgap.benchmarks.verify.sets import checked_set
 from maskgap.instances.errors import ProofError
 from maskgap.instances.formats.proof import ConvexFunction, PartProof, ProofKind, root_leaves
 from maskgap.instances.formats.proof_file import read_proof, write_proof
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED
 from maskgap.solvers.objectives import convexify
 from maskgap.solvers.protocol import Deadline, Limits, solve_part
 from maskgap.solvers.registry import build
 from tests.helpers.proofs import (
-    FREE,
-    KEPT,
-    PRUNED,
     exact_root_bound,
     good_proof,
     make_problem,
@@ -57,7 +62,9 @@ def test_root_bound_lies_just_below_exact_arithmetic(n, pattern, seed):
         used = verified(problem, quad, function, 0)
         x = rng.random((20, n)).astype(np.float32)
         root = np.zeros((20, n), np.int8)
-        bounds = leaf_bounds(problem.groups, used, x.astype(np.float64), np.arange(20), root)
+        bounds = leaf_bounds(
+            checked_set(problem), used, Points(x.astype(np.float64), np.arange(20)), root
+        )
         for point, bound in zip(x, bounds.tolist(), strict=True):
             exact = exact_root_bound(problem, function, point)
             assert Fraction(bound) <= exact
@@ -207,7 +214,7 @@ def test_enumeration_agrees_with_brute_force_and_has_a_limit(monkeypatch):
     optimum = optimum_of(problem)
     assert optimum * (1 - 1e-12) < checked.bound <= optimum * (1 + 1e-15)
     rejected(problem, replace(proof, bound=optimum * (1 + 1e-9)), "not supported")
-    monkeypatch.setattr(enumeration, "ENUMERATED", 35)
+    monkeypatch.setattr(equal_groups, "ENUMERATED", 35)
     rejected(problem, proof, "more than 35 masks")
     wide = make_problem(7, 26, "keep=25")
     monkeypatch.undo()
@@ -266,7 +273,7 @@ def test_leaf_bounds_use_the_oracle_with_forced_columns(n, pattern):
     used = verified(problem, quad, tuple(random_functions(problem, rng))[1], 0)
     states = rng.choice([FREE, KEPT, PRUNED], size=(200, n), p=[0.6, 0.2, 0.2]).astype(np.int8)
     x = rng.random((200, n))
-    bounds = leaf_bounds(groups, used, x, np.arange(200), states)
+    bounds = leaf_bounds(checked_set(problem), used, Points(x, np.arange(200)), states)
     assert np.isinf(bounds).any()
     assert np.isfinite(bounds).sum() > 20
     for bound, point, state in zip(bounds, x, states, strict=True):

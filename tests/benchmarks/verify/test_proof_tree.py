@@ -11,10 +11,8 @@ from maskgap.benchmarks.verify import tree as proof_tree
 from maskgap.benchmarks.verify.check import check_part
 from maskgap.instances.errors import ProofError
 from maskgap.instances.formats.proof import Leaves
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED
 from tests.helpers.proofs import (
-    FREE,
-    KEPT,
-    PRUNED,
     good_proof,
     make_problem,
     mutate_leaves,

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from maskgap.benchmarks.verify.check import check_part
 from maskgap.benchmarks.verify.form import LARGEST_MULTIPLIER
-from maskgap.benchmarks.verify.quadratic import leaf_bounds, scaled_quad, verified
+from maskgap.benchmarks.verify.quadratic import Points, leaf_bounds, scaled_quad, verified
+from maskgap.benchmarks.verify.sets import checked_set
 from maskgap.instances.errors import ProofError
 from maskgap.instances.formats.proof import root_leaves
 from maskgap.instances.formats.proof_file import read_proof, write_proof
@@ -102,7 +103,7 @@ def test_large_weights_are_still_rounded_down(size):
     used = verified(problem, scaled_quad(problem), function, 0)
     points = rng.random((20, 10)).astype(np.float32)
     x, root = points.astype(np.float64), np.zeros((20, 10), np.int8)
-    bounds = leaf_bounds(problem.groups, used, x, np.arange(20), root)
+    bounds = leaf_bounds(checked_set(problem), used, Points(x, np.arange(20)), root)
     for point, bound in zip(points, bounds.tolist(), strict=True):
         exact = exact_root_bound(problem, function, point)
         assert Fraction(bound) <= exact

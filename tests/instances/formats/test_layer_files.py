@@ -68,7 +68,7 @@ def test_a_constant_input_has_variance_0():
 def test_bad_means_are_named(mean, tokens, message):
     meta = {} if tokens is None else {"tokens": tokens}
     with pytest.raises(InputError, match=message) as error:
-        Layer.from_arrays(I1_WEIGHT, I1_GRAM, None, meta, "a.safetensors", mean)
+        Layer.from_arrays(I1_WEIGHT, I1_GRAM, None, meta, "a.safetensors", input_mean=mean)
     assert str(error.value).startswith("a.safetensors: ")
     assert "\n" not in str(error.value)
 
@@ -184,7 +184,7 @@ def test_a_mask_belongs_to_its_layer(tmp_path):
     problem = Problem.of(layer, parse_pattern("50%"))
     mask = problem.groups.prune_lowest(np.abs(layer.weight))
     path = tmp_path / "m.mask.safetensors"
-    write_mask(path, mask, layer, "50%", "magnitude", problem.rows)
+    write_mask(path, mask, layer, "50%", "magnitude", rows=problem.rows)
     np.testing.assert_array_equal(read_mask(path, layer), mask)
     with pytest.raises(InputError, match="belongs to another layer"):
         read_mask(path, other)

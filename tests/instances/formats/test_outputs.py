@@ -4,9 +4,6 @@ import errno
 import fcntl
 import os
 import stat
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,15 +23,15 @@ from maskgap.instances.formats.proof import trivial_proof
 from maskgap.instances.formats.proof_file import write_proof
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Problem
+from tests.helpers.command import python
 from tests.helpers.tiny import random_layer
 
-ROOT = Path(__file__).resolve().parents[3]
 LAYER = random_layer(1, 8, rows=2)
 KEPT = np.ones((2, 8), dtype=bool)
 
 
 def _mask(path, mask=KEPT):
-    write_mask(path, mask, LAYER, "50%", "wanda", range(2))
+    write_mask(path, mask, LAYER, "50%", "wanda", rows=range(2))
     return path
 
 
@@ -216,12 +213,12 @@ def test_a_directory_has_one_writer(tmp_path, monkeypatch, has_flock):
 def test_a_dead_owner_holds_nothing(tmp_path, monkeypatch):
     script = (
         "import errno, fcntl, os, pathlib\n"
-        "from benchmarks import lock\n"
+        "from maskgap.benchmarks.runs import lock\n"
         "def flock(*_): raise OSError(errno.ENOSYS, 'no')\n"
         "fcntl.flock = flock\n"
         f"with lock.locked(pathlib.Path({str(tmp_path)!r}), 'wait'):\n    os._exit(1)\n"
     )
-    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False)
+    python(script, code=1)
     assert (tmp_path / OWNER_FILE).exists()
 
     def flock(*_):

@@ -1,16 +1,30 @@
 """Budgets are exact, legal sets are what they say, and the oracle minimises over them."""
 
+import re
+from dataclasses import dataclass
+from itertools import pairwise, product
 from math import comb
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
 
+from maskgap.benchmarks.verify.certificate import Verdict, certify_part
 from maskgap.instances.errors import InputError
+from maskgap.instances.masks import patterns
 from maskgap.instances.masks.groups import BudgetGroups
-from maskgap.instances.masks.patterns import parse_pattern
-from tests.helpers.tiny import legal_pruned_sets
+from maskgap.instances.masks.linear import LinearSet
+from maskgap.instances.masks.pattern import Pattern
+from maskgap.instances.masks.patterns import FORMS, PATTERNS, parse_pattern
+from maskgap.instances.masks.rows import LinearRows
+from maskgap.instances.problem import Problem
+from maskgap.solvers.protocol import Deadline, Limits, solve_part
+from maskgap.solvers.tree.bnb import FwBnb
+from maskgap.solvers.tree.exhaustive import Exhaustive
+from tests.helpers.tiny import legal_pruned_sets, random_layer
 
 
 @pytest.mark.parametrize(
@@ -33,7 +47,7 @@ from tests.helpers.tiny import legal_pruned_sets
     ],
 )
 def test_pruned_columns_are_exact(d_in, text, pruned):
-    groups = parse_pattern(text).groups(d_in)
+    groups = parse_pattern(text).row_groups(d_in)
     assert groups.total_pruned == pruned
     assert (~groups.prune_lowest(np.zeros(d_in))).sum() == pruned
 
@@ -56,16 +70,16 @@ def test_a_number_is_refused_with_a_hint_to_quote():
 @pytest.mark.parametrize("d_in", [5, 6])
 def test_group_size_must_divide_the_columns(d_in):
     with pytest.raises(InputError, match=f"d_in is {d_in}"):
-        parse_pattern("2:4").groups(d_in)
+        parse_pattern("2:4").row_groups(d_in)
 
 
 def test_keep_beyond_the_row_is_an_error():
     with pytest.raises(InputError, match="keeps 9 columns"):
-        parse_pattern("keep=9").groups(8)
+        parse_pattern("keep=9").row_groups(8)
 
 
 def test_n_of_m_keeps_n():
-    keeps = [parse_pattern(t).groups(4).prune_lowest(np.arange(4.0)) for t in ("1:4", "3:4")]
+    keeps = [parse_pattern(t).row_groups(4).prune_lowest(np.arange(4.0)) for t in ("1:4", "3:4")]
     assert [list(np.flatnonzero(mask)) for mask in keeps] == [[3], [1, 2, 3]]
 
 
@@ -131,3 +145,71 @@ def test_oracle_on_ties_and_signs(gradient, pruned):
 def test_entries_forced_both_ways_leave_nothing():
     both = np.array([True, False])
     assert BudgetGroups(2, 2, 1).oracle(np.zeros(2), both, both) is None
+
+
+@pytest.mark.parametrize("kind", PATTERNS)
+def test_each_kind_says_how_it_is_written(kind):
+    assert kind.form
+    assert kind.says in FORMS
+    assert not (kind.equal_rows and kind.coupled)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("50%", "50.0%", True),
+        ("50%", "51%", False),
+        ("50%", "layer:50%", False),
+        ("2:4", "2:4^T", False),
+        ("2:4", "1:2", False),
+        ("50%;cap=3/4", "50.00%;cap=3/4+4", True),
+        ("50%;cap=3/4", "50%;cap=3/4+2", False),
+        ("50%;forced", "50%", False),
+        ("keep=2;block=2", "keep=4;block=2", False),
+    ],
+)
+def test_patterns_mean_the_same_whichever_way_they_are_written(one, other, same):
+    assert (parse_pattern(one).meaning == parse_pattern(other).meaning) == same
+
+
+@dataclass(frozen=True, slots=True)
+class Spread(Pattern):
+    """`spread=K`: K kept, no two of them neighbours. Known to nothing but this file."""
+
+    form: ClassVar[str] = "spread=K"
+    says: ClassVar[str] = "'spread=K' (K kept, no two of them neighbours)"
+
+    keep: int
+
+    @classmethod
+    def read(cls, text):
+        match = re.fullmatch(r"spread=([0-9]{1,9})", text)
+        return cls(text, int(match[1])) if match else None
+
+    def legal(self, layer, height):
+        n = layer.d_in
+        pairs = np.eye(n, dtype=np.int64)[:-1] + np.eye(n, k=1, dtype=np.int64)[:-1]
+        system = csr_matrix(np.concatenate([np.ones((1, n), dtype=np.int64), pairs]))
+        least = np.array([n - self.keep] + [1] * (n - 1))
+        most = np.array([n - self.keep] + [2] * (n - 1))
+        return LinearSet(
+            LinearRows(system, least, most, np.zeros(n, np.int8)), n - self.keep, False
+        )
+
+
+def test_a_pattern_that_nothing_else_knows_is_read_solved_and_proved(monkeypatch):
+    monkeypatch.setattr(patterns, "PATTERNS", (*PATTERNS, Spread))
+    layer = random_layer(5, 9)
+    problem = Problem.of(layer, parse_pattern("spread=4"))
+    (part,) = problem
+    masks = [m for m in product([False, True], repeat=9)
+             if sum(m) == 4 and not any(a and b for a, b in pairwise(m))]  # fmt: skip
+    assert len(masks) == part.legal.masks == 15
+    best = min(part.loss(np.array(mask)) for mask in masks)
+    for solver in (Exhaustive(), FwBnb()):
+        answer = solve_part(solver, part, Limits(Deadline(60.0)), 0)
+        certificate = certify_part(part, answer.mask, proof=answer.proof)
+        assert certificate.verdict is Verdict.PROVED
+        assert certificate.objective == pytest.approx(best, rel=1e-9)
+    with pytest.raises(InputError, match="no mask meets all of 'spread=6'"):
+        Problem.of(layer, parse_pattern("spread=6"))

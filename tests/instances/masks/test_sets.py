@@ -16,7 +16,7 @@ from maskgap.instances.formats.files import read_layer, write_layer, write_tenso
 from maskgap.instances.layer import Layer
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.patterns import FORMS, parse_pattern
-from maskgap.instances.masks.rows import KEPT, PRUNED
+from maskgap.instances.masks.state import KEPT, PRUNED
 from maskgap.instances.masks.tiles import FlowRule, TileRule, transposable
 from maskgap.instances.problem import Problem
 from tests.helpers.coupled import COST, FORCED, ROWS, SETS, coupled_layer

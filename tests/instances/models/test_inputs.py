@@ -274,7 +274,7 @@ def files(folder):
     return folder
 
 
-MODEL = "tests.benchmarks.models.test_prune:two_layers"
+MODEL = "tests.helpers.toys:two_layers"
 GOOD = ("--calibration", "x.npy")
 ALL = {
     "a file as model": (["note", *GOOD], "note: expected a folder with config.json"),
@@ -356,15 +356,10 @@ def test_layers_that_were_there_are_set_aside_and_the_same_ones_are_not(tmp_path
     ]
 
 
-def large():
-    """'tests.instances.models.test_inputs:large': a model of 16 KiB."""
-    return nn.Linear(64, 64)
-
-
 def test_saving_is_tried_before_masks_are_looked_for(tmp_path, capsys, monkeypatch):
     """Where files cannot grow nothing is solved: a solver would say so on its first row."""
     np.save(tmp_path / "x.npy", np.ones((4, 64), dtype=np.float32))
-    words = ("prune", "tests.instances.models.test_inputs:large", "--solver",
+    words = ("prune", "tests.helpers.toys:large", "--solver",
              "tests.helpers.fakes:Refuses", "-p", "50%",
              "--calibration", tmp_path / "x.npy", "--out", tmp_path / "p")  # fmt: skip
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -22,7 +22,7 @@ def test_a_torch_module_of_ones_own(tmp_path):
     np.save(data, np.ones((6, 3), dtype=np.float32))
     lines = []
     paths = run_extract(
-        "tests.instances.models.test_models:Pooled2D",
+        "tests.helpers.toys:Pooled2D",
         tmp_path / "out",
         calibration=[data],
         progress=lines.append,
@@ -35,12 +35,6 @@ def test_a_torch_module_of_ones_own(tmp_path):
     assert "unused is left out: 0 tokens: no input reached it" in lines
     assert "calibration: 1 of 1 batches" in lines
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"l.safetensors"}
-
-
-class Pooled2D(Net):
-    def __init__(self):
-        super().__init__()
-        self.unused = nn.Linear(3, 3)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +62,7 @@ def test_a_torch_module_with_weights_from_a_file(tmp_path):
     with pytest.raises(InputError, match="is no file"):
         load_model(f"tests.helpers.toys:Net@{tmp_path}")
     with pytest.raises(InputError, match="does not hold the state dict of this model"):
-        load_model(f"tests.instances.models.test_models:Pooled2D@{file}")
+        load_model(f"tests.helpers.toys:Pooled2D@{file}")
     file.write_bytes(b"torn")
     with pytest.raises(InputError, match="does not hold the state dict"):
         load_model(f"tests.helpers.toys:Net@{file}")

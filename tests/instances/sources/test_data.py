@@ -2,9 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
-import zipfile
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -174,51 +171,6 @@ def test_a_bad_manifest_is_named(tmp_path, content, message):
         shipped.manifest(tmp_path)
 
 
-def test_the_data_are_in_the_wheel(tmp_path):
-    """Built from a copy, installed nowhere, read from where it was unpacked."""
-    pytest.importorskip(
-        "setuptools", minversion="77", reason="building the wheel needs setuptools >= 77"
-    )
-    source = tmp_path / "source"
-    source.mkdir()
-    for name in ("pyproject.toml", "LICENSE", "README.md"):
-        if (ROOT / name).exists():
-            shutil.copy(ROOT / name, source)
-    (source / "README.md").touch()
-    skip = shutil.ignore_patterns("__pycache__")
-    for name in ("instances", "solvers", "benchmarks"):
-        shutil.copytree(ROOT / name, source / name, ignore=skip)
-    build = (
-        "from setuptools import build_meta; import sys; print(build_meta.build_wheel(sys.argv[1]))"
-    )
-    subprocess.run(
-        [sys.executable, "-c", build, str(tmp_path)], cwd=source, check=True, capture_output=True
-    )
-    (wheel,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(tmp_path / "site")
-    site = tmp_path / "site"
-    assert not list(site.rglob("test_*.py"))
-    pages = {path.name for path in site.rglob("*.md")}
-    assert {"CLUSTER.md", "READING.md", "ADDING.md", "METHOD.md", "PATTERNS.md"} <= pages
-    code = (
-        "from instances import shipped; from maskgap.instances.formats.files import read_layer; "
-        "print([read_layer(shipped.path(name)).digest for name in shipped.names()][0]); "
-        "print(shipped.folder())"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path / "site",
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    digest, folder = done.stdout.split()
-    assert digest == ENTRIES[0]["digest"]
-    assert folder.startswith(str(tmp_path / "site"))
-    assert (tmp_path / "site" / "instances" / "data" / "LICENSE-APACHE-2.0.txt").exists()
-
-
 # Cutting
 
 
@@ -227,7 +179,12 @@ def whole_layer():
     x, y = random.normal(size=(2, 6, 20))
     meta = {"layer": "toy", "tokens": "20"}
     return Layer.from_arrays(
-        random.normal(size=(5, 6)), x @ x.T, y @ y.T, meta, "toy.safetensors", x.mean(axis=1)
+        random.normal(size=(5, 6)),
+        x @ x.T,
+        y @ y.T,
+        meta,
+        "toy.safetensors",
+        input_mean=x.mean(axis=1),
     )
 
 

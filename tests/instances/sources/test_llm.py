@@ -49,7 +49,9 @@ def test_the_blocks_in_which_the_gram_is_scaled_do_not_show(monkeypatch, block):
 
 def test_it_is_a_valid_layer_of_inputs_near_1():
     layer = LlmFamily(6, 96).layer()
-    again = Layer.from_arrays(layer.weight, layer.gram, None, layer.meta, "x", layer.input_mean)
+    again = Layer.from_arrays(
+        layer.weight, layer.gram, None, layer.meta, "x", input_mean=layer.input_mean
+    )
     np.testing.assert_array_equal(again.gram, layer.gram)
     assert 0.5 < np.median(layer.gram.diagonal()) / int(layer.meta["tokens"]) < 2
     assert layer.gram.flags.c_contiguous

@@ -7,15 +7,18 @@ import pytest
 
 from maskgap.instances.formats.proof import equality_rows
 from maskgap.instances.masks.patterns import parse_pattern
-from maskgap.instances.masks.rows import FREE
+from maskgap.instances.masks.state import FREE
 from maskgap.instances.problem import Problem
 from maskgap.solvers.bounds import conic
 from maskgap.solvers.bounds.rows_face import orthonormal_rows, rows_face
 from maskgap.solvers.bounds.semidefinite import lifted_cost, solve_sdp
 from maskgap.solvers.bounds.tilts import relaxations
 from maskgap.solvers.frank_wolfe import hull, vertices
-from maskgap.solvers.frank_wolfe.vertices import ActiveSet, Convex, Pool
+from maskgap.solvers.frank_wolfe import pool as pools
+from maskgap.solvers.frank_wolfe.pool import ActiveSet, Pool
+from maskgap.solvers.frank_wolfe.vertices import Start, Until
 from maskgap.solvers.objectives import convexify
+from maskgap.solvers.objectives.protocol import Quadratic
 from maskgap.solvers.oracles.make import make_oracle
 from maskgap.solvers.oracles.relaxation import RelaxationOracle
 from maskgap.solvers.protocol import Deadline, Journal
@@ -57,10 +60,10 @@ def test_the_relaxation_is_that_of_a_general_solver(pattern):
 def _relaxed_bound(part, function):
     """The same over the linear relaxation of the rows."""
     repaired = convexify.repair(part.quad, part.legal, function)
-    convex = Convex(*convexify.quadratic(part.quad, part.legal, repaired))
+    convex = Quadratic(*convexify.quadratic(part.quad, part.legal, repaired))
     oracle, state = RelaxationOracle(part.legal, LATER), np.zeros(part.n, np.int8)
     found = vertices.minimise(
-        convex, state, oracle, Pool(part.n), ActiveSet.empty(), np.inf, 0.0, LATER
+        convex, state, oracle, Start(Pool(part.n), ActiveSet.empty()), Until(LATER)
     )
     return found.bound
 
@@ -125,26 +128,26 @@ def test_masks_lie_on_the_face(pattern):
 def test_the_minimiser_closes_its_gap_from_any_start(pattern, relaxed):
     part, least = problems(pattern)[2]
     function = convexify.repair(part.quad, part.legal, convexify.plain(part.legal))
-    convex = Convex(*convexify.quadratic(part.quad, part.legal, function))
+    convex = Quadratic(*convexify.quadratic(part.quad, part.legal, function))
     oracle = (
         RelaxationOracle(part.legal, LATER)
         if relaxed
         else make_oracle("closed-form", part.legal, LATER)
     )
     state, pool = np.zeros(part.n, np.int8), Pool(part.n)
-    found = vertices.minimise(convex, state, oracle, pool, ActiveSet.empty(), np.inf, 0.0, LATER)
+    found = vertices.minimise(convex, state, oracle, Start(pool, ActiveSet.empty()), Until(LATER))
     assert found.bound <= least
     assert found.value - found.bound <= 1e-6 * max(abs(found.value), least)
-    assert (found.x == found.x.astype(np.float32)).all()
+    assert (found.minorant.witness == found.x.astype(np.float32)).all()
     stored, numbers = pool.fitting(state)
     assert np.allclose(found.active.on(numbers) @ stored, found.x, atol=1e-6)
-    again = vertices.minimise(convex, state, oracle, pool, found.active, np.inf, 0.0, LATER)
+    again = vertices.minimise(convex, state, oracle, Start(pool, found.active), Until(LATER))
     assert again.calls <= 6
     assert again.bound == pytest.approx(found.bound, rel=1e-5, abs=1e-6 * least)
 
 
 def test_a_pool_forgets_the_oldest_and_keeps_numbers(monkeypatch):
-    monkeypatch.setattr(vertices, "MOST_STORED", 80)
+    monkeypatch.setattr(pools, "MOST_STORED", 80)
     pool, rng = Pool(12), np.random.default_rng(0)
     rows = np.unique(rng.integers(0, 2, (500, 12)), axis=0).astype(float)
     rng.shuffle(rows)
@@ -182,7 +185,6 @@ def test_the_oracle_of_the_relaxation_is_a_bound():
             assert bound <= least + 1e-12 * size
             if part.legal.integral and np.isfinite(least):
                 assert bound >= least - 1e-9 * size
-    assert oracle.calls == 20
 
 
 def test_an_expired_deadline_still_gives_a_bound():

@@ -100,9 +100,9 @@ def test_every_file_with_kernels_is_in_the_digest(tmp_path, monkeypatch):
     shutil.copytree(ROOT / "solvers", tmp_path / "solvers", ignore=shutil.ignore_patterns("__*"))
     shutil.copytree(ROOT / "instances", tmp_path / "instances", ignore=lambda *_: ["data"])
     monkeypatch.setattr(kernel_cache, "ROOT", tmp_path)
-    monkeypatch.setattr(kernel_cache, "__file__", str(tmp_path / "solvers" / "kernel_cache.py"))
+    monkeypatch.setattr(kernel_cache, "__file__", str(tmp_path / "solvers/kernels/cache.py"))
     seen = {kernel_digest.__wrapped__()}
-    constants = ROOT / "instances" / "sets" / "rows.py"
+    constants = ROOT / "instances" / "masks" / "state.py"
     for path in (*with_kernels, constants):
         with (tmp_path / path.relative_to(ROOT)).open("a") as file:
             file.write("# changed\n")
@@ -117,25 +117,28 @@ def test_a_changed_kernel_changes_those_that_call_it(tmp_path):
     """In a copy: the value of a kernel follows the source of one that it calls in another file."""
     left_out = shutil.ignore_patterns("data", "__pycache__")
     for package in ("solvers", "instances"):
-        shutil.copytree(ROOT / package, tmp_path / package, ignore=left_out)
-    (tmp_path / "solvers" / "inner.py").write_text(
+        shutil.copytree(ROOT / package, tmp_path / "maskgap" / package, ignore=left_out)
+    shutil.copy(ROOT / ".src/maskgap/__init__.py", tmp_path / "maskgap")
+    (tmp_path / "maskgap/solvers/inner.py").write_text(
         "from maskgap.solvers.kernels.jit import strict\n@strict\ndef inner(x):\n    return x + 1\n"
     )
-    (tmp_path / "solvers" / "outer.py").write_text(
-        "from solvers.inner import inner\nfrom maskgap.solvers.kernels.jit import strict\n"
+    (tmp_path / "maskgap/solvers/outer.py").write_text(
+        "from maskgap.solvers.inner import inner\nfrom maskgap.solvers.kernels.jit import strict\n"
         "@strict\ndef outer(x):\n    return inner(x)\n"
     )
 
+    script = "from maskgap.solvers.outer import outer; print(outer(1))"
+
     def value():
         done = subprocess.run(
-            [sys.executable, "-P", "-c", "from solvers.outer import outer; print(outer(1))"],
+            [sys.executable, "-P", "-c", script],
             capture_output=True, text=True, check=True, cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(tmp_path)},
         )  # fmt: skip
         return int(done.stdout)
 
     assert value() == value() == 2
-    (tmp_path / "solvers" / "inner.py").write_text(
+    (tmp_path / "maskgap/solvers/inner.py").write_text(
         "from maskgap.solvers.kernels.jit import strict\n@strict\ndef inner(x):\n    return x + 9\n"
     )
     assert value() == 10

@@ -84,7 +84,7 @@ def slow_sparsegpt(layer, row, groups, block):
 @pytest.mark.parametrize("pattern", ["50%", "keep=5", "29%", "2:4", "1:3", "4:6"])
 def test_sparsegpt_is_a_loop_over_columns(pattern, block):
     layer = random_layer(3, 12, rows=4)
-    groups = parse_pattern(pattern).groups(12)
+    groups = parse_pattern(pattern).row_groups(12)
     masks, _ = solve("sparsegpt", layer, pattern, block=block)
     for row, mask in enumerate(masks):
         assert list(mask) == slow_sparsegpt(layer, row, groups, block)
@@ -123,7 +123,7 @@ def slow_obs_greedy(layer, row, groups):
 @pytest.mark.parametrize("pattern", ["50%", "keep=3", "25%", "2:4", "1:3", "4:6"])
 def test_obs_greedy_inverts_what_is_left_of_the_hessian(pattern):
     layer = random_layer(5, 12, rows=5)
-    groups = parse_pattern(pattern).groups(12)
+    groups = parse_pattern(pattern).row_groups(12)
     masks, _ = solve("obs-greedy", layer, pattern)
     for row, mask in enumerate(masks):
         assert list(mask) == slow_obs_greedy(layer, row, groups)

@@ -7,23 +7,25 @@ import pytest
 
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.patterns import parse_pattern
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED
 from maskgap.instances.problem import Problem
 from maskgap.solvers.bounds.semidefinite import solve_sdp
-from maskgap.solvers.frank_wolfe import hull, node, rules
+from maskgap.solvers.frank_wolfe import hull, node
 from maskgap.solvers.frank_wolfe.active_set import fitting, minimise_on_vertices, room
 from maskgap.solvers.frank_wolfe.edges import minimise_along_edges
+from maskgap.solvers.frank_wolfe.variants import VARIANTS
 from maskgap.solvers.objectives import convexify
-from maskgap.solvers.oracles.closed_form import ClosedForm
-from maskgap.solvers.oracles.make import Counted
+from maskgap.solvers.objectives.mask_loss import MaskLoss
 from maskgap.solvers.protocol import Deadline, Limits
-from maskgap.solvers.tree import branching, frontier
-from maskgap.solvers.tree import rounding as masks
-from maskgap.solvers.tree.bnb import FwBnb
-from maskgap.solvers.tree.record import Record
-from maskgap.solvers.tree.tree import TreeSearch
+from maskgap.solvers.tree.choices import BRANCHING
+from maskgap.solvers.tree.compiled import branching, frontier, rules
+from maskgap.solvers.tree.compiled import rounding as masks
+from maskgap.solvers.tree.compiled.engine import CompiledEngine
+from maskgap.solvers.tree.compiled.record import Record
+from maskgap.solvers.tree.fw_bnb import FwBnb
 from tests.helpers.tiny import random_layer
 
-VERTEX_VARIANTS = rules.VARIANTS[1:]
+VERTEX_VARIANTS = VARIANTS[1:]
 
 
 def model(seed, n, pattern):
@@ -36,8 +38,8 @@ def model(seed, n, pattern):
 
 
 def rules_of(problem, **settings):
-    chosen = FwBnb(**settings)._rules(problem, 1e-6)
-    return chosen._replace(node_tolerance=0.0)
+    chosen = FwBnb(**settings, node_tolerance=0.0).choices(Limits(Deadline(60.0)))
+    return rules.Rules.of(chosen, problem.groups)
 
 
 def start(groups, matrix, linear):
@@ -57,7 +59,7 @@ def test_every_variant_descends_to_the_minimum_over_the_hull(variant, lazy, patt
     atoms, weights, counts = np.zeros((room(16), 16)), np.zeros(room(16)), np.zeros(2, np.int32)
     steps, calls = minimise_on_vertices(
         matrix, linear, constant, rules_of(problem, variant=variant, lazy=lazy), state, x,
-        gradient, np.inf, atoms, weights, counts, None,
+        gradient, np.inf, atoms, weights, counts,
     )  # fmt: skip
     value = node.value_of(linear, constant, x, gradient)
     slack = 1e-2 if variant == "vanilla" else 1e-4  # vanilla converges like 1 / steps
@@ -78,35 +80,17 @@ def test_lazy_steps_and_a_shadow_set_save_oracle_calls():
         atoms, weights, counts = np.zeros((room(16), 16)), np.zeros(room(16)), np.zeros(2, np.int32)
         _, asked[lazy] = minimise_on_vertices(
             matrix, linear, constant, rules_of(problem, variant="pairwise", lazy=lazy), state, x,
-            gradient, np.inf, atoms, weights, counts, None,
+            gradient, np.inf, atoms, weights, counts,
         )  # fmt: skip
         if lazy:
             assert counts[1] > counts[0], "vertices that lost their weight are kept"
     assert asked[True] < asked[False]
 
 
-def test_a_python_oracle_gives_the_steps_of_the_compiled_one():
-    problem, matrix, linear, constant = model(5, 16, "2:4")
-    points = []
-    for oracle in (None, Counted(ClosedForm(problem.groups))):
-        x, gradient, state = start(problem.groups, matrix, linear)
-        atoms, weights, counts = np.zeros((room(16), 16)), np.zeros(room(16)), np.zeros(2, np.int32)
-        run = minimise_on_vertices if oracle is None else minimise_on_vertices.py_func
-        steps, calls = run(
-            matrix, linear, constant, rules_of(problem, variant="blended-pairwise"), state, x,
-            gradient, np.inf, atoms, weights, counts, oracle,
-        )  # fmt: skip
-        points.append((steps, calls, x))
-        if oracle is not None:
-            assert oracle.calls == calls
-    assert points[0][:2] == points[1][:2]
-    assert points[0][2] == pytest.approx(points[1][2])
-
-
 def test_a_child_keeps_the_vertices_that_fit_it():
     atoms = np.array([[1, 1, 0, 0], [0, 1, 1, 0], [1, 0, 0, 1], [0, 0, 1, 1.0]])
     weights, counts = np.array([0.5, 0.3, 0.2, 0.0]), np.array([3, 4], np.int32)
-    fitting(np.array([0, 1, 0, 0], np.int8), atoms, weights, counts)
+    fitting(np.array([FREE, PRUNED, FREE, FREE], np.int8), atoms, weights, counts)
     assert counts.tolist() == [2, 2]
     assert atoms[:2].tolist() == [[1, 1, 0, 0], [0, 1, 1, 0]]
     assert weights[:2] == pytest.approx([0.625, 0.375])
@@ -158,9 +142,9 @@ def test_the_frontier_gives_the_least_bound_or_the_latest_node():
 def test_growing_and_sharing_lose_no_node():
     bounds = np.random.default_rng(1).permutation(16).astype(float)
     full = filled(bounds)
-    assert full.counts[frontier.FREE] == 0
+    assert full.counts[frontier.ROOM] == 0
     larger = frontier.enlarged(full)
-    assert larger.counts[frontier.FREE] == 16
+    assert larger.counts[frontier.ROOM] == 16
     other = frontier.new_frontier(3, 2, 16)
     assert frontier.share_out(larger, other, 8, True) == 8
     here, there = drained(larger), drained(other)
@@ -187,13 +171,13 @@ def test_a_record_gives_disjoint_blocks_and_ends_when_it_is_too_large():
     assert not small.recording
 
 
-@pytest.mark.parametrize("name", rules.BRANCHING)
+@pytest.mark.parametrize("name", BRANCHING)
 def test_branching_takes_a_fractional_free_column_by_its_rule(name):
     problem, matrix, linear, constant = model(7, 12, "50%")
     groups = problem.groups
     functions = rules.Functions(matrix[None], linear[None], np.array([constant]))
     x, gradient, state = start(groups, matrix, linear)
-    state[[0, 5]] = 1, 2
+    state[[0, 5]] = PRUNED, KEPT
     node.restore(matrix, 12, groups.pruned, state, x, gradient)
     minimise_along_edges(matrix, 12, groups.pruned, state, x, gradient, 1.0, 9.0, 0.0, 50)
     node.gradient_of(matrix, linear, x, gradient)
@@ -201,7 +185,7 @@ def test_branching_takes_a_fractional_free_column_by_its_rule(name):
     chosen = rules_of(problem, branching=name)
     arguments = (functions, 0, chosen, state, x, gradient, 0.0, 9.0, pseudo)
     column = branching.choose(*arguments)
-    share = np.where(state == 0, np.minimum(x, 1 - x), -1.0)
+    share = np.where(state == FREE, np.minimum(x, 1 - x), -1.0)
     assert share[column] > 1e-6
     expected = {
         "fractionality": share,
@@ -222,12 +206,12 @@ def test_the_root_teaches_no_pseudo_cost():
     problem = Problem.of(random_layer(5, 48), parse_pattern("50%")).part_of(0)
     quad, groups = problem.quad, problem.groups
     function = convexify.repair(quad, groups, solve_sdp(quad, groups, Deadline(60)).function)
-    chosen = FwBnb()._rules(problem, 1e-6)
-    search = TreeSearch(problem, Limits(Deadline(60.0)), chosen, [function], "closed-form", 1 << 28)
-    mask = groups.prune_lowest(quad.diagonal())
-    search.offer(mask, problem.scaled_loss(mask))
+    limits, objective = Limits(Deadline(60.0)), MaskLoss(problem)
+    objective.add([function])
+    search = CompiledEngine(problem, groups, objective, limits, FwBnb().choices(limits))
+    search.offer(groups.prune_lowest(quad.diagonal()))
     search.run(-1)
-    pseudo = search.workers[0].pseudo
+    pseudo = search._workers[0].pseudo
     assert search.nodes > 10
     assert np.isfinite(pseudo).all()
     assert 0 < pseudo[:, :, 1].sum() <= search.nodes - 1

@@ -15,14 +15,17 @@ from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Problem
 from maskgap.solvers.bounds.reformulate import METHODS
 from maskgap.solvers.bounds.semidefinite import solve_sdp
-from maskgap.solvers.frank_wolfe import edges, node, rules
+from maskgap.solvers.frank_wolfe import edges, node
+from maskgap.solvers.frank_wolfe.variants import VARIANTS
 from maskgap.solvers.objectives import convexify
 from maskgap.solvers.oracles import equal_groups
 from maskgap.solvers.protocol import Deadline, Limits, Stop, solve_part
-from maskgap.solvers.tree import bnb, tree
-from maskgap.solvers.tree import rounding as legal
-from maskgap.solvers.tree.bnb import FwBnb
-from maskgap.solvers.tree.record import Record
+from maskgap.solvers.tree import driver
+from maskgap.solvers.tree.choices import BRANCHING, HEURISTICS, TRAVERSALS
+from maskgap.solvers.tree.compiled import engine
+from maskgap.solvers.tree.compiled import rounding as legal
+from maskgap.solvers.tree.compiled.record import Record
+from maskgap.solvers.tree.fw_bnb import FwBnb
 from tests.helpers.proofs import whole
 from tests.helpers.tiny import brute_force, random_layer
 
@@ -30,7 +33,12 @@ from tests.helpers.tiny import brute_force, random_layer
 def solved(problem, solver=None, seconds=60.0, gap=1e-6):
     answer = solve_part(solver or FwBnb(), problem, Limits(Deadline(seconds), gap=gap), 0)
     return answer, certify_part(
-        problem, answer.mask, answer.claimed_objective, answer.claimed_bound, answer.proof, gap
+        problem,
+        answer.mask,
+        answer.claimed_objective,
+        answer.claimed_bound,
+        answer.proof,
+        tolerance=gap,
     )
 
 
@@ -68,7 +76,12 @@ def test_rows_that_others_left_open_are_proved(known: Path, number):
     problem = Problem.of(layer, parse_pattern(entry["pattern"])).part_of(0)
     answer = solve_part(FwBnb(), problem, Limits(Deadline(300.0), threads=2), 0)
     certificate = certify_part(
-        problem, answer.mask, answer.claimed_objective, answer.claimed_bound, answer.proof, 1e-6
+        problem,
+        answer.mask,
+        answer.claimed_objective,
+        answer.claimed_bound,
+        answer.proof,
+        tolerance=1e-6,
     )
     assert certificate.verdict is Verdict.PROVED, (entry["file"], certificate)
 
@@ -172,7 +185,7 @@ def test_the_first_incumbent_of_a_real_row_is_its_optimum(known: Path):
 
 
 def test_a_record_too_large_is_given_up_and_the_bound_stays_a_claim(monkeypatch):
-    monkeypatch.setattr(tree, "Record", lambda n, most_bytes: Record(n, 1 << 15))
+    monkeypatch.setattr(engine, "Record", lambda n, most_bytes: Record(n, 1 << 15))
     problem = one_row(5, 96, "50%")
     answer, certificate = solved(problem)
     assert answer.counters["nodes"] > 256
@@ -206,16 +219,16 @@ CHOICES = [
     *({"convexify": name} for name in METHODS),
     {"convexify": "sdp-triangles", "triangle_nodes": 0},
     {"convexify": "sdp-triangles", "triangle_nodes": 5},
-    *({"variant": name, "lazy": lazy} for name in rules.VARIANTS[1:] for lazy in (True, False)),
+    *({"variant": name, "lazy": lazy} for name in VARIANTS[1:] for lazy in (True, False)),
     {"variant": "blended-pairwise", "inherit": False},
-    *({"branching": name} for name in rules.BRANCHING),
-    *({"traversal": name} for name in rules.TRAVERSALS),
-    *({"heuristics": name} for name in rules.HEURISTICS),
+    *({"branching": name} for name in BRANCHING),
+    *({"traversal": name} for name in TRAVERSALS),
+    *({"heuristics": name} for name in HEURISTICS),
     {"fixing": False},
     {"node_tolerance": 0.05},
     {"oracle": "highs"},
     {"oracle": "scip", "variant": "blended-pairwise"},
-    {"oracle": "highs", "variant": "vanilla", "node_tolerance": 0.5},
+    {"oracle": "highs", "convexify": "none", "fixing": False},
 ]
 
 
@@ -234,7 +247,7 @@ def test_every_choice_proves_the_optimum(choice, pattern):
     assert answer.counters["oracle_calls"] >= answer.counters["nodes"]
 
 
-@pytest.mark.parametrize("traversal", rules.TRAVERSALS)
+@pytest.mark.parametrize("traversal", TRAVERSALS)
 @pytest.mark.parametrize("variant", ["decomposition-invariant", "away"])
 def test_two_threads_prove_the_same_and_do_so_again(traversal, variant):
     problem = one_row(5, 64, "50%")
@@ -251,7 +264,7 @@ def test_two_threads_prove_the_same_and_do_so_again(traversal, variant):
 
 
 def test_triangles_that_join_a_search_bound_some_of_its_leaves(monkeypatch):
-    monkeypatch.setattr(bnb, "STAGES", ((1, 0.0, bnb.SOME, 16),))
+    monkeypatch.setattr(driver, "COMPILED_STAGES", (driver.Stage(1, 0.0, driver.SOME, 16),))
     problem = one_row(5, 64, "50%")
     answer, certificate = solved(problem, FwBnb(triangle_nodes=40))
     assert certificate.verdict is Verdict.PROVED
@@ -262,7 +275,7 @@ def test_triangles_that_join_a_search_bound_some_of_its_leaves(monkeypatch):
 
 
 def test_memory_ends_a_search_with_what_it_has(monkeypatch):
-    monkeypatch.setattr("maskgap.solvers.tree.bnb.MIB", 1 << 18)
+    monkeypatch.setattr("maskgap.solvers.tree.fw_bnb.MIB", 1 << 18)
     problem = one_row(5, 96, "50%")
     answer, certificate = solved(problem, FwBnb(max_memory=1, convexify="diag"))
     assert answer.stop is Stop.MEMORY

@@ -10,9 +10,9 @@ from maskgap.instances.errors import InputError
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Problem
 from maskgap.solvers import registry
-from maskgap.solvers.frank_wolfe.rules import BRANCHING, HEURISTICS, TRAVERSALS
 from maskgap.solvers.protocol import Deadline, Journal, Limits, Stop, solve_part
-from maskgap.solvers.tree.bnb import FwBnb
+from maskgap.solvers.tree.choices import BRANCHING, HEURISTICS, TRAVERSALS
+from maskgap.solvers.tree.fw_bnb import FwBnb
 from tests.helpers.general import SETS, SHAPES, judged, part_of, problems, real_block
 
 
@@ -159,7 +159,7 @@ def test_memory_for_the_proof_or_the_nodes_runs_out():
     solver = FwBnb(max_nodes=40)
     search = pytest.MonkeyPatch.context()
     with search as patch:
-        patch.setattr("maskgap.solvers.tree.bnb.MIB", 2)  # max_memory becomes 8192 bytes
+        patch.setattr("maskgap.solvers.tree.fw_bnb.MIB", 2)  # max_memory becomes 8192 bytes
         answer = solver.solve(part, Limits(Deadline(60.0)), 0)
     assert whole.proof is not None
     assert answer.proof is None or answer.stop is Stop.MEMORY

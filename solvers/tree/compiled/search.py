@@ -8,23 +8,22 @@ Fixing. With g_(k) and g_(k+1) the k-th and next smallest gradient among the m f
 group that has k still to prune, 0 < k < m, every mask with column j pruned has a loss of at least
 b + max(0, g_j - g_(k)), and with j kept at least b + max(0, g_(k+1) - g_j). A side whose bound
 reaches the incumbent is cut off; it is a leaf of its own with the same x.
-
-`search` is compiled for the closed-form oracle (`oracle` None: the compiler drops the other
-branches) and run as Python (`search.py_func`) with any other, whose calls cost far more.
 """
 
 import numpy as np
 
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED
 from maskgap.solvers.frank_wolfe.active_set import minimise_on_vertices
 from maskgap.solvers.frank_wolfe.edges import minimise_along_edges
 from maskgap.solvers.frank_wolfe.node import STEPS, gradient_of, restore, value_of
-from maskgap.solvers.frank_wolfe.rules import BEST_FIRST, DEPTH_FIRST, EDGES
+from maskgap.solvers.frank_wolfe.variants import EDGES
 from maskgap.solvers.kernels.jit import strict
 from maskgap.solvers.oracles.equal_groups import is_settled, least_along, still_open, vertex_along
-from maskgap.solvers.tree.branching import choose, learn
-from maskgap.solvers.tree.frontier import FREE, OPEN, put, take, take_slot
-from maskgap.solvers.tree.record import POINT, POINT_END, ROW, ROW_END
-from maskgap.solvers.tree.rounding import descend, loss_of, round_to_legal
+from maskgap.solvers.tree.compiled.branching import choose, learn
+from maskgap.solvers.tree.compiled.frontier import OPEN, ROOM, put, take, take_slot
+from maskgap.solvers.tree.compiled.record import POINT, POINT_END, ROW, ROW_END
+from maskgap.solvers.tree.compiled.rounding import descend, loss_of, round_to_legal
+from maskgap.solvers.tree.compiled.rules import BEST_FIRST, DEPTH_FIRST
 
 PROMISING = 1.05
 """A mask whose loss is this many times the incumbent's is improved by swaps."""
@@ -106,7 +105,7 @@ def open_node(  # type: ignore[no-untyped-def]
 
 @strict
 def search(  # type: ignore[no-untyped-def]
-    functions, quad, rules, frontier, table, block, pseudo, best, loss, most_nodes, oracle
+    functions, quad, rules, frontier, table, block, pseudo, best, loss, most_nodes
 ):
     """Search at most `most_nodes` nodes, or until the frontier or the record is nearly full.
 
@@ -125,7 +124,7 @@ def search(  # type: ignore[no-untyped-def]
     carried = False
     node, via, k, share, bound = -1, 0, 0, 0.0, -np.inf
     while nodes < most_nodes:
-        if frontier.counts[FREE] < 2:
+        if frontier.counts[ROOM] < 2:
             break
         if rules.recording and (
             block[ROW] + 2 * n + 4 > block[ROW_END] or block[POINT] >= block[POINT_END]
@@ -157,21 +156,11 @@ def search(  # type: ignore[no-untyped-def]
         else:
             if not rules.inherit:
                 counts[:] = 0
-            if oracle is None:
-                made, asked = minimise_on_vertices(
-                    matrix, linear, constant, rules, state, x, gradient, cut, atoms, weights,
-                    counts, None,
-                )  # fmt: skip
-            else:
-                made, asked = minimise_on_vertices.py_func(
-                    matrix, linear, constant, rules, state, x, gradient, cut, atoms, weights,
-                    counts, oracle,
-                )  # fmt: skip
+            made, asked = minimise_on_vertices(
+                matrix, linear, constant, rules, state, x, gradient, cut, atoms, weights, counts
+            )
         steps, calls = steps + made, calls + asked + 1
         bound = bound_at(functions, k, rules, state, x, gradient, lowest)
-        if oracle is not None:
-            least = oracle.minimise(gradient, state, z)
-            bound = value_of(linear, constant, x, gradient) - np.dot(gradient, x) + least
         if inherited > -np.inf:  # the root has no parent to rise from
             learn(rules, pseudo, via, share, bound - inherited)
         if len(functions.constant) > 1 and bound < cut and nodes % TRY_EVERY == 0:
@@ -199,8 +188,7 @@ def search(  # type: ignore[no-untyped-def]
         bound = max(bound, inherited)
 
         if rules.vertices:
-            if oracle is None:
-                vertex_along(size, budget, state, gradient, z)
+            vertex_along(size, budget, state, gradient, z)
             loss = improve(quad, size, budget, z, best, loss, seen)
         if rules.rounding and (nodes <= ALWAYS or nodes % SOMETIMES == 0):
             round_to_legal(size, budget, x, z)
@@ -217,14 +205,14 @@ def search(  # type: ignore[no-untyped-def]
                     continue
                 at_k, after_k = lowest[group + left - 1], lowest[group + left]
                 for t in range(group, group + size):
-                    if state[t] != 0:
+                    if state[t] != FREE:
                         continue
                     if_pruned = bound + max(0.0, gradient[t] - at_k)
                     if_kept = bound + max(0.0, after_k - gradient[t])
                     if if_pruned < cut and if_kept < cut:
                         continue
                     cut_pruned = if_pruned >= cut
-                    state[t] = 2 if cut_pruned else 1
+                    state[t] = KEPT if cut_pruned else PRUNED
                     least_leaf = min(least_leaf, if_pruned if cut_pruned else if_kept)
                     if rules.recording:
                         node = add_leaf(table, block, node, t, cut_pruned, here, source)
@@ -232,7 +220,7 @@ def search(  # type: ignore[no-untyped-def]
         if settled != 0:
             if settled == 1:
                 for t in range(n):
-                    z[t] = 1.0 if state[t] == 1 else 0.0
+                    z[t] = 1.0 if state[t] == PRUNED else 0.0
                 least_leaf = min(least_leaf, loss_of(quad, z))
                 loss = improve(quad, size, budget, z, best, loss, seen)
                 cut = loss * (1.0 - rules.gap)
@@ -248,12 +236,13 @@ def search(  # type: ignore[no-untyped-def]
             table.column[node], table.kept[node], table.pruned[node] = j, kept, pruned
             table.point[kept] = table.point[pruned] = here
             table.source[kept] = table.source[pruned] = source
-        first = 1 if x[j] >= 0.5 else 2
+        first = PRUNED if x[j] >= 0.5 else KEPT
         share = x[j]
-        for side in (3 - first, first):  # the side explored first comes last
+        second = KEPT if first == PRUNED else PRUNED
+        for side in (second, first):  # the side explored first comes last
             state[j] = side
-            via = j if side == 1 else -1 - j
-            node = pruned if side == 1 else kept
+            via = j if side == PRUNED else -1 - j
+            node = pruned if side == PRUNED else kept
             if side != first or rules.traversal == BEST_FIRST:
                 open_node(
                     frontier, rules, state, x, bound, node, via, share, k, atoms, weights, counts

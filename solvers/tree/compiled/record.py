@@ -1,9 +1,7 @@
-"""The record of a search: its tree as a table, the points that bound its leaves, and the proof.
+"""The record of a compiled search: its tree as a table (`tree.recorded`), written by several.
 
-Rows are nodes: `column` (split, or -1), `kept` and `pruned` (rows of the children), `point` (of a
-leaf: the index of its x, -1 where at most one mask is left), `source` (its function). A node that
-is open is a leaf with its parent's point. Rows and points are handed to workers in blocks, so that
-several may write at once and a node can change hands.
+Rows and points are handed to workers in blocks, so that several may write at once and a node can
+change hands.
 """
 
 from typing import NamedTuple
@@ -11,15 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from maskgap.instances.formats.proof import ConvexFunction, Leaves
-from maskgap.solvers.kernels.jit import strict
+from maskgap.solvers.objectives.protocol import RecordedTree
+from maskgap.solvers.tree.recorded import BYTES_A_ROW, recorded
 
 ROW, ROW_END, POINT, POINT_END = 0, 1, 2, 3
 """Entries of `Block`: the next of each and where a worker's block ends."""
 
 FIRST_ROWS, FIRST_POINTS = 1 << 10, 1 << 8
-
-BYTES_A_ROW = 17
 
 Block = NDArray[np.int64]
 
@@ -75,40 +71,12 @@ class Record:
             self.recording = False
             self.table = self.table._replace(points=np.zeros((1, self.n), np.float32))
 
-    def leaves(self, functions: tuple[ConvexFunction, ...]) -> Leaves:
+    def tree(self) -> RecordedTree:
         """The tree in preorder with the points and functions that its leaves refer to."""
         table, rows = self.table, self._rows
-        return leaves_of(
-            functions,
-            table.column[:rows],
-            table.kept,
-            table.pruned,
-            table.point,
-            table.source,
-            table.points,
+        return recorded(
+            table.column[:rows], table.kept, table.pruned, table.point, table.source, table.points
         )
-
-
-def leaves_of(
-    functions: tuple[ConvexFunction, ...],
-    column: NDArray[np.int32],
-    kept: NDArray[np.int32],
-    pruned: NDArray[np.int32],
-    point: NDArray[np.int32],
-    source: NDArray[np.int8],
-    points: NDArray[np.float32],
-) -> Leaves:
-    """A tree given as a table, one node an entry, in preorder with what its leaves refer to."""
-    branch, at, by = preorder(column, kept, pruned, point, source, len(column))
-    needed, compact = np.unique(at, return_inverse=True)
-    offset = int(np.searchsorted(needed, 0))
-    return Leaves(
-        functions=functions,
-        branch=branch,
-        function=np.where(at >= 0, by, -1).astype(np.int16),
-        point=np.where(at >= 0, compact - offset, -1).astype(np.int32),
-        points=points[needed[needed >= 0]],
-    )
 
 
 def _enlarged(table: Table, rows: int, points: int) -> Table:
@@ -127,26 +95,3 @@ def _enlarged(table: Table, rows: int, points: int) -> Table:
         more = np.zeros((max(2 * have, points) - have, table.points.shape[1]), np.float32)
         table = table._replace(points=np.concatenate([table.points, more]))
     return table
-
-
-@strict
-def preorder(column, kept, pruned, point, source, rows):  # type: ignore[no-untyped-def]
-    """The tree from its root as (branch, point and function of each leaf), kept side first."""
-    branch = np.empty(rows, np.int32)
-    leaf, function = np.empty(rows, np.int32), np.empty(rows, np.int8)
-    stack = np.empty(rows + 1, np.int32)
-    stack[0] = 0
-    top, nodes, leaves = 1, 0, 0
-    while top > 0:
-        top -= 1
-        node = stack[top]
-        branch[nodes] = column[node]
-        nodes += 1
-        if column[node] < 0:
-            leaf[leaves], function[leaves] = point[node], source[node]
-            leaves += 1
-        else:
-            stack[top] = pruned[node]
-            stack[top + 1] = kept[node]
-            top += 2
-    return branch[:nodes].copy(), leaf[:leaves].copy(), function[:leaves].copy()

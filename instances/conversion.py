@@ -1,4 +1,4 @@
-"""Arrays as callers of the Python interface have them: numpy, lists, torch tensors anywhere.
+"""Arrays as callers have them: numpy, lists, torch tensors anywhere.
 
 A tensor may require gradients, lie on any device, and be of a dtype that numpy lacks (bfloat16,
 float8): it is detached, brought to the processor and widened where it must be, which changes no
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskgap.instances.arrays import Mask
+from maskgap.instances.definite import UNIT
 from maskgap.instances.errors import InputError
 
 
@@ -73,10 +74,11 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def roundoff_of(values: object) -> float | None:
-    """Unit roundoff of a tensor whose dtype numpy lacks; None for all else."""
+def roundoff_of(values: object) -> float:
+    """Unit roundoff of the dtype that numbers are given in; that of float64 for whole numbers."""
     torch: Any = sys.modules.get("torch")
-    if torch is None or not isinstance(values, torch.Tensor) or not values.is_floating_point():
-        return None
-    known = (torch.float16, torch.float32, torch.float64)
-    return None if values.dtype in known else float(torch.finfo(values.dtype).eps) / 2.0
+    if torch is not None and isinstance(values, torch.Tensor):
+        real = values.is_floating_point() and values.dtype != torch.float64
+        return float(torch.finfo(values.dtype).eps) / 2.0 if real else UNIT
+    dtype = np.asarray(values).dtype
+    return float(np.finfo(dtype).eps) / 2.0 if dtype.kind == "f" and dtype.itemsize < 8 else UNIT

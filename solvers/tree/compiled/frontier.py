@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from maskgap.solvers.kernels.jit import strict
 
-OPEN, FREE, AGE = 0, 1, 2
+OPEN, ROOM, AGE = 0, 1, 2
 """Entries of `Frontier.counts`."""
 
 
 class Frontier(NamedTuple):
     """Open nodes. Per slot: what is known of the node.
 
-    state (0 free, 1 pruned, 2 kept), x (its parent's point), bound (inherited), node (its row in
+    state (`masks.state`), x (its parent's point), bound (inherited), node (its row in
     the record), via and share (column it was split on with its x there; -1 - column for the kept
     side), function (the one that bounded its parent), atoms and weights (active set, then the
     vertices set aside), atom_count (of each kind).
@@ -44,7 +44,7 @@ class Frontier(NamedTuple):
 def new_frontier(n: int, atoms: int, capacity: int) -> Frontier:
     """Room for `capacity` open nodes with `atoms` stored vertices each."""
     count = np.zeros(3, np.int64)
-    count[FREE] = capacity
+    count[ROOM] = capacity
     return Frontier(
         state=np.zeros((capacity, n), np.int8),
         x=np.zeros((capacity, n), np.float32),
@@ -78,11 +78,11 @@ def enlarged(frontier: Frontier) -> Frontier:
     for name, old in frontier._asdict().items():
         if name not in ("unused", "counts"):
             getattr(grown, name)[:capacity] = old
-    free = int(frontier.counts[FREE])
+    free = int(frontier.counts[ROOM])
     grown.unused[:capacity] = np.arange(2 * capacity - 1, capacity - 1, -1)
     grown.unused[capacity : capacity + free] = frontier.unused[:free]
     grown.counts[:] = frontier.counts
-    grown.counts[FREE] = capacity + free
+    grown.counts[ROOM] = capacity + free
     return grown
 
 
@@ -94,8 +94,8 @@ def bytes_per_node(frontier: Frontier) -> int:
 @strict
 def take_slot(frontier):  # type: ignore[no-untyped-def]
     """An unused slot; the caller has seen that there is one, fills it, and calls `put`."""
-    frontier.counts[FREE] -= 1
-    return frontier.unused[frontier.counts[FREE]]
+    frontier.counts[ROOM] -= 1
+    return frontier.unused[frontier.counts[ROOM]]
 
 
 @strict
@@ -121,8 +121,8 @@ def take(frontier):  # type: ignore[no-untyped-def]
     key, heap, count = frontier.key, frontier.heap, frontier.counts
     slot = heap[0]
     count[OPEN] -= 1
-    frontier.unused[count[FREE]] = slot
-    count[FREE] += 1
+    frontier.unused[count[ROOM]] = slot
+    count[ROOM] += 1
     last = heap[count[OPEN]]
     at = 0
     while True:
@@ -155,7 +155,7 @@ def share_out(giver, taker, most, by_bound):  # type: ignore[no-untyped-def]
     """Move every second of the next nodes from one frontier to another, at most `most`."""
     kept = np.empty(most, np.int32)
     moved = 0
-    while moved < most and giver.counts[OPEN] > 1 and taker.counts[FREE] > 0:
+    while moved < most and giver.counts[OPEN] > 1 and taker.counts[ROOM] > 0:
         slot = take(giver)
         to = take_slot(taker)
         taker.state[to] = giver.state[slot]

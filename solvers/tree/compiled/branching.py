@@ -14,11 +14,12 @@ free and integral can be chosen only when all are: its score is near 0.
 
 import numpy as np
 
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED
 from maskgap.solvers.frank_wolfe.edges import minimise_along_edges
 from maskgap.solvers.frank_wolfe.node import restore, value_of
-from maskgap.solvers.frank_wolfe.rules import FRACTIONALITY, GRADIENT, PSEUDO_COST, STRONG
 from maskgap.solvers.kernels.jit import strict
 from maskgap.solvers.oracles.equal_groups import is_settled, least_along
+from maskgap.solvers.tree.compiled.rules import FRACTIONALITY, GRADIENT, PSEUDO_COST, STRONG
 
 CANDIDATES = 8
 TRIAL_STEPS = 32
@@ -27,7 +28,7 @@ IMAGINED = 2.0
 _LEAST = 1e-9
 """Added to shares, so that integral columns are still ordered."""
 
-_KEPT, _PRUNED = 0, 1
+_KEPT_SIDE, _PRUNED_SIDE = 0, 1
 
 
 @strict
@@ -38,8 +39,8 @@ def learn(rules, pseudo, via, share, rise):  # type: ignore[no-untyped-def]
     for the kept side; share: its x in the parent.
     """
     if rules.branching == PSEUDO_COST:
-        column, side = (via, _PRUNED) if via >= 0 else (-1 - via, _KEPT)
-        distance = 1.0 - share if side == _PRUNED else share
+        column, side = (via, _PRUNED_SIDE) if via >= 0 else (-1 - via, _KEPT_SIDE)
+        distance = 1.0 - share if side == _PRUNED_SIDE else share
         if distance > 1e-3:
             pseudo[side, column, 0] += max(0.0, rise) / distance
             pseudo[side, column, 1] += 1.0
@@ -79,15 +80,17 @@ def choose(functions, k, rules, state, x, gradient, bound, cut, pseudo):  # type
     matrix = functions.matrix[k]
     scores = np.full(n, -1.0)
     for t in range(n):
-        if state[t] == 0:
+        if state[t] == FREE:
             share = min(x[t], 1.0 - x[t]) + _LEAST
             if rules.branching == FRACTIONALITY:
                 scores[t] = share
             elif rules.branching == GRADIENT:
                 scores[t] = abs(gradient[t]) if share > 1e-6 else 1e-9 * share
             elif rules.branching == PSEUDO_COST:
-                up = _expected(pseudo, _PRUNED, t, matrix[t, t]) * (1.0 - x[t])
-                scores[t] = _expected(pseudo, _KEPT, t, matrix[t, t]) * x[t] * up + 1e-12 * share
+                up = _expected(pseudo, _PRUNED_SIDE, t, matrix[t, t]) * (1.0 - x[t])
+                scores[t] = (
+                    _expected(pseudo, _KEPT_SIDE, t, matrix[t, t]) * x[t] * up + 1e-12 * share
+                )
             else:
                 scores[t] = share * matrix[t, t]
     best = np.argmax(scores)
@@ -98,8 +101,8 @@ def choose(functions, k, rules, state, x, gradient, bound, cut, pseudo):  # type
             t = order[c]
             if scores[t] <= 0.0 or min(x[t], 1.0 - x[t]) < 1e-6:
                 break
-            kept = _try_side(functions, k, rules, state, x, gradient, t, 2, cut) - bound
-            pruned = _try_side(functions, k, rules, state, x, gradient, t, 1, cut) - bound
+            kept = _try_side(functions, k, rules, state, x, gradient, t, KEPT, cut) - bound
+            pruned = _try_side(functions, k, rules, state, x, gradient, t, PRUNED, cut) - bound
             worth = max(kept, 1e-9 * cut) * max(pruned, 1e-9 * cut)
             if worth > most:
                 most, best = worth, t

@@ -1,0 +1,116 @@
+"""The commands on models, which need the package's extra `models`: options alone."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maskgap.benchmarks.commands.arguments import (
+    CalibrationOption,
+    JsonOption,
+    LayersOption,
+    LengthOption,
+    ModelArgument,
+    SamplesOption,
+    TrustOption,
+    admit_named,
+)
+from maskgap.benchmarks.commands.completion import solver_names
+
+models = typer.Typer()
+
+
+@models.command()
+def extract(
+    model: ModelArgument,
+    out: Annotated[Path, typer.Option(help="Directory that receives one file per layer.")],
+    layers: LayersOption = "*",
+    calibration: CalibrationOption = None,
+    samples: SamplesOption = 128,
+    sequence_length: LengthOption = 128,
+    device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
+    trust_remote_code: TrustOption = False,
+) -> int:
+    """Extract layers from a torch model: weights and the Gram matrices of their inputs."""
+    from maskgap.benchmarks.commands.extract import ExtractOptions, run
+    from maskgap.benchmarks.models.sampling import Sampling
+
+    admit_named(model)
+    data = Sampling(calibration or (), samples, sequence_length)
+    return run(ExtractOptions(model, out, data, layers, device, trust_remote_code))
+
+
+@models.command()
+def prune(
+    model: ModelArgument,
+    out: Annotated[Path, typer.Option(help="Directory of the checkpoint; must not exist yet.")],
+    masks: Annotated[
+        Path | None, typer.Option(help="Directory of mask files, <layer>.mask.safetensors.")
+    ] = None,
+    solver: Annotated[
+        str | None, typer.Option(help="Find masks by this solver.", autocompletion=solver_names)
+    ] = None,
+    pattern: Annotated[str | None, typer.Option("--pattern", "-p", help="For --solver.")] = None,
+    layers: LayersOption = "*",
+    extracted: Annotated[
+        Path | None, typer.Option(help="Directory of `maskgap extract`, instead of calibration.")
+    ] = None,
+    calibration: CalibrationOption = None,
+    samples: SamplesOption = 128,
+    sequence_length: LengthOption = 128,
+    propagate: Annotated[
+        bool, typer.Option("--propagate", help="Later layers see the inputs of the pruned model.")
+    ] = False,
+    time_limit: Annotated[float, typer.Option(help="Seconds per row.")] = 60.0,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Solver setting key=value; may be repeated.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of randomised solvers.")] = 0,
+    threads: Annotated[int | None, typer.Option(help="Threads; all cores if absent.")] = None,
+    device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
+    trust_remote_code: TrustOption = False,
+    json: JsonOption = False,
+) -> int:
+    """Prune a model by masks, found or read, and save a checkpoint that its library loads."""
+    from maskgap.benchmarks.commands.limit_options import LimitOptions
+    from maskgap.benchmarks.commands.prune import PruneOptions, run
+    from maskgap.benchmarks.models.sampling import Sampling
+
+    admit_named(model, solver)
+    return run(
+        PruneOptions(
+            model,
+            out,
+            Sampling(calibration or (), samples, sequence_length),
+            LimitOptions(time_limit, seed=seed, threads=threads, device=device),
+            masks=masks,
+            solver=solver,
+            pattern=pattern,
+            layers=layers,
+            extracted=extracted,
+            propagate=propagate,
+            assignments=set_ or (),
+            trust=trust_remote_code,
+            as_json=json,
+        )
+    )
+
+
+@models.command()
+def evaluate(
+    model: ModelArgument,
+    against: Annotated[str | None, typer.Option(help="The dense model.")] = None,
+    calibration: CalibrationOption = None,
+    samples: SamplesOption = 128,
+    sequence_length: LengthOption = 128,
+    device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
+    json: JsonOption = False,
+    trust_remote_code: TrustOption = False,
+) -> int:
+    """Measure a model on held-out data: perplexity, and agreement with the dense model."""
+    from maskgap.benchmarks.commands.evaluate import EvaluateOptions, run
+    from maskgap.benchmarks.models.sampling import Sampling
+
+    admit_named(model, against)
+    data = Sampling(calibration or (), samples, sequence_length)
+    return run(EvaluateOptions(model, data, against, device, trust_remote_code, json))

@@ -1,0 +1,35 @@
+"""The work of bounding a whole layer, by the kind of its pattern."""
+
+from collections.abc import Mapping
+
+from maskgap.benchmarks.layers.rows import LayerBound
+from maskgap.benchmarks.layers.shared_budget import SharedBudgetBound
+from maskgap.benchmarks.layers.work import LayerWork
+from maskgap.benchmarks.runs.executor import Executor
+from maskgap.benchmarks.runs.task import RunLimits
+from maskgap.instances.errors import Refused
+from maskgap.instances.formats.proof import PartProof
+from maskgap.instances.problem import Problem
+
+
+def bounding(
+    problem: Problem,
+    limits: RunLimits,
+    *,
+    runs: int | None = None,
+    held: Mapping[int, PartProof] | None = None,
+    executor: Executor | None = None,
+) -> LayerWork:
+    """The work on a layer; iterate to have it done.
+
+    The arguments are those of `LayerWork`. Raises Refused for a pattern whose layers are not
+    bounded as a whole.
+    """
+    if problem.pattern.one_budget:
+        return SharedBudgetBound(problem, limits, runs=runs, held=held, executor=executor)
+    if not problem.pattern.equal_rows:
+        raise Refused(
+            f"bound takes P%, keep=K, N:M and layer:P%, not '{problem.pattern.text}'; "
+            "use solve with --solver fw-bnb or sdp-bound"
+        )
+    return LayerBound(problem, limits, runs=runs, held=held, executor=executor)
