@@ -7,11 +7,11 @@ Row solvers work in the units of `Part.quad`; batch solvers in those of the laye
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from maskgap.instances.arrays import Mask
 from maskgap.instances.formats.proof import PartProof
@@ -185,7 +185,7 @@ class Answer:
 
 
 class Solver(Protocol):
-    """Solves one row."""
+    """Solves one row. One with compiled kernels is a `Compiled` too."""
 
     def solve(self, problem: Part, limits: Limits, seed: int) -> Answer:
         """Answer in the units of `problem.quad`. Raises Refused for a problem it does not take."""
@@ -198,6 +198,28 @@ class BatchSolver(Protocol):
     def solve_rows(self, problem: Problem, limits: Limits, seed: int) -> list[Answer]:
         """One answer a row, in units of the layer's loss. Raises Refused."""
         ...
+
+
+@runtime_checkable
+class Compiled(Protocol):
+    """A solver with compiled kernels, which are compiled off every clock before it is called.
+
+    A solver called without that compiles them when it comes to them, and its deadline stands still.
+    """
+
+    def warm_ups(self) -> Sequence[Callable[[], object]]:
+        """Functions that together compile all kernels that a solver with these settings calls.
+
+        Each loads what is kept compiled already. They do not need each other, so that several
+        processes may have a share each; what takes longest comes first.
+        """
+        ...
+
+
+def warm_up(solver: object) -> None:
+    """Compile the kernels of a solver, or load them; nothing for one without kernels."""
+    for compile_or_load in solver.warm_ups() if isinstance(solver, Compiled) else ():
+        compile_or_load()
 
 
 def solve_part(solver: Solver, problem: Part, limits: Limits, seed: int) -> Answer:

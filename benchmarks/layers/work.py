@@ -67,10 +67,11 @@ class LayerWork(ABC):
         self._end = perf_counter() + limits.limit_s
         self._runs_left = inf if runs is None else runs
         # modules are loaded once, before the first run: all that may be needed
-        stages = islice(self._ladder(), DISTINCT_PASSES)
+        stages = list(islice(self._ladder(), DISTINCT_PASSES))
         targets = (registry.spec_of(stage.solver).target for stage in stages)
         self._pool = executor or Pool(limits.threads, 1)
         self._pool.preload(sorted({target.partition(":")[0] for target in targets}))
+        self._pool.warm([(stage.solver, stage.settings) for stage in stages])
         self._begin(held or {})
 
     def __iter__(self) -> Iterator[object]:

@@ -7,7 +7,6 @@ outcome. Bad input that only a solver can tell (a warm start that does not exist
 the InputError it is.
 """
 
-import ctypes
 import os
 import resource
 import signal
@@ -16,10 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
-from importlib import import_module
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import cast
@@ -27,6 +23,7 @@ from typing import cast
 from threadpoolctl import threadpool_limits
 
 from maskgap.benchmarks.runs.messages import Compiles, Note, RowsDone, Started
+from maskgap.benchmarks.runs.process_start import die_with_parent, mute
 from maskgap.benchmarks.runs.sharing import shared_bytes
 from maskgap.benchmarks.runs.task import KnownSettings, Outcome, Task, failed
 from maskgap.instances.arrays import Mask
@@ -42,6 +39,7 @@ from maskgap.solvers.protocol import (
     Stop,
     solve_batch,
     solve_part,
+    warm_up,
 )
 from maskgap.solvers.settings import described
 
@@ -89,7 +87,7 @@ def run_task(
 
 def child_main(task: Task, memory_bytes: int | None, connection: Connection) -> None:
     """Entry point of the process of one run. memory_bytes: cap of its memory, None for none."""
-    _die_with_parent()
+    die_with_parent()
     log = task.limits.log
     deadline = Deadline(task.limits.limit_s)
     signal.signal(signal.SIGINT, lambda *_: deadline.interrupt())
@@ -104,7 +102,7 @@ def child_main(task: Task, memory_bytes: int | None, connection: Connection) -> 
     if log is not None:
         _redirect(log)
     else:
-        _mute()
+        mute()
     before, sending = COMPILING.seconds(), threading.Lock()
 
     def tell(message: object) -> None:
@@ -135,8 +133,8 @@ def child_main(task: Task, memory_bytes: int | None, connection: Connection) -> 
     # cores, rows of 384 columns took ten times as long as on one thread.
     with threadpool_limits(1, user_api="blas"):
         try:
-            registry.build(task.solver, task.settings)  # imports stay off the clock
-            mark_compiled(spec.target.partition(":")[0])
+            warm_up(registry.build(task.solver, task.settings))  # imports stay off the clock too
+            mark_compiled(task.solver, task.settings)
             compiled = COMPILING.seconds() - before
             tell(Started(before))
             deadline.restart()
@@ -154,19 +152,6 @@ def child_main(task: Task, memory_bytes: int | None, connection: Connection) -> 
     connection.close()
 
 
-def compile_main(modules: Sequence[str], connection: Connection) -> None:
-    """Entry point of a process that compiles the kernels of modules, and sends the seconds."""
-    _die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    _mute()
-    for module in modules:
-        with suppress(ImportError):  # the run that needs it says so
-            import_module(module)
-            mark_compiled(module)
-    connection.send(COMPILING.seconds())
-    connection.close()
-
-
 def warmed(outcome: Outcome, seconds: float) -> Outcome:
     """An outcome to whose warm-up seconds are added, once for a batch as for a row."""
     if not seconds:
@@ -180,15 +165,13 @@ def settings_main(wanted: Sequence[tuple[str, dict[str, object]]], connection: C
 
     Sends a list of `KnownSettings`, or the InputError of a wrong one.
     """
-    _die_with_parent()
-    _mute()
+    die_with_parent()
+    mute()
     try:
         told = [
             KnownSettings(registry.settings_of(registry.build(solver, own)), _default(solver))
             for solver, own in wanted
         ]
-        for solver, _ in wanted:
-            mark_compiled(registry.spec_of(solver).target.partition(":")[0])
         connection.send(told)
     except InputError as error:
         connection.send(error)
@@ -197,8 +180,8 @@ def settings_main(wanted: Sequence[tuple[str, dict[str, object]]], connection: C
 
 def described_main(solver: str, connection: Connection) -> None:
     """Entry point of a process that sends what a solver's settings are, or an InputError."""
-    _die_with_parent()
-    _mute()
+    die_with_parent()
+    mute()
     try:
         connection.send(described(registry.factory_of(solver)))
     except InputError as error:
@@ -214,38 +197,8 @@ def _default(solver: str) -> dict[str, object] | None:
         return None
 
 
-def _mute() -> None:
-    """Keep off standard output, which has results: Python's prints go to standard error.
-
-    SCIP and Gurobi write to it on an interrupt, however quiet they are told to be: that goes
-    nowhere.
-    """
-    sys.stdout = sys.stderr
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
-
-
 def _redirect(log: Path) -> None:
     """Send what native code prints to a file; nothing of it may reach the command's output."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel to end this process when the one that forked it ends (Linux).
-
-    That is the server, which ends when nobody holds the far end of a pipe of its any more. Every
-    process that it forks is given that end too, lest it need the server: a run does not, and would
-    keep its own server alive.
-    """
-    alive: int | None = forkserver._forkserver._forkserver_alive_fd  # type: ignore[attr-defined]
-    if alive is not None:
-        os.close(alive)
-        forkserver._forkserver._forkserver_alive_fd = None  # type: ignore[attr-defined]
-    if sys.platform == "linux":
-        parent = os.getppid()
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:
-            os._exit(1)

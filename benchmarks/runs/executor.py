@@ -29,8 +29,15 @@ class Executor(Protocol):
         """Name the modules that are loaded once, before the first run, and not by each run."""
         ...
 
+    def warm(self, wanted: Sequence[tuple[str, dict[str, object]]]) -> None:
+        """Name the (solver, settings) whose kernels are compiled, off every clock, before runs.
+
+        What was not named is compiled by the run that comes to it, off its clock.
+        """
+        ...
+
     def prepare(self) -> float:
-        """Compile the kernels of the modules named, unless they are; the seconds that took.
+        """Compile the kernels of the solvers named, unless they are; the seconds that took.
 
         `settings` and `outcomes` see to it themselves; who has little time asks first.
         """

@@ -16,13 +16,15 @@ from typing import Any
 
 import psutil
 
-from maskgap.benchmarks.runs.child import compile_main, described_main, settings_main, warmed
+from maskgap.benchmarks.runs import loaded
+from maskgap.benchmarks.runs.child import described_main, settings_main, warmed
+from maskgap.benchmarks.runs.compiling import compiled_by_processes
 from maskgap.benchmarks.runs.executor import Interrupts
 from maskgap.benchmarks.runs.process_start import bare_main, processes
 from maskgap.benchmarks.runs.run_process import GRACE_S, RunProcess
 from maskgap.benchmarks.runs.task import KnownSettings, Outcome, Task
 from maskgap.instances.errors import InputError
-from maskgap.solvers.kernels.cache import is_compiled, is_temporary, place
+from maskgap.solvers.kernels.cache import is_compiled, is_temporary, mark_compiled, place
 from maskgap.solvers.registry import SPECS
 from maskgap.solvers.settings import Setting
 
@@ -53,17 +55,24 @@ class Pool(Interrupts):
         os.environ |= dict.fromkeys(_RUN_THREADS, str(threads))
         os.environ["OPENBLAS_NUM_THREADS"] = "1"
         self._context = multiprocessing.get_context("forkserver")
-        self._modules: Sequence[str] = ()
+        self._wanted: list[tuple[str, dict[str, object]]] = []
         self._announced = self._compiled_told = False
         self._compiled_s = 0.0
 
     def preload(self, modules: Sequence[str]) -> None:
         """See `Executor`. A server that has begun already is not changed."""
-        self._context.set_forkserver_preload(["maskgap.benchmarks.runs.child", *modules])
-        self._modules = modules
+        self._context.set_forkserver_preload(
+            ["maskgap.benchmarks.runs.child", *modules, loaded.__name__]
+        )
+
+    def warm(self, wanted: Sequence[tuple[str, dict[str, object]]]) -> None:
+        """See `Executor`."""
+        names = {spec.name for spec in SPECS.values() if spec.compiled}
+        self._wanted += [one for one in wanted if one[0] in names and one not in self._wanted]
+        loaded.tell(self._wanted)
 
     def _announce(self) -> None:
-        """Say, once, that kernels are compiled: it takes a minute in which nothing else is seen."""
+        """Say, once, that kernels are compiled: for some seconds nothing else is seen."""
         if not self._announced:
             self._announced = True
             announce()
@@ -71,35 +80,21 @@ class Pool(Interrupts):
     def prepare(self) -> float:
         """See `Executor`.
 
-        They are compiled by a process of their own: what the compiler takes of memory would stay in
+        They are compiled by processes of their own: what the compiler takes of memory would stay in
         the server, and count for each run that is forked from it.
         """
         begun = time.perf_counter()
-        needed = {spec.target.partition(":")[0] for spec in SPECS.values() if spec.compiled}
-        modules = [name for name in self._modules if name in needed and not is_compiled(name)]
-        if not modules:
+        wanted = [one for one in self._wanted if not is_compiled(*one)]
+        if not wanted:
             return 0.0
-        self._announce()
         if place() is None:  # nothing is kept: the server compiles for itself
+            self._announce()
             return 0.0
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=compile_main, args=(modules, theirs), daemon=True)
-        with processes, bare_main():
-            process.start()
-        theirs.close()
-        try:
-            while not ours.poll(0.2):
-                if self.interrupted:
-                    break
-            else:
-                with suppress(EOFError):  # it died: the runs will tell
-                    self._compiled_s += ours.recv()
-        finally:
-            with processes:
-                process.kill()
-                process.join()
-            ours.close()
+        seconds = compiled_by_processes(wanted, self._announce, lambda: self.interrupted)
+        if seconds is not None:  # else the runs will tell what is wrong
+            self._compiled_s += seconds
+            for solver, settings in wanted:
+                mark_compiled(solver, settings)
         return time.perf_counter() - begun
 
     def threads(self, wanted: int) -> int:
@@ -113,6 +108,8 @@ class Pool(Interrupts):
 
     def settings(self, wanted: Sequence[tuple[str, dict[str, object]]]) -> list[KnownSettings]:
         """See `Executor`. A solver's module is needed to know them, and the server has it."""
+        self.warm(wanted)
+        self.prepare()
         names = ", ".join(dict.fromkeys(solver for solver, _ in wanted))
         told: list[KnownSettings] = self._ask(settings_main, list(wanted), names)
         return told
@@ -152,6 +149,8 @@ class Pool(Interrupts):
 
     def outcomes(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Outcome]]:
         """See `Executor`."""
+        if isinstance(tasks, Sequence):
+            self.warm([(task.solver, task.settings) for task in tasks])
         self.prepare()
         waiting = iter(enumerate(tasks))
         running: list[RunProcess] = []
@@ -199,4 +198,4 @@ def announce() -> None:
     elif is_temporary():
         more = f"; kept in {where}, since neither the installation nor a home can be written to"
     with suppress(OSError):
-        print(f"compiling kernels, once: a minute or two{more}", file=sys.stderr, flush=True)
+        print(f"compiling kernels, once: half a minute or so{more}", file=sys.stderr, flush=True)

@@ -13,6 +13,7 @@ and the bound is that of the convex function's linearisation at x less a roundin
 one legal mask, or Q = 0 need no other way.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,11 +21,11 @@ from maskgap.instances.arrays import Matrix, Vector
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.proof import ConvexFunction, PartProof, ProofKind, root_leaves
 from maskgap.instances.problem import Part
-from maskgap.solvers.bounds import conic
+from maskgap.solvers.bounds import conic, triangles
 from maskgap.solvers.bounds.other_budgets import points_beside
 from maskgap.solvers.bounds.semidefinite import Effort
 from maskgap.solvers.bounds.tilts import relaxations
-from maskgap.solvers.frank_wolfe import hull
+from maskgap.solvers.frank_wolfe import hull, steps
 from maskgap.solvers.objectives import convexify
 from maskgap.solvers.protocol import Answer, Limits, Stop
 from maskgap.solvers.settings import Count, NotNegative, settings
@@ -104,6 +105,10 @@ def _answer(
 class QpBound:
     """The convex relaxation of the loss itself."""
 
+    def warm_ups(self) -> Sequence[Callable[[], object]]:
+        """As `solvers.protocol.Compiled`."""
+        return (steps.warm_up,)
+
     def solve(self, problem: Part, limits: Limits, seed: int) -> Answer:
         """A bound with a proof, no mask; no bound when the deadline has passed before it starts.
 
@@ -140,6 +145,10 @@ class SdpBound:
                 f"sdp-bound: triangle_rounds is {self.triangle_rounds}, and only "
                 f"sdp_solver=interior takes triangle inequalities, not {self.sdp_solver}"
             )
+
+    def warm_ups(self) -> Sequence[Callable[[], object]]:
+        """As `solvers.protocol.Compiled`."""
+        return triangles.warm_up, steps.warm_up
 
     def solve(self, problem: Part, limits: Limits, seed: int) -> Answer:
         """A bound with a proof, no mask: qp-bound's where the relaxation did not converge.

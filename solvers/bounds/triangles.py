@@ -192,12 +192,9 @@ def _products(spread, lifted, index, signs, out):  # type: ignore[no-untyped-def
             )
 
 
-def _compile() -> None:
-    """Compile the kernels, or load them from their cache, so that no deadline pays for it."""
+def warm_up() -> None:
+    """Compile the kernels, or load them."""
     violated = np.full((3, 3), -0.5) + 1.5 * np.eye(3)
     cuts = separate(violated, no_cuts(), 1, 0.0)
     products(violated, violated, cuts)
     cuts.weighted(np.ones(len(cuts)), 3)
-
-
-_compile()

@@ -176,10 +176,7 @@ def _descend(matrix, stored, weight, x, gradient, target, most):  # type: ignore
     return most
 
 
-def _compile() -> None:
-    """Compile the kernel, or load it from its cache, so that no deadline pays for it."""
+def warm_up() -> None:
+    """Compile the kernel, or load it."""
     ones: NDArray[np.float64] = np.eye(2)
     _descend(ones, ones.copy(), np.array([1.0, 0.0]), ones[0].copy(), ones[0].copy(), 0.1, 1)
-
-
-_compile()

@@ -18,7 +18,7 @@ import stat
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -120,24 +120,35 @@ def _usable(folder: Path) -> bool:
     return True
 
 
-def _mark(module: str) -> Path | None:
+def _mark(solver: str, settings: Mapping[str, object]) -> Path | None:
+    """Numbers choose no kernels, so solvers that differ in these alone share a mark."""
     folder = place()
     try:
         numba = version("numba")
     except PackageNotFoundError:
         numba = "absent"
-    return None if folder is None else folder / f"{module}-numba{numba}.compiled"
+    chosen = sorted((k, str(v)) for k, v in settings.items() if not _is_number(v))
+    digest = hashlib.sha256(repr((solver, chosen)).encode()).hexdigest()[:12]
+    return None if folder is None else folder / f"{digest}-numba{numba}.compiled"
 
 
-def is_compiled(module: str) -> bool:
-    """Whether the kernels that a solver's module needs were compiled here before."""
-    mark = _mark(module)
+def _is_number(value: object) -> bool:
+    try:
+        float(str(value))
+    except ValueError:
+        return False
+    return True
+
+
+def is_compiled(solver: str, settings: Mapping[str, object]) -> bool:
+    """Whether the kernels of a solver with these settings were compiled here before."""
+    mark = _mark(solver, settings)
     return mark is not None and mark.exists()
 
 
-def mark_compiled(module: str) -> None:
-    """Note that they are. A note that cannot be written costs a line of words in a later call."""
-    mark = _mark(module)
+def mark_compiled(solver: str, settings: Mapping[str, object]) -> None:
+    """Note that they are. A note that cannot be written costs a process in a later call."""
+    mark = _mark(solver, settings)
     if mark is not None and not mark.exists() and _usable(mark.parent):
         mark.touch()
 

@@ -1,8 +1,9 @@
 """The decorators of compiled kernels.
 
 All are kept compiled (`solvers.kernels.cache`) where there is a place for that, and release the
-lock of the interpreter. A module whose kernels a solver calls compiles them when it is imported,
-for the types that it calls them with: before any clock of a run starts.
+lock of the interpreter. Nothing is compiled when a module is imported: a module with kernels has a
+function `warm_up` that calls them with arguments of the types that they are called with, and a
+solver names these functions (`solvers.protocol.Compiled`).
 """
 
 from collections.abc import Callable

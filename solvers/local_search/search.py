@@ -16,6 +16,7 @@ same is done with the moves that keep them legal (`solvers.local_search.neighbou
 """
 
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import Annotated
@@ -23,6 +24,8 @@ from typing import Annotated
 from pydantic import Field
 
 from maskgap.instances.problem import Part, Problem
+from maskgap.solvers.local_search.memetic import improve
+from maskgap.solvers.local_search.neighbours import cycles
 from maskgap.solvers.local_search.neighbours.answer import search_part
 from maskgap.solvers.one_shot.scores import starting_masks
 from maskgap.solvers.protocol import Answer, Deadline, Limits
@@ -39,6 +42,10 @@ class Search:
     """Members of the last population."""
     max_swaps: Limit = -1
     """Swaps per row at most; -1: no limit."""
+
+    def warm_ups(self) -> Sequence[Callable[[], object]]:
+        """As `solvers.protocol.Compiled`."""
+        return improve.warm_up, cycles.warm_up
 
     def solve_rows(self, problem: Problem, limits: Limits, seed: int) -> list[Answer]:
         """One answer a row, with its number of swaps and a trace of its loss.

@@ -20,13 +20,17 @@ move. Rows that share one budget exchange within and between them
 """
 
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from maskgap.instances.arrays import Mask
 from maskgap.instances.errors import Refused
 from maskgap.instances.layer import unit_rows
 from maskgap.instances.problem import Part, Problem
+from maskgap.solvers.local_search.memetic import improve
+from maskgap.solvers.local_search.neighbours import cycles
 from maskgap.solvers.local_search.neighbours.answer import search_part
+from maskgap.solvers.local_search.one_swap import between, block
 from maskgap.solvers.local_search.one_swap.course import Course
 from maskgap.solvers.local_search.one_swap.engine import Engine, engine_for
 from maskgap.solvers.local_search.one_swap.shared_budget import descend_part
@@ -43,6 +47,10 @@ class Swap:
     """Score of the mask to start from, unless one is given."""
     max_swaps: Limit = -1
     """Swaps per row at most; -1: to the end."""
+
+    def warm_ups(self) -> Sequence[Callable[[], object]]:
+        """As `solvers.protocol.Compiled`."""
+        return block.warm_up, improve.warm_up, cycles.warm_up, between.warm_up
 
     def solve_rows(self, problem: Problem, limits: Limits, seed: int) -> list[Answer]:
         """One answer a row, with its number of swaps and a trace of its loss.

@@ -14,6 +14,7 @@ operations, so the cost of a row grows as n^2 k for k removals and that of a lay
 n^3 k: hours at 4096 x 4096. Each thread has one matrix A of its own.
 """
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -37,6 +38,10 @@ class ObsGreedy:
 
     damping: NotNegative = DAMPING
     """Share of the mean diagonal that is added to the Gram."""
+
+    def warm_ups(self) -> Sequence[Callable[[], object]]:
+        """As `solvers.protocol.Compiled`."""
+        return (warm_up,)
 
     def solve_rows(self, problem: Problem, limits: Limits, seed: int) -> list[Answer]:
         """One mask a row; notes the damping used. Raises Refused when the Gram stays singular.
@@ -106,5 +111,6 @@ def _remove(weight, matrix, kept, left, size, steps):  # type: ignore[no-untyped
                     matrix[i, j] -= share * column[j]
 
 
-# compiled, or loaded from its cache, when the module is imported: no run's clock pays for it
-_remove(np.ones(1), np.ones((1, 1)), np.ones(1, np.bool_), np.ones(1, np.int64), 1, 1)
+def warm_up() -> None:
+    """Compile the kernel, or load it."""
+    _remove(np.ones(1), np.ones((1, 1)), np.ones(1, np.bool_), np.ones(1, np.int64), 1, 1)

@@ -12,23 +12,23 @@ sees them through their oracle (`tree.general`).
 Nodes grow exponentially with n; their cost is that of a few n^2 operations. When the search is cut
 short, the bound is the least over open nodes and closed leaves; the hybrid traversal always takes
 up the node of least bound next and dives from there, so that this bound keeps rising.
-
-Importing this module compiles the kernels (a minute once, then they are cached on disk), so that
-no run and no deadline ever pays for it: a run's process is forked after the import.
 """
 
-import numpy as np
+from collections.abc import Callable, Sequence
 
-from maskgap.instances.layer import Layer
-from maskgap.instances.masks.patterns import parse_pattern
-from maskgap.instances.problem import Part, Problem
+from maskgap.instances.problem import Part
+from maskgap.solvers.bounds import triangles
 from maskgap.solvers.bounds.reformulate import Method
+from maskgap.solvers.frank_wolfe import steps
 from maskgap.solvers.frank_wolfe.variants import Variant
+from maskgap.solvers.local_search.memetic import improve
+from maskgap.solvers.local_search.neighbours import cycles
 from maskgap.solvers.one_shot.scores import starting_mask
 from maskgap.solvers.oracles.make import OracleName
 from maskgap.solvers.protocol import Answer, Deadline, Limits
 from maskgap.solvers.settings import Count, Limit, NotNegative, Positive, WarmStart, settings
 from maskgap.solvers.tree.choices import Branching, Choices, Heuristics, Hull, Traversal
+from maskgap.solvers.tree.compiled import engine
 from maskgap.solvers.tree.driver import Plan, branch_and_bound
 
 GAP_SHARE = 0.5
@@ -77,8 +77,18 @@ class FwBnb:
     hull: Hull = "convex"
     """The hull of the masks, or the linear relaxation of their rows."""
 
+    def warm_ups(self) -> Sequence[Callable[[], object]]:
+        """As `solvers.protocol.Compiled`."""
+        general = improve.warm_up, cycles.warm_up, triangles.warm_up, steps.warm_up
+        if self.oracle != "closed-form":
+            return general
+        return self._warm_up_tree, *general
+
+    def _warm_up_tree(self) -> None:
+        engine.warm_up(self.choices(Limits(Deadline(0.0))))
+
     def solve(self, problem: Part, limits: Limits, seed: int) -> Answer:
-        """Mask, bound with proof, counters. Raises InputError for an unknown warm start."""
+        """Mask, bound with proof, counters."""
         start = starting_mask(problem, self.warm_start, seed)
         if limits.deadline.expired():
             loss = None if start is None else problem.scaled_loss(start)
@@ -118,14 +128,3 @@ class FwBnbScip(FwBnb):
 
     oracle: OracleName = "scip"
     variant: Variant = "blended-pairwise"
-
-
-def _compile() -> None:
-    """Compile the kernels, or load them from their cache, on a row of four columns."""
-    layer = Layer(np.array([[1.0, 2.0, 3.0, 4.0]]), np.eye(4) + 0.1)
-    problem = Problem.of(layer, parse_pattern("50%")).part_of(0)
-    for variant in ("decomposition-invariant", "blended-pairwise"):
-        FwBnb(variant=variant, convexify="none").solve(problem, Limits(Deadline(600.0)), 0)
-
-
-_compile()

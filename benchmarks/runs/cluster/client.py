@@ -113,6 +113,9 @@ class Cluster(Interrupts):
         site = Site(self._site, needed, wanted, self._capped, self._private)
         self._client.register_plugin(site, name=self._site)
 
+    def warm(self, wanted: Sequence[tuple[str, dict[str, object]]]) -> None:
+        """See `Executor`: each worker sees to its own."""
+
     def prepare(self) -> float:
         """See `Executor`: each worker sees to its own."""
         return 0.0

@@ -165,5 +165,6 @@ class _Search:
         return mask
 
 
-# compiled, or loaded from their cache, when the module is imported: no run's clock pays for it
-improve(np.eye(4) + 0.1, BudgetGroups(4, 4, 2), None, [0], 2)
+def warm_up() -> None:
+    """Compile the kernels, or load them."""
+    improve(np.eye(4) + 0.1, BudgetGroups(4, 4, 2), None, [0], 2)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from maskgap.instances.arrays import Mask, Matrix, Vector
 from maskgap.instances.masks.protocol import MaskSet
+from maskgap.instances.masks.tiles import transposable
 from maskgap.solvers.kernels.jit import strict
 from maskgap.solvers.local_search.neighbours.local import REFRESH_MOVES, THRESHOLD, Reached
 
@@ -165,3 +166,9 @@ class Cycles:
     def _correlations(self, z: Mask) -> Matrix:
         """Each row's c: (M, d) = (w * z) G."""
         return np.where(z, self._weight, 0.0) @ self._gram
+
+
+def warm_up() -> None:
+    """Compile the kernels, or load them."""
+    strip = Cycles(np.eye(6) + 0.1, np.arange(1.0, 19.0).reshape(3, 6), transposable(3, 1, 6))
+    strip.descend(strip.oracle(-strip.scores), True, -1, lambda: False)

@@ -8,7 +8,6 @@ from maskgap.instances.arrays import Mask, Matrix
 from maskgap.instances.layer import unit_exponent
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.protocol import MaskSet
-from maskgap.instances.masks.tiles import transposable
 from maskgap.instances.problem import Part
 from maskgap.solvers.local_search.memetic.improve import Found, improve
 from maskgap.solvers.local_search.neighbours import population as populations
@@ -121,12 +120,3 @@ def _budget(
         report,
         lambda mask: ~reduced.lift(~mask),
     )  # fmt: skip
-
-
-def _compile() -> None:
-    """Compile the kernels of tiles, or load them from their cache, so that no clock pays for it."""
-    strip = Cycles(np.eye(6) + 0.1, np.arange(1.0, 19.0).reshape(3, 6), transposable(3, 1, 6))
-    strip.descend(strip.oracle(-strip.scores), True, -1, lambda: False)
-
-
-_compile()

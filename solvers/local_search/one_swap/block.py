@@ -167,12 +167,9 @@ class Processor:
         return Block(self._tables, weight, mask, course).descend(max_swaps, deadline)
 
 
-def _compile() -> None:
-    """Compile the kernels, or load them from their cache, so that no clock pays for it."""
+def warm_up() -> None:
+    """Compile the kernels, or load them."""
     engine = Processor(1)
     height = engine.load(np.eye(2), BudgetGroups(2, 2, 1), 1)
     course = Course(np.zeros(height, dtype=np.int64), 0.0)
     engine.descend(np.array([[2.0, 1.0]]), np.array([[False, True]]), course, -1, Deadline(60.0))
-
-
-_compile()

@@ -10,14 +10,18 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from maskgap.instances.arrays import Mask
+from maskgap.instances.layer import Layer
 from maskgap.instances.masks.groups import BudgetGroups
-from maskgap.instances.problem import Part
+from maskgap.instances.masks.patterns import parse_pattern
+from maskgap.instances.problem import Part, Problem
 from maskgap.solvers.frank_wolfe.active_set import room
 from maskgap.solvers.frank_wolfe.variants import EDGES
+from maskgap.solvers.objectives import convexify
 from maskgap.solvers.objectives.mask_loss import MaskLoss
 from maskgap.solvers.objectives.protocol import RecordedTree
-from maskgap.solvers.protocol import Limits, Stop
+from maskgap.solvers.protocol import Deadline, Limits, Stop
 from maskgap.solvers.tree.choices import Choices
+from maskgap.solvers.tree.compiled import frontier
 from maskgap.solvers.tree.compiled.frontier import (
     OPEN,
     ROOM,
@@ -174,3 +178,16 @@ class CompiledEngine(Engine):
     def tree(self) -> RecordedTree | None:
         """See `Engine`."""
         return self._record.tree() if self._record.recording else None
+
+
+def warm_up(choices: Choices) -> None:
+    """Compile the kernels that a search with these choices calls, or load them."""
+    layer = Layer(np.array([[1.0, 2.0, 3.0, 4.0]]), np.eye(4) + 0.1)
+    part = Problem.of(layer, parse_pattern("50%")).part_of(0)
+    objective, groups = MaskLoss(part), part.groups
+    objective.add([convexify.plain(groups)])
+    engine = CompiledEngine(part, groups, objective, Limits(Deadline(600.0)), choices)
+    engine.offer(groups.prune_lowest(part.quad.diagonal()))
+    engine.run(-1)
+    engine.answer()
+    frontier.warm_up()

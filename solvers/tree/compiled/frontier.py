@@ -177,6 +177,6 @@ def share_out(giver, taker, most, by_bound):  # type: ignore[no-untyped-def]
     return moved
 
 
-# compiled, or loaded from its cache, when the module is imported: only searches on several threads
-# call it, and not at their start
-share_out(new_frontier(2, 0, 2), new_frontier(2, 0, 2), 1, True)
+def warm_up() -> None:
+    """Compile what only searches on several threads call, and not at their start, or load it."""
+    share_out(new_frontier(2, 0, 2), new_frontier(2, 0, 2), 1, True)
