@@ -65,9 +65,11 @@ def settings(cls: type[T]) -> type[T]:
             make(self, *args, **kwargs)
         except ValidationError as error:
             first = error.errors()[0]
-            name, value = str(first["loc"][0]), first["input"]
+            where, value = first["loc"][0], first["input"]
+            fields = dataclasses.fields(made)
+            name = fields[where].name if isinstance(where, int) and where < len(fields) else where
             known = {s.name: s.expects for s in described(made)}
-            expects = known.get(name, "no such setting")
+            expects = known.get(str(name), "no such setting")
             raise InputError(f"{cls.__name__}: {name}={value}: expected {expects}") from None
 
     made.__init__ = checked

@@ -19,6 +19,7 @@ from maskgap.instances.formats.row_range import parse_rows
 from maskgap.instances.layer import Layer
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Problem
+from maskgap.instances.suggestions import did_you_mean
 from maskgap.solvers import registry
 
 
@@ -112,6 +113,7 @@ def chosen_entries(suite: Suite, solvers: Sequence[str] | None) -> list[SolverEn
         if name not in have:
             raise InputError(
                 f"suite '{suite.name}' has no solver '{name}'; it has {', '.join(have)}"
+                f"{did_you_mean(name, have)}"
             )
     found: list[SolverEntry] = []
     for group in suite.groups:

@@ -45,7 +45,13 @@ def draw(seed, family=None):
     layer = None
     try:
         layer = Layer.from_arrays(
-            weight, gram, None, {"tokens": "8"}, f"seed {seed}", np.zeros(n), cost, forced
+            weight,
+            gram,
+            meta={"tokens": "8"},
+            name=f"seed {seed}",
+            input_mean=np.zeros(n),
+            column_cost=cost,
+            forced=forced,
         )
         problem = Problem.of(layer, parse_pattern(pattern))
     except InputError as error:

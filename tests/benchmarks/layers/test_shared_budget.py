@@ -25,7 +25,7 @@ from maskgap.solvers.protocol import Deadline, Limits
 from tests.helpers.command import ended as maskgap
 from tests.helpers.tiny import random_layer
 
-LIMITS = Limits(Deadline(600.0))
+LIMITS = Limits(Deadline(1e6))
 
 
 def losses_of(layer, z):

@@ -68,7 +68,7 @@ def test_a_table_is_resumed_by_cell(small_lm, tmp_path, monkeypatch):
     monkeypatch.setattr(quality, "PATTERNS", ("50%",))
     amounts = Amounts(samples=2, sequence_length=32, steps=2)
     lines = []
-    page = run(tmp_path, folder, amounts, [subject], lines.append)
+    page = run(tmp_path, folder, amounts=amounts, subjects=[subject], say=lines.append)
     rows = list(csv.DictReader((tmp_path / "quality.csv").read_text().splitlines()))
     assert [row["method"] for row in rows] == ["dense", *METHODS]
     by_method = {row["method"]: row for row in rows}
@@ -88,14 +88,15 @@ def test_a_table_is_resumed_by_cell(small_lm, tmp_path, monkeypatch):
     monkeypatch.setattr(
         quality.Bench, "cell", lambda self, *names: made.append(names) or cell(self, *names)
     )
-    assert run(tmp_path, folder, amounts, [subject]) == page
+    assert run(tmp_path, folder, amounts=amounts, subjects=[subject]) == page
     assert made == [("50%", "swap")]
-    assert run(tmp_path, folder, amounts, [subject]) == page
+    assert run(tmp_path, folder, amounts=amounts, subjects=[subject]) == page
     assert len(made) == 1
     # another setup makes every cell anew
     monkeypatch.setattr(quality, "METHODS", ("magnitude",))
-    run(tmp_path, folder, Amounts(samples=3, sequence_length=32, steps=2), [subject])
+    few = Amounts(samples=3, sequence_length=32, steps=2)
+    run(tmp_path, folder, amounts=few, subjects=[subject])
     assert made[1:] == [("-", "dense"), ("50%", "magnitude")]
     (tmp_path / "quality.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="another table"):
-        run(tmp_path, folder, amounts, [subject])
+        run(tmp_path, folder, amounts=amounts, subjects=[subject])

@@ -29,6 +29,7 @@ from tests.helpers.command import python, started
 from tests.helpers.tiny import random_layer
 
 FAKES = "tests.helpers.fakes"
+SILENT = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
 def _task(solver, limit=5.0, n=8, **more):
@@ -119,14 +120,18 @@ def test_order_does_not_matter_and_every_parameter_does(tmp_path):
     assert len(keys) == 6
 
 
-@pytest.mark.parametrize("solvers", [
-    ["wanda", {"name": f"{FAKES}:Picky", "settings": {"start": "foo"}}],
-    ["wanda", {"name": "swap", "settings": {"warm_start": "foo"}}],
-])  # fmt: skip
-def test_bad_input_found_by_a_solver_is_an_error_and_leaves_no_record(tmp_path, solvers):
+def test_bad_input_found_by_a_solver_is_an_error_and_leaves_no_record(tmp_path):
+    solvers = ["wanda", {"name": f"{FAKES}:Picky", "settings": {"start": "foo"}}]
     with pytest.raises(InputError, match="'foo'"):
         run_suite(_suite(tmp_path, solvers), tmp_path / "run")
     assert {r.solver for r in load_run(tmp_path / "run")} == {"wanda"}
+
+
+def test_a_setting_out_of_its_choices_is_told_before_any_run(tmp_path):
+    solvers = ["wanda", {"name": "swap", "settings": {"warm_start": "foo"}}]
+    with pytest.raises(InputError, match="warm_start=foo: expected one of magnitude"):
+        run_suite(_suite(tmp_path, solvers), tmp_path / "run")
+    assert not (tmp_path / "run" / "records.jsonl").exists()
 
 
 def test_a_wrong_setting_is_an_error_before_anything_runs(tmp_path):
@@ -231,9 +236,7 @@ def _toml(tmp_path, solvers, limit):
 def test_kill_9_of_the_harness_loses_only_runs_under_way(tmp_path):
     toml = _toml(tmp_path, ["wanda", "exhaustive", f"{FAKES}:Patient"], 1.0)
     out = tmp_path / "run"
-    process = started(
-        "run", toml, "--allow-code", "--out", out, "--jobs", 1, stderr=subprocess.DEVNULL
-    )
+    process = started("run", toml, "--allow-code", "--out", out, "--jobs", 1, **SILENT)
     path = out / "records.jsonl"
     _wait_for(lambda: path.exists() and path.read_bytes().count(b"\n") >= 9)
     children = psutil.Process(process.pid).children(recursive=True)
@@ -252,9 +255,7 @@ def test_kill_9_of_the_harness_loses_only_runs_under_way(tmp_path):
 def test_runs_far_from_their_limit_do_not_outlive_a_kill_9(tmp_path):
     toml = _toml(tmp_path, ["wanda", f"{FAKES}:Deaf"], 600.0)
     out = tmp_path / "run"
-    process = started(
-        "run", toml, "--allow-code", "--out", out, "--jobs", 1, stderr=subprocess.DEVNULL
-    )
+    process = started("run", toml, "--allow-code", "--out", out, "--jobs", 1, **SILENT)
     path = out / "records.jsonl"
     _wait_for(lambda: path.exists() and path.read_bytes().count(b"\n") >= 4)
     time.sleep(1.0)
@@ -293,7 +294,7 @@ def test_an_interrupt_ends_runs_in_order_and_exits_130(tmp_path):
 def test_two_runs_do_not_write_to_one_directory(tmp_path):
     toml = _toml(tmp_path, [f"{FAKES}:Patient"], 30.0)
     out = tmp_path / "run"
-    process = started("run", toml, "--allow-code", "--out", out, stderr=subprocess.DEVNULL)
+    process = started("run", toml, "--allow-code", "--out", out, **SILENT)
     try:
         _wait_for((out / "records.jsonl").exists)
         with pytest.raises(InputError, match="another run is writing"):

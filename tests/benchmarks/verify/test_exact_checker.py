@@ -46,7 +46,7 @@ SOLVERS = {
     "shift": ("shift-bound", {}),
     "list": ("exhaustive", {}),
 }
-LIMITS = Limits(Deadline(600.0))
+LIMITS = Limits(Deadline(1e6))
 TAKEN = [
     (pattern, solver)
     for pattern in PATTERNS

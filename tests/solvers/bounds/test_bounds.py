@@ -214,7 +214,7 @@ def test_multipliers_have_the_signs_of_the_lagrangian():
 
 def test_an_unknown_conic_solver_is_named():
     problem = row_problem(I1_WEIGHT, I1_GRAM, "keep=2")
-    with pytest.raises(InputError, match="interior, CLARABEL or SCS"):
+    with pytest.raises(InputError, match="expected one of interior, CLARABEL, SCS"):
         bound_of("sdp-bound", problem, sdp_solver="MOSEK")
 
 

@@ -24,7 +24,7 @@ from maskgap.solvers.oracles.relaxation import RelaxationOracle
 from maskgap.solvers.protocol import Deadline, Journal
 from tests.helpers.general import SETS, SHAPES, part_of, problems, real_block
 
-LATER = Deadline(600.0)
+LATER = Deadline(1e6)
 
 
 def _bound(part, function):

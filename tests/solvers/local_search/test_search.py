@@ -196,7 +196,7 @@ def test_an_interrupt_ends_all_rows_and_keeps_what_they_have():
 
 @pytest.mark.parametrize("setting", [{"population": 1}, {"max_swaps": -2}])
 def test_a_bad_setting_is_an_error(setting):
-    with pytest.raises(InputError, match=f"search: {next(iter(setting))}"):
+    with pytest.raises(InputError, match=f"Search: {next(iter(setting))}"):
         Search(**setting)
 
 

@@ -89,7 +89,7 @@ def test_every_shift_has_the_same_optimum(name, kind):
 
 @pytest.mark.parametrize("name", SHIFTED)
 def test_unknown_shifts_are_errors(name):
-    with pytest.raises(InputError, match="shift is 'half', expected none, eig, diag"):
+    with pytest.raises(InputError, match="shift=half: expected one of none, eig, diag"):
         solve(name, row_problem(I1_WEIGHT, I1_GRAM, "50%"), shift="half")
 
 
