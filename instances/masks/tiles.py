@@ -27,7 +27,7 @@ from maskgap.instances.arrays import Mask, Vector
 from maskgap.instances.errors import InputError
 from maskgap.instances.layer import Layer
 from maskgap.instances.masks.linear import LinearSet, Rule
-from maskgap.instances.masks.pattern import Pattern, kept_of, require_divides
+from maskgap.instances.masks.pattern import Pattern, ratio_of, require_divides
 from maskgap.instances.masks.rows import LinearRows
 from maskgap.instances.masks.state import FREE, KEPT, PRUNED, States
 
@@ -51,7 +51,7 @@ class Transposable(Pattern):
     @classmethod
     def read(cls, text: str) -> Self | None:
         """As `Pattern.read`."""
-        found = kept_of(text.removesuffix("^T")) if text.endswith("^T") else None
+        found = ratio_of(text.removesuffix("^T")) if text.endswith("^T") else None
         return None if found is None else cls(text, *found)
 
     def part_rows(self, rows: range) -> int:
