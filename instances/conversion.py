@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskgap.instances.arrays import Mask
+from maskgap.instances.arrays import Kept
 from maskgap.instances.definite import UNIT
 from maskgap.instances.errors import InputError
 
@@ -28,14 +28,14 @@ def as_array(values: object, what: str) -> NDArray[np.generic]:
     return array
 
 
-def as_mask(values: object, shape: tuple[int, ...]) -> Mask:
+def as_mask(values: object, shape: tuple[int, ...]) -> Kept:
     """A mask (True = kept) of a shape; numbers 0 and 1 are taken too. Raises InputError."""
     array = as_array(values, "mask")
     if array.shape != shape:
         raise InputError(
             f"mask must have the shape of weight, {shape}, but its shape is {array.shape}"
         )
-    kept: Mask = array == 1
+    kept = Kept(array == 1)
     if array.dtype != np.bool_ and not bool((kept | (array == 0)).all()):
         raise InputError(
             f"mask must hold booleans (True = kept) or 0 and 1, but its dtype is {array.dtype} and "

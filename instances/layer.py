@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from maskgap.instances.arrays import Matrix, Vector
+from maskgap.instances.arrays import Flags, Matrix, Vector
 from maskgap.instances.conversion import roundoff_of
 from maskgap.instances.definite import UNIT
 from maskgap.instances.layer_checks import Array, blocks, tokens_of
@@ -198,7 +198,7 @@ def unit_exponent(value: float) -> int:
     return int(np.frexp(value)[1]) if value > 0 else 0
 
 
-def array_digest(array: NDArray[np.float64] | NDArray[np.bool_]) -> str:
+def array_digest(array: NDArray[np.float64] | Flags) -> str:
     """sha256 of an array's shape and little-endian contents (hex)."""
     little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
     digest = hashlib.sha256(f"{array.dtype.kind}{array.shape}".encode())

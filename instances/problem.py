@@ -24,7 +24,7 @@ from math import fsum
 import numpy as np
 import scipy.linalg
 
-from maskgap.instances.arrays import Mask, Matrix, Vector
+from maskgap.instances.arrays import Kept, Matrix, Vector, pruned_of
 from maskgap.instances.errors import InputError, Refused
 from maskgap.instances.layer import Layer, array_digest, short, unit_exponent
 from maskgap.instances.masks.groups import BudgetGroups
@@ -50,14 +50,14 @@ class Part:
     """One row of a layer under a pattern, or the rows of one part laid end to end.
 
     layer, row: which row, the first of the part. pattern: its text. legal: its legal masks. start:
-    a legal mask (n,) to start from, True = kept, or None. height: rows of the part.
+    a legal mask (n,) to start from, or None. height: rows of the part.
     """
 
     layer: Layer
     row: int
     pattern: str
     legal: MaskSet
-    start: Mask | None = None
+    start: Kept | None = None
     height: int = 1
 
     def __repr__(self) -> str:
@@ -122,21 +122,22 @@ class Part:
         """A value of the scaled problem in units of the layer's loss."""
         return float(np.ldexp(scaled, self.exponent))
 
-    def scaled_loss(self, mask: Mask) -> float:
-        """The loss of a mask (True = kept) in units of `quad`."""
-        pruned = ~mask
+    def scaled_loss(self, mask: Kept) -> float:
+        """The loss of a mask in units of `quad`."""
+        pruned = pruned_of(mask)
         return max(0.0, float(self.quad[np.ix_(pruned, pruned)].sum()))
 
-    def loss(self, mask: Mask, gram: Matrix | None = None) -> float:
-        """The loss r G r^T in float64 of a mask (n,), True = kept; `gram` replaces the layer's."""
+    def loss(self, mask: Kept, gram: Matrix | None = None) -> float:
+        """The loss r G r^T in float64 of a mask (n,); `gram` replaces the layer's."""
         return fsum(self.row_losses(mask, gram))
 
-    def row_losses(self, mask: Mask, gram: Matrix | None = None) -> list[float]:
+    def row_losses(self, mask: Kept, gram: Matrix | None = None) -> list[float]:
         """The loss of each row of the part."""
         matrix, exponent = self.layer.gram_unit if gram is None else (gram, 0)
         found = []
         shape = (self.height, -1)
-        for weight, pruned in zip(self.weight.reshape(shape), ~mask.reshape(shape), strict=True):
+        pruned_sets = pruned_of(mask).reshape(shape)
+        for weight, pruned in zip(self.weight.reshape(shape), pruned_sets, strict=True):
             weight_exponent = unit_exponent(float(np.abs(weight).max()))
             rest = np.ldexp(weight[pruned], -weight_exponent)
             value = float(rest @ matrix[np.ix_(pruned, pruned)] @ rest)
@@ -160,7 +161,7 @@ class Problem:
     layer: Layer
     pattern: Pattern
     rows: range
-    start: Mask | None = None
+    start: Kept | None = None
 
     def __repr__(self) -> str:
         rows = f"rows {self.rows.start}:{self.rows.stop}"
@@ -168,7 +169,7 @@ class Problem:
 
     @staticmethod
     def of(
-        layer: Layer, pattern: Pattern, rows: range | None = None, start: Mask | None = None
+        layer: Layer, pattern: Pattern, rows: range | None = None, start: Kept | None = None
     ) -> "Problem":
         """A validated problem; all rows when none are named. Raises InputError."""
         chosen = range(layer.d_out) if rows is None else rows
@@ -185,7 +186,7 @@ class Problem:
             raise InputError(f"{layer.name}: {error}") from None
         if start is not None and not (
             start.shape == layer.weight.shape
-            and problem.is_legal(start[chosen.start : chosen.stop])
+            and problem.is_legal(Kept(start[chosen.start : chosen.stop]))
         ):
             raise InputError(
                 f"{layer.name}: the start mask does not meet pattern '{pattern.text}' "
@@ -202,17 +203,17 @@ class Problem:
             if part.legal.minimise(np.zeros(part.n)) is None:
                 raise InputError(f"row {part.row}: no mask meets all of '{self.pattern.text}'")
 
-    def is_legal(self, masks: Mask) -> bool:
-        """Whether masks (rows, d_in), True = kept, are legal."""
+    def is_legal(self, masks: Kept) -> bool:
+        """Whether masks (rows, d_in) are legal."""
         groups = self.pattern.row_groups(self.layer.d_in)
         if groups is not None:
             return groups.is_legal(masks)
         return all(part.legal.is_legal(self.of_part(masks, part)) for part in self)
 
-    def of_part(self, masks: Mask, part: Part) -> Mask:
+    def of_part(self, masks: Kept, part: Part) -> Kept:
         """The mask (n,) of a part among masks (rows, d_in), its rows end to end."""
         top = part.row - self.rows.start
-        return masks[top : top + part.height].reshape(-1)
+        return Kept(masks[top : top + part.height].reshape(-1))
 
     @property
     def groups(self) -> BudgetGroups:
@@ -227,8 +228,8 @@ class Problem:
         """(rows, d_in) float64 weights of the chosen rows."""
         return self.layer.weight[self.rows.start : self.rows.stop]
 
-    def losses(self, masks: Mask, gram: Matrix | None = None) -> Vector:
-        """(rows,) losses of masks (rows, n), True = kept; `gram` replaces the layer's.
+    def losses(self, masks: Kept, gram: Matrix | None = None) -> Vector:
+        """(rows,) losses of masks (rows, n); `gram` replaces the layer's.
 
         Those of `Part.loss` up to rounding, by products of blocks of rows with the Gram: no
         part of it is copied, which for one row after another would take n^2 numbers each time.
@@ -260,7 +261,9 @@ class Problem:
     def part_of(self, row: int) -> Part:
         """The part that a row is in, by its 0-based number in the layer."""
         top = row - (row - self.rows.start) % self.height
-        start = None if self.start is None else self.start[top : top + self.height].reshape(-1)
+        start = None
+        if self.start is not None:
+            start = Kept(self.start[top : top + self.height].reshape(-1))
         return Part(self.layer, top, self.pattern.text, self._masks.of(top), start, self.height)
 
     @cached_property

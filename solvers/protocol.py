@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
-from maskgap.instances.arrays import Mask
+from maskgap.instances.arrays import Kept, pruned_of
 from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.problem import Part, Problem
 from maskgap.solvers.kernels.cache import COMPILING, clock
@@ -88,7 +88,7 @@ class Journal:
 
     def __init__(
         self,
-        listener: Callable[[Mask | None, float], None] | None = None,
+        listener: Callable[[Kept | None, float], None] | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> None:
         self._start = clock()
@@ -103,7 +103,7 @@ class Journal:
     def _note(self, objective: float | None, bound: float | None) -> None:
         self.points.append(TracePoint(clock() - self._start, objective, bound))
 
-    def incumbent(self, mask: Mask, objective: float) -> None:
+    def incumbent(self, mask: Kept, objective: float) -> None:
         """Note a legal mask; kept only when it improves on the last."""
         last = self._last()
         if last.objective is None or objective < last.objective:
@@ -161,12 +161,12 @@ class Limits:
 class Answer:
     """What a solver says.
 
-    mask: (n,) bool, True = kept, or None when it has none. claimed_objective, claimed_bound: its
+    mask: (n,), or None when it has none. claimed_objective, claimed_bound: its
     own words, or None. counters: nodes, swaps, oracle_calls where they apply. notes: facts for the
     record (damping used, native status). proof: a proof of its bound, or None.
     """
 
-    mask: Mask | None
+    mask: Kept | None
     stop: Stop
     claimed_objective: float | None = None
     claimed_bound: float | None = None
@@ -181,7 +181,8 @@ class Answer:
     def __repr__(self) -> str:
         if self.mask is None:
             return f"Answer(no mask, {self.stop})"
-        return f"Answer(mask of {self.mask.size}, {int((~self.mask).sum())} pruned, {self.stop})"
+        pruned = int(pruned_of(self.mask).sum())
+        return f"Answer(mask of {self.mask.size}, {pruned} pruned, {self.stop})"
 
 
 class Solver(Protocol):

@@ -24,6 +24,7 @@ from maskgap.benchmarks.runs.lock import locked
 from maskgap.benchmarks.runs.placement import Placement
 from maskgap.benchmarks.verify.certificate import BoundKind, Verdict
 from maskgap.benchmarks.verify.check import require_same_question
+from maskgap.instances.arrays import Kept, pruned_of
 from maskgap.instances.errors import InputError, ProofError
 from maskgap.instances.formats import files
 from maskgap.instances.formats.outputs import Writes, check_file, replacing, try_directory, try_file
@@ -115,7 +116,7 @@ def run(options: BoundOptions) -> int:
     if out is not None and masks is None:
         say(f"maskgap: {out}: a row has no mask, nothing is written")
     elif out is not None and masks is not None:
-        whole = np.ones(layer.weight.shape, dtype=bool)
+        whole = Kept(np.ones(layer.weight.shape, dtype=bool))
         whole[chosen.start : chosen.stop] = masks
         with writes.attempt(), replacing(out, say) as new:
             files.write_mask(new, whole, layer, problem.pattern.text, "bound", rows=chosen)
@@ -192,7 +193,7 @@ def _line(state: RowState) -> dict[str, object]:
         "bound_kind": str(certificate.bound_kind),
         "gap": certificate.gap,
         "verdict": str(certificate.verdict),
-        "pruned": None if state.mask is None else np.flatnonzero(~state.mask).tolist(),
+        "pruned": None if state.mask is None else np.flatnonzero(pruned_of(state.mask)).tolist(),
     }
     if certificate.objective_eval is not None:
         line["objective_eval"] = certificate.objective_eval

@@ -6,6 +6,7 @@ import numpy as np
 
 from maskgap.benchmarks.commands.numbers import at_least, at_most
 from maskgap.benchmarks.commands.screen import Results
+from maskgap.instances.arrays import Kept, pruned_of
 from maskgap.instances.definite import LeastEigenvalue, least_eigenvalue
 from maskgap.instances.errors import InputError, ProofError
 from maskgap.instances.formats.files import LAYER_FORMAT, MASK_FORMAT, read_layer
@@ -116,13 +117,14 @@ def _mask(file: Path, tensors: dict[str, np.typing.NDArray[np.generic]]) -> Fact
     if mask is None or mask.dtype != np.bool_ or mask.ndim != 2 or mask.size == 0:
         found = "none" if mask is None else f"{mask.dtype} {mask.shape}"
         raise InputError(f"{file}: expected a bool tensor 'mask' (d_out, d_in), found {found}")
-    kept = mask.astype(np.bool_)
+    kept = Kept(mask.astype(np.bool_))
+    pruned = pruned_of(kept).sum(axis=1)
     return {
         "kind": "mask",
         "d_out": mask.shape[0],
         "d_in": mask.shape[1],
         "pruned": float(1 - kept.mean()),
-        "pruned_per_row": [int((~kept).sum(axis=1).min()), int((~kept).sum(axis=1).max())],
+        "pruned_per_row": [int(pruned.min()), int(pruned.max())],
     }
 
 

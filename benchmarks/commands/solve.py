@@ -18,6 +18,7 @@ from maskgap.benchmarks.layers.solving import Runs
 from maskgap.benchmarks.runs.environment import require_device
 from maskgap.benchmarks.runs.judge import Judged
 from maskgap.benchmarks.verify.certificate import BoundKind, Verdict
+from maskgap.instances.arrays import Kept
 from maskgap.instances.errors import InputError, Refused
 from maskgap.instances.formats import files
 from maskgap.instances.formats.outputs import (
@@ -210,7 +211,7 @@ def _write_masks(
     out: Path, problem: Problem, done: list[Judged], solver: str, writes: Writes
 ) -> None:
     """Write the masks of the leading rows that have one; the rows beyond stay unpruned."""
-    mask = np.ones(problem.layer.weight.shape, dtype=bool)
+    mask = Kept(np.ones(problem.layer.weight.shape, dtype=bool))
     last = problem.rows.start
     for judged in sorted(done, key=lambda j: j.problem.row):
         if (

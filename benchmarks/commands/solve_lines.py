@@ -7,6 +7,7 @@ import numpy as np
 from maskgap.benchmarks.runs.judge import Judged, pruned_columns
 from maskgap.benchmarks.verify.certificate import summed
 from maskgap.benchmarks.verify.objective import Loss, row_losses
+from maskgap.instances.arrays import pruned_of
 from maskgap.solvers.protocol import Stop
 from maskgap.solvers.registry import spec_of
 
@@ -21,7 +22,7 @@ def coupled_lines(judged: Judged, solver: str) -> list[dict[str, object]]:
     pruned: list[list[int] | None] = [None] * part.height
     if mask is not None and judged.certificate.objective is not None:
         losses = list(row_losses(part, mask))
-        pruned = [np.flatnonzero(~row).tolist() for row in mask.reshape(part.height, -1)]
+        pruned = [np.flatnonzero(row).tolist() for row in pruned_of(mask).reshape(part.height, -1)]
     return [
         {
             **whole,

@@ -15,6 +15,7 @@ from maskgap.benchmarks.commands.solve_lines import coupled_lines, row_line, tot
 from maskgap.benchmarks.layers.solving import Runs
 from maskgap.benchmarks.runs.judge import Judged
 from maskgap.benchmarks.verify.certificate import BoundKind
+from maskgap.instances.arrays import Kept
 from maskgap.instances.errors import MaskgapError
 from maskgap.instances.problem import Problem
 from maskgap.solvers.one_shot.scores import lowest, wanda
@@ -65,7 +66,7 @@ def _wandas(problem: Problem) -> dict[int, float]:
         masks = lowest(problem, wanda(problem.layer))
     except MaskgapError:  # a set of masks whose oracle refuses it
         return {}
-    losses = problem.losses(masks.reshape(len(problem.rows), -1))
+    losses = problem.losses(Kept(masks.reshape(len(problem.rows), -1)))
     sums = losses.reshape(len(problem), -1).sum(axis=1)
     return dict(zip(problem.rows[:: problem.height], sums.tolist(), strict=True))
 

@@ -28,7 +28,7 @@ from maskgap.benchmarks.verify.certificate import (
     width_for,
 )
 from maskgap.benchmarks.verify.objective import losses_of
-from maskgap.instances.arrays import Mask
+from maskgap.instances.arrays import Kept
 from maskgap.instances.formats.proof import PartProof, ProofKind, trivial_proof
 from maskgap.instances.problem import Part
 from maskgap.solvers import registry
@@ -63,7 +63,7 @@ class LayerBound(LayerWork):
 
         In one product with the Gram, the last bits of a row depend on the rows beside it.
         """
-        masks = np.ones((len(self._rows), self.problem.layer.d_in), dtype=bool)
+        masks = Kept(np.ones((len(self._rows), self.problem.layer.d_in), dtype=bool))
         for place, state in enumerate(self._rows):
             if state.mask is not None:
                 masks[place] = state.mask
@@ -99,10 +99,10 @@ class LayerBound(LayerWork):
             for state in self._rows
         ]
 
-    def masks(self) -> Mask | None:
-        """(rows, d_in) of the best masks, True = kept; None while a row has none."""
+    def masks(self) -> Kept | None:
+        """(rows, d_in) of the best masks; None while a row has none."""
         masks = [state.mask for state in self._rows if state.mask is not None]
-        return np.stack(masks) if len(masks) == len(self._rows) else None
+        return Kept(np.stack(masks)) if len(masks) == len(self._rows) else None
 
     def _over(self) -> bool:
         return super()._over() or self._runs_left <= 0
@@ -137,7 +137,7 @@ class LayerBound(LayerWork):
             masks = [mask for row in rows if (mask := states[row].mask) is not None]
             start = None
             if stage.takes_masks and len(masks) == len(rows):
-                start = self._starting_with(rows, np.stack(masks))
+                start = self._starting_with(rows, Kept(np.stack(masks)))
             return self._task(replace(self.problem, rows=rows, start=start), stage, threads)
 
         aims = _ranges(states) if batched else [range(row, row + 1) for row in states]

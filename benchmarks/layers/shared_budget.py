@@ -39,7 +39,7 @@ from maskgap.benchmarks.verify.certificate import (
 )
 from maskgap.benchmarks.verify.form import row_under
 from maskgap.benchmarks.verify.objective import Loss, loss_of, total_loss
-from maskgap.instances.arrays import Mask
+from maskgap.instances.arrays import Kept, pruned_of
 from maskgap.instances.formats.proof import PartProof, ProofKind
 from maskgap.instances.masks.row_patterns import RowKeep
 from maskgap.instances.problem import Part, Problem
@@ -85,21 +85,21 @@ class SharedBudgetBound(LayerWork):
         """Add a proof that was checked, with its curve."""
         row.proofs.append((proof, row_bounds(self.part, proof)))
 
-    def _row_of(self, row: SharedRow, budget: int, start: Mask | None = None) -> Problem:
+    def _row_of(self, row: SharedRow, budget: int, start: Kept | None = None) -> Problem:
         keep = self._n - budget
         rows = range(row.row, row.row + 1)
         masks = None if start is None else self._starting_with(rows, start)
         return Problem(self.problem.layer, RowKeep(f"keep={keep}", keep), rows, masks)
 
-    def _take(self, mask: Mask) -> None:
+    def _take(self, mask: Kept) -> None:
         """Take a mask (n,) of all rows as theirs."""
         masks = mask.reshape(len(self._rows), -1)
         for state, own in zip(self._rows, masks, strict=True):
-            self._give(state, own.copy())
+            self._give(state, Kept(own.copy()))
 
-    def _give(self, row: SharedRow, mask: Mask) -> None:
+    def _give(self, row: SharedRow, mask: Kept) -> None:
         """Make a mask (n,) that of a row."""
-        part = row_under(self.part, row.row, int((~mask).sum()))
+        part = row_under(self.part, row.row, int(pruned_of(mask).sum()))
         row.mask, row.loss = mask, loss_of(part, mask, width_for(self.limits.gap))
 
     @property
@@ -109,14 +109,15 @@ class SharedBudgetBound(LayerWork):
         return total_loss(losses) if len(losses) == len(self._rows) else None
 
     @property
-    def mask(self) -> Mask | None:
+    def mask(self) -> Kept | None:
         """(n,) of all rows end to end, None while a row has none."""
         masks = [row.mask for row in self._rows if row.mask is not None]
-        return np.concatenate(masks) if len(masks) == len(self._rows) else None
+        return Kept(np.concatenate(masks)) if len(masks) == len(self._rows) else None
 
-    def masks(self) -> Mask | None:
-        """(rows, d_in) of the masks, True = kept; None while a row has none."""
-        return None if self.mask is None else self.mask.reshape(len(self._rows), -1)
+    def masks(self) -> Kept | None:
+        """(rows, d_in) of the masks; None while a row has none."""
+        mask = self.mask
+        return None if mask is None else Kept(mask.reshape(len(self._rows), -1))
 
     def _shared(self) -> SharedBudget:
         return share_budget(
@@ -151,7 +152,7 @@ class SharedBudgetBound(LayerWork):
         held_out = self.problem.layer.gram_eval
         found = []
         for place, row in enumerate(self._rows):
-            own = 0 if row.mask is None else int((~row.mask).sum())
+            own = 0 if row.mask is None else int(pruned_of(row.mask).sum())
             part = row_under(self.part, row.row, own)
             bound = max(0.0, float(shared.parts[place]) + shared.multiplier * own)
             certificate = standing(
@@ -228,7 +229,7 @@ class SharedBudgetBound(LayerWork):
 
         def task_of(place: int) -> Task:
             row = self._rows[place]
-            own = None if row.mask is None else int((~row.mask).sum())
+            own = None if row.mask is None else int(pruned_of(row.mask).sum())
             if stage.looks_for_masks and own is not None:
                 problem = self._row_of(row, own, row.mask)
             else:
@@ -255,7 +256,7 @@ class SharedBudgetBound(LayerWork):
         row = self._rows[place]
         if row.mask is None or row.loss is None:
             return inf
-        own = int((~row.mask).sum())
+        own = int(pruned_of(row.mask).sum())
         return row.loss.value - shared.multiplier * own - float(shared.parts[place])
 
     def _keep(self, row: SharedRow, judged: Judged) -> None:

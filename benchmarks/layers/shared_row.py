@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from maskgap.benchmarks.verify.objective import Loss
-from maskgap.instances.arrays import Mask, Vector
+from maskgap.instances.arrays import Kept, Vector
 from maskgap.instances.formats.proof import PartProof
 
 
@@ -17,7 +17,7 @@ class SharedRow:
     """
 
     row: int
-    mask: Mask | None = None
+    mask: Kept | None = None
     loss: Loss | None = None
     proofs: list[tuple[PartProof, Vector]] = field(default_factory=list)
 

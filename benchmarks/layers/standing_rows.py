@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import inf
 
 from maskgap.benchmarks.verify.certificate import BoundKind, Certificate, Verdict
-from maskgap.instances.arrays import Mask
+from maskgap.instances.arrays import Kept
 from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.problem import Part
 
@@ -19,7 +19,7 @@ class RowState:
     """
 
     problem: Part
-    mask: Mask | None
+    mask: Kept | None
     proof: PartProof | None
     passes: int
     certificate: Certificate

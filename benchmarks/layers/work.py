@@ -29,7 +29,7 @@ from maskgap.benchmarks.runs.sharing import share
 from maskgap.benchmarks.runs.task import RunLimits, Task
 from maskgap.benchmarks.verify.certificate import BoundKind, Certificate, Verdict, standing
 from maskgap.benchmarks.verify.objective import Loss
-from maskgap.instances.arrays import Mask
+from maskgap.instances.arrays import Kept
 from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.problem import Problem
 from maskgap.solvers import registry
@@ -111,8 +111,8 @@ class LayerWork(ABC):
         """Each row as it stands."""
 
     @abstractmethod
-    def masks(self) -> Mask | None:
-        """(rows, d_in) of the best masks, True = kept; None while a row has none."""
+    def masks(self) -> Kept | None:
+        """(rows, d_in) of the best masks; None while a row has none."""
 
     @abstractmethod
     def proofs(self) -> list[PartProof]:
@@ -164,9 +164,9 @@ class LayerWork(ABC):
             for judged in judge(task, outcome):
                 yield aim, judged
 
-    def _starting_with(self, rows: range, masks: Mask) -> Mask:
+    def _starting_with(self, rows: range, masks: Kept) -> Kept:
         """(d_out, d_in) start masks of a problem of some rows. masks: (rows, d_in), of these."""
-        start = np.ones(self.problem.layer.weight.shape, dtype=bool)
+        start = Kept(np.ones(self.problem.layer.weight.shape, dtype=bool))
         start[rows.start : rows.stop] = masks
         return start
 

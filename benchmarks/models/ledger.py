@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from maskgap.instances.arrays import Mask
+from maskgap.instances.arrays import Kept
 from maskgap.instances.errors import InputError
 from maskgap.instances.models.linear import Site
 from maskgap.instances.models.load import LoadedModel
@@ -48,8 +48,8 @@ class Ledger:
         self._kept = {site.name: _digest(site.matrix()) for site in sites}
         self._masks: dict[str, torch.Tensor] = {}
 
-    def apply(self, site: Site, mask: Mask) -> None:
-        """Prune a matrix of the model in place. mask: (d_out, d_in), True = kept."""
+    def apply(self, site: Site, mask: Kept) -> None:
+        """Prune a matrix of the model in place. mask: (d_out, d_in)."""
         weight = site.matrix()
         kept = torch.from_numpy(np.ascontiguousarray(mask)).to(weight.device)
         self._kept[site.name] = _digest(weight[kept])

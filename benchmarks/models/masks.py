@@ -18,7 +18,7 @@ from maskgap.benchmarks.layers.solving import Runs
 from maskgap.benchmarks.runs.environment import cores
 from maskgap.benchmarks.runs.task import RunLimits
 from maskgap.benchmarks.verify.certificate import Verdict
-from maskgap.instances.arrays import Mask, Matrix
+from maskgap.instances.arrays import Kept, Matrix, pruned_of
 from maskgap.instances.errors import InputError, MaskgapError, Refused
 from maskgap.instances.formats.files import mask_path, write_mask
 from maskgap.instances.formats.row_range import parse_rows
@@ -38,9 +38,9 @@ class Unsolved(MaskgapError):  # noqa: N818 - it is an outcome of the runs, not 
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """The mask (d_out, d_in) of a layer, True = kept. rows: those that it was chosen for."""
+    """The mask (d_out, d_in) of a layer. rows: those that it was chosen for."""
 
-    mask: Mask
+    mask: Kept
     pattern: str
     solver: str
     rows: range
@@ -92,7 +92,7 @@ class Solved:
         """The mask of all rows. Raises Unsolved naming the first row without one."""
         problem = Problem.of(layer, parse_pattern(self.pattern))
         runs = Runs(problem, self.solver, dict(self.settings), self.limits)
-        mask = np.ones(layer.weight.shape, dtype=bool)
+        mask = Kept(np.ones(layer.weight.shape, dtype=bool))
         left = set(problem.rows)
         for judged in runs:
             part, answer, certificate = judged.problem, judged.answer, judged.certificate
@@ -152,7 +152,7 @@ class Stored:
             )
         text = meta.get("pattern", "none")
         rows = parse_rows(meta.get("rows", ":"), layer.d_out)
-        kept = mask.astype(np.bool_)
+        kept = Kept(mask.astype(np.bool_))
         try:
             Problem.of(layer, parse_pattern(text), rows, kept)
         except InputError as error:
@@ -206,7 +206,7 @@ def report(layer: Layer, choice: Choice, seconds: float) -> Report:
         layer.d_in,
         choice.pattern,
         choice.solver,
-        int((~choice.mask).sum()),
+        int(pruned_of(choice.mask).sum()),
         error_of(layer, choice.mask),
         error_of(layer, nothing),
         None if held_out is None else error_of(layer, choice.mask, held_out),
@@ -215,8 +215,8 @@ def report(layer: Layer, choice: Choice, seconds: float) -> Report:
     )
 
 
-def error_of(layer: Layer, mask: Mask, gram: Matrix | None = None) -> float:
-    """The error of a mask (d_out, d_in), True = kept; `gram` replaces the layer's."""
+def error_of(layer: Layer, mask: Kept, gram: Matrix | None = None) -> float:
+    """The error of a mask (d_out, d_in); `gram` replaces the layer's."""
     return fsum(Problem.of(layer, NOTHING_PRUNED).losses(mask, gram))
 
 

@@ -22,7 +22,7 @@ from maskgap.benchmarks.models.ledger import Ledger
 from maskgap.benchmarks.models.masks import Masks, Report, ratio, report
 from maskgap.benchmarks.models.sampling import DEFAULT_SAMPLING, Sampling
 from maskgap.benchmarks.reading.typeset import markdown
-from maskgap.instances.arrays import Mask
+from maskgap.instances.arrays import Kept
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.files import layer_path, read_layer, write_atomically
 from maskgap.instances.layer import Layer
@@ -79,7 +79,7 @@ def prune_model(
     try_save(loaded, ledger, out)
     by_name = {site.name: site for site in sites}
     reports: list[Report] = []
-    waiting: list[tuple[Site, Mask]] = []
+    waiting: list[tuple[Site, Kept]] = []
     for layer in found:
         begun = time.perf_counter()
         choice = masks.of(layer)

@@ -26,7 +26,7 @@ from maskgap.benchmarks.runs.messages import Compiles, Note, RowsDone, Started
 from maskgap.benchmarks.runs.process_start import die_with_parent, mute
 from maskgap.benchmarks.runs.sharing import shared_bytes
 from maskgap.benchmarks.runs.task import KnownSettings, Outcome, Task, failed
-from maskgap.instances.arrays import Mask
+from maskgap.instances.arrays import Kept
 from maskgap.instances.errors import InputError, Refused
 from maskgap.solvers import registry
 from maskgap.solvers.kernels.cache import COMPILING, mark_compiled
@@ -120,7 +120,7 @@ def child_main(task: Task, memory_bytes: int | None, connection: Connection) -> 
             last_rows_s = time.perf_counter()
             tell(RowsDone(count))
 
-    def send(mask: Mask | None, value: float) -> None:
+    def send(mask: Kept | None, value: float) -> None:
         nonlocal last_bound_s
         now = time.perf_counter()
         if mask is None:

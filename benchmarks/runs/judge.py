@@ -17,7 +17,7 @@ from maskgap.benchmarks.verify.certificate import (
 )
 from maskgap.benchmarks.verify.clock import Clock
 from maskgap.benchmarks.verify.objective import losses_of
-from maskgap.instances.arrays import Mask, Matrix, Vector
+from maskgap.instances.arrays import Kept, Matrix, Vector, pruned_of
 from maskgap.instances.problem import Part, Problem
 from maskgap.solvers.protocol import Answer
 
@@ -43,11 +43,12 @@ def judge(task: Task, outcome: Outcome) -> list[Judged]:
     """Certify each part of an outcome. check_s: a share of recomputing, and the part's own."""
     start = time.perf_counter()
     problem, held_out = task.problem, task.problem.layer.gram_eval
-    masks = np.ones((len(problem), problem.height * problem.layer.d_in), dtype=bool)
+    masks = Kept(np.ones((len(problem), problem.height * problem.layer.d_in), dtype=bool))
     for place, (part, answer) in enumerate(zip(problem, outcome.answers, strict=True)):
         if answer.mask is not None and is_mask(part, answer.mask):
             masks[place] = answer.mask
-    losses = losses_of(problem, masks.reshape(len(problem.rows), -1), width_for(task.limits.gap))
+    by_row = Kept(masks.reshape(len(problem.rows), -1))
+    losses = losses_of(problem, by_row, width_for(task.limits.gap))
     losses_eval = None if held_out is None else part_losses(problem, masks, held_out)
     limit_s = max(LEAST_CHECK_S, CHECK_SHARE * task.limits.limit_s)
     share = (time.perf_counter() - start) / len(problem)
@@ -68,15 +69,17 @@ def judge(task: Task, outcome: Outcome) -> list[Judged]:
     return judged
 
 
-def part_losses(problem: Problem, masks: Mask, gram: Matrix | None = None) -> Vector:
+def part_losses(problem: Problem, masks: Kept, gram: Matrix | None = None) -> Vector:
     """(parts,) losses of masks (parts, n); `gram` replaces the layer's."""
-    rows = problem.losses(masks.reshape(len(problem.rows), -1), gram)
+    rows = problem.losses(Kept(masks.reshape(len(problem.rows), -1)), gram)
     return np.asarray(rows.reshape(len(problem), -1).sum(axis=1))
 
 
 def pruned_columns(answer: Answer) -> list[int] | None:
     """Sorted pruned column indices, None without a mask."""
-    return None if answer.mask is None else [int(j) for j in np.flatnonzero(~answer.mask)]
+    if answer.mask is None:
+        return None
+    return [int(j) for j in np.flatnonzero(pruned_of(answer.mask))]
 
 
 def parts_of(problem: Problem) -> list[Problem]:

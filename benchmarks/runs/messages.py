@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from maskgap.instances.arrays import Mask
+from maskgap.instances.arrays import Kept
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
     """Something found on the way: a mask with its claimed objective, or a bound (mask None)."""
 
-    mask: Mask | None
+    mask: Kept | None
     value: float
 
 

@@ -20,6 +20,7 @@ from maskgap.benchmarks.runs.record import Record, run_key
 from maskgap.benchmarks.runs.task import Outcome, Task
 from maskgap.benchmarks.verify.certificate import summed, total_of
 from maskgap.benchmarks.verify.check import CHECKER
+from maskgap.instances.arrays import Kept, pruned_of
 from maskgap.instances.layer import Layer, array_digest
 from maskgap.instances.problem import Part
 from maskgap.solvers import registry
@@ -69,7 +70,7 @@ def records_of(task: Task, outcome: Outcome, origin: Origin, keys: Sequence[str]
     judged, limits = judge(task, outcome), task.limits
     place = outcome.place or here()
     problem, held_out = task.problem, task.problem.layer.gram_eval
-    nothing_kept = np.zeros((len(problem), problem.height * problem.layer.d_in), dtype=bool)
+    nothing_kept = Kept(np.zeros((len(problem), problem.height * problem.layer.d_in), dtype=bool))
     energies = part_losses(problem, nothing_kept)
     energies_eval = None if held_out is None else part_losses(problem, nothing_kept, held_out)
     shared: dict[str, object] = {
@@ -234,7 +235,7 @@ def _sparsity(problem: Part, answer: Answer) -> float:
     """Realised share pruned, measured on the mask; the share asked for when there is none."""
     if answer.mask is None:
         return problem.legal.total_pruned / problem.n
-    return float((~answer.mask).mean())
+    return float(pruned_of(answer.mask).mean())
 
 
 def _finite(value: float | None) -> float | None:

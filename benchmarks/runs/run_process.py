@@ -15,7 +15,7 @@ from maskgap.benchmarks.runs.child import child_main
 from maskgap.benchmarks.runs.messages import Compiles, Note, RowsDone, Started
 from maskgap.benchmarks.runs.process_start import bare_main, processes
 from maskgap.benchmarks.runs.task import Outcome, Task, failed
-from maskgap.instances.arrays import Mask
+from maskgap.instances.arrays import Kept
 from maskgap.instances.errors import InputError
 from maskgap.solvers.protocol import Answer, Stop
 
@@ -62,7 +62,7 @@ class RunProcess:
         self._kill_before_compiling = 0.0
         self.kill_at = time.perf_counter() + START_LIMIT_S
         self.killed_by: Stop | None = None
-        self.mask: Mask | None = None
+        self.mask: Kept | None = None
         self.objective: float | None = None
         self.bound: float | None = None
         self.rows_done = 0

@@ -25,7 +25,7 @@ import numpy as np
 from maskgap.benchmarks.verify.check import check_part
 from maskgap.benchmarks.verify.clock import Clock
 from maskgap.benchmarks.verify.objective import WIDTH, Loss, loss_of, sum_down, total_loss
-from maskgap.instances.arrays import Mask
+from maskgap.instances.arrays import Kept
 from maskgap.instances.errors import ProofError
 from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.problem import Part
@@ -114,7 +114,7 @@ def is_false(bound: float, kind: BoundKind, high: float) -> bool:
 
 def certify_part(
     problem: Part,
-    mask: Mask | None,
+    mask: Kept | None,
     claimed_objective: float | None = None,
     claimed_bound: float | None = None,
     proof: PartProof | None = None,
@@ -123,7 +123,7 @@ def certify_part(
     recomputed: tuple[Loss, float | None] | None = None,
     clock: Clock | None = None,
 ) -> Certificate:
-    """Judge one answer. mask: (n,) bool, True = kept, or None. tolerance: relative gap.
+    """Judge one answer. mask: (n,), or None. tolerance: relative gap.
 
     recomputed: the mask's loss, and its loss on the held-out Gram (None without it), where the
     caller has those of many rows; None: they are found here. clock: the time that checking the
@@ -170,7 +170,7 @@ def is_mask(problem: Part, mask: object) -> bool:
         isinstance(mask, np.ndarray)
         and mask.dtype == np.bool_
         and mask.shape == (problem.n,)
-        and problem.legal.is_legal(mask)
+        and problem.legal.is_legal(Kept(mask))
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from maskgap.benchmarks.verify.clock import Clock
-from maskgap.instances.arrays import Mask, Matrix, Vector
+from maskgap.instances.arrays import Flags, Matrix, Pruned, Vector
 from maskgap.instances.masks.state import States
 
 
@@ -47,14 +47,14 @@ class CheckedSet(Protocol):
         """
         ...
 
-    def last_masks(self, states: States) -> tuple[Mask, Mask]:
+    def last_masks(self, states: States) -> tuple[Pruned, Flags]:
         """The pruned sets (leaves, n) of leaves that have one mask left, and which have none.
 
         Raises ProofError where more than one may be left.
         """
         ...
 
-    def every_mask(self, clock: Clock) -> Iterator[Mask]:
+    def every_mask(self, clock: Clock) -> Iterator[Pruned]:
         """Every legal pruned set once, as (any number, n) blocks, shown to be all of them.
 
         Raises ProofError where they are too many, before the first, or not all, after the last.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from maskgap.benchmarks.verify.checked_set import RowTerms
 from maskgap.benchmarks.verify.clock import Clock
-from maskgap.instances.arrays import Mask, Matrix, Vector
+from maskgap.instances.arrays import Flags, Matrix, Pruned, Vector, kept_of
 from maskgap.instances.errors import InputError, ProofError
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.state import FREE, PRUNED, States
@@ -58,7 +58,7 @@ class EqualGroups:
         empty = ((left < 0) | (left > free)).any(axis=1)
         return np.where(empty, np.inf, forced + taken)
 
-    def last_masks(self, states: States) -> tuple[Mask, Mask]:
+    def last_masks(self, states: States) -> tuple[Pruned, Flags]:
         """As `CheckedSet.last_masks`."""
         left, free = self._still_open(states)
         empty = ((left < 0) | (left > free)).any(axis=1)
@@ -66,9 +66,9 @@ class EqualGroups:
         if not bool((single | empty).all()):
             raise ProofError(f"{self.where}: a leaf without a function has more than one mask left")
         rest = np.repeat(left > 0, self.groups.size, axis=1) & (states == FREE)
-        return (states == PRUNED) | rest, np.asarray(empty)
+        return Pruned((states == PRUNED) | rest), np.asarray(empty)
 
-    def every_mask(self, clock: Clock) -> Iterator[Mask]:
+    def every_mask(self, clock: Clock) -> Iterator[Pruned]:
         """As `CheckedSet.every_mask`."""
         groups = self.groups
         if groups.masks > ENUMERATED:
@@ -77,7 +77,7 @@ class EqualGroups:
         try:
             for pruned in groups.enumerate_pruned():
                 clock.look(f"{self.where}: {len(seen)} blocks of {groups.masks} masks are")
-                if not groups.is_legal(~pruned):
+                if not groups.is_legal(kept_of(pruned)):
                     raise ProofError(f"{self.where}: an illegal mask was listed")
                 seen.append(_words(pruned))
                 yield pruned
@@ -97,7 +97,7 @@ class EqualGroups:
         return groups.pruned - pruned, free
 
 
-def _words(pruned: Mask) -> NDArray[np.uint64]:
+def _words(pruned: Pruned) -> NDArray[np.uint64]:
     packed = np.packbits(pruned, axis=1)
     padded = np.zeros((len(packed), -(-packed.shape[1] // 8) * 8), dtype=np.uint8)
     padded[:, : packed.shape[1]] = packed

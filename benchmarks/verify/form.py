@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from maskgap.benchmarks.verify.sets import checked_set
+from maskgap.instances.arrays import Kept
 from maskgap.instances.errors import ProofError
 from maskgap.instances.formats.proof import (
     ConvexFunction,
@@ -62,7 +63,7 @@ def _faults(problem: Part, proof: PartProof) -> Iterator[str]:
         isinstance(mask, np.ndarray)
         and mask.dtype == np.bool_
         and mask.shape == (problem.n,)
-        and problem.legal.is_legal(mask)
+        and problem.legal.is_legal(Kept(mask))
     ):
         yield f"its mask does not meet '{problem.pattern}'"
     if not isinstance(proof.kind, ProofKind):

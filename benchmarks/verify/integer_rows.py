@@ -14,7 +14,7 @@ import numpy as np
 from maskgap.benchmarks.verify.checked_set import RowTerms
 from maskgap.benchmarks.verify.clock import Clock
 from maskgap.benchmarks.verify.leaf_minimum import LeafMinimum
-from maskgap.instances.arrays import Mask, Matrix, Vector
+from maskgap.instances.arrays import Flags, Matrix, Pruned, Vector
 from maskgap.instances.errors import ProofError
 from maskgap.instances.formats.proof import equality_rows
 from maskgap.instances.masks.groups import ENUMERATION_COLUMNS
@@ -61,7 +61,7 @@ class IntegerRows:
         """As `CheckedSet.least`."""
         return self._minimum.bounds(gradient, states == PRUNED, states == KEPT, clock)
 
-    def last_masks(self, states: States) -> tuple[Mask, Mask]:
+    def last_masks(self, states: States) -> tuple[Pruned, Flags]:
         """As `CheckedSet.last_masks`."""
         pruned = (states == PRUNED) | (self._rows.state == PRUNED)
         kept = (states == KEPT) | (self._rows.state == KEPT)
@@ -69,9 +69,9 @@ class IntegerRows:
             raise ProofError(
                 f"{self.where}: a leaf without a function has columns that are not forced"
             )
-        return pruned, ~self._meets(pruned) | (pruned & kept).any(axis=1)
+        return Pruned(pruned), ~self._meets(pruned) | (pruned & kept).any(axis=1)
 
-    def every_mask(self, clock: Clock) -> Iterator[Mask]:
+    def every_mask(self, clock: Clock) -> Iterator[Pruned]:
         """As `CheckedSet.every_mask`."""
         free = np.flatnonzero(self._rows.state == FREE)
         if len(free) > ENUMERATION_COLUMNS:
@@ -87,13 +87,13 @@ class IntegerRows:
             pruned[:, free] = (codes[:, None] >> np.arange(len(free), dtype=np.int64)) & 1
             chosen = pruned[self._meets(pruned)]
             if len(chosen):
-                yield chosen
+                yield Pruned(chosen)
 
     @cached_property
     def _matrix(self) -> Matrix:
         return self._rows.matrix.T.astype(np.float64)
 
-    def _meets(self, pruned: Mask) -> Mask:
+    def _meets(self, pruned: Flags) -> Flags:
         """Which pruned sets (masks, n) meet all rows."""
         sums = pruned @ self._matrix  # whole numbers: exact
         met = (self._rows.lower <= sums) & (sums <= self._rows.upper)

@@ -35,7 +35,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from maskgap.benchmarks.verify.clock import Clock
-from maskgap.instances.arrays import Mask, Matrix, Vector
+from maskgap.instances.arrays import Flags, Matrix, Vector
 from maskgap.instances.errors import ProofError
 from maskgap.instances.masks.rows import LinearRows
 from maskgap.instances.masks.state import KEPT, PRUNED
@@ -72,8 +72,8 @@ class LeafMinimum:
     matrix: Whole
     lower: Whole
     upper: Whole
-    pruned: Mask
-    kept: Mask
+    pruned: Flags
+    kept: Flags
     integral: bool
     possible: bool
 
@@ -107,7 +107,7 @@ class LeafMinimum:
         return LeafMinimum(of_column, matrix, lower, upper, pruned, kept, integral, possible)
 
     def bounds(
-        self, gradient: Matrix, pruned: Mask, kept: Mask, clock: Clock | None = None
+        self, gradient: Matrix, pruned: Flags, kept: Flags, clock: Clock | None = None
     ) -> Vector:
         """Lower bounds (leaves,), +inf for an empty leaf; the arguments are (leaves, n)."""
         if not self.possible:
@@ -153,7 +153,7 @@ class LeafMinimum:
         return (k, least, c) if (k + 1) * (least + 1) <= LARGEST_TABLE else None
 
     def _by_table(
-        self, cost: Matrix, ones: Mask, zeros: Mask, knapsack: tuple[int, int, Whole]
+        self, cost: Matrix, ones: Flags, zeros: Flags, knapsack: tuple[int, int, Whole]
     ) -> Vector:
         k, least, c = knapsack
         value = np.full((len(cost), k + 1, least + 1), np.inf)
@@ -188,7 +188,7 @@ class LeafMinimum:
             )
         return found
 
-    def _by_dual(self, cost: Vector, ones: Mask, zeros: Mask) -> float:
+    def _by_dual(self, cost: Vector, ones: Flags, zeros: Flags) -> float:
         free = ~(ones | zeros)
         if not self.integral and int(free.sum()) <= FEW:
             given = self.matrix[:, ones].sum(axis=1)
@@ -204,7 +204,7 @@ class LeafMinimum:
             return np.inf
         return self._dual(cost, ones, free, np.zeros(len(self.matrix)))
 
-    def _multipliers(self, cost: Vector, ones: Mask, zeros: Mask, elastic: bool) -> Vector | None:
+    def _multipliers(self, cost: Vector, ones: Flags, zeros: Flags, elastic: bool) -> Vector | None:
         """Multipliers that HiGHS gives; elastic: of the least sum by which rows are missed."""
         equal = self.lower == self.upper
         above = np.concatenate([self.matrix[~equal], -self.matrix[~equal]]).astype(np.float64)
@@ -241,7 +241,7 @@ class LeafMinimum:
             y[~equal] = upper - lower
         return y if np.isfinite(y).all() else None
 
-    def _dual(self, cost: Vector, ones: Mask, free: Mask, y: Vector) -> float:
+    def _dual(self, cost: Vector, ones: Flags, free: Flags, y: Vector) -> float:
         """The bound of multipliers y, less its rounding."""
         matrix = self.matrix.astype(np.float64)
         rest = cost - matrix.T @ y
@@ -278,7 +278,7 @@ def _listed(matrix: Whole, lower: Whole, upper: Whole) -> Matrix:
 
 
 def _by_listing(
-    cost: Matrix, ones: Mask, zeros: Mask, parts: list[tuple[NDArray[np.intp], Matrix]]
+    cost: Matrix, ones: Flags, zeros: Flags, parts: list[tuple[NDArray[np.intp], Matrix]]
 ) -> Vector:
     total = np.zeros(len(cost))
     for columns, masks in parts:

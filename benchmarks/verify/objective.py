@@ -33,7 +33,7 @@ from operator import mul
 
 import numpy as np
 
-from maskgap.instances.arrays import Mask, Matrix, Vector
+from maskgap.instances.arrays import Kept, Matrix, Pruned, Vector, pruned_of
 from maskgap.instances.definite import gamma
 from maskgap.instances.errors import InputError
 from maskgap.instances.layer import Layer, unit_rows
@@ -75,23 +75,25 @@ class Loss:
         )
 
 
-def loss_of(problem: Part, mask: Mask, width: float = WIDTH) -> Loss:
-    """The loss of a mask (n,), True = kept, of a part. Raises InputError where float64 ends."""
+def loss_of(problem: Part, mask: Kept, width: float = WIDTH) -> Loss:
+    """The loss of a mask (n,) of a part. Raises InputError where float64 ends."""
     return total_loss(row_losses(problem, mask, width))
 
 
-def row_losses(problem: Part, mask: Mask, width: float = WIDTH) -> list[Loss]:
+def row_losses(problem: Part, mask: Kept, width: float = WIDTH) -> list[Loss]:
     """The losses of the rows of a part under its mask (n,)."""
     shape = (problem.height, problem.layer.d_in)
-    return _row_losses(problem.layer, problem.weight.reshape(shape), mask.reshape(shape), width)
+    return _row_losses(
+        problem.layer, problem.weight.reshape(shape), Kept(mask.reshape(shape)), width
+    )
 
 
-def exact_loss(problem: Part, mask: Mask) -> Loss:
+def exact_loss(problem: Part, mask: Kept) -> Loss:
     """The same in whole numbers, whatever the width."""
     return loss_of(problem, mask, width=-1.0)
 
 
-def losses_of(problem: Problem, masks: Mask, width: float = WIDTH) -> list[Loss]:
+def losses_of(problem: Problem, masks: Kept, width: float = WIDTH) -> list[Loss]:
     """The losses of masks (rows, d_in) of a problem, one a part. Raises InputError."""
     rows = _row_losses(problem.layer, problem.weight, masks, width)
     height = problem.height
@@ -121,19 +123,19 @@ def sum_up(values: Sequence[float]) -> float:
     return -sum_down([-value for value in values])
 
 
-def _row_losses(layer: Layer, weight: Matrix, masks: Mask, width: float) -> list[Loss]:
+def _row_losses(layer: Layer, weight: Matrix, masks: Kept, width: float) -> list[Loss]:
     """Of rows of weights (rows, d_in) and masks alike."""
     found: list[Loss] = []
     for top in range(0, len(weight), LOSS_ROWS):
         rows = slice(top, top + LOSS_ROWS)
-        found += _block_losses(layer, weight[rows], masks[rows], width)
+        found += _block_losses(layer, weight[rows], Kept(masks[rows]), width)
     return found
 
 
-def _block_losses(layer: Layer, weight: Matrix, masks: Mask, width: float) -> list[Loss]:
+def _block_losses(layer: Layer, weight: Matrix, masks: Kept, width: float) -> list[Loss]:
     gram, gram_exponent = layer.gram_unit
     unit, exponents = unit_rows(weight)
-    rest = np.where(masks, 0.0, unit)
+    pruned, rest = pruned_of(masks), np.where(masks, 0.0, unit)
     value = np.einsum("ij,ij->i", rest @ gram, rest)
     roots = np.sqrt(np.maximum(gram.diagonal(), 0.0))
     with np.errstate(invalid="ignore"):  # infinity times 0 is NaN, which encloses nothing
@@ -147,10 +149,10 @@ def _block_losses(layer: Layer, weight: Matrix, masks: Mask, width: float) -> li
             own = own[0], _absolute_sum(gram, np.abs(rest[row]))
             loss = _enclosed(layer, *own, int(powers[row]), width)
         if loss is None or loss.unresolved:
-            if own[1] == 0.0 and not _has_terms(layer, weight[row], masks[row]):
+            if own[1] == 0.0 and not _has_terms(layer, weight[row], Pruned(pruned[row])):
                 loss = Loss(0.0, 0.0, 0.0)
             else:
-                exact = _exact(weight[row], layer.gram, ~masks[row])
+                exact = _exact(weight[row], layer.gram, Pruned(pruned[row]))
                 resolution = float(np.ldexp(layer.gram_roundoff * own[1], powers[row]))
                 loss = _from_fraction(exact, resolution)
         if not loss.high < inf:
@@ -184,9 +186,9 @@ def _absolute_sum(gram: Matrix, wide: Vector) -> float:
     )
 
 
-def _has_terms(layer: Layer, weight: Vector, mask: Mask) -> bool:
+def _has_terms(layer: Layer, weight: Vector, pruned: Pruned) -> bool:
     """Whether some product of a row's loss is not 0, however small."""
-    chosen = np.flatnonzero(~mask & (weight != 0.0))
+    chosen = np.flatnonzero(pruned & (weight != 0.0))
     return bool(layer.gram[np.ix_(chosen, chosen)].any())
 
 
@@ -214,7 +216,7 @@ def _from_fraction(exact: Fraction, resolution: float) -> Loss:
     return Loss(value, low, high, resolution)
 
 
-def _exact(weight: Vector, gram: Matrix, pruned: Mask) -> Fraction:
+def _exact(weight: Vector, gram: Matrix, pruned: Pruned) -> Fraction:
     """r^T G r of one row."""
     chosen = np.flatnonzero(pruned & (weight != 0.0))
     weights, weight_exponent = _integers(weight[chosen])

@@ -59,7 +59,7 @@ from numpy.typing import NDArray
 from maskgap.benchmarks.verify.checked_set import CheckedSet
 from maskgap.benchmarks.verify.clock import Clock
 from maskgap.benchmarks.verify.sets import checked_set
-from maskgap.instances.arrays import Mask, Matrix, Vector
+from maskgap.instances.arrays import Matrix, Pruned, Vector
 from maskgap.instances.definite import SMALL, defect, gamma
 from maskgap.instances.errors import ProofError
 from maskgap.instances.formats.proof import ConvexFunction
@@ -154,7 +154,7 @@ def rescaled_down(problem: Part, bound: float) -> float:
     return value if exact else nextafter(value, 0.0)  # it was rounded up to a subnormal number
 
 
-def losses(quad: Matrix, pruned: Mask) -> Vector:
+def losses(quad: Matrix, pruned: Pruned) -> Vector:
     """Lower bounds on the losses of pruned sets (masks, n)."""
     z = pruned.astype(np.float64)
     size = np.einsum("ij,ij->i", z @ np.abs(quad), z)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from maskgap.instances.arrays import Mask
+from maskgap.instances.arrays import Kept
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.outputs import stored_kind
 from maskgap.instances.formats.tensors import ROUNDOFF, read_stored, read_tensors
@@ -115,7 +115,7 @@ def write_layer(path: Path, layer: Layer, dtype: type[np.floating] = np.float64)
     write_tensors(path, tensors, {**layer.meta, "format": LAYER_FORMAT})
 
 
-def read_mask(path: Path, layer: Layer) -> Mask:
+def read_mask(path: Path, layer: Layer) -> Kept:
     """The (d_out, d_in) mask of a mask file, True = kept, checked to belong to the layer.
 
     Raises InputError when the shape, the dtype or the layer's digest differs. Whether it meets a
@@ -131,11 +131,11 @@ def read_mask(path: Path, layer: Layer) -> Mask:
         )
     if meta.get("digest", layer.digest) != layer.digest:
         raise InputError(f"{path}: this mask belongs to another layer than {layer.name}")
-    return mask.astype(np.bool_)
+    return Kept(mask.astype(np.bool_))
 
 
 def write_mask(
-    path: Path, mask: Mask, layer: Layer, pattern: str, solver: str, *, rows: range
+    path: Path, mask: Kept, layer: Layer, pattern: str, solver: str, *, rows: range
 ) -> None:
     """Write a mask file for a layer, of which the half-open range `rows` was solved."""
     meta = {

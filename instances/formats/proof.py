@@ -45,7 +45,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from maskgap.instances.arrays import Mask, Matrix, Vector
+from maskgap.instances.arrays import Kept, Matrix, Vector
 from maskgap.instances.formats.triangles import Triangles, no_triangles
 from maskgap.instances.masks.protocol import MaskSet
 from maskgap.instances.masks.state import FREE, PRUNED
@@ -118,7 +118,7 @@ class PartProof:
 
     row: its number in the layer, the first of a part of `height` rows. problem: digest of the
     Part. bound: the stated lower bound, in units of the layer's loss. mask: the incumbent
-    (n,), True = kept, or None. leaves, shared, rows: None or empty but for a proof of kind LEAVES,
+    (n,), or None. leaves, shared, rows: None or empty but for a proof of kind LEAVES,
     SHIFT, SHARED_BUDGET. budget: of one of such rows, the columns pruned in the problem that it is
     for; else None. passes: of the work on a whole layer, how many this row has had, so that it can
     be gone on with; nothing is proved by it.
@@ -127,7 +127,7 @@ class PartProof:
     row: int
     problem: str
     bound: float
-    mask: Mask | None
+    mask: Kept | None
     kind: ProofKind
     leaves: Leaves | None = None
     passes: int = 0

@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from maskgap.instances.arrays import Kept
 from maskgap.instances.errors import InputError, ProofError
 from maskgap.instances.formats.files import write_tensors
 from maskgap.instances.formats.outputs import stored_kind
@@ -273,7 +274,7 @@ def _row(head: _Head, key: str, take: Take, nested: bool = False) -> PartProof:
         row=head.row,
         problem=head.problem,
         bound=_hexadecimal(head.bound, key),
-        mask=take(f"{key}.mask", np.bool_, 1) if head.mask else None,
+        mask=Kept(take(f"{key}.mask", np.bool_, 1)) if head.mask else None,
         kind=kind,
         leaves=leaves,
         shared=shared,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse
 
-from maskgap.instances.arrays import Mask, Vector
+from maskgap.instances.arrays import Pruned, Vector
 from maskgap.instances.masks.linear import Rule
 from maskgap.instances.masks.rows import LinearRows
 from maskgap.instances.masks.state import FREE, KEPT, PRUNED, States
@@ -39,7 +39,7 @@ class BlockRule:
         """As `Rule.error`; a block's cost is at most `size` times that of a column."""
         return self.size * self.inner.error
 
-    def minimise(self, rows: LinearRows, gradient: Vector, state: States) -> Mask | None:
+    def minimise(self, rows: LinearRows, gradient: Vector, state: States) -> Pruned | None:
         """As `Rule.minimise`."""
         grouped = state.reshape(-1, self.size)
         ones, zeros = (grouped == PRUNED).any(axis=1), (grouped == KEPT).any(axis=1)
@@ -49,4 +49,4 @@ class BlockRule:
         states[ones], states[zeros] = PRUNED, KEPT
         sums = gradient.reshape(-1, self.size).sum(axis=1)
         pruned = self.inner.minimise(self.rows, sums, states)
-        return None if pruned is None else np.repeat(pruned, self.size)
+        return None if pruned is None else Pruned(np.repeat(pruned, self.size))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maskgap.instances.arrays import Mask, Vector
+from maskgap.instances.arrays import Pruned, Vector
 from maskgap.instances.masks.rows import LinearRows
 from maskgap.instances.masks.state import FREE, PRUNED, States
 
@@ -29,9 +29,9 @@ class BudgetRule:
         """As `Rule.error`."""
         return 0.0
 
-    def minimise(self, rows: LinearRows, gradient: Vector, state: States) -> Mask | None:
+    def minimise(self, rows: LinearRows, gradient: Vector, state: States) -> Pruned | None:
         """As `Rule.minimise`: sorts; ties go to the lower column."""
-        chosen: Mask = state == PRUNED
+        chosen = state == PRUNED
         free = (state == FREE).reshape(-1, self.size)
         needed = np.maximum(0, self.least - chosen.reshape(-1, self.size).sum(axis=1))
         left = self.pruned - int(chosen.sum()) - int(needed.sum())
@@ -47,4 +47,4 @@ class BudgetRule:
         rest = np.where(free & ~taken, grouped, np.inf).reshape(-1)
         chosen = chosen | taken.reshape(-1)
         chosen[np.argsort(rest, kind="stable")[:left]] = True
-        return chosen
+        return Pruned(chosen)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from maskgap.instances.arrays import Mask, Vector
+from maskgap.instances.arrays import Pruned, Vector
 from maskgap.instances.errors import InputError
 from maskgap.instances.masks.rows import LinearRows
 from maskgap.instances.masks.state import KEPT, PRUNED, States
@@ -53,7 +53,7 @@ class CostRule:
         """As `Rule.error`."""
         return 0.0
 
-    def minimise(self, rows: LinearRows, gradient: Vector, state: States) -> Mask | None:
+    def minimise(self, rows: LinearRows, gradient: Vector, state: States) -> Pruned | None:
         """As `Rule.minimise`; of equal sums, the one that keeps the lower columns."""
         n, k, most = len(gradient), self.pruned, self.least
         value = np.full((k + 1, most + 1), np.inf)
@@ -72,7 +72,7 @@ class CostRule:
             value = np.minimum(take, skip)
         if not np.isfinite(value[k, most]):
             return None
-        pruned = np.zeros(n, dtype=bool)
+        pruned = Pruned(np.zeros(n, dtype=bool))
         a, r = k, most
         for j in range(n):
             if taken[j, a, r]:

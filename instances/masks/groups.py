@@ -19,7 +19,7 @@ from math import comb
 import numpy as np
 import scipy.sparse
 
-from maskgap.instances.arrays import Mask, Matrix, Vector
+from maskgap.instances.arrays import Kept, Matrix, Pruned, Vector
 from maskgap.instances.errors import InputError
 from maskgap.instances.masks.rows import LinearRows
 from maskgap.instances.masks.state import FREE, PRUNED, States
@@ -114,22 +114,22 @@ class BudgetGroups:
         """(count, n) 0/1 matrix; row g is the indicator e_g of group g."""
         return np.repeat(np.eye(self.count), self.size, axis=1)
 
-    def is_legal(self, mask: Mask) -> bool:
-        """Whether a (n,) or (rows, n) mask (True = kept) meets every budget exactly."""
+    def is_legal(self, mask: Kept) -> bool:
+        """Whether a (n,) or (rows, n) mask meets every budget exactly."""
         if mask.dtype != np.bool_ or mask.shape[-1] != self.n:
             return False
         kept = mask.reshape(*mask.shape[:-1], self.count, self.size).sum(axis=-1)
         return bool((kept == self.kept).all())
 
-    def prune_lowest(self, scores: Vector) -> Mask:
-        """Mask (True = kept) that prunes the lowest scores of each group; (n,) or (rows, n)."""
+    def prune_lowest(self, scores: Vector) -> Kept:
+        """Mask that prunes the lowest scores of each group; (n,) or (rows, n)."""
         grouped = scores.reshape(*scores.shape[:-1], self.count, self.size)
         lowest = np.argsort(grouped, axis=-1, kind="stable")[..., : self.pruned]
         mask = np.ones(grouped.shape, dtype=bool)
         np.put_along_axis(mask, lowest, False, axis=-1)
-        return mask.reshape(scores.shape)
+        return Kept(mask.reshape(scores.shape))
 
-    def minimise(self, gradient: Vector, state: States | None = None) -> Mask | None:
+    def minimise(self, gradient: Vector, state: States | None = None) -> Pruned | None:
         """As `MaskSet.minimise`.
 
         Forced columns are taken out first: the budget left to the free ones of a group is `pruned`
@@ -144,8 +144,7 @@ class BudgetGroups:
         order = np.argsort(grouped, axis=1, kind="stable")
         rank = np.empty_like(order)
         np.put_along_axis(rank, order, np.arange(self.size)[None, :], axis=1)
-        chosen: Mask = ((rank < left[:, None]) & free).ravel() | ones
-        return chosen
+        return Pruned(((rank < left[:, None]) & free).ravel() | ones)
 
     def rises(self, gradient: Vector, state: States) -> tuple[Vector, Vector]:
         """As `MaskSet.rises`.
@@ -165,7 +164,7 @@ class BudgetGroups:
         if_kept = np.maximum(0.0, following[:, None] - grouped)
         return if_pruned.ravel(), if_kept.ravel()
 
-    def enumerate_pruned(self, chunk: int = 1 << 16) -> Iterator[Mask]:
+    def enumerate_pruned(self, chunk: int = 1 << 16) -> Iterator[Pruned]:
         """Every legal pruned set once, as (<= chunk, n) bool blocks in a fixed order.
 
         Raises InputError when a group is wider than ENUMERATION_COLUMNS.
@@ -184,4 +183,4 @@ class BudgetGroups:
             for g in range(self.count):
                 index, digit = np.divmod(index, radix)
                 block[:, g * self.size : (g + 1) * self.size] = (codes[digit, None] >> bits) & 1
-            yield block
+            yield Pruned(block)

@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 import scipy.optimize
 
-from maskgap.instances.arrays import Mask, Vector
+from maskgap.instances.arrays import Flags, Kept, Pruned, Vector, kept_of, pruned_of
 from maskgap.instances.errors import InputError, Refused
 from maskgap.instances.masks.groups import ENUMERATION_COLUMNS, BudgetGroups
 from maskgap.instances.masks.rows import LinearRows
@@ -39,7 +39,7 @@ class Rule(Protocol):
         """How far above the minimum a mask may be, as a share of n max |gradient|; 0: rounding."""
         ...
 
-    def minimise(self, rows: LinearRows, gradient: Vector, state: States) -> Mask | None:
+    def minimise(self, rows: LinearRows, gradient: Vector, state: States) -> Pruned | None:
         """A pruned set (n,) of least sum of gradient that meets rows and states, or None.
 
         state: (n,) int8, those of the set and further ones. Ties may go either way, but the same
@@ -57,7 +57,7 @@ class MixedInteger:
         """As `Rule.error`."""
         return 2.0 * MIXED_ERROR / STANDARD
 
-    def minimise(self, rows: LinearRows, gradient: Vector, state: States) -> Mask | None:
+    def minimise(self, rows: LinearRows, gradient: Vector, state: States) -> Pruned | None:
         """As `Rule.minimise`. Raises Refused where HiGHS ends without an answer."""
         scale = float(np.abs(gradient).max(initial=0.0))
         cost = gradient / scale * STANDARD if scale > 0.0 else gradient
@@ -74,7 +74,7 @@ class MixedInteger:
             if result.status == 2:
                 return None
             raise Refused(f"HiGHS ended without a mask: {result.message}")
-        pruned: Mask = result.x > 0.5
+        pruned = Pruned(result.x > 0.5)
         # a point that is whole to within its tolerance may cost more when it is rounded
         if not float(cost[pruned].sum()) <= result.mip_dual_bound + MIXED_ERROR * len(cost):
             raise Refused(f"HiGHS ended above its own bound: {result.message}")
@@ -153,13 +153,13 @@ class LinearSet:
         """The system."""
         return self.rows
 
-    def is_legal(self, mask: Mask) -> bool:
-        """Whether a (n,) or (masks, n) mask (True = kept) meets every row and forced column."""
+    def is_legal(self, mask: Kept) -> bool:
+        """Whether a (n,) or (masks, n) mask meets every row and forced column."""
         if mask.dtype != np.bool_ or mask.shape[-1] != self.n:
             return False
-        return bool(self._meets(~mask.reshape(-1, self.n)).all())
+        return bool(self._meets(pruned_of(mask).reshape(-1, self.n)).all())
 
-    def _meets(self, z: Mask) -> Mask:
+    def _meets(self, z: Flags) -> Flags:
         """Which of the pruned sets z (masks, n) meet all rows and forced columns."""
         rows = self.rows
         sums = np.asarray(rows.system @ z.T.astype(np.int64)).T
@@ -167,8 +167,8 @@ class LinearSet:
         missed = (~z[:, rows.state == PRUNED]).any(axis=1) | z[:, rows.state == KEPT].any(axis=1)
         return np.asarray(met & ~missed)
 
-    def prune_lowest(self, scores: Vector) -> Mask:
-        """Legal mask (True = kept) with the least sum of scores pruned; (n,) or (masks, n).
+    def prune_lowest(self, scores: Vector) -> Kept:
+        """Legal mask with the least sum of scores pruned; (n,) or (masks, n).
 
         Raises InputError where no mask is legal.
         """
@@ -177,10 +177,10 @@ class LinearSet:
             pruned = self.minimise(np.asarray(row, dtype=np.float64))
             if pruned is None:
                 raise InputError("no mask meets all constraints of the pattern")
-            mask[:] = ~pruned
-        return masks.reshape(scores.shape)
+            mask[:] = kept_of(pruned)
+        return Kept(masks.reshape(scores.shape))
 
-    def minimise(self, gradient: Vector, state: States | None = None) -> Mask | None:
+    def minimise(self, gradient: Vector, state: States | None = None) -> Pruned | None:
         """As `MaskSet.minimise`; HiGHS's answer is refused where it misses a row."""
         states = self.rows.state
         if state is not None:
@@ -191,8 +191,9 @@ class LinearSet:
         pruned = self.rule.minimise(self.rows, gradient, states)
         if pruned is None:
             return None
-        wrong = (states == PRUNED) & ~pruned | (states == KEPT) & pruned
-        if wrong.any() or not self.is_legal(~pruned):
+        kept = kept_of(pruned)
+        wrong = (states == PRUNED) & kept | (states == KEPT) & pruned
+        if wrong.any() or not self.is_legal(kept):
             raise Refused("HiGHS found no mask that meets the constraints exactly")
         return pruned
 
@@ -200,7 +201,7 @@ class LinearSet:
         """None: they take an oracle call a column."""
         return
 
-    def enumerate_pruned(self, chunk: int = 1 << 16) -> Iterator[Mask]:
+    def enumerate_pruned(self, chunk: int = 1 << 16) -> Iterator[Pruned]:
         """Every legal pruned set once, as (<= chunk, n) bool blocks in a fixed order.
 
         All sets of the right size are looked at, so that none can be missed. Raises InputError for
@@ -221,4 +222,4 @@ class LinearSet:
             z[:, free] = (block[:, None] >> bits) & 1
             z = z[self._meets(z)]
             if len(z):
-                yield z
+                yield Pruned(z)

@@ -107,7 +107,7 @@ def share_of(text: str) -> Fraction | None:
     return share if share is not None and share <= 1 else None
 
 
-def kept_of(text: str) -> tuple[int, int] | None:
+def ratio_of(text: str) -> tuple[int, int] | None:
     """(N, M) of `N:M` with 1 <= N <= M, or None."""
     match = re.fullmatch(r"([0-9]{1,9}):([0-9]{1,9})", text)
     return (int(match[1]), int(match[2])) if match and 1 <= int(match[1]) <= int(match[2]) else None

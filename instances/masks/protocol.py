@@ -8,7 +8,7 @@ over its hull. Where it is a mixed-integer solver's, `error` says what it can be
 from collections.abc import Iterator
 from typing import Protocol
 
-from maskgap.instances.arrays import Mask, Vector
+from maskgap.instances.arrays import Kept, Pruned, Vector
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.rows import LinearRows
 from maskgap.instances.masks.state import States
@@ -77,18 +77,18 @@ class MaskSet(Protocol):
         """The set as rows of a linear system."""
         ...
 
-    def is_legal(self, mask: Mask) -> bool:
-        """Whether a (n,) or (masks, n) mask (True = kept) is legal, exactly."""
+    def is_legal(self, mask: Kept) -> bool:
+        """Whether a (n,) or (masks, n) mask is legal, exactly."""
         ...
 
-    def prune_lowest(self, scores: Vector) -> Mask:
-        """Legal mask (True = kept) with the least sum of scores pruned; (n,) or (masks, n).
+    def prune_lowest(self, scores: Vector) -> Kept:
+        """Legal mask with the least sum of scores pruned; (n,) or (masks, n).
 
         Raises InputError where no mask is legal.
         """
         ...
 
-    def minimise(self, gradient: Vector, state: States | None = None) -> Mask | None:
+    def minimise(self, gradient: Vector, state: States | None = None) -> Pruned | None:
         """Pruned set (n,) of least <gradient, z> in a node; None where it has no mask.
 
         state: (n,) int8, FREE, PRUNED or KEPT; None: all are free but those that the set forces.
@@ -106,7 +106,7 @@ class MaskSet(Protocol):
         """
         ...
 
-    def enumerate_pruned(self, chunk: int = 1 << 16) -> Iterator[Mask]:
+    def enumerate_pruned(self, chunk: int = 1 << 16) -> Iterator[Pruned]:
         """Every legal pruned set once, as (<= chunk, n) bool blocks.
 
         Raises InputError where there are too many columns for that.

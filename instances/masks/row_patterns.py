@@ -13,7 +13,7 @@ from typing import ClassVar, Self
 from maskgap.instances.errors import InputError
 from maskgap.instances.layer import Layer
 from maskgap.instances.masks.groups import BudgetGroups
-from maskgap.instances.masks.pattern import Pattern, kept_of, require_divides, share_of
+from maskgap.instances.masks.pattern import Pattern, ratio_of, require_divides, share_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class KeptOfGroup(RowPattern):
     @classmethod
     def read(cls, text: str) -> Self | None:
         """As `Pattern.read`."""
-        found = kept_of(text)
+        found = ratio_of(text)
         return None if found is None else cls(text, *found)
 
     def row_groups(self, d_in: int) -> BudgetGroups:

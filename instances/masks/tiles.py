@@ -23,11 +23,11 @@ import scipy.optimize
 import scipy.sparse
 from numpy.typing import NDArray
 
-from maskgap.instances.arrays import Mask, Vector
+from maskgap.instances.arrays import Flags, Pruned, Vector
 from maskgap.instances.errors import InputError
 from maskgap.instances.layer import Layer
 from maskgap.instances.masks.linear import LinearSet, Rule
-from maskgap.instances.masks.pattern import Pattern, kept_of, require_divides
+from maskgap.instances.masks.pattern import Pattern, ratio_of, require_divides
 from maskgap.instances.masks.rows import LinearRows
 from maskgap.instances.masks.state import FREE, KEPT, PRUNED, States
 
@@ -51,7 +51,7 @@ class Transposable(Pattern):
     @classmethod
     def read(cls, text: str) -> Self | None:
         """As `Pattern.read`."""
-        found = kept_of(text.removesuffix("^T")) if text.endswith("^T") else None
+        found = ratio_of(text.removesuffix("^T")) if text.endswith("^T") else None
         return None if found is None else cls(text, *found)
 
     def part_rows(self, rows: range) -> int:
@@ -89,9 +89,9 @@ def _by_tile(values: NDArray[Number], size: int) -> NDArray[Number]:
     return values.reshape(size, -1, size).transpose(1, 0, 2).reshape(-1, size * size)
 
 
-def _to_strip(tiles: Mask, size: int) -> Mask:
-    """Entries (tiles, size * size) as those of the strip (n,)."""
-    return tiles.reshape(-1, size, size).transpose(1, 0, 2).reshape(-1)
+def _to_strip(tiles: Flags, size: int) -> Pruned:
+    """Pruned entries (tiles, size * size) as those of the strip (n,)."""
+    return Pruned(tiles.reshape(-1, size, size).transpose(1, 0, 2).reshape(-1))
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class TileRule:
         """As `Rule.error`."""
         return 0.0
 
-    def minimise(self, rows: LinearRows, gradient: Vector, state: States) -> Mask | None:
+    def minimise(self, rows: LinearRows, gradient: Vector, state: States) -> Pruned | None:
         """As `Rule.minimise`: each tile takes the best of all its masks, the first of equals."""
         cost, states = _by_tile(gradient, self.size), _by_tile(state, self.size)
         masks = _masks_of_tile(self.size, self.pruned)
@@ -131,7 +131,7 @@ class FlowRule:
         """As `Rule.error`."""
         return 0.0
 
-    def minimise(self, rows: LinearRows, gradient: Vector, state: States) -> Mask | None:
+    def minimise(self, rows: LinearRows, gradient: Vector, state: States) -> Pruned | None:
         """As `Rule.minimise`: tile by tile."""
         cost, states = _by_tile(gradient, self.size), _by_tile(state, self.size)
         tiles = np.empty(cost.shape, dtype=bool)
@@ -142,7 +142,7 @@ class FlowRule:
             tile[:] = found
         return _to_strip(tiles, self.size)
 
-    def _tile(self, cost: Vector, state: States) -> Mask | None:
+    def _tile(self, cost: Vector, state: States) -> Pruned | None:
         size, entries = self.size, np.arange(self.size**2)
         copies = size * self.pruned
         nodes = copies + len(entries)
@@ -158,13 +158,13 @@ class FlowRule:
         except ValueError:  # its word for an assignment that there is not
             return None
         through = columns[rows < copies] - copies
-        pruned = np.zeros(len(entries), dtype=bool)
+        pruned = Pruned(np.zeros(len(entries), dtype=bool))
         pruned[through] = True
         return pruned
 
 
 @cache
-def _masks_of_tile(size: int, pruned: int) -> Mask:
+def _masks_of_tile(size: int, pruned: int) -> Pruned:
     """All pruned sets of a tile, (masks, size * size), in a fixed order."""
     lines = np.zeros((0, size), dtype=bool)
     for chosen in combinations(range(size), pruned):
@@ -182,4 +182,4 @@ def _masks_of_tile(size: int, pruned: int) -> Mask:
         )
         partial = longer[(longer.sum(axis=1) <= pruned).all(axis=1)]
     full = partial[(partial.sum(axis=1) == pruned).all(axis=1)]
-    return np.array(full.reshape(len(full), size * size), dtype=np.bool_)
+    return Pruned(np.array(full.reshape(len(full), size * size), dtype=np.bool_))

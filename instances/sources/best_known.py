@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from maskgap.instances.arrays import Kept
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.files import read_layer, write_atomically
 from maskgap.instances.masks.patterns import parse_pattern
@@ -73,7 +74,7 @@ def record_best(directory: Path, found: Iterable[Found]) -> int:
 def _merge(entry: Entry, item: Found, problem: Part) -> bool:
     """Put a mask into an entry; whether that changed it."""
     where = f"{item.name}, row {item.row}, {item.pattern}"
-    mask = np.ones(problem.n, dtype=bool)
+    mask = Kept(np.ones(problem.n, dtype=bool))
     pruned = sorted(item.pruned)
     if pruned and not 0 <= pruned[0] <= pruned[-1] < problem.n:
         raise InputError(f"{where}: pruned columns are not within the {problem.n} columns")

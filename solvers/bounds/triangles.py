@@ -21,7 +21,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from maskgap.instances.arrays import Matrix, Vector
+from maskgap.instances.arrays import Flags, Matrix, Vector
 from maskgap.instances.formats.triangles import Triangles
 from maskgap.solvers.kernels.jit import reordered
 
@@ -70,7 +70,7 @@ class Cuts:
         a, b, c = self.index.T
         return np.asarray(((a << 20 | b) << 20 | c) << 2 | (self.apex + 1))
 
-    def where(self, keep: NDArray[np.bool_] | NDArray[np.int64]) -> "Cuts":
+    def where(self, keep: Flags | NDArray[np.int64]) -> "Cuts":
         """Some of them."""
         return Cuts(self.index[keep], self.apex[keep])
 

@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from maskgap.instances.arrays import Mask
+from maskgap.instances.arrays import Kept
 from maskgap.instances.errors import Refused
 from maskgap.instances.layer import unit_rows
 from maskgap.instances.problem import Part, Problem
@@ -69,7 +69,7 @@ class Swap:
         return self._search(engine, problem, start, limits, begun)
 
     def _search(
-        self, engine: Engine, problem: Problem, start: Mask, limits: Limits, begun: float
+        self, engine: Engine, problem: Problem, start: Kept, limits: Limits, begun: float
     ) -> list[Answer]:
         with limits.journal.phase("build"):
             gram, gram_exponent = problem.layer.gram_unit
@@ -81,10 +81,12 @@ class Swap:
         def descend(part: slice) -> list[Answer]:
             if deadline.expired():
                 stop = deadline.stop()
-                return [Answer(mask, stop, counters={"swaps": 0}) for mask in start[part].copy()]
+                return [
+                    Answer(Kept(mask), stop, counters={"swaps": 0}) for mask in start[part].copy()
+                ]
             course = Course(shifts[part], begun)
             answers = engine.descend(
-                weight[part], start[part].copy(), course, self.max_swaps, deadline
+                weight[part], Kept(start[part].copy()), course, self.max_swaps, deadline
             )
             limits.journal.rows_done(len(answers))
             return answers
@@ -94,7 +96,7 @@ class Swap:
             return [answer for answers in pool.map(descend, parts) for answer in answers]
 
     def _parts(
-        self, problem: Problem, start: Mask, limits: Limits, seed: int, begun: float
+        self, problem: Problem, start: Kept, limits: Limits, seed: int, begun: float
     ) -> list[Answer]:
         """One answer a part; see `solve_rows`."""
         if limits.device != "cpu":
@@ -103,9 +105,9 @@ class Swap:
             )
         if problem.pattern.one_budget:
             (whole,) = problem
-            return [descend_part(whole, start[0], limits, self.max_swaps)]
+            return [descend_part(whole, Kept(start[0]), limits, self.max_swaps)]
 
-        def go(part: Part, own: Mask) -> Answer:
+        def go(part: Part, own: Kept) -> Answer:
             answer = search_part(
                 part, own, [seed, part.row], 1, self.max_swaps, limits.deadline, begun
             )

@@ -23,7 +23,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from maskgap.instances.arrays import Mask, Matrix
+from maskgap.instances.arrays import Kept, Matrix
 from maskgap.instances.errors import Refused
 from maskgap.instances.layer import unit_exponent
 from maskgap.instances.masks.protocol import MaskSet
@@ -74,15 +74,15 @@ class Outcome:
     nodes: int = 0
 
 
-def round_to_mask(values: ArrayLike, legal: MaskSet) -> Mask | None:
-    """Mask (n,) bool, True = kept, of native values of z (n,), 1 = pruned, rounded at 1/2.
+def round_to_mask(values: ArrayLike, legal: MaskSet) -> Kept | None:
+    """Mask (n,) of native values of z (n,), 1 = pruned, rounded at 1/2.
 
     None when a value is not finite or the mask is not exactly legal after rounding.
     """
     vector = np.asarray(values, dtype=np.float64)
     if vector.shape != (legal.n,) or not np.isfinite(vector).all():
         return None
-    mask = vector <= 0.5
+    mask = Kept(vector <= 0.5)
     return mask if legal.is_legal(mask) else None
 
 
@@ -113,7 +113,7 @@ class NativeRun:
         self.problem = problem
         self.limits = limits
         self.tolerance = tolerance
-        self.mask: Mask | None = None
+        self.mask: Kept | None = None
         self.loss = np.inf
         with limits.journal.phase("build"):
             self.start = scores.starting_mask(problem, warm_start, seed)
@@ -179,7 +179,7 @@ class NativeRun:
         if self.limits.deadline.remaining() <= needed:
             raise OutOfTime
 
-    def offer(self, mask: Mask) -> None:
+    def offer(self, mask: Kept) -> None:
         """Keep a legal mask if it is the best so far, and note it in the journal."""
         loss = self.problem.scaled_loss(mask)
         if loss < self.loss:

@@ -15,6 +15,7 @@ import gurobipy
 import numpy as np
 from gurobipy import GRB
 
+from maskgap.instances.arrays import pruned_of
 from maskgap.instances.errors import Refused
 from maskgap.instances.masks.state import KEPT, PRUNED
 from maskgap.instances.problem import Part
@@ -105,7 +106,7 @@ def build(run: NativeRun, seed: int) -> _Built:
         z.setAttr("LB", (rows.state == PRUNED).astype(np.float64))
         z.setAttr("UB", (rows.state != KEPT).astype(np.float64))
     if run.start is not None:
-        z.setAttr("Start", (~run.start).astype(np.float64))
+        z.setAttr("Start", pruned_of(run.start).astype(np.float64))
     run.check_time()
     return _Built(environment, model, z)
 

@@ -23,7 +23,7 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import ArrayLike, NDArray
 
-from maskgap.instances.arrays import Mask, Matrix, Vector
+from maskgap.instances.arrays import Kept, Matrix, Vector, pruned_of
 from maskgap.instances.masks.protocol import MaskSet
 from maskgap.instances.masks.rows import LinearRows
 from maskgap.instances.masks.state import KEPT, PRUNED, States
@@ -169,9 +169,9 @@ def _add_inequality(
     entries.close(side, np.inf, n)
 
 
-def complete(mask: Mask) -> Vector:
-    """All columns of the model for a mask (n,), True = kept: z and its products."""
-    z = (~mask).astype(np.float64)
+def complete(mask: Kept) -> Vector:
+    """All columns of the model for a mask (n,): z and its products."""
+    z = pruned_of(mask).astype(np.float64)
     first, second = np.triu_indices(len(z), 1)
     return np.concatenate([z, z[first] * z[second]])
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import scipy.sparse
 
-from maskgap.instances.arrays import Mask, Matrix, Vector
+from maskgap.instances.arrays import Kept, Matrix, Vector, pruned_of
 from maskgap.instances.masks.state import KEPT, PRUNED
 from maskgap.instances.problem import Part
 from maskgap.solvers.frank_wolfe import hull
@@ -68,18 +68,18 @@ class _Tangents:
         self.offsets.append(float(np.minimum(slope[tiny], 0.0).sum()) - float(x @ product))
         self.slopes.append(np.where(tiny, 0.0, slope))
 
-    def add_mask(self, mask: Mask) -> bool:
-        """The tangent at a mask, True = kept; False when it is there already."""
+    def add_mask(self, mask: Kept) -> bool:
+        """The tangent at a mask; False when it is there already."""
         key = mask.tobytes()
         if key in self.seen:
             return False
         self.seen.add(key)
-        self.add((~mask).astype(np.float64))
+        self.add(pruned_of(mask).astype(np.float64))
         return True
 
-    def height(self, mask: Mask) -> float:
+    def height(self, mask: Kept) -> float:
         """The least t that the tangents allow at a mask."""
-        z = (~mask).astype(np.float64)
+        z = pruned_of(mask).astype(np.float64)
         return max(0.0, *(float(a @ z) + b for a, b in zip(self.slopes, self.offsets, strict=True)))
 
 
@@ -104,7 +104,7 @@ def _first_point(tangents: _Tangents, run: NativeRun) -> Vector:
     groups = run.legal.equal_groups
     if groups is not None:
         return hull.minimise(tangents.matrix, tangents.linear, groups, run.limits.deadline).x
-    x = (~run.cheap).astype(np.float64)
+    x = pruned_of(run.cheap).astype(np.float64)
     for _ in range(FIRST_STEPS):
         if run.limits.deadline.expired():
             break
@@ -141,14 +141,14 @@ def master(run: NativeRun, tangents: _Tangents) -> highs.LinearModel:
 
 def solve_master(
     run: NativeRun, tangents: _Tangents, gap: float, seed: int
-) -> tuple[Outcome, list[Mask]]:
+) -> tuple[Outcome, list[Kept]]:
     """One master on a new Highs object, and the masks it came across."""
     with run.limits.journal.phase("build"):
         native = highs.load(master(run, tangents), run.limits, gap, seed)
         if run.mask is not None:
             height = tangents.height(run.mask)
-            highs.give_start(native, np.append((~run.mask).astype(np.float64), height))
-    masks: list[Mask] = []
+            highs.give_start(native, np.append(pruned_of(run.mask).astype(np.float64), height))
+    masks: list[Kept] = []
 
     def keep(x: Vector) -> None:
         mask = round_to_mask(x[: run.legal.n], run.legal)

@@ -23,7 +23,7 @@ import numpy as np
 from pyscipopt import Eventhdlr, Model
 from pyscipopt.scip import PY_SCIP_EVENTTYPE, PY_SCIP_STAGE, Expr, Term
 
-from maskgap.instances.arrays import Mask, Vector
+from maskgap.instances.arrays import Kept, Vector, pruned_of
 from maskgap.instances.problem import Part
 from maskgap.solvers.mip.adapter import NativeRun, Outcome, finite, stop_of
 from maskgap.solvers.mip.scip_rows import add_rows
@@ -132,8 +132,8 @@ def _give_start(model: Any, values: Sequence[tuple[Any, float]]) -> None:
     model.addSol(solution)
 
 
-def _pruned(start: Mask) -> Vector:
-    return (~start).astype(np.float64)
+def _pruned(start: Kept) -> Vector:
+    return pruned_of(start).astype(np.float64)
 
 
 def build_epigraph(run: NativeRun, seed: int, reform_products: bool) -> _Built:

@@ -7,7 +7,7 @@ with the convex quadratics of `objectives.convexify` as functions that bound it.
 
 from collections.abc import Sequence
 
-from maskgap.instances.arrays import Mask, Matrix
+from maskgap.instances.arrays import Kept, Matrix
 from maskgap.instances.formats.proof import ConvexFunction, Leaves, PartProof, ProofKind
 from maskgap.instances.problem import Part
 from maskgap.solvers.objectives import convexify
@@ -43,11 +43,11 @@ class MaskLoss:
             self.functions.append(Quadratic(*convexify.quadratic(quad, legal, function)))
             self.margin = max(self.margin, convexify.rounding_margin(quad, legal, function))
 
-    def exact(self, kept: Mask) -> float:
-        """The loss of a legal mask (n,), True = kept."""
+    def exact(self, kept: Kept) -> float:
+        """The loss of a legal mask (n,)."""
         return self.part.scaled_loss(kept)
 
-    def proof(self, tree: RecordedTree, bound: float, mask: Mask | None) -> PartProof:
+    def proof(self, tree: RecordedTree, bound: float, mask: Kept | None) -> PartProof:
         """The proof of a bound, which is given in units of `quad`."""
         part = self.part
         return PartProof(

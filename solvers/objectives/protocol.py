@@ -23,7 +23,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from maskgap.instances.arrays import Mask, Matrix, Vector
+from maskgap.instances.arrays import Kept, Matrix, Vector
 from maskgap.instances.formats.proof import PartProof
 
 
@@ -130,10 +130,10 @@ class Objective(Protocol):
         """A bound that every mask meets and that needs no proof: 0 for a squared norm."""
         ...
 
-    def exact(self, kept: Mask) -> float:
-        """The loss of a legal mask (n,), True = kept."""
+    def exact(self, kept: Kept) -> float:
+        """The loss of a legal mask (n,)."""
         ...
 
-    def proof(self, tree: RecordedTree, bound: float, mask: Mask | None) -> PartProof | None:
+    def proof(self, tree: RecordedTree, bound: float, mask: Kept | None) -> PartProof | None:
         """The proof of a bound by the tree of a search, None where the objective has no checker."""
         ...

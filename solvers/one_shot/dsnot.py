@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from maskgap.instances.arrays import Mask, Matrix, Vector
+from maskgap.instances.arrays import Flags, Kept, Matrix, Vector, pruned_of
 from maskgap.instances.errors import Refused
 from maskgap.instances.layer import unit_rows
 from maskgap.instances.masks.groups import BudgetGroups
@@ -82,7 +82,7 @@ class Dsnot:
             threshold = np.ldexp(self.threshold / self.tokens, -exponents)
         swaps, stops = search.run(self.max_cycles, threshold, limits.deadline)
         return [
-            Answer(mask, stop, counters={"swaps": int(number)})
+            Answer(Kept(mask), stop, counters={"swaps": int(number)})
             for mask, stop, number in zip(search.mask, stops, swaps, strict=True)
         ]
 
@@ -91,11 +91,11 @@ class Dsnot:
 class Exchanges:
     """Rows that exchange weights in step.
 
-    mask: (rows, n) bool, True = kept, changed in place. shares: s (rows, n). growth: s / Var[x].
+    mask: (rows, n), changed in place. shares: s (rows, n). growth: s / Var[x].
     saliency: Wanda's. groups: the budgets, one group being a budget of the row.
     """
 
-    mask: Mask
+    mask: Kept
     shares: Matrix
     growth: Matrix
     saliency: Matrix
@@ -130,10 +130,10 @@ class Exchanges:
             active = active[np.abs(error[active]) > threshold[active]]
         return swaps, stops
 
-    def _choose(self, rows: Indices, sign: Vector) -> tuple[Indices, Indices, Mask]:
+    def _choose(self, rows: Indices, sign: Vector) -> tuple[Indices, Indices, Flags]:
         """Columns to grow and to prune of some rows (count,), and which of them have both."""
-        kept, toward = self.mask[rows], sign[:, None] * self.shares[rows]
-        gain = np.where(~kept & (toward > 0), sign[:, None] * self.growth[rows], -np.inf)
+        kept, toward = Kept(self.mask[rows]), sign[:, None] * self.shares[rows]
+        gain = np.where(pruned_of(kept) & (toward > 0), sign[:, None] * self.growth[rows], -np.inf)
         grow = gain.argmax(axis=1)
         if self.groups.count == 1:
             free = kept & (toward < 0)

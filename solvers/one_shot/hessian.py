@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg.lapack
 
-from maskgap.instances.arrays import Mask, Matrix, Vector
+from maskgap.instances.arrays import Flags, Matrix, Vector
 from maskgap.instances.errors import Refused
 from maskgap.instances.layer import Layer
 
@@ -39,7 +39,7 @@ class InverseHessian:
     """
 
     upper: Matrix
-    live: Mask
+    live: Flags
     damping: float
 
     @staticmethod

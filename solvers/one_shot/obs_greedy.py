@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from maskgap.instances.arrays import Mask, Matrix, Vector
+from maskgap.instances.arrays import Kept, Matrix, Vector
 from maskgap.instances.layer import unit_rows
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.problem import Problem
@@ -64,13 +64,13 @@ class ObsGreedy:
 
 def prune(
     weight: Vector, matrix: Matrix, groups: BudgetGroups, deadline: Deadline
-) -> tuple[Mask, Stop]:
-    """Mask (n,), True = kept, of one row, and why it ended.
+) -> tuple[Kept, Stop]:
+    """Mask (n,) of one row, and why it ended.
 
     weight: (n,), overwritten. matrix: H^-1 (n, n), whose upper triangle is read.
     """
     steps = max(1, STEP_WORK // groups.n**2)
-    kept = np.ones(groups.n, dtype=bool)
+    kept = Kept(np.ones(groups.n, dtype=bool))
     left = np.full(groups.count, groups.pruned)
     done, state = 0, matrix
     while done < groups.total_pruned:

@@ -17,7 +17,7 @@ from typing import get_args
 
 import numpy as np
 
-from maskgap.instances.arrays import Mask, Matrix
+from maskgap.instances.arrays import Kept, Matrix
 from maskgap.instances.errors import InputError
 from maskgap.instances.layer import Layer
 from maskgap.instances.problem import Part, Problem
@@ -86,25 +86,27 @@ def score(layer: Layer, name: str, seed: int) -> Matrix:
     )
 
 
-def starting_masks(problem: Problem, warm_start: str, seed: int) -> Mask | None:
+def starting_masks(problem: Problem, warm_start: str, seed: int) -> Kept | None:
     """Masks (parts, n) to start from: the problem's own, else by score name; None for 'none'."""
     if problem.start is not None:
         rows = problem.start[problem.rows.start : problem.rows.stop]
-        return rows.reshape(len(problem), -1)
+        return Kept(rows.reshape(len(problem), -1))
     if warm_start == "none":
         return None
     return lowest(problem, score(problem.layer, warm_start, seed))
 
 
-def lowest(problem: Problem, scores: Matrix) -> Mask:
+def lowest(problem: Problem, scores: Matrix) -> Kept:
     """Masks (parts, n) that prune the lowest scores; scores: (d_out, d_in), of the whole layer."""
     own = scores[problem.rows.start : problem.rows.stop].reshape(len(problem), -1)
     if problem.pattern.equal_rows:
         return problem.groups.prune_lowest(own)
-    return np.stack([part.legal.prune_lowest(row) for part, row in zip(problem, own, strict=True)])
+    return Kept(
+        np.stack([part.legal.prune_lowest(row) for part, row in zip(problem, own, strict=True)])
+    )
 
 
-def starting_mask(problem: Part, warm_start: str, seed: int) -> Mask | None:
+def starting_mask(problem: Part, warm_start: str, seed: int) -> Kept | None:
     """Mask (n,) of one part to start from: the problem's own, else by score name, or None."""
     if problem.start is not None or warm_start == "none":
         return problem.start

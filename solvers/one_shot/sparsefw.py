@@ -28,7 +28,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from maskgap.instances.arrays import Mask, Matrix
+from maskgap.instances.arrays import Flags, Kept, Matrix, pruned_of
 from maskgap.instances.errors import Refused
 from maskgap.instances.layer import unit_rows
 from maskgap.instances.masks.groups import BudgetGroups
@@ -63,22 +63,22 @@ class SparseFw:
             held = fixed_weights(start, saliency, self.fixed)
             weight, _ = unit_rows(problem.weight)
             gram, _ = problem.layer.gram_unit
-        z, steps = (~start).astype(np.float64), 0
+        z, steps = pruned_of(start).astype(np.float64), 0
         descent = relax(weight, gram, problem.groups, held, z)
         while steps < self.iterations and not limits.deadline.expired():
             z = next(descent)
             steps += 1
         stop = Stop.FINISHED if steps == self.iterations else limits.deadline.stop()
         masks = problem.groups.prune_lowest(-z)
-        return [Answer(mask, stop, counters={"oracle_calls": steps}) for mask in masks]
+        return [Answer(Kept(mask), stop, counters={"oracle_calls": steps}) for mask in masks]
 
 
-def fixed_weights(start: Mask, saliency: Matrix, share: float) -> Mask:
+def fixed_weights(start: Kept, saliency: Matrix, share: float) -> Flags:
     """(rows, n) bool: of the weights that each row of `start` keeps, the most salient `share`.
 
     Their number is rounded down, in decimal arithmetic; ties go to the lower column.
     """
-    held = np.zeros_like(start)
+    held = np.zeros(start.shape, dtype=bool)
     number = int(Fraction(str(share)) * int(start[0].sum()))
     order = np.argsort(np.where(start, -saliency, np.inf), axis=1, kind="stable")
     np.put_along_axis(held, order[:, :number], True, axis=1)
@@ -86,13 +86,13 @@ def fixed_weights(start: Mask, saliency: Matrix, share: float) -> Mask:
 
 
 def relax(
-    weight: Matrix, gram: Matrix, groups: BudgetGroups, held: Mask, start: Matrix
+    weight: Matrix, gram: Matrix, groups: BudgetGroups, held: Flags, start: Matrix
 ) -> Iterator[Matrix]:
     """The iterates z (rows, n) after each step, without end; `held` (rows, n) is never pruned."""
     z, t = start, 0
     while True:
         gradient = weight * ((weight * z) @ gram)  # the factor 2 changes no vertex
-        vertex = ~groups.prune_lowest(np.where(held, np.inf, gradient))
+        vertex = pruned_of(groups.prune_lowest(np.where(held, np.inf, gradient)))
         step = 2 / (t + 2)
         z = (1 - step) * z + step * vertex
         t += 1

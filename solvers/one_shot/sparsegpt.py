@@ -18,7 +18,7 @@ one N:M group a row (M = n) is a budget of the row. A block of N:M is as many wh
 
 import numpy as np
 
-from maskgap.instances.arrays import Mask, Matrix
+from maskgap.instances.arrays import Kept, Matrix
 from maskgap.instances.layer import unit_rows
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.problem import Problem
@@ -47,18 +47,18 @@ class SparseGpt:
             weight, _ = unit_rows(problem.weight)
             weight[:, ~inverse.live] = 0.0  # costs nothing to prune, whatever its size
         masks, stop = prune(weight, inverse.upper, problem.groups, self.block, limits.deadline)
-        return [Answer(mask, stop, notes={"damping": inverse.damping}) for mask in masks]
+        return [Answer(Kept(mask), stop, notes={"damping": inverse.damping}) for mask in masks]
 
 
 def prune(
     weight: Matrix, upper: Matrix, groups: BudgetGroups, block: int, deadline: Deadline
-) -> tuple[Mask, Stop]:
-    """Masks (rows, n), True = kept, and why it ended. weight: (rows, n), overwritten; upper: U."""
+) -> tuple[Kept, Stop]:
+    """Masks (rows, n), and why it ended. weight: (rows, n), overwritten; upper: U."""
     n, size = groups.n, groups.size
     whole = groups.count == 1
     width = min(block, n) if whole else max(1, block // size) * size
     pivots = upper.diagonal() ** 2
-    mask = np.ones(weight.shape, dtype=bool)
+    mask = Kept(np.ones(weight.shape, dtype=bool))
 
     def choose(columns: slice, group: int, pruned: int) -> None:
         part = BudgetGroups(columns.stop - columns.start, group, pruned)

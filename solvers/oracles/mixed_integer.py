@@ -31,7 +31,7 @@ from math import fsum
 import numpy as np
 from numpy.typing import ArrayLike
 
-from maskgap.instances.arrays import Mask, Vector
+from maskgap.instances.arrays import Pruned, Vector, pruned_of
 from maskgap.instances.layer import unit_exponent
 from maskgap.instances.masks.protocol import MaskSet
 from maskgap.instances.masks.state import FREE, KEPT, PRUNED, States
@@ -119,11 +119,11 @@ class MixedIntegerOracle(ABC):
             raise NativeError(f"{self.name}: bound {found.bound} above a legal mask's cost {paid}")
         return max(bound, float(np.ldexp(native, exponent)) + fsum(forced) - margin)
 
-    def _some(self, states: States) -> Mask | None:
+    def _some(self, states: States) -> Pruned | None:
         """Some pruned set (n,) of the node by the set's own oracle, None where there is none."""
         return self.legal.minimise(np.zeros(self.legal.n), states)
 
-    def _late(self, bound: float, pruned: Mask | None, states: States, vertex: Vector) -> float:
+    def _late(self, bound: float, pruned: Pruned | None, states: States, vertex: Vector) -> float:
         """The bound that needs no solver, and a vertex: `pruned` or, for None, any."""
         chosen = self._some(states) if pruned is None else pruned
         if chosen is None:
@@ -131,10 +131,9 @@ class MixedIntegerOracle(ABC):
         vertex[:] = chosen
         return bound
 
-    def _pruned(self, found: Found, states: States) -> Mask | None:
+    def _pruned(self, found: Found, states: States) -> Pruned | None:
         """Pruned set (n,) of a native vector, or None where it is not a mask of the node."""
         mask = None if found.vector is None else round_to_mask(found.vector, self.legal)
         if mask is None or mask[states == PRUNED].any() or not mask[states == KEPT].all():
             return None
-        pruned: Mask = ~mask
-        return pruned
+        return pruned_of(mask)

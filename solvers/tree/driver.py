@@ -14,7 +14,7 @@ early. A stage that asks for no more effort than was made is passed over.
 
 from dataclasses import dataclass
 
-from maskgap.instances.arrays import Mask
+from maskgap.instances.arrays import Kept
 from maskgap.instances.problem import Part
 from maskgap.solvers.bounds.reformulate import reformulate
 from maskgap.solvers.bounds.semidefinite import Effort
@@ -77,7 +77,7 @@ class Plan:
 
 
 def branch_and_bound(
-    part: Part, start: Mask | None, plan: Plan, limits: Limits, seed: int
+    part: Part, start: Kept | None, plan: Plan, limits: Limits, seed: int
 ) -> Answer:
     """Search the masks of a part for the least mask loss. start: a legal mask (n,), or None."""
     objective = MaskLoss(part)
@@ -140,7 +140,7 @@ class _Masks:
     limits: Limits
     seed: list[int]
 
-    def better(self, start: Mask | None, population: int) -> Mask:
+    def better(self, start: Kept | None, population: int) -> Kept:
         """A mask (n,) at least as good as the start."""
         part, journal = self.part, self.limits.journal
         return improve_part(

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from maskgap.instances.arrays import Mask
+from maskgap.instances.arrays import Kept
 from maskgap.instances.problem import Part
 from maskgap.solvers.objectives.protocol import Objective, RecordedTree
 from maskgap.solvers.protocol import Answer, Limits, Stop
@@ -29,7 +29,7 @@ class Engine(ABC):
     def __init__(self, part: Part, objective: Objective, limits: Limits, choices: Choices) -> None:
         self.part, self.objective = part, objective
         self.limits, self.choices = limits, choices
-        self.mask: Mask | None = None
+        self.mask: Kept | None = None
         self.loss, self.least_leaf = np.inf, np.inf
         self.nodes = self.steps = self.calls = 0
         self.stop = Stop.FINISHED
@@ -65,8 +65,8 @@ class Engine(ABC):
         """The bound at which a node closes."""
         return self.loss - self.choices.gap * abs(self.loss) if self.loss < np.inf else np.inf
 
-    def offer(self, mask: Mask) -> None:
-        """Look at a legal mask (n,), True = kept."""
+    def offer(self, mask: Kept) -> None:
+        """Look at a legal mask (n,)."""
         loss = self.objective.exact(mask)
         if loss < self.loss:
             self.mask, self.loss = mask.copy(), loss

@@ -7,7 +7,7 @@ bound stated lies below the best loss by the rounding of a sum of n^2 terms.
 
 import numpy as np
 
-from maskgap.instances.arrays import Mask
+from maskgap.instances.arrays import Kept, Pruned, kept_of
 from maskgap.instances.errors import Refused
 from maskgap.instances.formats.proof import PartProof, ProofKind
 from maskgap.instances.masks.groups import ENUMERATION_COLUMNS
@@ -27,7 +27,7 @@ class Exhaustive:
             raise Refused(
                 f"exhaustive takes at most {ENUMERATION_COLUMNS} columns, the row has {problem.n}"
             )
-        best: Mask | None = None
+        best: Kept | None = None
         value, seen = np.inf, 0
         for pruned in problem.legal.enumerate_pruned():
             if seen and limits.deadline.expired():
@@ -37,7 +37,7 @@ class Exhaustive:
             least = int(losses.argmin())
             seen += len(losses)
             if losses[least] < value:
-                value, best = float(losses[least]), ~pruned[least]
+                value, best = float(losses[least]), kept_of(Pruned(pruned[least]))
                 limits.journal.incumbent(best, value)
         if best is None:
             raise Refused(f"row {problem.row}: no mask meets all of '{problem.pattern}'")

@@ -28,6 +28,7 @@ from maskgap.benchmarks.runs.run_process import GRACE_S
 from maskgap.benchmarks.runs.sharing import bare, share
 from maskgap.benchmarks.runs.source_digest import source_digest
 from maskgap.benchmarks.runs.task import Outcome, Task
+from maskgap.instances.arrays import Kept
 from maskgap.instances.errors import InputError
 from maskgap.instances.layer import Layer
 from maskgap.solvers.kernels.cache import kernel_digest
@@ -63,7 +64,7 @@ def light(task: Task) -> Task:
     """The task without its layer's matrices, and with the start masks of its own rows alone."""
     problem, start = task.problem, task.problem.start
     if start is not None:
-        start = start[problem.rows.start : problem.rows.stop]
+        start = Kept(start[problem.rows.start : problem.rows.stop])
     return replace(task, problem=replace(problem, layer=bare(problem.layer), start=start))
 
 
@@ -71,7 +72,7 @@ def _whole(task: Task, layer: Layer) -> Task:
     """What `light` was given; start masks of other rows, which nobody looks at, are all True."""
     problem, start = task.problem, None
     if problem.start is not None:
-        start = np.ones(layer.weight.shape, dtype=bool)
+        start = Kept(np.ones(layer.weight.shape, dtype=bool))
         start[problem.rows.start : problem.rows.stop] = problem.start
     return replace(task, problem=replace(problem, layer=layer, start=start))
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from maskgap.instances.arrays import Mask, Matrix, Vector
+from maskgap.instances.arrays import Kept, Matrix, Pruned, Vector, kept_of, pruned_of
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.solvers.local_search.memetic.descent import THRESHOLD, arrange, descend, sum_afresh
 from maskgap.solvers.local_search.memetic.population import DONE, evolve, new_population
@@ -32,11 +32,11 @@ POLISH_SLICE = 8
 class Found:
     """What a search found.
 
-    mask: (n,) bool, True = kept. loss: of it, in the units of Q. swaps: made in all. finished:
+    mask: (n,). loss: of it, in the units of Q. swaps: made in all. finished:
     whether the last stage ended, or nothing can be better.
     """
 
-    mask: Mask
+    mask: Kept
     loss: float
     swaps: int
     finished: bool
@@ -45,14 +45,14 @@ class Found:
 def improve(
     quad: Matrix,
     groups: BudgetGroups,
-    start: Mask | None,
+    start: Kept | None,
     seed: Sequence[int],
     population: int,
     max_swaps: int = -1,
     expired: Callable[[], bool] = lambda: False,
-    report: Callable[[Mask, float], None] = lambda mask, loss: None,
+    report: Callable[[Kept, float], None] = lambda mask, loss: None,
 ) -> Found:
-    """Search from a legal start (n,), True = kept, or from a random one.
+    """Search from a legal start (n,), or from a random one.
 
     seed: whole numbers. population: members of the last stage. max_swaps: in all, -1 for no limit.
     expired: asked every few milliseconds. report: called with each better mask and its loss. When
@@ -75,7 +75,7 @@ class _Search:
         groups: BudgetGroups,
         max_swaps: int,
         expired: Callable[[], bool],
-        report: Callable[[Mask, float], None],
+        report: Callable[[Kept, float], None],
     ) -> None:
         self._quad, self._diag = quad, quad.diagonal().copy()
         self._groups = groups
@@ -83,12 +83,12 @@ class _Search:
         self._slice = max(1, int(SLICE_WORK / groups.n))
         self._order = np.arange(groups.n, dtype=np.int32)
         self._c: Vector = np.zeros(groups.n)
-        self.mask: Mask = np.ones(groups.n, dtype=bool)
+        self.mask = Kept(np.ones(groups.n, dtype=bool))
         self.loss = np.inf
         self.swaps = 0
         self.finished = False
 
-    def start(self, start: Mask | None, seed: Sequence[int]) -> None:
+    def start(self, start: Kept | None, seed: Sequence[int]) -> None:
         """Take the start as the best mask so far."""
         if start is None:
             start = self._groups.prune_lowest(np.random.default_rng(seed).random(self._groups.n))
@@ -102,7 +102,7 @@ class _Search:
         self.finished = False
         groups, seen = self._groups, self.loss
         population = new_population(groups.n, size, [*seed, size])
-        arrange(groups.size, ~self.mask, population.order)
+        arrange(groups.size, pruned_of(self.mask), population.order)
         while not population.numbers[DONE]:
             if self._spent():
                 self._take(self._mask_of(population.order))  # of the child under way
@@ -113,7 +113,7 @@ class _Search:
             best = population.loss.argmin()
             if population.loss[best] < seen:
                 seen = float(population.loss[best])
-                self._take(~population.pruned[best])
+                self._take(kept_of(Pruned(population.pruned[best])))
         self._polish()
         self.finished = not self._spent()
         return self.finished and not self._settled()
@@ -132,11 +132,11 @@ class _Search:
         pruned = self._groups.pruned
         if not 0 < pruned < self._groups.size:
             return True
-        return self.loss <= THRESHOLD * float(self._diag[~self.mask].sum())
+        return self.loss <= THRESHOLD * float(self._diag[pruned_of(self.mask)].sum())
 
-    def _take(self, mask: Mask) -> None:
+    def _take(self, mask: Kept) -> None:
         """Take a mask if its loss, summed afresh, is lower."""
-        arrange(self._groups.size, ~mask, self._order)
+        arrange(self._groups.size, pruned_of(mask), self._order)
         loss, _ = sum_afresh(
             self._quad, self._groups.size, self._groups.pruned, self._order, self._c
         )
@@ -147,7 +147,7 @@ class _Search:
     def _polish(self) -> None:
         """Descend from the best mask by the exact rule."""
         groups, least = self._groups, np.inf
-        arrange(groups.size, ~self.mask, self._order)
+        arrange(groups.size, pruned_of(self.mask), self._order)
         while not self._spent():
             loss, swaps = descend(
                 self._quad, self._diag, groups.size, groups.pruned, self._order, self._c,
@@ -159,8 +159,8 @@ class _Search:
             least = loss
         self._take(self._mask_of(self._order))
 
-    def _mask_of(self, order: NDArray[np.int32]) -> Mask:
-        mask = np.ones(self._groups.n, dtype=bool)
+    def _mask_of(self, order: NDArray[np.int32]) -> Kept:
+        mask = Kept(np.ones(self._groups.n, dtype=bool))
         mask[order.reshape(-1, self._groups.size)[:, : self._groups.pruned]] = False
         return mask
 

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from maskgap.instances.arrays import Pruned
 from maskgap.solvers.kernels.jit import strict
 from maskgap.solvers.local_search.memetic.descent import (
     THRESHOLD,
@@ -49,7 +50,7 @@ class Population(NamedTuple):
     its diagonal sum. random: (1,) uint64, state of the generator.
     """
 
-    pruned: NDArray[np.bool_]
+    pruned: Pruned
     correlation: NDArray[np.float64]
     loss: NDArray[np.float64]
     order: NDArray[np.int32]
@@ -63,7 +64,7 @@ def new_population(n: int, size: int, seed: Sequence[int]) -> Population:
     """An empty population of at most `size` members."""
     state = np.random.SeedSequence(seed).generate_state(1, np.uint64) | np.uint64(1)
     return Population(
-        np.zeros((size, n), np.bool_),
+        Pruned(np.zeros((size, n), np.bool_)),
         np.zeros((size, n)),
         np.full(size, np.inf),
         np.zeros(n, np.int32),

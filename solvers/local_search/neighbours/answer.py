@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 
-from maskgap.instances.arrays import Mask
+from maskgap.instances.arrays import Kept
 from maskgap.instances.problem import Part
 from maskgap.solvers.local_search.neighbours.parts import improve_part
 from maskgap.solvers.protocol import Answer, Deadline, Stop, TracePoint
@@ -11,14 +11,14 @@ from maskgap.solvers.protocol import Answer, Deadline, Stop, TracePoint
 
 def search_part(
     part: Part,
-    start: Mask | None,
+    start: Kept | None,
     seed: Sequence[int],
     population: int,
     max_swaps: int,
     deadline: Deadline,
     begun: float,
     own: Deadline | None = None,
-    incumbent: Callable[[Mask, float], None] | None = None,
+    incumbent: Callable[[Kept, float], None] | None = None,
 ) -> Answer:
     """Search a part as `parts.improve_part`; the answer is in the layer's units.
 
@@ -30,7 +30,7 @@ def search_part(
         return Answer(start, deadline.stop(), counters={"swaps": 0})
     trace: list[TracePoint] = []
 
-    def note(mask: Mask, loss: float) -> None:
+    def note(mask: Kept, loss: float) -> None:
         trace.append(TracePoint(time.perf_counter() - begun, loss, None))
         if incumbent is not None:
             incumbent(mask, loss)

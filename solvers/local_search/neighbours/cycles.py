@@ -19,7 +19,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from maskgap.instances.arrays import Mask, Matrix, Vector
+from maskgap.instances.arrays import Matrix, Pruned, Vector, pruned_of
 from maskgap.instances.masks.protocol import MaskSet
 from maskgap.instances.masks.tiles import transposable
 from maskgap.solvers.kernels.jit import strict
@@ -119,29 +119,29 @@ class Cycles:
         self._gram, self._weight, self._legal = gram, np.ascontiguousarray(weight), legal
         self.scores: Vector = (self._weight**2 * gram.diagonal()).reshape(-1)
 
-    def oracle(self, gradient: Vector) -> Mask:
+    def oracle(self, gradient: Vector) -> Pruned:
         """As `Local.oracle`."""
-        return ~self._legal.prune_lowest(gradient)
+        return pruned_of(self._legal.prune_lowest(gradient))
 
-    def loss(self, pruned: Mask) -> float:
+    def loss(self, pruned: Pruned) -> float:
         """As `Local.loss`."""
         rest = np.where(pruned.reshape(self._weight.shape), self._weight, 0.0)
         return max(0.0, float(np.einsum("ij,ij->", rest @ self._gram, rest)))
 
-    def tolerance(self, pruned: Mask) -> float:
+    def tolerance(self, pruned: Pruned) -> float:
         """As `Local.tolerance`."""
         return THRESHOLD * float(self.scores[pruned].sum())
 
     def descend(
-        self, pruned: Mask, thorough: bool, most: int, expired: Callable[[], bool]
+        self, pruned: Pruned, thorough: bool, most: int, expired: Callable[[], bool]
     ) -> Reached:
         """As `Local.descend`."""
         weight, moves, local, least = self._weight, 0, False, np.inf
-        z = pruned.reshape(weight.shape).copy()
+        z = Pruned(pruned.reshape(weight.shape).copy())
         c, move = self._correlations(z), np.empty(7, dtype=np.int64)
         while moves != most and not expired():
             if not self._best(z, c, thorough, move):
-                c, loss = self._correlations(z), self.loss(z.reshape(-1))
+                c, loss = self._correlations(z), self.loss(Pruned(z.reshape(-1)))
                 # once more with fresh sums, unless rounding alone has led here
                 if moves == 0 or loss >= least or not self._best(z, c, thorough, move):
                     local = True
@@ -151,19 +151,19 @@ class Cycles:
             moves += 1
             if moves % REFRESH_MOVES == 0:
                 c = self._correlations(z)
-        reached = z.reshape(-1)
+        reached = Pruned(z.reshape(-1))
         return Reached(reached, self.loss(reached), moves, local)
 
-    def _best(self, z: Mask, c: Matrix, thorough: bool, move: NDArray[np.int64]) -> bool:
+    def _best(self, z: Pruned, c: Matrix, thorough: bool, move: NDArray[np.int64]) -> bool:
         """Put the best cycle into `move`; whether it improves."""
         size = len(z)
-        costs, least = np.empty((size, size, size)), -self.tolerance(z.reshape(-1))
+        costs, least = np.empty((size, size, size)), -self.tolerance(Pruned(z.reshape(-1)))
         for kernel in (best_of_four, best_of_six) if thorough else (best_of_four,):
             if kernel(self._gram, self._weight, z, c, costs, move) < least:
                 return True
         return False
 
-    def _correlations(self, z: Mask) -> Matrix:
+    def _correlations(self, z: Pruned) -> Matrix:
         """Each row's c: (M, d) = (w * z) G."""
         return np.where(z, self._weight, 0.0) @ self._gram
 

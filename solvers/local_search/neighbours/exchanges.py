@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from maskgap.instances.arrays import Mask, Vector
+from maskgap.instances.arrays import Flags, Pruned, Vector, kept_of, pruned_of
 from maskgap.instances.masks.protocol import MaskSet
 from maskgap.solvers.local_search.neighbours.local import REFRESH_MOVES, THRESHOLD, Reached
 from maskgap.solvers.local_search.neighbours.reduced import Reduced
@@ -36,7 +36,7 @@ Move = tuple[list[int], list[int]]
 class _State:
     """A legal y (m,) with c = Q y and s = A y."""
 
-    y: Mask
+    y: Pruned
     c: Vector
     sums: NDArray[np.int64]
 
@@ -51,24 +51,24 @@ class Exchanges:
         cost[problem.free] = self._diag[:, None] / problem.size
         self.scores: Vector = cost.reshape(-1)
 
-    def oracle(self, gradient: Vector) -> Mask:
+    def oracle(self, gradient: Vector) -> Pruned:
         """As `Local.oracle`."""
-        return ~self._legal.prune_lowest(gradient)
+        return pruned_of(self._legal.prune_lowest(gradient))
 
-    def loss(self, pruned: Mask) -> float:
+    def loss(self, pruned: Pruned) -> float:
         """As `Local.loss`."""
         y = self._problem.shrink(pruned)
         return self._problem.offset + float(self._quad[np.ix_(y, y)].sum())
 
-    def tolerance(self, pruned: Mask) -> float:
+    def tolerance(self, pruned: Pruned) -> float:
         """As `Local.tolerance`."""
         return self._least(self._problem.shrink(pruned))
 
-    def _least(self, y: Mask) -> float:
+    def _least(self, y: Pruned) -> float:
         return THRESHOLD * (float(np.abs(self._diag[y]).sum()) + self._problem.offset)
 
     def descend(
-        self, pruned: Mask, thorough: bool, most: int, expired: Callable[[], bool]
+        self, pruned: Pruned, thorough: bool, most: int, expired: Callable[[], bool]
     ) -> Reached:
         """As `Local.descend`."""
         state = self._fresh(self._problem.shrink(pruned))
@@ -95,12 +95,12 @@ class Exchanges:
         reached = self._problem.lift(state.y)
         return Reached(reached, self.loss(reached), moves, local)
 
-    def _fresh(self, y: Mask) -> _State:
+    def _fresh(self, y: Pruned) -> _State:
         return _State(y, self._quad[y].sum(axis=0), self._problem.rows[:, y].sum(axis=1))
 
     def _best(self, state: _State, thorough: bool) -> Move | None:
         """The best improving move, or None."""
-        gone, kept = np.flatnonzero(state.y), np.flatnonzero(~state.y)
+        gone, kept = np.flatnonzero(state.y), np.flatnonzero(kept_of(state.y))
         if not (len(gone) and len(kept)):
             return None
         delta = (self._diag[gone] - 2.0 * state.c[gone])[:, None] - 2.0 * self._quad[
@@ -122,7 +122,7 @@ class Exchanges:
 
     def _judge(
         self, state: _State, gone: NDArray[np.int64], kept: NDArray[np.int64], thorough: bool
-    ) -> tuple[Mask, Mask | None]:
+    ) -> tuple[Flags, Flags | None]:
         """Which exchanges (gone, kept) are legal, and which give a tight row room; None: no such.
 
         A row is tight where some exchange would break it.

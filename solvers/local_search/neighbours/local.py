@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from maskgap.instances.arrays import Mask, Vector
+from maskgap.instances.arrays import Pruned, Vector
 
 THRESHOLD = 1e-12
 """A change below this share of the sum of |Q_jj| over pruned columns may be rounding."""
@@ -17,28 +17,28 @@ REFRESH_MOVES = 64
 class Reached:
     """Where a descent ended.
 
-    pruned: (n,) bool. loss: in the units of the neighbourhood, summed afresh. moves: made.
+    pruned: (n,). loss: in the units of the neighbourhood, summed afresh. moves: made.
     local: whether it ended because no move improves.
     """
 
-    pruned: Mask
+    pruned: Pruned
     loss: float
     moves: int
     local: bool
 
 
 class Local(Protocol):
-    """A neighbourhood of a part's masks, held as pruned sets (n,) bool of some columns."""
+    """A neighbourhood of a part's masks, held as pruned sets (n,) of some columns."""
 
     scores: Vector
     """(n,) what pruning each column alone costs."""
 
-    def oracle(self, gradient: Vector) -> Mask:
+    def oracle(self, gradient: Vector) -> Pruned:
         """A legal pruned set of least sum of gradient (n,)."""
         ...
 
     def descend(
-        self, pruned: Mask, thorough: bool, most: int, expired: Callable[[], bool]
+        self, pruned: Pruned, thorough: bool, most: int, expired: Callable[[], bool]
     ) -> Reached:
         """Take improving moves from a legal pruned set until there is none.
 
@@ -47,10 +47,10 @@ class Local(Protocol):
         """
         ...
 
-    def loss(self, pruned: Mask) -> float:
+    def loss(self, pruned: Pruned) -> float:
         """The loss of a pruned set, and `tolerance` what of it may be rounding."""
         ...
 
-    def tolerance(self, pruned: Mask) -> float:
+    def tolerance(self, pruned: Pruned) -> float:
         """What of the loss of a pruned set may be rounding."""
         ...

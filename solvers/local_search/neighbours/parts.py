@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from maskgap.instances.arrays import Mask, Matrix
+from maskgap.instances.arrays import Kept, Matrix, Pruned, kept_of, pruned_of
 from maskgap.instances.layer import unit_exponent
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.protocol import MaskSet
@@ -18,12 +18,12 @@ from maskgap.solvers.local_search.neighbours.reduced import Reduced
 
 def improve_part(
     part: Part,
-    start: Mask | None,
+    start: Kept | None,
     seed: Sequence[int],
     population: int,
     max_moves: int = -1,
     expired: Callable[[], bool] = lambda: False,
-    report: Callable[[Mask, float], None] = lambda mask, loss: None,
+    report: Callable[[Kept, float], None] = lambda mask, loss: None,
 ) -> Found:
     """Search as `memetic.improve.improve`, on any set of masks; losses are in the layer's units.
 
@@ -53,10 +53,10 @@ def improve_part(
 
 
 def _scaled(
-    search: Callable[[Callable[[Mask, float], None]], Found],
+    search: Callable[[Callable[[Kept, float], None]], Found],
     rescale: Callable[[float], float],
-    report: Callable[[Mask, float], None],
-    lift: Callable[[Mask], Mask] = lambda mask: mask,
+    report: Callable[[Kept, float], None],
+    lift: Callable[[Kept], Kept] = lambda mask: mask,
 ) -> Found:
     """Run a search whose masks and losses are brought back by `lift` and `rescale`."""
     found = search(lambda mask, loss: report(lift(mask), rescale(loss)))
@@ -66,12 +66,12 @@ def _scaled(
 def _strip(
     part: Part,
     legal: MaskSet,
-    start: Mask | None,
+    start: Kept | None,
     seed: Sequence[int],
     population: int,
     max_moves: int,
     expired: Callable[[], bool],
-    report: Callable[[Mask, float], None],
+    report: Callable[[Kept, float], None],
 ) -> Found:
     """Tiles: the Gram serves all rows, so that no matrix of all pairs of entries is needed."""
     gram, gram_exponent = part.layer.gram_unit
@@ -88,12 +88,12 @@ def _strip(
 def _budget(
     part: Part,
     reduced: Reduced,
-    start: Mask | None,
+    start: Kept | None,
     seed: Sequence[int],
     population: int,
     max_moves: int,
     expired: Callable[[], bool],
-    report: Callable[[Mask, float], None],
+    report: Callable[[Kept, float], None],
 ) -> Found:
     """A budget over free blocks: equal groups, after a shift that keeps every loss positive.
 
@@ -101,7 +101,7 @@ def _budget(
     """
     count = len(reduced.free)
     if not 0 < reduced.pruned < count:
-        mask = ~reduced.lift(np.full(count, reduced.pruned > 0))
+        mask = kept_of(reduced.lift(Pruned(np.full(count, reduced.pruned > 0))))
         loss = part.loss(mask)
         report(mask, loss)
         return Found(mask, loss, 0, finished=True)
@@ -110,7 +110,7 @@ def _budget(
         least = float(reduced.quad.diagonal().min())
         shift = max(0.0, -least) + float(np.abs(reduced.quad).mean())
     groups = BudgetGroups(count, count, reduced.pruned)
-    own = None if start is None else ~reduced.shrink(~start)
+    own = None if start is None else kept_of(reduced.shrink(pruned_of(start)))
     return _scaled(
         lambda note: improve(
             reduced.quad + shift * np.eye(count), groups, own, seed, population, max_moves,
@@ -118,5 +118,5 @@ def _budget(
         ),
         lambda loss: part.rescale(max(0.0, loss - shift * reduced.pruned + reduced.offset)),
         report,
-        lambda mask: ~reduced.lift(~mask),
+        lambda mask: kept_of(reduced.lift(pruned_of(mask))),
     )  # fmt: skip

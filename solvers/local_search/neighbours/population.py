@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from maskgap.instances.arrays import Mask
+from maskgap.instances.arrays import Kept, Pruned, kept_of, pruned_of
 from maskgap.solvers.local_search.memetic.improve import FIRST_STAGE, Found
 from maskgap.solvers.local_search.memetic.population import PATIENCE
 from maskgap.solvers.local_search.neighbours.local import Local, Reached
@@ -23,25 +23,25 @@ SPREAD = 1.0
 
 def search(
     local: Local,
-    start: Mask | None,
+    start: Kept | None,
     seed: Sequence[int],
     population: int,
     max_moves: int,
     expired: Callable[[], bool],
-    report: Callable[[Mask, float], None],
+    report: Callable[[Kept, float], None],
 ) -> Found:
-    """Search from a legal mask (n,), True = kept, or from the one of least scores.
+    """Search from a legal mask (n,), or from the one of least scores.
 
     As `local_search.memetic.improve.improve`; population 1 is one thorough descent.
     """
     run = _Search(local, max_moves, expired, report)
-    run.take(local.oracle(local.scores) if start is None else ~start)
+    run.take(local.oracle(local.scores) if start is None else pruned_of(start))
     finished = run.polish()
     size = 1
     while finished and size < population and not run.settled():
         size = min(max(FIRST_STAGE, 2 * size), population)
         finished = run.stage(size, np.random.default_rng([*seed, size]))
-    return Found(~run.pruned, run.loss, run.moves, finished)
+    return Found(kept_of(run.pruned), run.loss, run.moves, finished)
 
 
 class _Search:
@@ -52,20 +52,20 @@ class _Search:
         local: Local,
         max_moves: int,
         expired: Callable[[], bool],
-        report: Callable[[Mask, float], None],
+        report: Callable[[Kept, float], None],
     ) -> None:
         self._local, self._max_moves = local, max_moves
         self._expired, self._report = expired, report
-        self.pruned: Mask = np.zeros(0, dtype=bool)
+        self.pruned = Pruned(np.zeros(0, dtype=bool))
         self.loss = np.inf
         self.moves = 0
 
-    def take(self, pruned: Mask, loss: float | None = None) -> None:
+    def take(self, pruned: Pruned, loss: float | None = None) -> None:
         """Take a pruned set if it is better."""
         value = self._local.loss(pruned) if loss is None else loss
         if value < self.loss:
             self.pruned, self.loss = pruned, value
-            self._report(~pruned, value)
+            self._report(kept_of(pruned), value)
 
     def settled(self) -> bool:
         """Whether the loss is zero to rounding."""
@@ -108,7 +108,7 @@ class _Search:
         same = self._local.tolerance(found.pruned)
         return any(abs(found.loss - member.loss) <= same for member in members)
 
-    def _descend(self, pruned: Mask, thorough: bool = False) -> Reached:
+    def _descend(self, pruned: Pruned, thorough: bool = False) -> Reached:
         left = -1 if self._max_moves < 0 else self._max_moves - self.moves
         found = self._local.descend(pruned, thorough, left, self._expired)
         self.moves += found.moves

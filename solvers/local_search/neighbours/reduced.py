@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from maskgap.instances.arrays import Mask, Matrix, Vector
+from maskgap.instances.arrays import Matrix, Pruned, Vector
 from maskgap.instances.masks.blocks import contract
 from maskgap.instances.masks.protocol import MaskSet
 from maskgap.instances.masks.rows import Row
@@ -38,7 +38,7 @@ class Reduced:
     upper: Vector
     size: int
     free: NDArray[np.int64]
-    forced: Mask
+    forced: Pruned
 
     @staticmethod
     def of(quad: Matrix, legal: MaskSet) -> "Reduced":
@@ -48,7 +48,7 @@ class Reduced:
         states = whole.state.reshape(-1, size)
         gone = (states == PRUNED).any(axis=1)
         free = np.flatnonzero(~gone & (states == FREE).all(axis=1))
-        forced = np.repeat(gone, size)
+        forced = Pruned(np.repeat(gone, size))
         summed = quad.reshape(n // size, size, n // size, size).sum(axis=(1, 3))
         small = summed[np.ix_(free, free)].copy()
         small[np.diag_indices(len(free))] += 2.0 * summed[np.ix_(free, gone)].sum(axis=1)
@@ -71,15 +71,15 @@ class Reduced:
             forced,
         )
 
-    def shrink(self, pruned: Mask) -> Mask:
+    def shrink(self, pruned: Pruned) -> Pruned:
         """The variables (m,) of a legal pruned set (n,)."""
-        return np.asarray(pruned.reshape(-1, self.size)[self.free, 0])
+        return Pruned(pruned.reshape(-1, self.size)[self.free, 0])
 
-    def lift(self, small: Mask) -> Mask:
+    def lift(self, small: Pruned) -> Pruned:
         """The pruned set (n,) of variables (m,)."""
         blocks = self.forced.reshape(-1, self.size).copy()
         blocks[self.free] = small[:, None]
-        return blocks.reshape(-1)
+        return Pruned(blocks.reshape(-1))
 
 
 def _is_budget(row: Row, n: int) -> bool:

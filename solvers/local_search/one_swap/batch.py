@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from maskgap.instances.arrays import Mask, Matrix
+from maskgap.instances.arrays import Kept, Matrix
 from maskgap.instances.errors import Refused
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.solvers.local_search.one_swap import rule
@@ -98,7 +98,7 @@ class Batch:
         flags = ended.cpu().numpy()
         masks, losses = gone.mask.cpu().numpy(), gone.losses().tolist()
         for row, mask, loss in zip(self.active[flags].tolist(), masks, losses, strict=True):
-            self.course.end(row, mask, why, loss, self.step)
+            self.course.end(row, Kept(mask), why, loss, self.step)
         rest = (~ended).nonzero()[:, 0]
         self.rows, self.least = self.rows.take(rest), self.least[rest]
         self.active = self.active[~flags]
@@ -116,7 +116,7 @@ class Device:
             self._device = torch.device(name)
             self._kernels = _kernels(self._device)
             self.load(np.eye(2), BudgetGroups(2, 2, 1), 1)
-            course, mask = Course(np.zeros(1, dtype=np.int64), 0.0), np.array([[False, True]])
+            course, mask = Course(np.zeros(1, dtype=np.int64), 0.0), Kept(np.array([[False, True]]))
             self.descend(np.array([[2.0, 1.0]]), mask, course, -1, Deadline(60.0))
         except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
             first = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -138,7 +138,7 @@ class Device:
         return max(1, min(rows, share // (ROW_VECTORS * len(gram))))
 
     def descend(
-        self, weight: Matrix, mask: Mask, course: Course, max_swaps: int, deadline: Deadline
+        self, weight: Matrix, mask: Kept, course: Course, max_swaps: int, deadline: Deadline
     ) -> list[Answer]:
         """See `Engine`."""
         try:

@@ -12,7 +12,7 @@ so it costs O(n + rows). Ties go to the lowest row, then the lowest column.
 
 import numpy as np
 
-from maskgap.instances.arrays import Mask, Matrix, Vector
+from maskgap.instances.arrays import Kept, Matrix, Vector
 from maskgap.solvers.kernels.jit import exact
 
 
@@ -76,20 +76,20 @@ def exchange(
     weight: Matrix,
     gram: Matrix,
     square: Matrix,
-    mask: Mask,
+    mask: Kept,
     correlation: Matrix,
     threshold: float,
     most: int,
 ) -> int:
     """Best exchanges between rows, one after another; how many were made, `most` at most.
 
-    weight, square: (rows, n), square w_j^2 G_jj. mask, correlation: (rows, n), True = kept and c,
-    changed. threshold: an exchange must change the loss by less than this, which is negative.
+    weight, square: (rows, n), square w_j^2 G_jj. mask, correlation: (rows, n), the latter c; both
+    are changed. threshold: an exchange must change the loss by less than this, which is negative.
     """
     return int(_exchange(weight, gram, square, mask, correlation, threshold, most))
 
 
-def total_loss(weight: Matrix, mask: Mask, correlation: Matrix) -> float:
+def total_loss(weight: Matrix, mask: Kept, correlation: Matrix) -> float:
     """The sum of the rows' losses from their c."""
     rest: Vector = np.where(mask, 0.0, weight)
     return float(np.einsum("ij,ij->", rest, correlation))
@@ -98,4 +98,4 @@ def total_loss(weight: Matrix, mask: Mask, correlation: Matrix) -> float:
 def warm_up() -> None:
     """Compile the kernel, or load it."""
     two = np.eye(2)
-    exchange(two.copy(), two, two.copy(), two > 0.0, two.copy(), -1.0, 1)
+    exchange(two.copy(), two, two.copy(), Kept(two > 0.0), two.copy(), -1.0, 1)

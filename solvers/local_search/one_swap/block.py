@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from maskgap.instances.arrays import Mask, Matrix, Vector
+from maskgap.instances.arrays import Kept, Matrix, Vector, pruned_of
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.solvers.local_search.one_swap import rule
 from maskgap.solvers.local_search.one_swap.compiled import (
@@ -55,7 +55,7 @@ class Tables:
 class Block:
     """Rows under search. weight: (rows, n) float64, scaled. mask: (rows, n) bool, changed."""
 
-    def __init__(self, tables: Tables, weight: Matrix, mask: Mask, course: Course) -> None:
+    def __init__(self, tables: Tables, weight: Matrix, mask: Kept, course: Course) -> None:
         self.tables, self.weight, self.mask, self.course = tables, weight, mask, course
         count, self.n = weight.shape
         size = tables.blocks.shape[1]
@@ -66,13 +66,13 @@ class Block:
         self.losses, self.threshold = np.zeros(count), np.zeros(count)
         self.least = np.full(count, np.inf)
         self.swaps = np.zeros(count, dtype=np.int64)
-        pruned = int((~mask[0, :size]).sum())
+        pruned = int(pruned_of(Kept(mask[0, :size])).sum())
         self.call_swaps = max(1, CALL_PAIRS // max(1, pruned * (size - pruned) * (self.n // size)))
 
     def descend(self, max_swaps: int, deadline: Deadline) -> list[Answer]:
         """Swap until every row has ended; one answer a row. max_swaps: -1 for no limit."""
         limit = max_swaps if max_swaps >= 0 else np.iinfo(np.int64).max
-        pruned = ~self.mask
+        pruned = pruned_of(self.mask)
         active = np.arange(len(self.mask))
         share = pruned.mean(axis=1)
         nothing_to_swap = (share == 0) | (share == 1)
@@ -87,7 +87,7 @@ class Block:
                     rest.append(row)
                 else:
                     swaps = int(self.swaps[row])
-                    self.course.end(row, self.mask[row], why, float(self.losses[row]), swaps)
+                    self.course.end(row, Kept(self.mask[row]), why, float(self.losses[row]), swaps)
             active = np.array(rest, dtype=np.int64)
         return self.course.answers()
 
@@ -161,7 +161,7 @@ class Processor:
         return max(1, -(-each // -(-each // BLOCK_ROWS)))
 
     def descend(
-        self, weight: Matrix, mask: Mask, course: Course, max_swaps: int, deadline: Deadline
+        self, weight: Matrix, mask: Kept, course: Course, max_swaps: int, deadline: Deadline
     ) -> list[Answer]:
         """See `Engine`."""
         return Block(self._tables, weight, mask, course).descend(max_swaps, deadline)
@@ -172,4 +172,5 @@ def warm_up() -> None:
     engine = Processor(1)
     height = engine.load(np.eye(2), BudgetGroups(2, 2, 1), 1)
     course = Course(np.zeros(height, dtype=np.int64), 0.0)
-    engine.descend(np.array([[2.0, 1.0]]), np.array([[False, True]]), course, -1, Deadline(60.0))
+    weight, mask = np.array([[2.0, 1.0]]), Kept(np.array([[False, True]]))
+    engine.descend(weight, mask, course, -1, Deadline(60.0))

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from maskgap.instances.arrays import Mask
+from maskgap.instances.arrays import Kept
 from maskgap.solvers.protocol import Answer, Stop, TracePoint
 
 MARKS = (0, 1, 2, 5, 10, 25, 50, 100, 200, 500, 1000, 2000, 5000)
@@ -46,7 +46,7 @@ class Course:
         trace.append(TracePoint(time.perf_counter() - self._begun, value, None, swaps))
         return value
 
-    def end(self, row: int, mask: Mask, why: Stop, loss: float, swaps: int) -> None:
+    def end(self, row: int, mask: Kept, why: Stop, loss: float, swaps: int) -> None:
         """A row ends with the loss of its mask, freshly summed."""
         self._answers[row] = Answer(
             mask,

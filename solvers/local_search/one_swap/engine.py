@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from maskgap.instances.arrays import Mask, Matrix
+from maskgap.instances.arrays import Kept, Matrix
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.solvers.local_search.one_swap.course import Course
 from maskgap.solvers.protocol import Answer, Deadline
@@ -18,7 +18,7 @@ class Engine(Protocol):
         ...
 
     def descend(
-        self, weight: Matrix, mask: Mask, course: Course, max_swaps: int, deadline: Deadline
+        self, weight: Matrix, mask: Kept, course: Course, max_swaps: int, deadline: Deadline
     ) -> list[Answer]:
         """Search a batch to its end, or to max_swaps a row (-1: no limit); one answer a row.
 

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from maskgap.instances.arrays import Mask, Matrix
+from maskgap.instances.arrays import Kept, Matrix, pruned_of
 from maskgap.instances.layer import unit_exponent
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.problem import Part
@@ -28,7 +28,7 @@ CALL_EXCHANGES = 4096
 """Exchanges in one call: the clock is looked at and c summed afresh between calls."""
 
 
-def descend_part(part: Part, start: Mask, limits: Limits, max_swaps: int) -> Answer:
+def descend_part(part: Part, start: Kept, limits: Limits, max_swaps: int) -> Answer:
     """Search from a legal mask (n,) of all rows; one answer, in units of the layer's loss.
 
     max_swaps: exchanges per row at most, in all; -1 for no limit.
@@ -41,7 +41,7 @@ def descend_part(part: Part, start: Mask, limits: Limits, max_swaps: int) -> Ans
         weight = np.ldexp(part.weight, -exponent).reshape(part.height, -1)
         height = engine.load(gram, BudgetGroups(len(gram), len(gram), 0), part.height)
     shift = 2 * exponent + gram_exponent
-    mask = start.reshape(weight.shape).copy()
+    mask = Kept(start.reshape(weight.shape).copy())
     most = np.iinfo(np.int64).max if max_swaps < 0 else max_swaps * part.height
     search = _Search(engine, height, weight, gram, limits)
     trace: list[TracePoint] = []
@@ -49,12 +49,12 @@ def descend_part(part: Part, start: Mask, limits: Limits, max_swaps: int) -> Ans
     def note() -> float:
         value = float(np.ldexp(max(0.0, search.loss), shift))
         trace.append(TracePoint(time.perf_counter() - begun, value, None, search.swaps))
-        limits.journal.incumbent(mask.reshape(-1).copy(), value)
+        limits.journal.incumbent(Kept(mask.reshape(-1).copy()), value)
         return value
 
     stop = search.run(mask, most, note)
     return Answer(
-        mask.reshape(-1),
+        Kept(mask.reshape(-1)),
         stop,
         claimed_objective=note(),
         counters={"swaps": search.swaps},
@@ -74,7 +74,7 @@ class _Search:
         self.correlation = np.empty_like(weight)
         self.loss, self.swaps = np.inf, 0
 
-    def run(self, mask: Mask, most: int, note: Callable[[], float]) -> Stop:
+    def run(self, mask: Kept, most: int, note: Callable[[], float]) -> Stop:
         """Search until no exchange improves or a limit ends it; mask (rows, n) is changed."""
         self._sum(mask)
         while True:
@@ -91,11 +91,11 @@ class _Search:
                     return self.deadline.stop()
                 return Stop.FINISHED if self.swaps < most else Stop.ITERATIONS
 
-    def _sum(self, mask: Mask) -> None:
+    def _sum(self, mask: Kept) -> None:
         sum_afresh(self.weight, self.gram, mask, self.correlation)
         self.loss = total_loss(self.weight, mask, self.correlation)
 
-    def _within(self, mask: Mask, most: int) -> None:
+    def _within(self, mask: Kept, most: int) -> None:
         """Each row to its end, `most` swaps at most."""
         limit = -1 if most > 1 << 40 else most
 
@@ -104,7 +104,7 @@ class _Search:
                 return 0
             weight = self.weight[part]
             course = Course(np.zeros(len(weight), dtype=np.int64), 0.0)
-            own = mask[part].copy()
+            own = Kept(mask[part].copy())
             answers = self.engine.descend(weight, own, course, limit, self.deadline)
             mask[part] = own
             return sum(answer.counters["swaps"] for answer in answers)
@@ -114,12 +114,12 @@ class _Search:
             self.swaps += sum(pool.map(descend, parts))
         self._sum(mask)
 
-    def _between(self, mask: Mask, most: int) -> int:
+    def _between(self, mask: Kept, most: int) -> int:
         """Exchanges between rows until none is left; how many."""
         made = 0
         while not self.deadline.expired() and self.swaps < most:
             before = self.loss
-            size = float(self.square[~mask].sum())
+            size = float(self.square[pruned_of(mask)].sum())
             count = exchange(
                 self.weight, self.gram, self.square, mask, self.correlation,
                 -rule.IMPROVEMENT * size, min(CALL_EXCHANGES, most - self.swaps),

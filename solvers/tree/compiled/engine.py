@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from maskgap.instances.arrays import Mask
+from maskgap.instances.arrays import Kept, Vector, pruned_of
 from maskgap.instances.layer import Layer
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.patterns import parse_pattern
@@ -122,7 +122,9 @@ class CompiledEngine(Engine):
         busy = [worker for worker in self._workers if worker.open > 0]
         self.rules = self.rules._replace(recording=self._record.recording)
         share = -(-most_nodes // len(busy))
-        start = np.zeros(self.part.n) if self.mask is None else (~self.mask).astype(np.float64)
+        start: Vector = np.zeros(self.part.n)
+        if self.mask is not None:
+            start = pruned_of(self.mask).astype(np.float64)
 
         def go(worker: _Worker) -> tuple[float, float, int, int, int]:
             worker.best[:] = start
@@ -140,7 +142,7 @@ class CompiledEngine(Engine):
             self.nodes, self.steps = self.nodes + nodes, self.steps + steps
             self.calls += calls
 
-    def _improve(self, mask: Mask, loss: float) -> None:
+    def _improve(self, mask: Kept, loss: float) -> None:
         """Take a mask of a worker, with the loss that its nodes were closed by."""
         self.mask, self.loss = mask, loss
         self.limits.journal.incumbent(mask, loss)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maskgap.instances.arrays import Mask, Vector
+from maskgap.instances.arrays import Flags, Vector
 from maskgap.instances.masks.state import FREE, KEPT, PRUNED
 from maskgap.solvers.frank_wolfe.vertices import Minimum
 from maskgap.solvers.objectives.protocol import Minorant
@@ -56,7 +56,7 @@ class Split:
 
     found: Minimum
     minorant: Minorant
-    free: Mask
+    free: Flags
     curvature: Vector
     cut: float
 

@@ -19,7 +19,7 @@ where the function is a quadratic.
 
 import numpy as np
 
-from maskgap.instances.arrays import Mask, Vector
+from maskgap.instances.arrays import Flags, Kept, Vector
 from maskgap.instances.masks.state import FREE, KEPT, PRUNED
 from maskgap.instances.problem import Part
 from maskgap.solvers.frank_wolfe import vertices
@@ -85,7 +85,7 @@ class GeneralEngine(Engine):
         root = max(self.objective.least, self._root_bound)
         return {"oracle_s": self.oracle.seconds, "root_bound": self.part.rescale(root)}
 
-    def offer(self, mask: Mask) -> None:
+    def offer(self, mask: Kept) -> None:
         """See `Engine`; masks that were met before are told by their bits."""
         key = np.packbits(mask).tobytes()
         if key not in self._looked_at:
@@ -141,7 +141,7 @@ class GeneralEngine(Engine):
         if node.bound >= self.cut:
             self.least_leaf = min(self.least_leaf, node.bound)
             return None
-        free: Mask = (node.state == FREE) & (self._fixed == FREE)
+        free: Flags = (node.state == FREE) & (self._fixed == FREE)
         if not free.any():
             self._settle(node)
             return None
@@ -184,7 +184,7 @@ class GeneralEngine(Engine):
         if not self._relaxed:
             self.offer(vertex == 0.0)
         elif ((vertex == 0.0) | (vertex == 1.0)).all():
-            mask: Mask = vertex == 0.0
+            mask = Kept(vertex == 0.0)
             if self.part.legal.is_legal(mask):
                 self.offer(mask)
 
@@ -243,13 +243,13 @@ class GeneralEngine(Engine):
 
     def _settle(self, node: Node) -> None:
         """A node whose columns are all forced: its loss is its bound, if it has a mask."""
-        mask: Mask = (node.state == KEPT) | (self._fixed == KEPT)
+        mask = Kept((node.state == KEPT) | (self._fixed == KEPT))
         self._record.settled(node.row)
         if self.part.legal.is_legal(mask):
             self.offer(mask)
             self.least_leaf = min(self.least_leaf, self.objective.exact(mask))
 
-    def _split(self, node: Node, found: Minimum, minorant: Minorant, free: Mask) -> Node:
+    def _split(self, node: Node, found: Minimum, minorant: Minorant, free: Flags) -> Node:
         """Put one child aside and return the other, that of the side that x is nearer to."""
         curvature = self.objective.functions[node.function].curvature()
         split = Split(found, minorant, free, curvature, self.cut)
