@@ -25,7 +25,7 @@ from maskgap.solvers.bounds import conic, triangles
 from maskgap.solvers.bounds.other_budgets import points_beside
 from maskgap.solvers.bounds.semidefinite import Effort
 from maskgap.solvers.bounds.tilts import relaxations
-from maskgap.solvers.frank_wolfe import hull, steps
+from maskgap.solvers.frank_wolfe import hull
 from maskgap.solvers.objectives import convexify
 from maskgap.solvers.protocol import Answer, Limits, Stop
 from maskgap.solvers.settings import Count, NotNegative, settings
@@ -107,7 +107,7 @@ class QpBound:
 
     def warm_ups(self) -> Sequence[Callable[[], object]]:
         """As `solvers.protocol.Compiled`."""
-        return (steps.warm_up,)
+        return hull.warm_ups()
 
     def solve(self, problem: Part, limits: Limits, seed: int) -> Answer:
         """A bound with a proof, no mask; no bound when the deadline has passed before it starts.
@@ -148,7 +148,7 @@ class SdpBound:
 
     def warm_ups(self) -> Sequence[Callable[[], object]]:
         """As `solvers.protocol.Compiled`."""
-        return triangles.warm_up, steps.warm_up
+        return triangles.warm_up, *hull.warm_ups()
 
     def solve(self, problem: Part, limits: Limits, seed: int) -> Answer:
         """A bound with a proof, no mask: qp-bound's where the relaxation did not converge.

@@ -14,6 +14,7 @@ each budget by bisection over its breakpoints. Over any other set of masks, Fran
 vertices that its oracle gives (`frank_wolfe.vertices`).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,10 +25,11 @@ from maskgap.instances.formats.proof import ConvexFunction
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.protocol import MaskSet
 from maskgap.instances.masks.state import FREE
-from maskgap.solvers.frank_wolfe import vertices
+from maskgap.solvers.frank_wolfe import steps, vertices
 from maskgap.solvers.frank_wolfe.pool import ActiveSet, Pool
 from maskgap.solvers.objectives import convexify
 from maskgap.solvers.objectives.protocol import Quadratic
+from maskgap.solvers.oracles import closed_form
 from maskgap.solvers.oracles.make import exact_oracle
 from maskgap.solvers.protocol import Deadline
 
@@ -167,3 +169,8 @@ def stated_bound(quad: Matrix, legal: MaskSet, function: ConvexFunction, x: Vect
     stored = np.clip(x, 0.0, 1.0).astype(np.float32).astype(np.float64)
     bound = linearise(matrix, linear, legal, stored).bound + constant
     return max(0.0, bound - convexify.rounding_margin(quad, legal, function))
+
+
+def warm_ups() -> tuple[Callable[[], object], ...]:
+    """What compiles all that minimising over any hull calls, or loads it."""
+    return closed_form.warm_up, steps.warm_up

@@ -16,6 +16,7 @@ the bound of that relaxation; then each mask that a master comes across is one. 
 to a share of the gap that is left, since the tangents of its masks matter more than its optimum.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -200,6 +201,10 @@ class HighsOuterApproximation:
     """The diagonal that is taken off to make the matrix semidefinite."""
     warm_start: WarmStart = "none"
     """Score of a mask that it starts from, unless one is given."""
+
+    def warm_ups(self) -> Sequence[Callable[[], object]]:
+        """As `solvers.protocol.Compiled`."""
+        return hull.warm_ups()
 
     def solve(self, problem: Part, limits: Limits, seed: int) -> Answer:
         """Mask, bound and nodes; notes the number of masters. Raises Refused."""

@@ -37,3 +37,8 @@ def check_finite(gradient: Vector) -> None:
     if not np.isfinite(gradient).all():
         column = int(np.argmin(np.isfinite(gradient)))
         raise InputError(f"the gradient of column {column} is {gradient[column]}, not finite")
+
+
+def warm_up() -> None:
+    """Compile the kernels, or load them."""
+    ClosedForm(BudgetGroups(2, 2, 1)).minimise(np.zeros(2), np.zeros(2, np.int8), np.zeros(2))

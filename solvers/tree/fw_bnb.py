@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from maskgap.instances.problem import Part
 from maskgap.solvers.bounds import triangles
 from maskgap.solvers.bounds.reformulate import Method
-from maskgap.solvers.frank_wolfe import steps
+from maskgap.solvers.frank_wolfe import hull
 from maskgap.solvers.frank_wolfe.variants import Variant
 from maskgap.solvers.local_search.memetic import improve
 from maskgap.solvers.local_search.neighbours import cycles
@@ -27,6 +27,7 @@ from maskgap.solvers.one_shot.scores import starting_mask
 from maskgap.solvers.oracles.make import OracleName
 from maskgap.solvers.protocol import Answer, Deadline, Limits
 from maskgap.solvers.settings import Count, Limit, NotNegative, Positive, WarmStart, settings
+from maskgap.solvers.tree import recorded
 from maskgap.solvers.tree.choices import Branching, Choices, Heuristics, Hull, Traversal
 from maskgap.solvers.tree.compiled import engine
 from maskgap.solvers.tree.driver import Plan, branch_and_bound
@@ -79,10 +80,12 @@ class FwBnb:
 
     def warm_ups(self) -> Sequence[Callable[[], object]]:
         """As `solvers.protocol.Compiled`."""
-        general = improve.warm_up, cycles.warm_up, triangles.warm_up, steps.warm_up
+        all_engines = (
+            improve.warm_up, cycles.warm_up, triangles.warm_up, recorded.warm_up, *hull.warm_ups(),
+        )  # fmt: skip
         if self.oracle != "closed-form":
-            return general
-        return self._warm_up_tree, *general
+            return all_engines
+        return self._warm_up_tree, *all_engines
 
     def _warm_up_tree(self) -> None:
         engine.warm_up(self.choices(Limits(Deadline(0.0))))

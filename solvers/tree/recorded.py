@@ -55,3 +55,9 @@ def preorder(column, kept, pruned, point, source, rows):  # type: ignore[no-unty
             stack[top + 1] = kept[node]
             top += 2
     return branch[:nodes].copy(), leaf[:leaves].copy(), function[:leaves].copy()
+
+
+def warm_up() -> None:
+    """Compile the kernel, or load it."""
+    none = np.full(1, -1, np.int32)
+    preorder(none, none, none, none, np.zeros(1, np.int8), 1)
