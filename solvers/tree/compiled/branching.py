@@ -19,7 +19,7 @@ from maskgap.solvers.frank_wolfe.edges import minimise_along_edges
 from maskgap.solvers.frank_wolfe.node import restore, value_of
 from maskgap.solvers.kernels.jit import strict
 from maskgap.solvers.oracles.equal_groups import is_settled, least_along
-from maskgap.solvers.tree.compiled.rules import FRACTIONALITY, GRADIENT, PSEUDO_COST, STRONG
+from maskgap.solvers.tree.compiled.rules import FRACTIONALITY, GRADIENT, PSEUDO_COST
 
 CANDIDATES = 8
 TRIAL_STEPS = 32
@@ -54,7 +54,9 @@ def _expected(pseudo, side, column, curvature):  # type: ignore[no-untyped-def]
 
 
 @strict
-def _try_side(functions, k, rules, state, x, gradient, j, side, cut):  # type: ignore[no-untyped-def]
+def _try_side(  # type: ignore[no-untyped-def]
+    functions, k, rules, state, x, gradient, j, side, cut, aside
+):
     """Bound of a child after a few steps; the cut when it has no mask."""
     child, point, slope = state.copy(), x.copy(), gradient.copy()
     child[j] = side
@@ -69,13 +71,18 @@ def _try_side(functions, k, rules, state, x, gradient, j, side, cut):  # type: i
     )
     slope[:] = 2.0 * np.dot(matrix, point) + linear
     value = value_of(linear, functions.constant[k], point, slope)
-    least = least_along(rules.size, rules.budget, child, slope, np.empty(len(x)))
+    least = least_along(rules.size, rules.budget, child, slope, aside)
     return min(cut, value - np.dot(slope, point) + least)
 
 
 @strict
-def choose(functions, k, rules, state, x, gradient, bound, cut, pseudo):  # type: ignore[no-untyped-def]
-    """The column to split; the node has at least one free column."""
+def choose(  # type: ignore[no-untyped-def]
+    functions, k, rules, state, x, gradient, bound, cut, pseudo, aside
+):
+    """The column to split; the node has at least one free column.
+
+    aside: (n,) to work in for strong branching, None for the other rules.
+    """
     n = len(x)
     matrix = functions.matrix[k]
     scores = np.full(n, -1.0)
@@ -94,15 +101,17 @@ def choose(functions, k, rules, state, x, gradient, bound, cut, pseudo):  # type
             else:
                 scores[t] = share * matrix[t, t]
     best = np.argmax(scores)
-    if rules.branching == STRONG:
+    if aside is not None:
         order = np.argsort(-scores)
         most = -1.0
         for c in range(min(CANDIDATES, n)):
             t = order[c]
             if scores[t] <= 0.0 or min(x[t], 1.0 - x[t]) < 1e-6:
                 break
-            kept = _try_side(functions, k, rules, state, x, gradient, t, KEPT, cut) - bound
-            pruned = _try_side(functions, k, rules, state, x, gradient, t, PRUNED, cut) - bound
+            kept = _try_side(functions, k, rules, state, x, gradient, t, KEPT, cut, aside) - bound
+            pruned = (
+                _try_side(functions, k, rules, state, x, gradient, t, PRUNED, cut, aside) - bound
+            )
             worth = max(kept, 1e-9 * cut) * max(pruned, 1e-9 * cut)
             if worth > most:
                 most, best = worth, t

@@ -25,6 +25,7 @@ from maskgap.solvers.tree.compiled import frontier
 from maskgap.solvers.tree.compiled.frontier import (
     OPEN,
     ROOM,
+    Store,
     add_root,
     bytes_per_node,
     enlarged,
@@ -33,7 +34,7 @@ from maskgap.solvers.tree.compiled.frontier import (
     share_out,
 )
 from maskgap.solvers.tree.compiled.record import Block, Record
-from maskgap.solvers.tree.compiled.rules import DEPTH_FIRST, Functions, Rules
+from maskgap.solvers.tree.compiled.rules import DEPTH_FIRST, STRONG, Functions, Rules
 from maskgap.solvers.tree.compiled.search import search
 from maskgap.solvers.tree.engine import Engine
 
@@ -47,8 +48,11 @@ SLICE_WORK = 4e6
 class _Worker:
     """What one thread works on."""
 
-    def __init__(self, n: int, atoms: int) -> None:
-        self.frontier = new_frontier(n, atoms, 256)
+    def __init__(self, n: int, rules: Rules) -> None:
+        along_edges = rules.variant == EDGES
+        self.frontier = new_frontier(n, 0 if along_edges else room(n), 256)
+        self.store = None if along_edges else Store.of(n, room(n))
+        self.aside = np.empty(n) if rules.branching == STRONG else None
         self.block: Block = np.zeros(4, np.int64)
         self.pseudo = np.zeros((2, n, 2))
         self.best = np.zeros(n)
@@ -74,8 +78,7 @@ class CompiledEngine(Engine):
         self._quad, self._quadratics = objective.quad, objective.functions
         self.rules = Rules.of(choices, groups)
         self._record = Record(n, choices.most_bytes)
-        atoms = 0 if self.rules.variant == EDGES else room(n)
-        self._workers = [_Worker(n, atoms) for _ in range(max(1, limits.threads))]
+        self._workers = [_Worker(n, self.rules) for _ in range(max(1, limits.threads))]
         self.take_functions()
         share, last = groups.pruned / groups.size, len(self._quadratics) - 1
         add_root(self._workers[0].frontier, share, last)
@@ -130,7 +133,8 @@ class CompiledEngine(Engine):
             worker.best[:] = start
             found: tuple[float, float, int, int, int] = search(
                 self._stack, self._quad, self.rules, worker.frontier, self._record.table,
-                worker.block, worker.pseudo, worker.best, self.loss, share,
+                worker.block, worker.pseudo, worker.best, self.loss, share, worker.store,
+                worker.aside,
             )  # fmt: skip
             return found
 

@@ -5,7 +5,7 @@ Slots hold nodes; a binary heap over slots gives the next one. Its key is the no
 O(log open) to add and to take.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,22 @@ from maskgap.solvers.kernels.jit import strict
 
 OPEN, ROOM, AGE = 0, 1, 2
 """Entries of `Frontier.counts`."""
+
+
+class Store(NamedTuple):
+    """Vertices that a node is minimised over, for one worker to work in.
+
+    atoms: (room, n), 1.0 pruned. weights: (room,). counts: (2,), active ones, then all stored.
+    """
+
+    atoms: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    counts: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, n: int, room: int) -> Self:
+        """An empty one with room for so many."""
+        return cls(np.zeros((room, n)), np.zeros(room), np.zeros(2, np.int32))
 
 
 class Frontier(NamedTuple):

@@ -16,7 +16,6 @@ from maskgap.instances.masks.state import FREE, KEPT, PRUNED
 from maskgap.solvers.frank_wolfe.active_set import minimise_on_vertices
 from maskgap.solvers.frank_wolfe.edges import minimise_along_edges
 from maskgap.solvers.frank_wolfe.node import STEPS, gradient_of, restore, value_of
-from maskgap.solvers.frank_wolfe.variants import EDGES
 from maskgap.solvers.kernels.jit import strict
 from maskgap.solvers.oracles.equal_groups import is_settled, least_along, still_open, vertex_along
 from maskgap.solvers.tree.compiled.branching import choose, learn
@@ -89,36 +88,37 @@ def add_leaf(table, block, node, column, cut_pruned, here, k):  # type: ignore[n
 
 @strict
 def open_node(  # type: ignore[no-untyped-def]
-    frontier, rules, state, x, bound, node, via, share, k, atoms, weights, counts
+    frontier, rules, state, x, bound, node, via, share, k, store
 ):
     """Put a node on the frontier."""
     slot = take_slot(frontier)
     frontier.state[slot], frontier.x[slot] = state, x.astype(np.float32)
     frontier.bound[slot], frontier.node[slot] = bound, node
     frontier.via[slot], frontier.share[slot], frontier.function[slot] = via, share, k
-    stored = counts[1]
-    frontier.atoms[slot, :stored] = atoms[:stored].astype(np.int8)
-    frontier.weights[slot, :stored] = weights[:stored]
-    frontier.atom_count[slot] = counts
+    if store is not None:
+        stored = store.counts[1]
+        frontier.atoms[slot, :stored] = store.atoms[:stored].astype(np.int8)
+        frontier.weights[slot, :stored] = store.weights[:stored]
+        frontier.atom_count[slot] = store.counts
     put(frontier, slot, rules.traversal != DEPTH_FIRST)
 
 
 @strict
 def search(  # type: ignore[no-untyped-def]
-    functions, quad, rules, frontier, table, block, pseudo, best, loss, most_nodes
+    functions, quad, rules, frontier, table, block, pseudo, best, loss, most_nodes, store, aside
 ):
     """Search at most `most_nodes` nodes, or until the frontier or the record is nearly full.
 
     best (n,): the incumbent z, improved in place; loss: its loss. pseudo: see `branching.learn`.
+    store: a `Store` to work in, None for steps along edges; aside: (n,) to work in for strong
+    branching, else None. What is None has no branch in the code that is compiled.
     Returns (loss, least bound of a closed leaf, nodes, steps, oracle calls).
     """
     n = len(best)
     size, budget = rules.size, rules.budget
-    room = frontier.atoms.shape[1]
     state = np.empty(n, np.int8)
     x, gradient, lowest, z = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     y, other, seen = np.empty(n), np.empty(n), np.zeros(16)
-    atoms, weights, counts = np.zeros((room, n)), np.zeros(room), np.zeros(2, np.int32)
     least_leaf, cut = np.inf, loss * (1.0 - rules.gap)
     nodes = steps = calls = 0
     carried = False
@@ -142,23 +142,26 @@ def search(  # type: ignore[no-untyped-def]
             k = int(frontier.function[slot])
             state[:] = frontier.state[slot]
             x[:] = frontier.x[slot]
-            counts[:] = frontier.atom_count[slot]
-            atoms[: counts[1]] = frontier.atoms[slot, : counts[1]]
-            weights[: counts[1]] = frontier.weights[slot, : counts[1]]
+            if store is not None:
+                store.counts[:] = frontier.atom_count[slot]
+                held = store.counts[1]
+                store.atoms[:held] = frontier.atoms[slot, :held]
+                store.weights[:held] = frontier.weights[slot, :held]
             gradient_of(functions.matrix[k], functions.linear[k], x, gradient)
         carried = False
         nodes += 1
         inherited = bound
-        matrix, linear, constant = functions.matrix[k], functions.linear[k], functions.constant[k]
+        matrix, linear = functions.matrix[k], functions.linear[k]
         restore(matrix, size, budget, state, x, gradient)
-        if rules.variant == EDGES:
+        if store is None:
             made, asked = descend_edges(functions, k, rules, state, x, gradient, cut)
         else:
             if not rules.inherit:
-                counts[:] = 0
+                store.counts[:] = 0
             made, asked = minimise_on_vertices(
-                matrix, linear, constant, rules, state, x, gradient, cut, atoms, weights, counts
-            )
+                matrix, linear, functions.constant[k], rules, state, x, gradient, cut,
+                store.atoms, store.weights, store.counts,
+            )  # fmt: skip
         steps, calls = steps + made, calls + asked + 1
         bound = bound_at(functions, k, rules, state, x, gradient, lowest)
         if inherited > -np.inf:  # the root has no parent to rise from
@@ -228,7 +231,7 @@ def search(  # type: ignore[no-untyped-def]
                 table.point[node] = -1
             continue
 
-        j = choose(functions, k, rules, state, x, gradient, bound, cut, pseudo)
+        j = choose(functions, k, rules, state, x, gradient, bound, cut, pseudo, aside)
         kept, pruned = -1, -1
         if rules.recording:
             kept, pruned = block[ROW], block[ROW] + 1
@@ -244,11 +247,9 @@ def search(  # type: ignore[no-untyped-def]
             via = j if side == PRUNED else -1 - j
             node = pruned if side == PRUNED else kept
             if side != first or rules.traversal == BEST_FIRST:
-                open_node(
-                    frontier, rules, state, x, bound, node, via, share, k, atoms, weights, counts
-                )
+                open_node(frontier, rules, state, x, bound, node, via, share, k, store)
             else:
                 carried = True
     if carried:
-        open_node(frontier, rules, state, x, bound, node, via, share, k, atoms, weights, counts)
+        open_node(frontier, rules, state, x, bound, node, via, share, k, store)
     return loss, least_leaf, nodes, steps, calls

@@ -183,7 +183,8 @@ def test_branching_takes_a_fractional_free_column_by_its_rule(name):
     node.gradient_of(matrix, linear, x, gradient)
     pseudo = np.zeros((2, 12, 2))
     chosen = rules_of(problem, branching=name)
-    arguments = (functions, 0, chosen, state, x, gradient, 0.0, 9.0, pseudo)
+    trial = np.empty(12) if name == "strong" else None
+    arguments = (functions, 0, chosen, state, x, gradient, 0.0, 9.0, pseudo, trial)
     column = branching.choose(*arguments)
     share = np.where(state == FREE, np.minimum(x, 1 - x), -1.0)
     assert share[column] > 1e-6
