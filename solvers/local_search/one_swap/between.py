@@ -78,6 +78,7 @@ def exchange(
     square: Matrix,
     mask: Mask,
     correlation: Matrix,
+    *,
     threshold: float,
     most: int,
 ) -> int:
@@ -98,7 +99,7 @@ def total_loss(weight: Matrix, mask: Mask, correlation: Matrix) -> float:
 def _compile() -> None:
     """Compile the kernel, or load it from its cache, so that no clock pays for it."""
     two = np.eye(2)
-    exchange(two.copy(), two, two.copy(), two > 0.0, two.copy(), -1.0, 1)
+    exchange(two.copy(), two, two.copy(), two > 0.0, two.copy(), threshold=-1.0, most=1)
 
 
 _compile()
