@@ -18,6 +18,7 @@ same is done with the moves that keep them legal (`solvers.local_search.neighbou
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import count
 from typing import Annotated
 
@@ -27,6 +28,7 @@ from maskgap.instances.problem import Part, Problem
 from maskgap.solvers.local_search.memetic import improve
 from maskgap.solvers.local_search.neighbours import cycles
 from maskgap.solvers.local_search.neighbours.answer import search_part
+from maskgap.solvers.local_search.terms import Terms
 from maskgap.solvers.one_shot.scores import starting_masks
 from maskgap.solvers.protocol import Answer, Deadline, Limits
 from maskgap.solvers.settings import Limit, WarmStart, settings
@@ -62,19 +64,12 @@ class Search:
             own = None if start is None else start[(row.row - problem.rows.start) // row.height]
             after = len(problem) - next(turns)
             share = min(1.0, workers / after) * limits.deadline.remaining()
-            # the harness keeps the mask of a run that is killed if it is of one row
-            incumbent = limits.journal.incumbent if len(problem) == 1 else None
-            answer = search_part(
-                row,
-                own,
-                [seed, row.row],
-                self.population,
-                self.max_swaps,
-                limits.deadline,
-                begun,
-                Deadline(share),
-                incumbent,
-            )
+            turn = Deadline(share)
+            terms = Terms(own, [seed, row.row], self.population, self.max_swaps, turn.expired)
+            if len(problem) == 1:
+                # the harness keeps the mask of a run that is killed if it is of one row
+                terms = replace(terms, report=limits.journal.incumbent)
+            answer = search_part(row, terms, limits.deadline, begun)
             limits.journal.rows_done(row.height)
             return answer
 

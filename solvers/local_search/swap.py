@@ -34,6 +34,7 @@ from maskgap.solvers.local_search.one_swap import between, block
 from maskgap.solvers.local_search.one_swap.course import Course
 from maskgap.solvers.local_search.one_swap.engine import Engine, engine_for
 from maskgap.solvers.local_search.one_swap.shared_budget import descend_part
+from maskgap.solvers.local_search.terms import Terms
 from maskgap.solvers.one_shot.scores import starting_masks
 from maskgap.solvers.protocol import Answer, Limits
 from maskgap.solvers.settings import Limit, WarmStart, settings
@@ -108,9 +109,8 @@ class Swap:
             return [descend_part(whole, Kept(start[0]), limits, self.max_swaps)]
 
         def go(part: Part, own: Kept) -> Answer:
-            answer = search_part(
-                part, own, [seed, part.row], 1, self.max_swaps, limits.deadline, begun
-            )
+            terms = Terms(own, [seed, part.row], 1, self.max_swaps)
+            answer = search_part(part, terms, limits.deadline, begun)
             limits.journal.rows_done(part.height)
             return answer
 

@@ -19,6 +19,7 @@ from maskgap.instances.problem import Part
 from maskgap.solvers.bounds.reformulate import reformulate
 from maskgap.solvers.bounds.semidefinite import Effort
 from maskgap.solvers.local_search.neighbours.parts import improve_part
+from maskgap.solvers.local_search.terms import Terms
 from maskgap.solvers.objectives.mask_loss import MaskLoss
 from maskgap.solvers.protocol import Answer, Limits, Stop
 from maskgap.solvers.tree.choices import Choices
@@ -143,11 +144,11 @@ class _Masks:
     def better(self, start: Kept | None, population: int) -> Kept:
         """A mask (n,) at least as good as the start."""
         part, journal = self.part, self.limits.journal
-        return improve_part(
-            part,
+        terms = Terms(
             start,
             self.seed,
             population,
             expired=self.limits.deadline.expired,
             report=lambda mask, _: journal.incumbent(mask, part.scaled_loss(mask)),
-        ).mask
+        )
+        return improve_part(part, terms).mask

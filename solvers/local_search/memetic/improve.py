@@ -8,7 +8,6 @@ search that was not cut short ends 1-swap optimal. A loss that is zero to roundi
 legal mask, ends it at once.
 """
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +17,7 @@ from maskgap.instances.arrays import Kept, Matrix, Pruned, Vector, kept_of, prun
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.solvers.local_search.memetic.descent import THRESHOLD, arrange, descend, sum_afresh
 from maskgap.solvers.local_search.memetic.population import DONE, evolve, new_population
+from maskgap.solvers.local_search.terms import Terms
 
 FIRST_STAGE = 16
 
@@ -42,44 +42,22 @@ class Found:
     finished: bool
 
 
-def improve(
-    quad: Matrix,
-    groups: BudgetGroups,
-    start: Kept | None,
-    seed: Sequence[int],
-    population: int,
-    max_swaps: int = -1,
-    expired: Callable[[], bool] = lambda: False,
-    report: Callable[[Kept, float], None] = lambda mask, loss: None,
-) -> Found:
-    """Search from a legal start (n,), or from a random one.
-
-    seed: whole numbers. population: members of the last stage. max_swaps: in all, -1 for no limit.
-    expired: asked every few milliseconds. report: called with each better mask and its loss. When
-    `expired` stays False, the result depends on the other arguments alone.
-    """
-    search = _Search(quad, groups, max_swaps, expired, report)
-    search.start(start, seed)
+def improve(quad: Matrix, groups: BudgetGroups, terms: Terms) -> Found:
+    """Search from a legal start, or from a random one. quad: Q (n, n)."""
+    search = _Search(quad, groups, terms)
+    search.start()
     size = 1
-    while search.stage(size, seed) and size < population:
-        size = min(max(FIRST_STAGE, 2 * size), population)
+    while search.stage(size) and size < terms.population:
+        size = min(max(FIRST_STAGE, 2 * size), terms.population)
     return Found(search.mask, search.loss, search.swaps, search.finished)
 
 
 class _Search:
     """The best mask so far, the swaps made, and what limits them."""
 
-    def __init__(
-        self,
-        quad: Matrix,
-        groups: BudgetGroups,
-        max_swaps: int,
-        expired: Callable[[], bool],
-        report: Callable[[Kept, float], None],
-    ) -> None:
+    def __init__(self, quad: Matrix, groups: BudgetGroups, terms: Terms) -> None:
         self._quad, self._diag = quad, quad.diagonal().copy()
-        self._groups = groups
-        self._max_swaps, self._expired, self._report = max_swaps, expired, report
+        self._groups, self._terms = groups, terms
         self._slice = max(1, int(SLICE_WORK / groups.n))
         self._order = np.arange(groups.n, dtype=np.int32)
         self._c: Vector = np.zeros(groups.n)
@@ -88,20 +66,22 @@ class _Search:
         self.swaps = 0
         self.finished = False
 
-    def start(self, start: Kept | None, seed: Sequence[int]) -> None:
+    def start(self) -> None:
         """Take the start as the best mask so far."""
+        start = self._terms.start
         if start is None:
-            start = self._groups.prune_lowest(np.random.default_rng(seed).random(self._groups.n))
+            random = np.random.default_rng(self._terms.seed)
+            start = self._groups.prune_lowest(random.random(self._groups.n))
         self._take(start)
 
-    def stage(self, size: int, seed: Sequence[int]) -> bool:
+    def stage(self, size: int) -> bool:
         """Search a population that begins with the best mask; whether it converged."""
         if self._settled():
             self.finished = True
             return False
         self.finished = False
         groups, seen = self._groups, self.loss
-        population = new_population(groups.n, size, [*seed, size])
+        population = new_population(groups.n, size, [*self._terms.seed, size])
         arrange(groups.size, pruned_of(self.mask), population.order)
         while not population.numbers[DONE]:
             if self._spent():
@@ -122,10 +102,11 @@ class _Search:
         return min(self._slice, self._left())
 
     def _left(self) -> int:
-        return self._slice if self._max_swaps < 0 else self._max_swaps - self.swaps
+        most = self._terms.max_moves
+        return self._slice if most < 0 else most - self.swaps
 
     def _spent(self) -> bool:
-        return self._left() <= 0 or self._expired()
+        return self._left() <= 0 or self._terms.expired()
 
     def _settled(self) -> bool:
         """Whether no mask can be better."""
@@ -142,7 +123,7 @@ class _Search:
         )
         if loss < self.loss:
             self.mask, self.loss = mask, max(0.0, float(loss))
-            self._report(mask, self.loss)
+            self._terms.report(mask, self.loss)
 
     def _polish(self) -> None:
         """Descend from the best mask by the exact rule."""
@@ -167,4 +148,4 @@ class _Search:
 
 def warm_up() -> None:
     """Compile the kernels, or load them."""
-    improve(np.eye(4) + 0.1, BudgetGroups(4, 4, 2), None, [0], 2)
+    improve(np.eye(4) + 0.1, BudgetGroups(4, 4, 2), Terms(None, [0], 2))

@@ -41,6 +41,23 @@ class _State:
     sums: NDArray[np.int64]
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class _Table:
+    """All exchanges of a state, legal or not.
+
+    gone (p,), kept (u,): the pruned and the kept variables. delta (p, u): changes of the loss.
+    """
+
+    gone: NDArray[np.int64]
+    kept: NDArray[np.int64]
+    delta: Vector
+
+    def at(self, place: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The pruned and the kept variable of exchanges given by their flat places."""
+        first, second = divmod(place, len(self.kept))
+        return self.gone[first], self.kept[second]
+
+
 class Exchanges:
     """The neighbourhood of one row with any rows; see `Local`. Sets are those of all n columns."""
 
@@ -118,7 +135,7 @@ class Exchanges:
             return None
         one = _least_of(delta, FEW)
         other = np.union1d(one, _least_of(np.where(gives, delta, np.inf), FEW))
-        return self._best_pair(state, gone, kept, delta, one, other, least)
+        return self._best_pair(state, _Table(gone, kept, delta), one, other, least)
 
     def _judge(
         self, state: _State, gone: NDArray[np.int64], kept: NDArray[np.int64], thorough: bool
@@ -148,19 +165,17 @@ class Exchanges:
     def _best_pair(
         self,
         state: _State,
-        gone: NDArray[np.int64],
-        kept: NDArray[np.int64],
-        delta: Vector,
+        table: _Table,
         one: NDArray[np.int64],
         other: NDArray[np.int64],
         least: float,
     ) -> Move | None:
-        """The best improving legal pair of an exchange of `one` and an exchange of `other`."""
-        problem, quad = self._problem, self._quad
-        p, u = (places[at] for places, at in zip((gone, kept), divmod(one, len(kept)), strict=True))
-        q, v = (
-            places[at] for places, at in zip((gone, kept), divmod(other, len(kept)), strict=True)
-        )
+        """The best improving legal pair of an exchange of `one` and an exchange of `other`.
+
+        one, other: flat places in the table. least: the change, negative, that it must lie below.
+        """
+        problem, quad, delta = self._problem, self._quad, table.delta
+        (p, u), (q, v) = table.at(one), table.at(other)
         change = delta.flat[one][:, None] + delta.flat[other][None, :]
         change += 2.0 * (quad[np.ix_(p, q)] + quad[np.ix_(u, v)])
         change -= 2.0 * (quad[np.ix_(p, v)] + quad[np.ix_(u, q)])

@@ -1,6 +1,7 @@
 """Search of one part of a problem, by the neighbourhood that its set of masks asks for."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,17 +15,10 @@ from maskgap.solvers.local_search.neighbours import population as populations
 from maskgap.solvers.local_search.neighbours.cycles import Cycles
 from maskgap.solvers.local_search.neighbours.exchanges import Exchanges
 from maskgap.solvers.local_search.neighbours.reduced import Reduced
+from maskgap.solvers.local_search.terms import Terms
 
 
-def improve_part(
-    part: Part,
-    start: Kept | None,
-    seed: Sequence[int],
-    population: int,
-    max_moves: int = -1,
-    expired: Callable[[], bool] = lambda: False,
-    report: Callable[[Kept, float], None] = lambda mask, loss: None,
-) -> Found:
+def improve_part(part: Part, terms: Terms) -> Found:
     """Search as `memetic.improve.improve`, on any set of masks; losses are in the layer's units.
 
     Population 1 is one descent to a local optimum. Raises Refused for a part too large.
@@ -32,69 +26,48 @@ def improve_part(
     legal = part.legal
     groups = legal.equal_groups
     if groups is not None:
-        return _scaled(
-            lambda note: improve(
-                part.quad, groups, start, seed, population, max_moves, expired, note
-            ),
-            part.rescale,
-            report,
-        )
+        return _scaled(lambda own: improve(part.quad, groups, own), terms, part.rescale)
     if legal.tile is not None:
-        return _strip(part, legal, start, seed, population, max_moves, expired, report)
+        return _strip(part, legal, terms)
     reduced = Reduced.of(part.quad, legal)
     if not len(reduced.rows):
-        return _budget(part, reduced, start, seed, population, max_moves, expired, report)
+        return _budget(part, reduced, terms)
     local = Exchanges(reduced, legal)
-    return _scaled(
-        lambda note: populations.search(local, start, seed, population, max_moves, expired, note),
-        part.rescale,
-        report,
-    )
+    return _scaled(lambda own: populations.search(local, own), terms, part.rescale)
 
 
 def _scaled(
-    search: Callable[[Callable[[Kept, float], None]], Found],
+    search: Callable[[Terms], Found],
+    terms: Terms,
     rescale: Callable[[float], float],
-    report: Callable[[Kept, float], None],
     lift: Callable[[Kept], Kept] = lambda mask: mask,
 ) -> Found:
-    """Run a search whose masks and losses are brought back by `lift` and `rescale`."""
-    found = search(lambda mask, loss: report(lift(mask), rescale(loss)))
+    """Run a search whose masks and losses are brought back by `lift` and `rescale`.
+
+    terms: with the start in the terms of the search, and the report in those of the part.
+    """
+
+    def report(mask: Kept, loss: float) -> None:
+        terms.report(lift(mask), rescale(loss))
+
+    found = search(replace(terms, report=report))
     return Found(lift(found.mask), rescale(found.loss), found.swaps, found.finished)
 
 
-def _strip(
-    part: Part,
-    legal: MaskSet,
-    start: Kept | None,
-    seed: Sequence[int],
-    population: int,
-    max_moves: int,
-    expired: Callable[[], bool],
-    report: Callable[[Kept, float], None],
-) -> Found:
+def _strip(part: Part, legal: MaskSet, terms: Terms) -> Found:
     """Tiles: the Gram serves all rows, so that no matrix of all pairs of entries is needed."""
     gram, gram_exponent = part.layer.gram_unit
     exponent = unit_exponent(float(np.abs(part.weight).max()))
     weight: Matrix = np.ldexp(part.weight, -exponent).reshape(part.height, -1)
     local = Cycles(gram, weight, legal)
     return _scaled(
-        lambda note: populations.search(local, start, seed, population, max_moves, expired, note),
+        lambda own: populations.search(local, own),
+        terms,
         lambda loss: float(np.ldexp(loss, 2 * exponent + gram_exponent)),
-        report,
     )
 
 
-def _budget(
-    part: Part,
-    reduced: Reduced,
-    start: Kept | None,
-    seed: Sequence[int],
-    population: int,
-    max_moves: int,
-    expired: Callable[[], bool],
-    report: Callable[[Kept, float], None],
-) -> Found:
+def _budget(part: Part, reduced: Reduced, terms: Terms) -> Found:
     """A budget over free blocks: equal groups, after a shift that keeps every loss positive.
 
     Adding s to each diagonal entry adds s times the number of pruned variables to every loss.
@@ -103,20 +76,19 @@ def _budget(
     if not 0 < reduced.pruned < count:
         mask = kept_of(reduced.lift(Pruned(np.full(count, reduced.pruned > 0))))
         loss = part.loss(mask)
-        report(mask, loss)
+        terms.report(mask, loss)
         return Found(mask, loss, 0, finished=True)
     shift = 0.0
     if reduced.forced.any():
         least = float(reduced.quad.diagonal().min())
         shift = max(0.0, -least) + float(np.abs(reduced.quad).mean())
     groups = BudgetGroups(count, count, reduced.pruned)
-    own = None if start is None else kept_of(reduced.shrink(pruned_of(start)))
+    start = terms.start
+    if start is not None:
+        start = kept_of(reduced.shrink(pruned_of(start)))
     return _scaled(
-        lambda note: improve(
-            reduced.quad + shift * np.eye(count), groups, own, seed, population, max_moves,
-            expired, note,
-        ),
+        lambda own: improve(reduced.quad + shift * np.eye(count), groups, own),
+        replace(terms, start=start),
         lambda loss: part.rescale(max(0.0, loss - shift * reduced.pruned + reduced.offset)),
-        report,
         lambda mask: kept_of(reduced.lift(pruned_of(mask))),
-    )  # fmt: skip
+    )

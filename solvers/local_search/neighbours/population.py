@@ -8,54 +8,40 @@ is nearer to if it is better (deterministic crowding, Mahfoud 1992). A stage has
 children in a row changed nothing; its best mask then descends thoroughly.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from maskgap.instances.arrays import Kept, Pruned, kept_of, pruned_of
+from maskgap.instances.arrays import Pruned, kept_of, pruned_of
 from maskgap.solvers.local_search.memetic.improve import FIRST_STAGE, Found
 from maskgap.solvers.local_search.memetic.population import PATIENCE
 from maskgap.solvers.local_search.neighbours.local import Local, Reached
+from maskgap.solvers.local_search.terms import Terms
 
 SPREAD = 1.0
 """Standard deviation of the logarithm by which scores are scaled for a member."""
 
 
-def search(
-    local: Local,
-    start: Kept | None,
-    seed: Sequence[int],
-    population: int,
-    max_moves: int,
-    expired: Callable[[], bool],
-    report: Callable[[Kept, float], None],
-) -> Found:
-    """Search from a legal mask (n,), or from the one of least scores.
+def search(local: Local, terms: Terms) -> Found:
+    """Search from a legal mask, or from the one of least scores.
 
     As `local_search.memetic.improve.improve`; population 1 is one thorough descent.
     """
-    run = _Search(local, max_moves, expired, report)
-    run.take(local.oracle(local.scores) if start is None else pruned_of(start))
+    run = _Search(local, terms)
+    run.take(local.oracle(local.scores) if terms.start is None else pruned_of(terms.start))
     finished = run.polish()
     size = 1
-    while finished and size < population and not run.settled():
-        size = min(max(FIRST_STAGE, 2 * size), population)
-        finished = run.stage(size, np.random.default_rng([*seed, size]))
+    while finished and size < terms.population and not run.settled():
+        size = min(max(FIRST_STAGE, 2 * size), terms.population)
+        finished = run.stage(size, np.random.default_rng([*terms.seed, size]))
     return Found(kept_of(run.pruned), run.loss, run.moves, finished)
 
 
 class _Search:
     """The best set so far, the moves made, and what limits them."""
 
-    def __init__(
-        self,
-        local: Local,
-        max_moves: int,
-        expired: Callable[[], bool],
-        report: Callable[[Kept, float], None],
-    ) -> None:
-        self._local, self._max_moves = local, max_moves
-        self._expired, self._report = expired, report
+    def __init__(self, local: Local, terms: Terms) -> None:
+        self._local, self._terms = local, terms
         self.pruned = Pruned(np.zeros(0, dtype=bool))
         self.loss = np.inf
         self.moves = 0
@@ -65,7 +51,7 @@ class _Search:
         value = self._local.loss(pruned) if loss is None else loss
         if value < self.loss:
             self.pruned, self.loss = pruned, value
-            self._report(kept_of(pruned), value)
+            self._terms.report(kept_of(pruned), value)
 
     def settled(self) -> bool:
         """Whether the loss is zero to rounding."""
@@ -109,8 +95,9 @@ class _Search:
         return any(abs(found.loss - member.loss) <= same for member in members)
 
     def _descend(self, pruned: Pruned, thorough: bool = False) -> Reached:
-        left = -1 if self._max_moves < 0 else self._max_moves - self.moves
-        found = self._local.descend(pruned, thorough, left, self._expired)
+        most = self._terms.max_moves
+        left = -1 if most < 0 else most - self.moves
+        found = self._local.descend(pruned, thorough, left, self._terms.expired)
         self.moves += found.moves
         self.take(found.pruned, found.loss)
         return found

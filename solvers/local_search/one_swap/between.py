@@ -78,6 +78,7 @@ def exchange(
     square: Matrix,
     mask: Kept,
     correlation: Matrix,
+    *,
     threshold: float,
     most: int,
 ) -> int:
@@ -98,4 +99,4 @@ def total_loss(weight: Matrix, mask: Kept, correlation: Matrix) -> float:
 def warm_up() -> None:
     """Compile the kernel, or load it."""
     two = np.eye(2)
-    exchange(two.copy(), two, two.copy(), Kept(two > 0.0), two.copy(), -1.0, 1)
+    exchange(two.copy(), two, two.copy(), Kept(two > 0.0), two.copy(), threshold=-1.0, most=1)

@@ -99,12 +99,12 @@ class Fused:
         return result
 
     def least(
-        self, row: Tensor, p: Tensor, weight: Tensor, b: Tensor, blocks: Tensor, tile: int
+        self, row: Tensor, p: Tensor, weight: Tensor, b: Tensor, blocks: Tensor, *, tile: int
     ) -> Tensor:
         """See `Kernels`. A program for each item is a waste where groups are small."""
         n, size = blocks.shape
         if size < SMALL_GROUP:
-            return Plain().least(row, p, weight, b, blocks, tile)
+            return Plain().least(row, p, weight, b, blocks, tile=tile)
         result = weight.new_empty(len(p))
         if len(p):
             block = min(BLOCK, triton.next_power_of_2(size))

@@ -121,9 +121,14 @@ class _Search:
             before = self.loss
             size = float(self.square[pruned_of(mask)].sum())
             count = exchange(
-                self.weight, self.gram, self.square, mask, self.correlation,
-                -rule.IMPROVEMENT * size, min(CALL_EXCHANGES, most - self.swaps),
-            )  # fmt: skip
+                self.weight,
+                self.gram,
+                self.square,
+                mask,
+                self.correlation,
+                threshold=-rule.IMPROVEMENT * size,
+                most=min(CALL_EXCHANGES, most - self.swaps),
+            )
             self.swaps += count
             made += count
             self._sum(mask)

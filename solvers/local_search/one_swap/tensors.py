@@ -45,7 +45,7 @@ class Kernels(Protocol):
         ...
 
     def least(
-        self, row: Tensor, p: Tensor, weight: Tensor, b: Tensor, blocks: Tensor, tile: int
+        self, row: Tensor, p: Tensor, weight: Tensor, b: Tensor, blocks: Tensor, *, tile: int
     ) -> Tensor:
         """(items,): min over the group of p of b_u - 2 w_p w_u G_pu, for pairs of row and p.
 
@@ -73,7 +73,7 @@ class Plain:
         return result
 
     def least(
-        self, row: Tensor, p: Tensor, weight: Tensor, b: Tensor, blocks: Tensor, tile: int
+        self, row: Tensor, p: Tensor, weight: Tensor, b: Tensor, blocks: Tensor, *, tile: int
     ) -> Tensor:
         """See `Kernels`."""
         size = blocks.shape[1]
@@ -237,7 +237,7 @@ class Rows:
     ) -> tuple[Tensor, Tensor]:
         """Least change of each row among some of its pruned columns, and the lowest such column."""
         count, n = a.shape
-        change = self.kernels.least(row, p, self.weight, b, self.shared.blocks, tile)
+        change = self.kernels.least(row, p, self.weight, b, self.shared.blocks, tile=tile)
         change += a[row, p]
         best = a.new_full((count,), torch.inf).scatter_reduce_(0, row, change, "amin")
         columns = p.masked_fill(change > best[row], n)

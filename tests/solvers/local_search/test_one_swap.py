@@ -253,7 +253,7 @@ def test_fused_kernels_give_the_bits_of_the_plain_ones():
         row = torch.arange(40, device="cuda") % rows
         p = torch.arange(40, device="cuda") * 7 % n
         items = (row, p, weight, b, normal(n, size))
-        assert torch.equal(fused.least(*items, 1 << 20), plain.least(*items, 100))
+        assert torch.equal(fused.least(*items, tile=1 << 20), plain.least(*items, tile=100))
 
 
 def test_the_torch_step_gives_the_change_that_recomputing_gives():

@@ -18,6 +18,7 @@ from maskgap.solvers.local_search.memetic import population as kernels
 from maskgap.solvers.local_search.memetic.descent import arrange, descend, sum_afresh
 from maskgap.solvers.local_search.memetic.improve import improve
 from maskgap.solvers.local_search.search import Search
+from maskgap.solvers.local_search.terms import Terms
 from maskgap.solvers.protocol import Deadline, Journal, Limits, Stop
 from tests.helpers.tiny import brute_force, random_layer, row_problem
 
@@ -264,9 +265,9 @@ def test_a_large_swing_of_scale_does_not_spoil_the_sums():
     outlier[:, :2] *= 1e8
     problem = row_problem(layer.weight, outlier, "50%")
     start = problem.groups.prune_lowest(-problem.quad.diagonal())
-    found = improve(problem.quad, problem.groups, start, [0], 32)
+    found = improve(problem.quad, problem.groups, Terms(start, [0], 32))
     rest = slice(2, None)
     small = row_problem(layer.weight[:, rest], layer.gram[rest, rest], "keep=10")
-    best = improve(small.quad, small.groups, None, [0], 32)
+    best = improve(small.quad, small.groups, Terms(None, [0], 32))
     assert found.mask[:2].all()
     assert problem.loss(found.mask) == pytest.approx(small.loss(best.mask), rel=1e-9)
