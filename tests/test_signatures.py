@@ -18,30 +18,6 @@ KERNELS = {"strict", "exact", "fast", "reordered", "kernel", "jit"}
 COMMANDS = {"command"}
 """Decorators of commands, whose parameters are the options of the command line."""
 
-OTHERS = {
-    # rooms that are still at work on theirs
-    "benchmarks.verify.certificate.certify_part",
-    "benchmarks.verify.leaf_minimum._by_table",
-    "instances.formats.files.write_mask",
-    "instances.models.extract.run_extract",
-    "solvers.bounds.batch_hull.minimise",
-    "solvers.bounds.shift_bound._minimise",
-    "solvers.frank_wolfe.hull._on_groups",
-    "solvers.frank_wolfe.hull.minimise",
-    "solvers.local_search.memetic.improve.improve",
-    "solvers.local_search.neighbours.answer.search_part",
-    "solvers.local_search.neighbours.exchanges._best_pair",
-    "solvers.local_search.neighbours.parts._budget",
-    "solvers.local_search.neighbours.parts._strip",
-    "solvers.local_search.neighbours.parts.improve_part",
-    "solvers.local_search.neighbours.population.search",
-    "solvers.local_search.one_swap.between.exchange",
-    "solvers.local_search.one_swap.fused.least",
-    "solvers.local_search.one_swap.tensors.least",
-    "solvers.tree.recorded.recorded",
-}
-"""Functions that may have more: none of runs, layers, reading, models, commands or interface."""
-
 
 def _name(mark):
     """The name of a decorator: the last one of `triton.jit`, that of `kernel(...)`."""
@@ -67,7 +43,7 @@ def _by_place(args):
 
 def test_no_function_takes_more_than_five_values_by_place():
     long = {name for name, args in _functions() if len(_by_place(args)) > MOST}
-    assert long <= OTHERS, sorted(long - OTHERS)
+    assert not long, sorted(long)
 
 
 def test_no_function_takes_a_crowd_of_named_options():

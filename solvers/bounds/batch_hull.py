@@ -44,16 +44,24 @@ class BatchPoint:
     iterations: int
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Shared:
+    """What all rows share, of one dtype.
+
+    matrix: M (n, n). inverse: of 2 M + 2 RHO I. shift: d (n,); it enters F by itself, not by M.
+    """
+
+    matrix: torch.Tensor
+    inverse: torch.Tensor
+    shift: torch.Tensor
+
+
 def linearise(
-    matrix: torch.Tensor,
-    weight: torch.Tensor,
-    shift: torch.Tensor,
-    groups: BudgetGroups,
-    x: torch.Tensor,
+    shared: Shared, weight: torch.Tensor, groups: BudgetGroups, x: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """F(x) and the bound b(x) of each row, (rows,) each; d enters F by itself, not M."""
-    product = weight * ((weight * x) @ matrix)
-    linear = weight.square() * shift
+    """F(x) and the bound b(x) of each row, (rows,) each. weight, x: (rows, n)."""
+    product = weight * ((weight * x) @ shared.matrix)
+    linear = weight.square() * shared.shift
     grouped = (2.0 * product + linear).reshape(len(x), groups.count, groups.size)
     lowest = torch.topk(grouped, groups.pruned, dim=-1, largest=False).values.sum(dim=(-1, -2))
     curved = (x * product).sum(dim=-1)
@@ -61,22 +69,21 @@ def linearise(
 
 
 def minimise(
-    matrix: torch.Tensor,
-    inverse: torch.Tensor,
+    shared: Shared,
     weight: torch.Tensor,
-    shift: torch.Tensor,
     groups: BudgetGroups,
     deadline: Deadline,
+    *,
     tolerance: float,
     iterations: int,
 ) -> BatchPoint:
     """The point of best bound of each row.
 
-    matrix: M (n, n). inverse: of 2 M + 2 RHO I. weight: (rows, n). shift: d (n,). All of one dtype.
-    tolerance: the gap of all rows together, relative to the value, at which it stops.
+    weight: (rows, n), of the dtype of `shared`. tolerance: the gap of all rows together, relative
+    to the value, at which it stops. iterations: at most.
     """
     z = torch.full_like(weight, groups.pruned / groups.size)
-    _, bound = linearise(matrix, weight, shift, groups, z)
+    _, bound = linearise(shared, weight, groups, z)
     best, steps = z, 0
     if groups.pruned in (0, groups.size):
         return BatchPoint(best, bound, 0)
@@ -84,15 +91,15 @@ def minimise(
     curvature = curvature.clamp_min(FLAT * float(curvature.mean()) + torch.finfo(z.dtype).tiny)
     multiplier = torch.zeros_like(z)
     level = torch.zeros(len(z), 1, groups.count, dtype=z.dtype, device=z.device)
-    linear = weight * shift
+    linear = weight * shared.shift
     for steps in range(1, iterations + 1):
         image = weight * z
-        y = (2.0 * RHO * (image - multiplier) - linear) @ inverse
+        y = (2.0 * RHO * (image - multiplier) - linear) @ shared.inverse
         multiplier += RELAXED * y + (1.0 - RELAXED) * image
         z, level = _nearest(weight * multiplier / curvature, 0.5 / curvature, level, groups)
         multiplier -= weight * z
         if steps % CHECK_EVERY == 0 or steps == iterations:
-            value, found = linearise(matrix, weight, shift, groups, z)
+            value, found = linearise(shared, weight, groups, z)
             better = found > bound
             best = torch.where(better[:, None], z, best)
             bound = torch.where(better, found, bound)

@@ -1,4 +1,4 @@
-"""Points for budgets beside a row's own, for bounds where rows share one budget.
+"""Points for other budgets than a row's own, for bounds where rows share one budget.
 
 A function F_k(z) = z^T P z + (u - k alpha)^T z + c that is at most the loss on masks that prune k
 of n columns is so for every k, with one and the same P: multipliers found for one budget bound the
@@ -15,6 +15,7 @@ from maskgap.instances.formats.proof import ConvexFunction
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.solvers.frank_wolfe import hull
 from maskgap.solvers.objectives import convexify
+from maskgap.solvers.objectives.protocol import Quadratic
 from maskgap.solvers.protocol import Deadline
 
 OFFSETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
@@ -23,7 +24,7 @@ OFFSETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
 ITERATIONS = 60
 
 
-def points_beside(
+def points_for_other_budgets(
     quad: Matrix, groups: BudgetGroups, function: ConvexFunction, x: Vector, deadline: Deadline
 ) -> Matrix:
     """(points, n) of the row's function under other budgets; x: (n,), near the own minimiser.
@@ -39,9 +40,13 @@ def points_beside(
         for offset in OFFSETS:
             budget = own + side * offset * unit
             if 0 < budget < n:
-                other = linear + (own - budget) * function.alpha[0]
+                moved = linear + (own - budget) * function.alpha[0]
                 point = hull.minimise(
-                    matrix, other, BudgetGroups(n, n, budget), deadline, ITERATIONS, start
+                    Quadratic(matrix, moved, 0.0),
+                    BudgetGroups(n, n, budget),
+                    deadline,
+                    iterations=ITERATIONS,
+                    start=start,
                 )
                 start = point.x
                 found.append(start)

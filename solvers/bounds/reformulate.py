@@ -27,10 +27,12 @@ from maskgap.instances.arrays import Matrix, Vector
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.proof import ConvexFunction
 from maskgap.instances.masks.protocol import MaskSet
-from maskgap.solvers.bounds.semidefinite import Effort, SdpSolution
+from maskgap.solvers.bounds.sdp_solution import SdpSolution
+from maskgap.solvers.bounds.semidefinite import Effort
 from maskgap.solvers.bounds.tilts import relaxations
 from maskgap.solvers.frank_wolfe import hull
 from maskgap.solvers.objectives import convexify
+from maskgap.solvers.objectives.protocol import Quadratic
 from maskgap.solvers.protocol import Deadline
 
 Method = Literal["none", "eig", "diag", "sdp", "sdp-triangles"]
@@ -122,8 +124,8 @@ def _on_hull(quad: Matrix, legal: MaskSet, u: Vector, deadline: Deadline) -> Ref
     """The repaired function of u, minimised over the hull."""
     function = convexify.of_diagonal(legal, u)
     function = convexify.repair(quad, legal, function)
-    matrix, linear, constant = convexify.quadratic(quad, legal, function)
-    lowest = hull.minimise(matrix, linear, legal, deadline)
+    convex = Quadratic(*convexify.quadratic(quad, legal, function))
+    lowest = hull.minimise(convex, legal, deadline)
     return Reformulation(
-        (function,), lowest.x, lowest.bound + constant, lowest.iterations, not deadline.expired()
+        (function,), lowest.x, lowest.bound, lowest.iterations, not deadline.expired()
     )

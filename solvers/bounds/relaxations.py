@@ -22,11 +22,12 @@ from maskgap.instances.errors import InputError
 from maskgap.instances.formats.proof import ConvexFunction, PartProof, ProofKind, root_leaves
 from maskgap.instances.problem import Part
 from maskgap.solvers.bounds import conic, triangles
-from maskgap.solvers.bounds.other_budgets import points_beside
+from maskgap.solvers.bounds.other_budgets import points_for_other_budgets
 from maskgap.solvers.bounds.semidefinite import Effort
 from maskgap.solvers.bounds.tilts import relaxations
 from maskgap.solvers.frank_wolfe import hull
 from maskgap.solvers.objectives import convexify
+from maskgap.solvers.objectives.protocol import Quadratic
 from maskgap.solvers.protocol import Answer, Limits, Stop
 from maskgap.solvers.settings import Count, NotNegative, settings
 
@@ -58,7 +59,8 @@ def _bound(
     legal = problem.legal
     repaired = convexify.repair(problem.quad, legal, function)
     matrix, linear, _ = convexify.quadratic(problem.quad, legal, repaired)
-    point = hull.minimise(matrix, linear, legal, limits.deadline, start=start)
+    convex = Quadratic(matrix, linear, 0.0)  # gaps are shares of the value without the constant
+    point = hull.minimise(convex, legal, limits.deadline, start=start)
     groups = legal.equal_groups
     if (
         groups is not None
@@ -68,7 +70,7 @@ def _bound(
     ):
         x = conic.minimise_on_hull(matrix, linear, groups, limits.deadline)
         if x is not None:
-            other = hull.linearise(matrix, linear, legal, x)
+            other = hull.linearise(convex, legal, x)
             point = other if other.bound > point.bound else point
     stated = hull.stated_bound(problem.quad, legal, repaired, point.x)
     limits.journal.bound(stated)
@@ -192,7 +194,7 @@ class SdpBound:
     ) -> Answer:
         groups, beside = problem.legal.equal_groups, None
         if self.beside and groups is not None and groups.count == 1 and not groups.single:
-            beside = points_beside(
+            beside = points_for_other_budgets(
                 problem.quad, groups, bound.function, bound.point.x, limits.deadline
             )
         return _answer(problem, bound, stop, notes, beside)

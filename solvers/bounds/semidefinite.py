@@ -18,11 +18,7 @@ such methods). A new inequality is violated, so its x starts at a positive numbe
 primal constraint, and its w at a share of mu / x; y is lowered at its indices to make room in S.
 
 Every iterate is strictly dual feasible, so stopping early weakens the bound and never breaks it.
-
-As a convex function (see `convexify`): the weight of a term is 8 w_t, and u_i = 4 (y_i + the sum
-of w_t over the inequalities at i), as c_t^T Y c_t has squares on its diagonal. The multipliers
-alpha_g do not change F on the hull; they are chosen to make P semidefinite on the whole space, by
-cancelling what couples the directions e_g to the rest and putting the mean diagonal there.
+What an iterate says as a convex function is read in `bounds.sdp_solution`.
 """
 
 from dataclasses import dataclass, replace
@@ -30,14 +26,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from maskgap.instances.arrays import Matrix, Vector
-from maskgap.instances.formats.proof import ConvexFunction, equality_rows
-from maskgap.instances.formats.triangles import Triangles, no_triangles
+from maskgap.instances.formats.proof import equality_rows
 from maskgap.instances.masks.protocol import MaskSet
 from maskgap.solvers.bounds.face import Face
 from maskgap.solvers.bounds.interior import Iterate, advance, begin, centre, cholesky, to_boundary
-from maskgap.solvers.bounds.rows_face import orthonormal_rows, rows_face
+from maskgap.solvers.bounds.rows_face import rows_face
+from maskgap.solvers.bounds.sdp_solution import SdpSolution
 from maskgap.solvers.bounds.triangles import separate
-from maskgap.solvers.objectives import convexify
 from maskgap.solvers.protocol import Deadline
 
 TOLERANCE = 1e-6
@@ -103,22 +98,6 @@ class Tilt:
     constant: float
 
 
-@dataclass(frozen=True, eq=False)
-class SdpSolution:
-    """function: multipliers, P not yet repaired by a shift. point: z of the primal solution, (n,).
-
-    bound: the dual value, in units of `quad`, before any rounding; with a tilt, it takes the rows
-    that the tilt came from to reach it. converged: whether the gap was closed, rather than the
-    deadline or the arithmetic ending it.
-    """
-
-    function: ConvexFunction
-    point: Vector
-    bound: float
-    iterations: int
-    converged: bool
-
-
 def solve_sdp(
     quad: Matrix,
     legal: MaskSet,
@@ -132,9 +111,9 @@ def solve_sdp(
     """
     first = _first(quad, legal, tilt)
     if first is None:
-        return _trivial(legal)
+        return SdpSolution.trivial(legal)
     at, _, iterations = _relax(first, deadline, tolerance)
-    return _solution(quad, legal, at, iterations, _closed(at, tolerance))
+    return SdpSolution.of(quad, legal, at, iterations, _closed(at, tolerance))
 
 
 def solve_with_triangles(
@@ -147,13 +126,13 @@ def solve_with_triangles(
     """
     first = _first(quad, legal, tilt)
     if first is None:
-        return [_trivial(legal)]
+        return [SdpSolution.trivial(legal)]
     at, fork, iterations = _relax(first, deadline, TOLERANCE)
-    plain = _solution(quad, legal, at, iterations, _closed(at, TOLERANCE))
+    plain = SdpSolution.of(quad, legal, at, iterations, _closed(at, TOLERANCE))
     best, iterations = _lift(at if fork is None else fork, deadline, effort)
     if best.value <= plain.bound:
         return [plain]
-    return [plain, _solution(quad, legal, best, iterations, _closed(best, effort.tolerance))]
+    return [plain, SdpSolution.of(quad, legal, best, iterations, _closed(best, effort.tolerance))]
 
 
 def _first(quad: Matrix, legal: MaskSet, tilt: Tilt | None) -> Iterate | None:
@@ -216,55 +195,6 @@ def lifted_cost(quad: Matrix) -> Matrix:
     cost[0, 1:] = cost[1:, 0] = quad.sum(axis=1)
     cost[0, 0] = quad.sum()
     return 0.25 * cost
-
-
-def whole_space(
-    quad: Matrix, legal: MaskSet, u: Vector, triangles: Triangles | None = None
-) -> ConvexFunction:
-    """The function of u with the alpha that makes P as convex everywhere as on the budgets.
-
-    With E the equality rows made orthonormal (of budgets: normalised) and M = Q - Diag(u), less the
-    products in triangle terms, P keeps M on the space orthogonal to E, has the mean diagonal of M
-    on E, and nothing in between.
-    """
-    used = no_triangles() if triangles is None else triangles
-    groups = legal.equal_groups
-    if groups is not None:
-        normal = groups.indicator().T / np.sqrt(groups.size)
-    else:
-        normal, made_of = orthonormal_rows(equality_rows(legal)[0])
-    shifted = quad - np.diag(u) - convexify.triangle_terms(legal.n, used)[0]
-    image = shifted @ normal
-    within = normal.T @ image
-    mean = float(np.abs(shifted.diagonal()).mean())
-    alpha = -2.0 * (image - normal @ within) - normal @ (within - mean * np.eye(len(within)))
-    if groups is not None:
-        return ConvexFunction(u, alpha.T / np.sqrt(groups.size), used)
-    return ConvexFunction(u, made_of.T @ alpha.T, used)
-
-
-def _trivial(legal: MaskSet) -> SdpSolution:
-    share = np.full(legal.n, legal.total_pruned / legal.n)
-    return SdpSolution(convexify.plain(legal), share, 0.0, 0, True)
-
-
-def _solution(
-    quad: Matrix, legal: MaskSet, at: Iterate, iterations: int, converged: bool
-) -> SdpSolution:
-    """What an iterate says, converged or not."""
-    first, triangles = at.lifted[0], at.cuts.triangles(at.weight)
-    touched = at.y + at.cuts.touching(at.weight, len(at.y))
-    if not isinstance(at.face, Face):
-        kept = at.face.kept  # a class of columns leaves its multipliers to the first of them
-        first = at.face.spread @ first
-        columns = (kept[triangles.columns + 1] - 1).astype(np.int32)  # index 0 is CONSTANT
-        triangles = replace(triangles, columns=columns)
-        everywhere = np.zeros(legal.n + 1)
-        everywhere[kept] = touched
-        touched = everywhere
-    point = np.clip(0.5 * (1.0 + first[1:]), 0.0, 1.0)
-    function = whole_space(quad, legal, 4.0 * touched[1:], triangles)
-    return SdpSolution(function, point, at.value, iterations, converged)
 
 
 def _scale(at: Iterate) -> float:

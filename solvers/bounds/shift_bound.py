@@ -83,19 +83,19 @@ class ShiftBound:
         with limits.journal.phase("build"):
             work = _Layer.of(problem, limits.device)
             shift, steps = self._shift(work, problem.groups, limits)
-            matrix, inverse = self._halves(work, shift)
-            shared = work.stored(shift)
+            shared = self._shared(work, shift)
+            stored = work.stored(shift)
         answers: list[Answer] = []
         for rows in torch.split(torch.arange(len(problem)), max(1, BLOCK // problem.layer.d_in)):
             if limits.deadline.expired():
                 answers += [Answer(None, limits.deadline.stop())] * len(rows)
                 continue
-            point = self._minimise(work, matrix, inverse, shift, rows, problem.groups, limits)
+            point = self._minimise(work, shared, rows, problem.groups, limits)
             stop = limits.deadline.stop() if limits.deadline.expired() else Stop.FINISHED
             counters = {"iterations": point.iterations}
             notes: dict[str, str | float] = {"shift_mean": float(shift.mean()), **steps}
             x = point.x.clamp(0.0, 1.0).to(torch.float32)
-            bounds = work.stated(shared, rows, x, problem.groups)
+            bounds = work.stated(stored, rows, x, problem.groups)
             for row, bound, own in zip(rows.tolist(), bounds, x.cpu().numpy(), strict=True):
                 proof = PartProof(
                     row=problem.rows[row],
@@ -103,7 +103,7 @@ class ShiftBound:
                     bound=bound,
                     mask=None,
                     kind=ProofKind.SHIFT,
-                    shared=SharedShift(shared, own),
+                    shared=SharedShift(stored, own),
                 )
                 answers.append(
                     Answer(
@@ -135,8 +135,7 @@ class ShiftBound:
         chosen = sample.round().long()
 
         def relaxed(shift: torch.Tensor) -> batch_hull.BatchPoint:
-            halves = self._halves(work, shift)
-            return self._minimise(work, *halves, shift, chosen, groups, limits)
+            return self._minimise(work, self._shared(work, shift), chosen, groups, limits)
 
         point, unit = relaxed(shift), work.scale[chosen].square()
         squares = work.weight[chosen].square() * unit[:, None]
@@ -154,33 +153,29 @@ class ShiftBound:
         better = (relaxed(other).bound * unit).sum() > (point.bound * unit).sum()
         return (other if bool(better) else shift), notes
 
-    def _halves(self, work: "_Layer", shift: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """M and (2 M + 2 rho I)^-1 in the working precision."""
+    def _shared(self, work: "_Layer", shift: torch.Tensor) -> batch_hull.Shared:
+        """What the rows share under a shift, in the working precision."""
         matrix = layer_shift.lowered(work.correlation, shift)
         lower = torch.linalg.cholesky(2.0 * layer_shift.lowered(matrix, -batch_hull.RHO))
         dtype = PRECISIONS[self.precision]
-        return matrix.to(dtype), torch.cholesky_inverse(lower).to(dtype)
+        inverse = torch.cholesky_inverse(lower)
+        return batch_hull.Shared(matrix.to(dtype), inverse.to(dtype), shift.to(dtype))
 
     def _minimise(
         self,
         work: "_Layer",
-        matrix: torch.Tensor,
-        inverse: torch.Tensor,
-        shift: torch.Tensor,
+        shared: batch_hull.Shared,
         rows: torch.Tensor,
         groups: BudgetGroups,
         limits: Limits,
     ) -> batch_hull.BatchPoint:
-        dtype = PRECISIONS[self.precision]
         return batch_hull.minimise(
-            matrix,
-            inverse,
-            work.weight[rows].to(dtype),
-            shift.to(dtype),
+            shared,
+            work.weight[rows].to(shared.matrix.dtype),
             groups,
             limits.deadline,
-            self.tolerance,
-            self.iterations,
+            tolerance=self.tolerance,
+            iterations=self.iterations,
         )
 
 

@@ -17,9 +17,9 @@ import numpy as np
 from maskgap.instances.arrays import Matrix, Vector
 from maskgap.instances.masks.protocol import MaskSet
 from maskgap.instances.masks.state import FREE
+from maskgap.solvers.bounds.sdp_solution import SdpSolution
 from maskgap.solvers.bounds.semidefinite import (
     Effort,
-    SdpSolution,
     Tilt,
     solve_sdp,
     solve_with_triangles,

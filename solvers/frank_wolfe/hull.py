@@ -1,11 +1,11 @@
-"""Minimise F(x) = x^T P x + q^T x, P positive semidefinite, over the hull of the legal masks.
+"""Minimise F(x) = x^T P x + q^T x + c, P positive semidefinite, over the hull of the legal masks.
 
 The hull of the budget groups is a product of hypersimplices { 0 <= x <= 1, sum of a group = k }.
 Any point x, minimiser or not, feasible or not, gives a lower bound on F over all legal masks by
 convexity (the Frank-Wolfe bound):
 
-    F(v) >= F(x) + grad F(x) . (v - x) = -x^T P x + (2 P x + q) . v   for all v, so
-    bound(x) = -x^T P x + min over legal v of (2 P x + q) . v,        one sort per group.
+    F(v) >= F(x) + grad F(x) . (v - x) = c - x^T P x + (2 P x + q) . v   for all v, so
+    bound(x) = c - x^T P x + min over legal v of (2 P x + q) . v,        one sort per group.
 
 A solver's value of F is *not* a bound; this is. The method is accelerated projected gradient with
 step 1 / (2 lambda_max(P)), restarted when the momentum points uphill (Nesterov; O'Donoghue and
@@ -61,14 +61,15 @@ class HullPoint:
         return max(0.0, self.value - self.bound) / max(abs(self.value), 1e-12)
 
 
-def linearise(matrix: Matrix, linear: Vector, legal: MaskSet, x: Vector) -> HullPoint:
+def linearise(function: Quadratic, legal: MaskSet, x: Vector) -> HullPoint:
     """F(x) and the bound of its linearisation at x (n,)."""
-    product = matrix @ x
-    gradient = 2.0 * product + linear
+    product = function.matrix @ x
+    gradient = 2.0 * product + function.linear
     free = np.full(legal.n, FREE, np.int8)
     least = exact_oracle(legal).minimise(gradient, free, np.empty(legal.n))
     curved = float(x @ product)
-    return HullPoint(x, curved + float(linear @ x), least - curved)
+    value = curved + float(function.linear @ x) + function.constant
+    return HullPoint(x, value, least - curved + function.constant)
 
 
 def project(y: Vector, groups: BudgetGroups) -> Vector:
@@ -98,23 +99,25 @@ def project(y: Vector, groups: BudgetGroups) -> Vector:
 
 
 def minimise(
-    matrix: Matrix,
-    linear: Vector,
+    function: Quadratic,
     legal: MaskSet,
     deadline: Deadline,
+    *,
     iterations: int = 1000,
     start: Vector | None = None,
 ) -> HullPoint:
     """The point with the best bound seen; stops at GAP, after `iterations`, or at the deadline.
 
-    matrix, linear: P (n, n) and q (n,) float64. start: a point to start from, else the centre; only
-    equal groups use it. An expired deadline leaves the bound of the first point, valid too.
+    start: a point (n,) to start from, else the centre; only equal groups use it. An expired
+    deadline leaves the bound of the first point, valid too.
     """
     groups = legal.equal_groups
     if groups is not None:
-        return _on_groups(matrix, linear, groups, deadline, iterations, start)
+        centre = np.full(groups.n, groups.pruned / groups.size)
+        x = centre if start is None else project(start, groups)
+        return _on_groups(function, groups, x, deadline, iterations)
     found = vertices.minimise(
-        Quadratic(matrix, linear, 0.0),
+        function,
         np.full(legal.n, FREE, np.int8),
         exact_oracle(legal),
         vertices.Start(Pool(legal.n), ActiveSet.empty()),
@@ -124,16 +127,11 @@ def minimise(
 
 
 def _on_groups(
-    matrix: Matrix,
-    linear: Vector,
-    groups: BudgetGroups,
-    deadline: Deadline,
-    iterations: int,
-    start: Vector | None,
+    function: Quadratic, groups: BudgetGroups, x: Vector, deadline: Deadline, iterations: int
 ) -> HullPoint:
-    """As `minimise`, by projected gradients."""
-    x = np.full(groups.n, groups.pruned / groups.size) if start is None else project(start, groups)
-    best = linearise(matrix, linear, groups, x)
+    """As `minimise`, by projected gradients from a point x (n,) of the hull."""
+    matrix, linear = function.matrix, function.linear
+    best = linearise(function, groups, x)
     largest = float(
         scipy.linalg.eigh(matrix, eigvals_only=True, subset_by_index=[groups.n - 1, groups.n - 1])[
             0
@@ -151,7 +149,7 @@ def _on_groups(
         ahead = new + (momentum - 1.0) / following * (new - x)
         x, momentum = new, following
         if iteration % CHECK_EVERY == 0 or iteration == iterations:
-            point = linearise(matrix, linear, groups, x)
+            point = linearise(function, groups, x)
             if point.bound > best.bound:
                 best = HullPoint(x, point.value, point.bound, iteration)
             if point.gap <= GAP or deadline.expired():
@@ -165,9 +163,9 @@ def stated_bound(quad: Matrix, legal: MaskSet, function: ConvexFunction, x: Vect
     x is rounded to float32 first, as in the proof. The rounding margin is taken off, and a negative
     bound becomes 0, which holds of every loss.
     """
-    matrix, linear, constant = convexify.quadratic(quad, legal, function)
+    convex = Quadratic(*convexify.quadratic(quad, legal, function))
     stored = np.clip(x, 0.0, 1.0).astype(np.float32).astype(np.float64)
-    bound = linearise(matrix, linear, legal, stored).bound + constant
+    bound = linearise(convex, legal, stored).bound
     return max(0.0, bound - convexify.rounding_margin(quad, legal, function))
 
 

@@ -29,6 +29,7 @@ from maskgap.solvers.frank_wolfe import hull
 from maskgap.solvers.mip import highs
 from maskgap.solvers.mip.adapter import NativeRun, Outcome, round_to_mask
 from maskgap.solvers.objectives import shift
+from maskgap.solvers.objectives.protocol import Quadratic
 from maskgap.solvers.objectives.shift import Shift
 from maskgap.solvers.protocol import Answer, Limits, Stop
 from maskgap.solvers.settings import WarmStart, settings
@@ -104,7 +105,8 @@ def _first_point(tangents: _Tangents, run: NativeRun) -> Vector:
     """
     groups = run.legal.equal_groups
     if groups is not None:
-        return hull.minimise(tangents.matrix, tangents.linear, groups, run.limits.deadline).x
+        function = Quadratic(tangents.matrix, tangents.linear, 0.0)
+        return hull.minimise(function, groups, run.limits.deadline).x
     x = pruned_of(run.cheap).astype(np.float64)
     for _ in range(FIRST_STEPS):
         if run.limits.deadline.expired():

@@ -1,9 +1,9 @@
 """A tree kept as a table, one node a row, put in the preorder of a proof.
 
-Rows are nodes: `column` (split, or -1), `kept` and `pruned` (rows of the children), `point` (of a
-leaf: the row of the witness that bounds it, -1 where at most one mask is left), `source` (the
-number of its function). A node that is open is a leaf with its parent's point.
+A node that is open is a leaf with its parent's point.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,23 +14,33 @@ from maskgap.solvers.objectives.protocol import RecordedTree
 BYTES_A_ROW = 17
 
 
-def recorded(
-    column: NDArray[np.int32],
-    kept: NDArray[np.int32],
-    pruned: NDArray[np.int32],
-    point: NDArray[np.int32],
-    source: NDArray[np.int8],
-    points: NDArray[np.float32],
-) -> RecordedTree:
-    """A tree given as a table, one node an entry, in preorder with what its leaves refer to."""
-    branch, at, by = preorder(column, kept, pruned, point, source, len(column))
+class Table(NamedTuple):
+    """Nodes and witnesses of a tree; row 0 is the root.
+
+    column: (nodes,) what a node is split by, -1 for a leaf. kept, pruned: (nodes,) rows of its
+    children. point: (nodes,) of a leaf: the row of the witness that bounds it, -1 where at most one
+    mask is left. source: (nodes,) the number of its function. points: (witnesses, n).
+    """
+
+    column: NDArray[np.int32]
+    kept: NDArray[np.int32]
+    pruned: NDArray[np.int32]
+    point: NDArray[np.int32]
+    source: NDArray[np.int8]
+    points: NDArray[np.float32]
+
+
+def recorded(table: Table) -> RecordedTree:
+    """The tree of a table in preorder, with the witnesses that its leaves refer to."""
+    nodes = table.column, table.kept, table.pruned, table.point, table.source
+    branch, at, by = preorder(*nodes, len(table.column))
     needed, compact = np.unique(at, return_inverse=True)
     offset = int(np.searchsorted(needed, 0))
     return RecordedTree(
         branch=branch,
         function=np.where(at >= 0, by, -1).astype(np.int16),
         point=np.where(at >= 0, compact - offset, -1).astype(np.int32),
-        points=points[needed[needed >= 0]],
+        points=table.points[needed[needed >= 0]],
     )
 
 

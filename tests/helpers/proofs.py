@@ -14,6 +14,7 @@ from maskgap.instances.masks.state import FREE, KEPT, PRUNED
 from maskgap.instances.problem import Problem
 from maskgap.solvers.frank_wolfe import hull
 from maskgap.solvers.objectives import convexify
+from maskgap.solvers.objectives.protocol import Quadratic
 from maskgap.solvers.protocol import Deadline
 from tests.helpers.tiny import brute_force, random_layer
 
@@ -47,8 +48,8 @@ def random_functions(problem, rng, count=2):
 
 def near_minimiser(problem, function, rng):
     """A point whose bound is mostly positive; random ones bound nothing."""
-    matrix, linear, _ = convexify.quadratic(problem.quad, problem.groups, function)
-    best = hull.minimise(matrix, linear, problem.groups, Deadline(9.0), iterations=50).x
+    convex = Quadratic(*convexify.quadratic(problem.quad, problem.groups, function))
+    best = hull.minimise(convex, problem.groups, Deadline(9.0), iterations=50).x
     return np.clip(best + 0.02 * rng.normal(size=len(best)), 0.0, 1.0)
 
 
@@ -157,8 +158,8 @@ def good_proof(seed=2, n=8, pattern="50%"):
 
 def three_leaves(problem, function):
     """A proof of three leaves with its largest supportable bound."""
-    matrix, linear, _ = convexify.quadratic(problem.quad, problem.groups, function)
-    x = hull.minimise(matrix, linear, problem.groups, Deadline(9.0)).x
+    convex = Quadratic(*convexify.quadratic(problem.quad, problem.groups, function))
+    x = hull.minimise(convex, problem.groups, Deadline(9.0)).x
     leaves = Leaves(
         (function,),
         np.array([0, -1, 3, -1, -1], dtype=np.int32),

@@ -6,6 +6,7 @@ from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Problem
 from maskgap.solvers.frank_wolfe import hull
 from maskgap.solvers.objectives import convexify
+from maskgap.solvers.objectives.protocol import Quadratic
 from maskgap.solvers.protocol import Deadline
 from tests.helpers.tiny import brute_force, random_layer, row_problem
 
@@ -36,5 +37,5 @@ def optimum(problem):
 
 def least_on_hull(problem, function):
     """The minimum of a function over the hull."""
-    matrix, linear, constant = convexify.quadratic(problem.quad, problem.groups, function)
-    return hull.minimise(matrix, linear, problem.groups, Deadline(60), 5000).bound + constant
+    convex = Quadratic(*convexify.quadratic(problem.quad, problem.groups, function))
+    return hull.minimise(convex, problem.groups, Deadline(60), iterations=5000).bound

@@ -4,13 +4,11 @@ Rows and points are handed to workers in blocks, so that several may write at on
 change hands.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
 from maskgap.solvers.objectives.protocol import RecordedTree
-from maskgap.solvers.tree.recorded import BYTES_A_ROW, recorded
+from maskgap.solvers.tree.recorded import BYTES_A_ROW, Table, recorded
 
 ROW, ROW_END, POINT, POINT_END = 0, 1, 2, 3
 """Entries of `Block`: the next of each and where a worker's block ends."""
@@ -20,20 +18,10 @@ FIRST_ROWS, FIRST_POINTS = 1 << 10, 1 << 8
 Block = NDArray[np.int64]
 
 
-class Table(NamedTuple):
-    """What all workers write to. points: (room, n) float32, or one row when nothing is kept."""
-
-    column: NDArray[np.int32]
-    kept: NDArray[np.int32]
-    pruned: NDArray[np.int32]
-    point: NDArray[np.int32]
-    source: NDArray[np.int8]
-    points: NDArray[np.float32]
-
-
 class Record:
-    """Table, and where its next free rows and points are.
+    """The table that all workers write to, and where its next free rows and points are.
 
+    Its points are one row, unused, when nothing is kept.
     most_bytes: a record that would take more is given up (`recording` is False from then on).
     """
 
@@ -73,10 +61,7 @@ class Record:
 
     def tree(self) -> RecordedTree:
         """The tree in preorder with the points and functions that its leaves refer to."""
-        table, rows = self.table, self._rows
-        return recorded(
-            table.column[:rows], table.kept, table.pruned, table.point, table.source, table.points
-        )
+        return recorded(self.table._replace(column=self.table.column[: self._rows]))
 
 
 def _enlarged(table: Table, rows: int, points: int) -> Table:

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskgap.solvers.objectives.protocol import RecordedTree
-from maskgap.solvers.tree.recorded import BYTES_A_ROW, recorded
+from maskgap.solvers.tree.recorded import BYTES_A_ROW, Table, recorded
 
 
 class TreeRecord:
@@ -49,4 +49,4 @@ class TreeRecord:
         columns = (self._column, self._kept, self._pruned, self._point)
         column, kept, pruned, point = (np.array(values, np.int32) for values in columns)
         source = np.array(self._source, np.int8)
-        return recorded(column, kept, pruned, point, source, np.array(self._points))
+        return recorded(Table(column, kept, pruned, point, source, np.array(self._points)))

@@ -17,6 +17,7 @@ from maskgap.instances.problem import Problem
 from maskgap.solvers.bounds import conic
 from maskgap.solvers.frank_wolfe import hull
 from maskgap.solvers.objectives import convexify
+from maskgap.solvers.objectives.protocol import Quadratic
 from maskgap.solvers.protocol import Deadline, Journal, Limits, Stop, solve_part
 from maskgap.solvers.registry import build
 from tests.helpers.tiny import (
@@ -160,10 +161,8 @@ def test_projection_is_nearest_and_legal(shape, share, seed, ties):
 @pytest.mark.parametrize("iterations", [0, 1, 7, 1000])
 def test_any_point_gives_a_valid_bound(iterations):
     problem = row_problem(I1_WEIGHT, I1_GRAM, "keep=2")
-    matrix = problem.quad
-    point = hull.minimise(
-        matrix, np.zeros(4), problem.groups, Deadline(10.0), iterations=iterations
-    )
+    convex = Quadratic(problem.quad, np.zeros(4), 0.0)
+    point = hull.minimise(convex, problem.groups, Deadline(10.0), iterations=iterations)
     assert problem.rescale(point.bound) <= 20.0
     assert point.x.min() >= 0.0
     assert point.x.max() <= 1.0
@@ -173,8 +172,8 @@ def test_any_point_gives_a_valid_bound(iterations):
 def test_start_at_the_optimum_stops_at_once():
     groups = BudgetGroups(4, 4, 2)
     start = np.array([1.0, 1.0, 0.0, 0.0])
-    matrix = np.diag([1.0, 1.0, 100.0, 100.0])
-    first = hull.minimise(matrix, np.array([-9.0, -9, 0, 0]), groups, Deadline(9.0), start=start)
+    convex = Quadratic(np.diag([1.0, 1.0, 100.0, 100.0]), np.array([-9.0, -9, 0, 0]), 0.0)
+    first = hull.minimise(convex, groups, Deadline(9.0), start=start)
     assert first.gap == 0.0
     assert first.iterations <= hull.CHECK_EVERY
 

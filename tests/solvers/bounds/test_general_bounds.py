@@ -30,8 +30,8 @@ LATER = Deadline(1e6)
 def _bound(part, function):
     """Least value over the hull of a repaired function."""
     repaired = convexify.repair(part.quad, part.legal, function)
-    matrix, linear, constant = convexify.quadratic(part.quad, part.legal, repaired)
-    return hull.minimise(matrix, linear, part.legal, LATER).bound + constant
+    convex = Quadratic(*convexify.quadratic(part.quad, part.legal, repaired))
+    return hull.minimise(convex, part.legal, LATER).bound
 
 
 @pytest.mark.parametrize("pattern", SETS)
@@ -190,8 +190,8 @@ def test_the_oracle_of_the_relaxation_is_a_bound():
 def test_an_expired_deadline_still_gives_a_bound():
     part, least = problems("50%;cost=45%")[0]
     function = convexify.repair(part.quad, part.legal, convexify.plain(part.legal))
-    matrix, linear, _ = convexify.quadratic(part.quad, part.legal, function)
-    point = hull.minimise(matrix, linear, part.legal, Deadline(0.0))
+    convex = Quadratic(*convexify.quadratic(part.quad, part.legal, function))
+    point = hull.minimise(convex, part.legal, Deadline(0.0))
     assert -np.inf < point.bound <= least
     alone = replace(part, legal=part.legal)
     assert hull.stated_bound(alone.quad, alone.legal, function, point.x) <= least

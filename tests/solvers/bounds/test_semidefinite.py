@@ -14,14 +14,15 @@ from maskgap.solvers.bounds import conic
 from maskgap.solvers.bounds.semidefinite import solve_sdp
 from maskgap.solvers.frank_wolfe import hull
 from maskgap.solvers.objectives import convexify
+from maskgap.solvers.objectives.protocol import Quadratic
 from maskgap.solvers.protocol import Deadline, Journal
 from tests.helpers.tiny import brute_force, random_layer, row_problem
 
 
 def _root_bound(problem, function):
     repaired = convexify.repair(problem.quad, problem.groups, function)
-    matrix, linear, _ = convexify.quadratic(problem.quad, problem.groups, repaired)
-    return hull.minimise(matrix, linear, problem.groups, Deadline(60)).bound
+    convex = Quadratic(*convexify.quadratic(problem.quad, problem.groups, repaired))
+    return hull.minimise(convex, problem.groups, Deadline(60)).bound
 
 
 @pytest.mark.parametrize("pattern", ["50%", "keep=3", "2:4", "1:4"])

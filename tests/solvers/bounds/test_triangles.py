@@ -18,6 +18,7 @@ from maskgap.solvers.bounds.semidefinite import Effort, lifted_cost, solve_sdp, 
 from maskgap.solvers.bounds.triangles import Cuts, no_cuts, products, separate
 from maskgap.solvers.frank_wolfe import hull
 from maskgap.solvers.objectives import convexify
+from maskgap.solvers.objectives.protocol import Quadratic
 from maskgap.solvers.protocol import Deadline
 from tests.helpers.small_rows import NAMES, PROBLEMS, least_on_hull, optimum
 from tests.helpers.tiny import random_layer
@@ -229,9 +230,9 @@ def test_a_stop_at_any_moment_leaves_valid_functions(looks):
     best = optimum(problem)
     for solution in found:
         function = convexify.repair(problem.quad, problem.groups, solution.function)
-        matrix, linear, constant = convexify.quadratic(problem.quad, problem.groups, function)
-        point = hull.minimise(matrix, linear, problem.groups, Deadline(60), 5000)
-        assert solution.bound - 1e-7 <= point.bound + constant <= best + 1e-9
+        convex = Quadratic(*convexify.quadratic(problem.quad, problem.groups, function))
+        point = hull.minimise(convex, problem.groups, Deadline(60), iterations=5000)
+        assert solution.bound - 1e-7 <= point.bound <= best + 1e-9
     bounds = [solution.bound for solution in found]
     assert bounds == sorted(bounds)
 
