@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,19 @@ from tests.helpers.command import ROOT
 from tests.helpers.tiny import random_layer
 from tests.helpers.traps import set_traps, sprung
 
-pytest.importorskip("pip", reason="installing the wheel needs pip")
-pytest.importorskip("setuptools", minversion="77", reason="building it needs setuptools >= 77")
+
+def _is_there(package, least=0):
+    """Whether a package is installed; it is not imported, which would put its distutils first."""
+    try:
+        return int(version(package).partition(".")[0]) >= least
+    except PackageNotFoundError:
+        return False
+
+
+pytestmark = pytest.mark.skipif(
+    not (_is_there("pip") and _is_there("setuptools", 77)),
+    reason="building and installing the wheel needs pip, and setuptools >= 77",
+)
 
 FLOORS = ("instances", "solvers", "benchmarks")
 PARTS = ("pyproject.toml", "LICENSE", "README.md", ".src", *FLOORS)
