@@ -21,7 +21,6 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
-import scipy.linalg
 
 from maskgap.instances.arrays import Matrix, Vector
 from maskgap.instances.errors import InputError
@@ -33,6 +32,7 @@ from maskgap.solvers.bounds.tilts import relaxations
 from maskgap.solvers.frank_wolfe import hull
 from maskgap.solvers.objectives import convexify
 from maskgap.solvers.objectives.protocol import Quadratic
+from maskgap.solvers.objectives.shift import largest_shift
 from maskgap.solvers.protocol import Deadline
 
 Method = Literal["none", "eig", "diag", "sdp", "sdp-triangles"]
@@ -80,7 +80,7 @@ def reformulate(
     if method == "sdp-triangles":
         both = relaxations(quad, legal, deadline, Effort() if effort is None else effort)
         return _semidefinite(quad, legal, both, deadline)
-    return _on_hull(quad, legal, _diagonal(quad, method), deadline)
+    return _on_hull(quad, legal, largest_shift(quad, method), deadline)
 
 
 def _semidefinite(
@@ -104,20 +104,6 @@ def _semidefinite(
             return plain
     functions = tuple(solution.function for solution in kept)
     return Reformulation(functions, best.point, best.bound, best.iterations, best.converged)
-
-
-def _diagonal(quad: Matrix, method: str) -> Vector:
-    """The u (n,) of `none`, `eig` or `diag`; not below 0, as any u is valid after the repair."""
-    n = len(quad)
-    if method == "none":
-        return np.zeros(n)
-    scale = np.ones(n)
-    if method == "diag":
-        scale = np.sqrt(np.maximum(quad.diagonal(), 0.0))
-    used = scale > 0.0
-    inner = quad[np.ix_(used, used)] / np.outer(scale[used], scale[used])
-    least = float(scipy.linalg.eigh(inner, eigvals_only=True, subset_by_index=[0, 0])[0])
-    return max(0.0, least) * scale * scale
 
 
 def _on_hull(quad: Matrix, legal: MaskSet, u: Vector, deadline: Deadline) -> Reformulation:

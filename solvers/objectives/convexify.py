@@ -23,12 +23,12 @@ Where u and alpha come from is not decided here. All values are in units of `Par
 from dataclasses import replace
 
 import numpy as np
-import scipy.linalg
 
 from maskgap.instances.arrays import Matrix, Vector
 from maskgap.instances.formats.proof import ConvexFunction, equality_rows
 from maskgap.instances.formats.triangles import Triangles
 from maskgap.instances.masks.protocol import MaskSet
+from maskgap.solvers.objectives.shift import least_eigenvalue
 
 _EPS = float(np.finfo(np.float64).eps)
 
@@ -127,7 +127,7 @@ def repair(quad: Matrix, legal: MaskSet, function: ConvexFunction) -> ConvexFunc
     width = float(_magnitude(quad, legal, function)[0].sum(axis=1).max())
     meeting = 8.0 + _overlap(legal) + len(function.triangles)
     margin = 2.0 * _EPS * (meeting * width + 2.0 * (legal.n + 8) * trace)
-    least = float(scipy.linalg.eigh(matrix, eigvals_only=True, subset_by_index=[0, 0])[0])
+    least = least_eigenvalue(matrix)
     return replace(function, u=function.u + min(0.0, least - margin))
 
 

@@ -33,8 +33,11 @@ def least_eigenvalue(matrix: Matrix) -> float:
     return float(scipy.linalg.eigh(matrix, eigvals_only=True, subset_by_index=[0, 0])[0])
 
 
-def diagonal_shift(quad: Matrix, kind: str) -> Vector:
-    """Vector d (n,) of a kind for Q (n, n), float64. Raises InputError for an unknown kind."""
+def largest_shift(quad: Matrix, kind: str) -> Vector:
+    """Vector d (n,) >= 0 of a kind for Q (n, n), float64, up to the rounding of an eigenvalue.
+
+    Raises InputError for an unknown kind.
+    """
     d = np.zeros(len(quad))
     if kind == "eig":
         d += max(0.0, least_eigenvalue(quad))
@@ -47,6 +50,12 @@ def diagonal_shift(quad: Matrix, kind: str) -> Vector:
             d[live] = max(0.0, least_eigenvalue(scaled)) * diagonal[live]
     elif kind != "none":
         raise InputError(f"shift '{kind}' is not one of {', '.join(SHIFTS)}")
+    return d
+
+
+def diagonal_shift(quad: Matrix, kind: str) -> Vector:
+    """The same, lowered by a constant until P is semidefinite as far as LAPACK can tell."""
+    d = largest_shift(quad, kind)
     return np.asarray(d + min(0.0, least_eigenvalue(quad - np.diag(d))))
 
 
