@@ -90,9 +90,7 @@ class _Process:
         self.connection.close()
 
 
-def compile_main(
-    wanted: Sequence[tuple[str, dict[str, object]]], turn: Turn, connection: Connection
-) -> None:
+def compile_main(wanted: Wanted, turn: Turn, connection: Connection) -> None:
     """Entry point of a process that compiles kernels of (solver, settings), turn by turn.
 
     turn: number of the part that is next to be compiled, by whichever process comes to it. Sends

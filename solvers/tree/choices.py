@@ -12,6 +12,15 @@ BRANCHING: tuple[Branching, ...] = get_args(Branching)
 Traversal = Literal["hybrid", "best-first", "depth-first"]
 TRAVERSALS: tuple[Traversal, ...] = get_args(Traversal)
 
+TRY_EVERY = 4
+"""One node in so many is minimised with another function too."""
+
+CANDIDATES = 8
+"""Columns that strong branching tries, the best by curvature."""
+
+IMAGINED = 2.0
+"""For how many observed rises the curvature counts in pseudo-costs."""
+
 Heuristics = Literal["rounding", "vertices", "both", "none"]
 HEURISTICS: tuple[Heuristics, ...] = get_args(Heuristics)
 

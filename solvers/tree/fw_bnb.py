@@ -25,7 +25,7 @@ from maskgap.solvers.local_search.memetic import improve
 from maskgap.solvers.local_search.neighbours import cycles
 from maskgap.solvers.one_shot.scores import starting_mask
 from maskgap.solvers.oracles.make import OracleName
-from maskgap.solvers.protocol import Answer, Deadline, Limits
+from maskgap.solvers.protocol import Answer, Limits
 from maskgap.solvers.settings import Count, Limit, NotNegative, Positive, WarmStart, settings
 from maskgap.solvers.tree import recorded
 from maskgap.solvers.tree.choices import Branching, Choices, Heuristics, Hull, Traversal
@@ -88,7 +88,7 @@ class FwBnb:
         return self._warm_up_tree, *all_engines
 
     def _warm_up_tree(self) -> None:
-        engine.warm_up(self.choices(Limits(Deadline(0.0))))
+        engine.warm_up(self.choices(gap=0.0))
 
     def solve(self, problem: Part, limits: Limits, seed: int) -> Answer:
         """Mask, bound with proof, counters."""
@@ -96,13 +96,13 @@ class FwBnb:
         if limits.deadline.expired():
             loss = None if start is None else problem.scaled_loss(start)
             return Answer(start, limits.deadline.stop(), loss)
-        plan = Plan(self.choices(limits), self.convexify, self.triangle_nodes, self.max_nodes)
+        plan = Plan(self.choices(limits.gap), self.convexify, self.triangle_nodes, self.max_nodes)
         return branch_and_bound(problem, start, plan, limits, seed)
 
-    def choices(self, limits: Limits) -> Choices:
-        """The settings that a search keeps to."""
+    def choices(self, gap: float) -> Choices:
+        """What a search keeps to. gap: relative gap at which the run may stop."""
         return Choices(
-            gap=GAP_SHARE * limits.gap,
+            gap=GAP_SHARE * gap,
             most_bytes=self.max_memory * MIB,
             oracle=self.oracle,
             hull=self.hull,

@@ -19,11 +19,10 @@ from maskgap.solvers.frank_wolfe.edges import minimise_along_edges
 from maskgap.solvers.frank_wolfe.node import restore, value_of
 from maskgap.solvers.kernels.jit import strict
 from maskgap.solvers.oracles.equal_groups import is_settled, least_along
+from maskgap.solvers.tree.choices import CANDIDATES, IMAGINED
 from maskgap.solvers.tree.compiled.rules import FRACTIONALITY, GRADIENT, PSEUDO_COST
 
-CANDIDATES = 8
 TRIAL_STEPS = 32
-IMAGINED = 2.0
 
 _LEAST = 1e-9
 """Added to shares, so that integral columns are still ordered."""

@@ -18,6 +18,7 @@ from maskgap.solvers.frank_wolfe.edges import minimise_along_edges
 from maskgap.solvers.frank_wolfe.node import STEPS, gradient_of, restore, value_of
 from maskgap.solvers.kernels.jit import strict
 from maskgap.solvers.oracles.equal_groups import is_settled, least_along, still_open, vertex_along
+from maskgap.solvers.tree.choices import TRY_EVERY
 from maskgap.solvers.tree.compiled.branching import choose, learn
 from maskgap.solvers.tree.compiled.frontier import OPEN, ROOM, put, take, take_slot
 from maskgap.solvers.tree.compiled.record import POINT, POINT_END, ROW, ROW_END
@@ -27,8 +28,6 @@ from maskgap.solvers.tree.compiled.rules import BEST_FIRST, DEPTH_FIRST
 PROMISING = 1.05
 """A mask whose loss is this many times the incumbent's is improved by swaps."""
 
-
-TRY_EVERY = 4
 
 ALWAYS, SOMETIMES = 16, 8
 """x is rounded at the first nodes of a slice, then at one in so many: a dive moves it little."""

@@ -14,14 +14,11 @@ from maskgap.instances.masks.state import FREE, KEPT, PRUNED
 from maskgap.solvers.frank_wolfe.vertices import Minimum
 from maskgap.solvers.objectives.protocol import Minorant
 from maskgap.solvers.oracles.protocol import Oracle
+from maskgap.solvers.tree.choices import CANDIDATES, IMAGINED
 from maskgap.solvers.tree.general.nodes import KEPT_SIDE, PRUNED_SIDE, Node
 
 INTEGRAL = 1e-6
 """x this near to 0 or 1 is taken for it."""
-
-CANDIDATES = 8
-IMAGINED = 2.0
-"""For how many observed rises the curvature counts."""
 
 _LEAST = 1e-12
 """Added to shares, so that integral columns are still ordered."""

@@ -29,14 +29,11 @@ from maskgap.solvers.objectives.protocol import Minorant, Objective, RecordedTre
 from maskgap.solvers.oracles.make import RELAXATION, make_oracle
 from maskgap.solvers.oracles.protocol import Counted
 from maskgap.solvers.protocol import Limits, Stop
-from maskgap.solvers.tree.choices import Choices
+from maskgap.solvers.tree.choices import TRY_EVERY, Choices
 from maskgap.solvers.tree.engine import Engine
 from maskgap.solvers.tree.general.branching import INTEGRAL, PseudoCosts, Split, choose
 from maskgap.solvers.tree.general.nodes import KEPT_SIDE, PRUNED_SIDE, Node, OpenNodes
 from maskgap.solvers.tree.general.record import TreeRecord
-
-TRY_EVERY = 4
-"""One node in so many is minimised with another function too."""
 
 ROUND_EVERY = 8
 """x is rounded at the first ROUND_EVERY nodes, then at one in so many."""
@@ -199,13 +196,9 @@ class GeneralEngine(Engine):
         rises = self.part.legal.rises(minorant.linear, node.state)
         fixing = self.choices.fixing and raised
         if rises is not None:
-            if_pruned, if_kept = rises
-            free = node.state == FREE
-            # a side without masks goes without a leaf: what is left says the same
-            node.state[free & (if_pruned == np.inf)] = KEPT
-            node.state[free & (if_kept == np.inf)] = PRUNED
+            _take_last_sides(node, *rises)
             if fixing:
-                self._fix_by_rises(node, if_pruned, if_kept)
+                self._fix_by_rises(node, *rises)
         elif fixing and node.depth == 0:
             self._fix_by_calls(node, found.x, minorant)
 
@@ -216,9 +209,7 @@ class GeneralEngine(Engine):
         # with fewer free columns, more may be left one side only
         rises = self.part.legal.rises(np.zeros(self.part.n), node.state)
         if rises is not None:
-            free = node.state == FREE
-            node.state[free & (rises[0] == np.inf)] = KEPT
-            node.state[free & (rises[1] == np.inf)] = PRUNED
+            _take_last_sides(node, *rises)
 
     def _fix_by_calls(self, node: Node, x: Vector, minorant: Minorant) -> None:
         vertex, near = np.empty(len(x)), np.minimum(x, 1.0 - x) < INTEGRAL
@@ -268,3 +259,13 @@ class GeneralEngine(Engine):
         first = PRUNED_SIDE if found.x[j] >= 0.5 else KEPT_SIDE
         self._open.put(children[1 - first])
         return children[first]
+
+
+def _take_last_sides(node: Node, if_pruned: Vector, if_kept: Vector) -> None:
+    """Force columns one of whose sides has no mask, by the rises of both.
+
+    That side goes without a leaf: what is left says the same.
+    """
+    free = node.state == FREE
+    node.state[free & (if_pruned == np.inf)] = KEPT
+    node.state[free & (if_kept == np.inf)] = PRUNED

@@ -39,7 +39,7 @@ def model(seed, n, pattern):
 
 
 def rules_of(problem, **settings):
-    chosen = FwBnb(**settings, node_tolerance=0.0).choices(Limits(Deadline(60.0)))
+    chosen = FwBnb(**settings, node_tolerance=0.0).choices(1e-6)
     return rules.Rules.of(chosen, problem.groups)
 
 
@@ -210,7 +210,7 @@ def test_the_root_teaches_no_pseudo_cost():
     function = convexify.repair(quad, groups, solve_sdp(quad, groups, Deadline(60)).function)
     limits, objective = Limits(Deadline(60.0)), MaskLoss(problem)
     objective.add([function])
-    search = CompiledEngine(problem, groups, objective, limits, FwBnb().choices(limits))
+    search = CompiledEngine(problem, groups, objective, limits, FwBnb().choices(limits.gap))
     search.offer(groups.prune_lowest(quad.diagonal()))
     search.run(-1)
     pseudo = search._workers[0].pseudo
