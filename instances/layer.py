@@ -157,18 +157,7 @@ class Layer:
 
         It is 1 but for rounding, and for what a Gram that is indefinite by rounding has beyond.
         """
-        gram, _ = self.gram_unit
-        roots = np.sqrt(np.maximum(gram.diagonal(), 0.0))
-        live = roots > 0.0
-        if bool(gram[~live].any()):
-            return inf
-        inverse = np.divide(1.0, roots, out=np.zeros_like(roots), where=live)
-        largest = 0.0
-        for rows in blocks(len(gram)):
-            with np.errstate(over="ignore"):  # then there is no such number
-                shares = np.abs(gram[rows]) * inverse * inverse[rows, None]
-            largest = max(largest, float(shares.max()))
-        return largest * (1.0 + 16.0 * UNIT)
+        return correlation_of(self.gram_unit[0])
 
     @cached_property
     def gram_digest(self) -> str:
@@ -196,6 +185,21 @@ def unit_rows(weight: Matrix) -> tuple[Matrix, NDArray[np.int64]]:
 def unit_exponent(value: float) -> int:
     """The e with value / 2^e in [1/2, 1); 0 for value 0."""
     return int(np.frexp(value)[1]) if value > 0 else 0
+
+
+def correlation_of(matrix: Matrix) -> float:
+    """A number c with |A_ij| <= c sqrt(A_ii A_jj) for all i, j of A (n, n), else infinite."""
+    roots = np.sqrt(np.maximum(matrix.diagonal(), 0.0))
+    live = roots > 0.0
+    if bool(matrix[~live].any()):
+        return inf
+    inverse = np.divide(1.0, roots, out=np.zeros_like(roots), where=live)
+    largest = 0.0
+    for rows in blocks(len(matrix)):
+        with np.errstate(over="ignore"):  # then there is no such number
+            shares = np.abs(matrix[rows]) * inverse * inverse[rows, None]
+        largest = max(largest, float(shares.max()))
+    return largest * (1.0 + 16.0 * UNIT)
 
 
 def array_digest(array: NDArray[np.float64] | Flags) -> str:
