@@ -138,8 +138,8 @@ def _proof(proof: PartProof) -> Facts:
         "row": proof.row,
         "rows": proof.height,
         "bound": proof.bound if np.isfinite(proof.bound) else None,
-        "by": str(proof.kind),
-        "leaves": None if proof.leaves is None else len(proof.leaves.function),
+        "by": proof.evidence.kind,
+        "leaves": proof.evidence.leaf_count,
     }
 
 

@@ -21,6 +21,7 @@ from maskgap.benchmarks.verify.certificate import BoundKind, Verdict
 from maskgap.instances.arrays import Kept
 from maskgap.instances.errors import InputError, Refused
 from maskgap.instances.formats import files
+from maskgap.instances.formats.evidence.trivial import trivial_proof
 from maskgap.instances.formats.outputs import (
     Kind,
     Writes,
@@ -30,7 +31,7 @@ from maskgap.instances.formats.outputs import (
     try_directory,
     try_file,
 )
-from maskgap.instances.formats.proof import PartProof, trivial_proof
+from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.formats.proof_file import PROOF, write_proof
 from maskgap.instances.formats.row_range import parse_rows
 from maskgap.instances.masks.patterns import parse_pattern

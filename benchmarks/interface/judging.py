@@ -16,8 +16,8 @@ from maskgap.benchmarks.verify.clock import Clock
 from maskgap.benchmarks.verify.objective import sum_down
 from maskgap.instances.conversion import as_array
 from maskgap.instances.errors import InputError, ProofError
-from maskgap.instances.formats.proof import OBJECTIVE, PartProof
-from maskgap.instances.formats.proof_file import ProofFile, read_proof
+from maskgap.instances.formats.proof import PartProof
+from maskgap.instances.formats.proof_file import OBJECTIVE, ProofFile, read_proof
 from maskgap.instances.formats.row_range import parse_rows
 from maskgap.instances.layer import Layer
 from maskgap.instances.masks.patterns import parse_pattern

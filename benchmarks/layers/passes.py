@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count, takewhile
 
-from maskgap.instances.formats.proof import PartProof, ProofKind
+from maskgap.instances.formats.proof import PartProof
 
 SEARCHED_COLUMNS = 224
 """Rows up to here are often closed by the tree search in seconds."""
@@ -87,8 +87,7 @@ def believed(proof: PartProof, stages: Iterator[Pass]) -> int:
 
     A file can say anything, and a row that had them all would never be worked on.
     """
-    bounds = proof.leaves is not None or proof.shared is not None or bool(proof.rows)
-    if bounds or proof.kind is ProofKind.ENUMERATION:
+    if proof.evidence.proves:
         return min(proof.passes, MOST_PASSES)
     searches = sum(1 for _ in takewhile(lambda stage: stage.looks_for_masks, stages))
     return min(proof.passes, searches if proof.mask is not None else 0)

@@ -29,7 +29,8 @@ from maskgap.benchmarks.verify.certificate import (
 )
 from maskgap.benchmarks.verify.objective import losses_of
 from maskgap.instances.arrays import Kept
-from maskgap.instances.formats.proof import PartProof, ProofKind, trivial_proof
+from maskgap.instances.formats.evidence.trivial import trivial_proof
+from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.problem import Part
 from maskgap.solvers import registry
 
@@ -49,7 +50,7 @@ class LayerBound(LayerWork):
         found = certify_part(part, None, proof=proof)
         if found.bound_kind is not BoundKind.CHECKED:
             proof = None
-        if proof is not None and proof.kind is ProofKind.TRIVIAL:
+        if proof is not None and not proof.evidence.proves:
             found = replace(found, bound_kind=BoundKind.TRIVIAL)
         elif proof is None and found.reason:
             self.rejected.append(f"row {part.row}: {found.reason}")

@@ -27,7 +27,7 @@ from maskgap.benchmarks.layers.standing_rows import RowState, Total
 from maskgap.benchmarks.layers.work import LayerWork, ended
 from maskgap.benchmarks.runs.judge import Judged
 from maskgap.benchmarks.runs.task import Task
-from maskgap.benchmarks.verify.budget_curve import SharedBudget, row_bounds, share_budget
+from maskgap.benchmarks.verify.budget_curve import BudgetShare, share_budget
 from maskgap.benchmarks.verify.certificate import (
     BoundKind,
     Certificate,
@@ -39,8 +39,10 @@ from maskgap.benchmarks.verify.certificate import (
 )
 from maskgap.benchmarks.verify.form import row_under
 from maskgap.benchmarks.verify.objective import Loss, loss_of, total_loss
+from maskgap.benchmarks.verify.shared_budget import row_bounds
 from maskgap.instances.arrays import Kept, pruned_of
-from maskgap.instances.formats.proof import PartProof, ProofKind
+from maskgap.instances.formats.evidence.shared_budget import RowProof, SharedBudget
+from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.masks.row_patterns import RowKeep
 from maskgap.instances.problem import Part, Problem
 
@@ -78,10 +80,11 @@ class SharedBudgetBound(LayerWork):
         self.passes = believed(held, self._ladder())
         if held.mask is not None and not self.judging:
             self._take(held.mask)
-        for proof in held.rows:
-            self._add(self._rows[proof.row - self.part.row], proof)
+        if isinstance(held.evidence, SharedBudget):
+            for own in held.evidence.rows:
+                self._add(self._rows[own.proof.row - self.part.row], own)
 
-    def _add(self, row: SharedRow, proof: PartProof) -> None:
+    def _add(self, row: SharedRow, proof: RowProof) -> None:
         """Add a proof that was checked, with its curve."""
         row.proofs.append((proof, row_bounds(self.part, proof)))
 
@@ -119,7 +122,7 @@ class SharedBudgetBound(LayerWork):
         mask = self.mask
         return None if mask is None else Kept(mask.reshape(len(self._rows), -1))
 
-    def _shared(self) -> SharedBudget:
+    def _shared(self) -> BudgetShare:
         return share_budget(
             [row.curve(self._n) for row in self._rows], self.part.legal.total_pruned
         )
@@ -176,10 +179,9 @@ class SharedBudgetBound(LayerWork):
                 self.part.digest,
                 self._shared().bound,
                 self.mask,
-                ProofKind.SHARED_BUDGET,
+                SharedBudget(tuple(proof for row in self._rows for proof, _ in row.proofs)),
                 passes=self.passes,
                 height=self.part.height,
-                rows=tuple(proof for row in self._rows for proof, _ in row.proofs),
             )
         ]
 
@@ -245,13 +247,13 @@ class SharedBudgetBound(LayerWork):
             yield self._rows[place]
         return count == len(order)
 
-    def _budget(self, row: SharedRow, place: int, shared: SharedBudget, own: int | None) -> int:
+    def _budget(self, row: SharedRow, place: int, shared: BudgetShare, own: int | None) -> int:
         """Where the row's curve decides its part; without one, the budget of its mask."""
         if row.proofs or own is None:
             return min(self._n - 1, max(1, int(shared.budgets[place])))
         return own
 
-    def _width(self, place: int, shared: SharedBudget) -> float:
+    def _width(self, place: int, shared: BudgetShare) -> float:
         """The row's part in the gap."""
         row = self._rows[place]
         if row.mask is None or row.loss is None:
@@ -275,4 +277,4 @@ class SharedBudgetBound(LayerWork):
         if proof is not None and found.bound_kind is BoundKind.CHECKED:
             # a row's own bound is no part of what is proved: its curve is
             budget = judged.problem.legal.total_pruned
-            self._add(row, replace(proof, bound=0.0, budget=budget))
+            self._add(row, RowProof(budget, replace(proof, bound=0.0)))

@@ -6,7 +6,7 @@ import numpy as np
 
 from maskgap.benchmarks.verify.objective import Loss
 from maskgap.instances.arrays import Kept, Vector
-from maskgap.instances.formats.proof import PartProof
+from maskgap.instances.formats.evidence.shared_budget import RowProof
 
 
 @dataclass(eq=False, repr=False)
@@ -19,7 +19,7 @@ class SharedRow:
     row: int
     mask: Kept | None = None
     loss: Loss | None = None
-    proofs: list[tuple[PartProof, Vector]] = field(default_factory=list)
+    proofs: list[tuple[RowProof, Vector]] = field(default_factory=list)
 
     def __repr__(self) -> str:
         loss = "no mask" if self.loss is None else f"loss {self.loss.value:.6g}"

@@ -1,50 +1,22 @@
 """Check a proof of a lower bound from the problem's data alone, with no code of any solver.
 
-The legal set is split into leaves by a binary tree in preorder (`instances.formats.proof`); each
-leaf has a lower bound b(x) on its losses, and the least over the leaves bounds the row:
-
-    bound = min over leaves of  c - x^T P x + min over legal v in the leaf of (2 P x + q) . v,
-
-where z^T P z + q^T z + c is a convex function that is at most the loss on the legal binaries z.
-
-This file holds the course of a check. That the proof has the form which its problem asks for, all
-of it, is seen first (`benchmarks.verify.form`); that its leaves partition the legal set, while the
-tree is walked (`benchmarks.verify.tree`); that an enumeration is complete, in
-`benchmarks.verify.enumeration`. Rows that share a budget are put together by
-`benchmarks.verify.budget_curve`, a shift that rows share is verified in
-`benchmarks.verify.shared_shift`. That P is semidefinite and that float64 does not flatter the
-bounds is shown in `benchmarks.verify.quadratic`. A stated bound above the derived one is a
-rejection, however small the difference; the derived one is what counts.
+This file holds the course of a check; `benchmarks.verify.kinds` says which evidence is checked by
+which file, and that a proof has the form which its problem asks for is seen there, before anything
+is computed from it. A stated bound above the derived one is a rejection, however small the
+difference; the derived one is what counts.
 """
 
 from dataclasses import dataclass
-from math import isfinite
 
 import numpy as np
 
-from maskgap.benchmarks.verify.budget_curve import bound_rows
-from maskgap.benchmarks.verify.checked_set import CheckedSet
 from maskgap.benchmarks.verify.clock import Clock
-from maskgap.benchmarks.verify.enumeration import least_loss
-from maskgap.benchmarks.verify.form import require_form
+from maskgap.benchmarks.verify.kinds import derived, require_form
 from maskgap.benchmarks.verify.objective import Loss, exact_loss
-from maskgap.benchmarks.verify.quadratic import (
-    Points,
-    Quadratic,
-    leaf_bounds,
-    losses,
-    require_arithmetic,
-    rescaled_down,
-    scaled_quad,
-    verified,
-)
-from maskgap.benchmarks.verify.sets import checked_set
-from maskgap.benchmarks.verify.shared_shift import shift_bound
-from maskgap.benchmarks.verify.tree import walk
-from maskgap.instances.arrays import Matrix
+from maskgap.benchmarks.verify.quadratic import require_arithmetic
 from maskgap.instances.errors import MaskgapError, ProofError
-from maskgap.instances.formats.proof import OBJECTIVE, Leaves, PartProof, ProofKind
-from maskgap.instances.formats.proof_file import ProofFile
+from maskgap.instances.formats.proof import PartProof
+from maskgap.instances.formats.proof_file import OBJECTIVE, ProofFile
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Part, Problem
 
@@ -81,7 +53,7 @@ def check_part(problem: Part, proof: PartProof, clock: Clock | None = None) -> C
         with np.errstate(all="ignore"):
             require_form(problem, proof)
             loss = None if proof.mask is None else exact_loss(problem, proof.mask)
-            bound, leaves = _derive(problem, proof, clock)
+            bound, leaves = derived(problem, proof, clock)
     except ProofError:
         raise
     except (MaskgapError, MemoryError) as error:
@@ -143,49 +115,3 @@ def require_same_question(problem: Problem, file: ProofFile) -> None:
             f"it must have a proof of each part of rows {problem.rows.start}:{problem.rows.stop}, "
             f"once and in order; it has {len(found)} of {len(wanted)}: {held}"
         )
-
-
-def _derive(problem: Part, proof: PartProof, clock: Clock) -> tuple[float, int]:
-    """The bound of a well-formed proof, in units of the layer's loss, and its leaves."""
-    if proof.kind is ProofKind.TRIVIAL:
-        return 0.0, 0
-    if proof.kind is ProofKind.SHIFT and proof.shared is not None:
-        return shift_bound(problem, proof.shared), 1
-    if proof.kind is ProofKind.SHARED_BUDGET:
-        return bound_rows(problem, proof.rows, clock), len(proof.rows)
-    quad, own = scaled_quad(problem), checked_set(problem)
-    if proof.kind is ProofKind.ENUMERATION:
-        derived, leaves = least_loss(problem, own, quad, clock)
-    elif proof.leaves is not None:
-        derived, leaves = _least_leaf(problem, own, quad, proof.leaves, clock)
-    if not isfinite(derived):
-        raise ProofError(f"row {problem.row}: the leaves give no finite bound")
-    return rescaled_down(problem, max(0.0, derived)), leaves
-
-
-def _least_leaf(
-    problem: Part, own: CheckedSet, quad: Matrix, leaves: Leaves, clock: Clock
-) -> tuple[float, int]:
-    functions: dict[int, Quadratic] = {}
-    for number in np.unique(leaves.function[leaves.function >= 0]).tolist():
-        clock.look(f"row {problem.row}: {len(functions)} of its functions are")
-        functions[number] = verified(problem, quad, leaves.functions[number], number)
-    least, first = np.inf, 0
-    for states in walk(problem, leaves.branch):
-        clock.look(f"row {problem.row}: {first} of {len(leaves.function)} leaves are")
-        numbers = leaves.function[first : first + len(states)]
-        bounded = numbers >= 0
-        point = leaves.point[first : first + len(states)]
-        for number, function in functions.items():
-            chosen = numbers == number
-            if chosen.any():
-                distinct, of_leaf = np.unique(point[chosen], return_inverse=True)
-                at = Points(leaves.points[distinct].astype(np.float64), of_leaf)
-                values = leaf_bounds(own, function, at, states[chosen], clock)
-                least = min(least, float(values.min()))
-        if not bounded.all():
-            pruned, empty = own.last_masks(states[~bounded])
-            values = np.where(empty, np.inf, losses(quad, pruned))
-            least = min(least, float(values.min(initial=np.inf)))
-        first += len(states)
-    return least, first

@@ -2,23 +2,24 @@
 
 import numpy as np
 
-from maskgap.benchmarks.verify.checked_set import CheckedSet
 from maskgap.benchmarks.verify.clock import Clock
-from maskgap.benchmarks.verify.quadratic import losses
-from maskgap.instances.arrays import Matrix
+from maskgap.benchmarks.verify.quadratic import least_rescaled, losses, scaled_quad
+from maskgap.benchmarks.verify.sets import checked_set
 from maskgap.instances.errors import ProofError
+from maskgap.instances.formats.evidence.enumeration import Enumeration
 from maskgap.instances.problem import Part
 
 
-def least_loss(part: Part, own: CheckedSet, quad: Matrix, clock: Clock) -> tuple[float, int]:
-    """A lower bound on the least loss of all legal masks, in scaled units, and their number.
+def enumeration_bound(part: Part, _: Enumeration, clock: Clock) -> tuple[float, int]:
+    """A lower bound on the least loss of all legal masks, in the layer's units, and their number.
 
-    own: the masks of the part. quad: its Q. Raises ProofError.
+    Raises ProofError.
     """
+    quad = scaled_quad(part)
     least, seen = np.inf, 0
-    for pruned in own.every_mask(clock):
+    for pruned in checked_set(part).every_mask(clock):
         least = min(least, float(losses(quad, pruned).min()))
         seen += len(pruned)
     if not seen:
         raise ProofError(f"row {part.row}: no mask meets '{part.pattern}'")
-    return least, seen
+    return least_rescaled(part, least), seen

@@ -16,7 +16,7 @@ from maskgap.benchmarks.verify.clock import Clock
 from maskgap.benchmarks.verify.leaf_minimum import LeafMinimum
 from maskgap.instances.arrays import Flags, Matrix, Pruned, Vector
 from maskgap.instances.errors import ProofError
-from maskgap.instances.formats.proof import equality_rows
+from maskgap.instances.formats.evidence.leaves import equality_rows
 from maskgap.instances.masks.groups import ENUMERATION_COLUMNS
 from maskgap.instances.masks.protocol import MaskSet
 from maskgap.instances.masks.rows import LinearRows

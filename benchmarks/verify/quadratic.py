@@ -1,7 +1,7 @@
-"""Lower bounds in float64 that hold for the real numbers behind them: what `proof_check` rests on.
+"""Lower bounds in float64 that hold for the real numbers behind them: what `leaves` rests on.
 
 Units: Q = diag(w) G diag(w) / 2^exponent as in `Part`; bounds are multiplied back at the end.
-For multipliers u, alpha and triangle weights t >= 0 (see `instances.formats.proof`) let
+For multipliers u, alpha and triangle weights t >= 0 (see `instances.formats.evidence.leaves`) let
 
     F(z) = z^T P z + q^T z + c = z^T Q z + (terms that are 0 on legal binaries)
                                  - sum over triangles of t (z^T A z + b^T z + d),
@@ -49,7 +49,7 @@ Evaluation. P x, x^T P x, q, c and their sums over v take fewer than 4 n + rows 
 """
 
 from dataclasses import dataclass, replace
-from math import fsum, ldexp, nextafter
+from math import fsum, isfinite, ldexp, nextafter
 from typing import Any
 
 import numpy as np
@@ -62,7 +62,7 @@ from maskgap.benchmarks.verify.sets import checked_set
 from maskgap.instances.arrays import Matrix, Pruned, Vector
 from maskgap.instances.definite import SMALL, defect, gamma
 from maskgap.instances.errors import ProofError
-from maskgap.instances.formats.proof import ConvexFunction
+from maskgap.instances.formats.evidence.leaves import ConvexFunction
 from maskgap.instances.formats.triangles import CONSTANT, Triangles
 from maskgap.instances.masks.state import States
 from maskgap.instances.problem import Part
@@ -152,6 +152,13 @@ def rescaled_down(problem: Part, bound: float) -> float:
     require_finite(f"row {problem.row}: the bound", value)
     exact = ldexp(value, -problem.exponent) <= bound
     return value if exact else nextafter(value, 0.0)  # it was rounded up to a subnormal number
+
+
+def least_rescaled(problem: Part, least: float) -> float:
+    """The least bound of leaves or masks, at least 0, likewise. Raises ProofError without one."""
+    if not isfinite(least):
+        raise ProofError(f"row {problem.row}: the leaves give no finite bound")
+    return rescaled_down(problem, max(0.0, least))
 
 
 def losses(quad: Matrix, pruned: Pruned) -> Vector:

@@ -26,17 +26,21 @@ Evaluation. Fewer than 4 n + 32 roundings lie on any path from data to b(x). Off
     that. No product with |G| is due for it.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ldexp, nextafter
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from maskgap.benchmarks.verify.clock import Clock
+from maskgap.benchmarks.verify.form import array_fault, number_fault
 from maskgap.benchmarks.verify.quadratic import LADDER, TINY, require_finite
 from maskgap.instances.arrays import Vector
 from maskgap.instances.definite import SMALL, defect, gamma
 from maskgap.instances.errors import ProofError
-from maskgap.instances.formats.proof import SharedShift
+from maskgap.instances.formats.evidence.shared_shift import SharedShift
 from maskgap.instances.layer import Layer, array_digest, unit_rows
 from maskgap.instances.problem import Part
 
@@ -59,10 +63,30 @@ class _Shift:
 _seen: WeakKeyDictionary[Layer, dict[str, _Shift]] = WeakKeyDictionary()
 
 
-def shift_bound(problem: Part, shared: SharedShift) -> float:
-    """b(x) less its allowance, at least 0, in units of the layer's loss.
+def shift_faults(problem: Part, shared: SharedShift) -> Iterator[str]:
+    """What is wrong with the form of a shared shift; later faults may rest on earlier ones."""
+    if problem.legal.equal_groups is None or problem.height != 1:
+        yield f"a shift bounds a row under equal budgets, not '{problem.pattern}'"
+    for name, array, dtype in (
+        ("shift", shared.shift, np.float64),
+        ("point", shared.point, np.float32),
+    ):
+        fault = array_fault(array, dtype, (problem.n,))
+        # a shift is in units of the Gram, so its size is judged where that is known
+        if not fault:
+            fault = number_fault(array) if name == "point" else _infinite(array)
+        if fault:
+            yield f"its {name}: {fault}"
 
-    shared: of a form that `benchmarks.verify.form` has found right. Raises ProofError.
+
+def _infinite(array: Any) -> str:
+    return "" if bool(np.isfinite(array).all()) else "expected finite numbers"
+
+
+def shift_bound(problem: Part, shared: SharedShift, _: Clock) -> tuple[float, int]:
+    """b(x) less its allowance, at least 0, in units of the layer's loss; and 1, for its leaf.
+
+    shared: of a form that `shift_faults` has found right. Raises ProofError.
     """
     n, groups, point = problem.n, problem.groups, shared.point
     known = _seen.setdefault(problem.layer, {})
@@ -91,7 +115,7 @@ def shift_bound(problem: Part, shared: SharedShift) -> float:
     value = float(np.ldexp(max(0.0, bound), exponent))
     require_finite(f"row {problem.row}: the bound", value)
     exact = ldexp(value, -exponent) <= max(0.0, bound)
-    return value if exact else nextafter(value, 0.0)
+    return (value if exact else nextafter(value, 0.0)), 1
 
 
 def _verified(layer: Layer, stated: Vector) -> _Shift:

@@ -2,16 +2,16 @@
 
 A function F_k(z) = z^T P z + (u - k alpha)^T z + c that is at most the loss on masks that prune k
 of n columns is so for every k, with one and the same P: multipliers found for one budget bound the
-loss under any other (`instances.formats.proof`). The minimiser of F_k over { 0 <= x <= 1, sum x = k
-} moves piecewise linearly in k, so points at some budgets, closer together near the own, give good
-ones for all by interpolation. Each is found from the last by a few gradient steps
-(`frank_wolfe.hull`).
+loss under any other (`benchmarks.verify.row_curve`). The minimiser of F_k over
+{ 0 <= x <= 1, sum x = k } moves piecewise linearly in k, so points at some budgets, closer together
+near the own, give good ones for all by interpolation. Each is found from the last by a few gradient
+steps (`frank_wolfe.hull`).
 """
 
 import numpy as np
 
 from maskgap.instances.arrays import Matrix, Vector
-from maskgap.instances.formats.proof import ConvexFunction
+from maskgap.instances.formats.evidence.leaves import ConvexFunction
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.solvers.frank_wolfe import hull
 from maskgap.solvers.objectives import convexify

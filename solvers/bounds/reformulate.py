@@ -24,7 +24,7 @@ import numpy as np
 
 from maskgap.instances.arrays import Matrix, Vector
 from maskgap.instances.errors import InputError
-from maskgap.instances.formats.proof import ConvexFunction
+from maskgap.instances.formats.evidence.leaves import ConvexFunction
 from maskgap.instances.masks.protocol import MaskSet
 from maskgap.solvers.bounds.sdp_solution import SdpSolution
 from maskgap.solvers.bounds.semidefinite import Effort

@@ -19,7 +19,8 @@ from typing import Literal
 
 from maskgap.instances.arrays import Matrix, Vector
 from maskgap.instances.errors import InputError
-from maskgap.instances.formats.proof import ConvexFunction, PartProof, ProofKind, root_leaves
+from maskgap.instances.formats.evidence.leaves import ConvexFunction, root_leaves
+from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.problem import Part
 from maskgap.solvers.bounds import conic, triangles
 from maskgap.solvers.bounds.other_budgets import points_for_other_budgets
@@ -89,8 +90,7 @@ def _answer(
         problem=problem.digest,
         bound=problem.rescale(bound.stated),
         mask=None,
-        kind=ProofKind.LEAVES,
-        leaves=root_leaves(bound.function, bound.point.x, beside),
+        evidence=root_leaves(bound.function, bound.point.x, beside),
         height=problem.height,
     )
     return Answer(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from maskgap.instances.arrays import Matrix, Vector
-from maskgap.instances.formats.proof import ConvexFunction, equality_rows
+from maskgap.instances.formats.evidence.leaves import ConvexFunction, equality_rows
 from maskgap.instances.formats.triangles import Triangles
 from maskgap.instances.masks.protocol import MaskSet
 from maskgap.solvers.bounds.face import Face

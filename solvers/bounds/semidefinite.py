@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from maskgap.instances.arrays import Matrix, Vector
-from maskgap.instances.formats.proof import equality_rows
+from maskgap.instances.formats.evidence.leaves import equality_rows
 from maskgap.instances.masks.protocol import MaskSet
 from maskgap.solvers.bounds.face import Face
 from maskgap.solvers.bounds.interior import Iterate, advance, begin, centre, cholesky, to_boundary

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from maskgap.instances.arrays import Vector
 from maskgap.instances.errors import Refused
-from maskgap.instances.formats.proof import PartProof, ProofKind, SharedShift
+from maskgap.instances.formats.evidence.shared_shift import SharedShift
+from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.layer import unit_rows
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.problem import Problem
@@ -102,8 +103,7 @@ class ShiftBound:
                     problem=problem.part_of(problem.rows[row]).digest,
                     bound=bound,
                     mask=None,
-                    kind=ProofKind.SHIFT,
-                    shared=SharedShift(stored, own),
+                    evidence=SharedShift(stored, own),
                 )
                 answers.append(
                     Answer(

@@ -21,7 +21,7 @@ import numpy as np
 import scipy.linalg
 
 from maskgap.instances.arrays import Matrix, Vector
-from maskgap.instances.formats.proof import ConvexFunction
+from maskgap.instances.formats.evidence.leaves import ConvexFunction
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.protocol import MaskSet
 from maskgap.instances.masks.state import FREE

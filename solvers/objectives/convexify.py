@@ -25,7 +25,7 @@ from dataclasses import replace
 import numpy as np
 
 from maskgap.instances.arrays import Matrix, Vector
-from maskgap.instances.formats.proof import ConvexFunction, equality_rows
+from maskgap.instances.formats.evidence.leaves import ConvexFunction, equality_rows
 from maskgap.instances.formats.triangles import Triangles
 from maskgap.instances.masks.protocol import MaskSet
 from maskgap.solvers.objectives.shift import least_eigenvalue

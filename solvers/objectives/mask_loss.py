@@ -8,7 +8,8 @@ with the convex quadratics of `objectives.convexify` as functions that bound it.
 from collections.abc import Sequence
 
 from maskgap.instances.arrays import Kept, Matrix
-from maskgap.instances.formats.proof import ConvexFunction, Leaves, PartProof, ProofKind
+from maskgap.instances.formats.evidence.leaves import ConvexFunction, Leaves
+from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.problem import Part
 from maskgap.solvers.objectives import convexify
 from maskgap.solvers.objectives.protocol import Quadratic, RecordedTree
@@ -55,7 +56,6 @@ class MaskLoss:
             part.digest,
             part.rescale(bound),
             mask,
-            ProofKind.LEAVES,
             Leaves(tuple(self._stated), *tree),
             height=part.height,
         )

@@ -9,7 +9,8 @@ import numpy as np
 
 from maskgap.instances.arrays import Kept, Pruned, kept_of
 from maskgap.instances.errors import Refused
-from maskgap.instances.formats.proof import PartProof, ProofKind
+from maskgap.instances.formats.evidence.enumeration import Enumeration
+from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.masks.groups import ENUMERATION_COLUMNS
 from maskgap.instances.problem import Part
 from maskgap.solvers.objectives.convexify import rounding_margin
@@ -45,7 +46,7 @@ class Exhaustive:
         bound = max(0.0, value - rounding_margin(problem.quad, problem.legal))
         limits.journal.bound(bound)
         proof = PartProof(
-            problem.row, problem.digest, problem.rescale(bound), best, ProofKind.ENUMERATION,
+            problem.row, problem.digest, problem.rescale(bound), best, Enumeration(),
             height=problem.height,
         )  # fmt: skip
         return Answer(best, Stop.FINISHED, value, bound, counters={"masks": seen}, proof=proof)

@@ -61,7 +61,8 @@ def run_file(seed):
     if rng.random() < BYTES:
         raw = damaged(rng, raw)
         names.append("bytes")
-    about = f"file seed {seed}, {source.pattern}, {source.proofs[0].kind}, {'+'.join(names)}"
+    kind = source.proofs[0].evidence.kind
+    about = f"file seed {seed}, {source.pattern}, {kind}, {'+'.join(names)}"
     tally.counts["files"] += 1
     with TemporaryDirectory(prefix="maskgap-fuzz-") as folder:
         path = Path(folder) / "bound.proof.safetensors"

@@ -11,8 +11,10 @@ from tempfile import mkdtemp
 import numpy as np
 
 from maskgap.instances.errors import InputError
+from maskgap.instances.formats.evidence.shared_budget import RowProof, SharedBudget
+from maskgap.instances.formats.evidence.trivial import trivial_proof
 from maskgap.instances.formats.files import write_layer
-from maskgap.instances.formats.proof import PartProof, ProofKind, trivial_proof
+from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.formats.proof_file import write_proof
 from maskgap.instances.formats.tensors import read_tensors
 from maskgap.instances.layer import Layer
@@ -157,10 +159,10 @@ def _shared(part, limits):
             alone = Part(part.layer, row, f"keep={n - budget}", BudgetGroups(n, n, budget))
             solver = SdpBound(beside=True, triangle_rounds=row)
             proof = solve_part(solver, alone, limits, 0).proof
-            rows.append(replace(proof, budget=budget, bound=0.0, mask=None))
+            rows.append(RowProof(budget, replace(proof, bound=0.0, mask=None)))
     return PartProof(
-        part.row, part.digest, 0.0, _first_mask(part), ProofKind.SHARED_BUDGET,
-        height=part.height, rows=tuple(rows),
+        part.row, part.digest, 0.0, _first_mask(part), SharedBudget(tuple(rows)),
+        height=part.height,
     )  # fmt: skip
 
 

@@ -13,8 +13,9 @@ import numpy as np
 from maskgap.benchmarks.commands import check
 from maskgap.benchmarks.verify.certificate import Verdict, certify_part
 from maskgap.instances.errors import InputError
+from maskgap.instances.formats.evidence.enumeration import Enumeration
 from maskgap.instances.formats.files import read_layer, read_mask, write_mask
-from maskgap.instances.formats.proof import PartProof, ProofKind
+from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.formats.proof_file import write_proof
 from maskgap.instances.formats.tensors import read_tensors
 from maskgap.instances.masks.patterns import parse_pattern
@@ -97,7 +98,7 @@ def _layer(source, path, folder, about, tally):
         return
     pruned = legal_pruned(layer, source.pattern, part.rows)
     exact = losses(part, pruned)
-    listed = PartProof(part.row, part.digest, 0.0, None, ProofKind.ENUMERATION, height=part.height)
+    listed = PartProof(part.row, part.digest, 0.0, None, Enumeration(), height=part.height)
     number = int(np.argmax(exact))
     found = certify_part(part, ~pruned[number], proof=listed)
     bad = Fraction(found.bound) > min(exact) or not (

@@ -10,7 +10,8 @@ from maskgap.benchmarks.runs.child import run_task
 from maskgap.benchmarks.runs.judge import Judged, judge, parts_of
 from maskgap.benchmarks.runs.task import RunLimits, Task
 from maskgap.benchmarks.verify.certificate import BoundKind, Verdict, certify_part
-from maskgap.instances.formats.proof import PartProof, ProofKind
+from maskgap.instances.formats.evidence.shared_budget import RowProof, SharedBudget
+from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.problem import Part
 from maskgap.solvers import registry
@@ -141,10 +142,9 @@ def _shared(part, rng):
             alone = Part(part.layer, row, f"keep={n - budget}", BudgetGroups(n, n, budget))
             solver = SdpBound(beside=True, triangle_rounds=int(rng.choice([0, 2])))
             proof = solve_part(solver, alone, limits, 0).proof
-            rows.append(replace(proof, budget=budget, bound=0.0, mask=None))
+            rows.append(RowProof(budget, replace(proof, bound=0.0, mask=None)))
     proof = PartProof(
-        part.row, part.digest, 0.0, None, ProofKind.SHARED_BUDGET, height=part.height,
-        rows=tuple(rows),
+        part.row, part.digest, 0.0, None, SharedBudget(tuple(rows)), height=part.height,
     )  # fmt: skip
     mask = part.legal.prune_lowest(part.weight**2)
     answer = Answer(mask, Stop.FINISHED, proof=proof)
@@ -195,7 +195,7 @@ def _compare(judged, about, tally):
 def _second(part, pruned, proof, bound, fault, counts):
     """The second checker accepts, and bounds no less."""
     counts["second"] += 1
-    counts[str(proof.kind)] += 1
+    counts[proof.evidence.kind] += 1
     try:
         exact = exact_bound(part, pruned, proof)
     except Rejected as reason:

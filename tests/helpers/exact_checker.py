@@ -1,6 +1,6 @@
 """A second checker of proofs: slow, in exact arithmetic, for parts whose masks can all be listed.
 
-Written from solvers/METHOD.md and the format of proof files (`instances.formats.proof`) alone; it
+Written from solvers/METHOD.md and the format of proofs (`instances.formats.evidence`) alone; it
 shares no line with the checker of the program. Everything is an integer over a power of two, so
 nothing is rounded and no allowance is needed: for the numbers as they are stored,
 
@@ -15,11 +15,15 @@ from itertools import pairwise
 
 import numpy as np
 
-from maskgap.instances.formats.proof import ProofKind, equality_rows
+from maskgap.instances.formats.evidence.enumeration import Enumeration
+from maskgap.instances.formats.evidence.leaves import Leaves, equality_rows
+from maskgap.instances.formats.evidence.shared_budget import SharedBudget
+from maskgap.instances.formats.evidence.shared_shift import SharedShift
+from maskgap.instances.formats.evidence.trivial import Trivial
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.problem import Part
 from tests.helpers.exact import losses, quadratic, squared_weight, whole
-from tests.helpers.exact_functions import convex, finite, function_of, least, require
+from tests.helpers.exact_functions import Rejected, convex, finite, function_of, least, require
 
 
 def leaf_states(leaves, n):
@@ -99,8 +103,8 @@ def curve(row, proof):
 
     The function of one leaf, with k in the place of the budget that the proof is for.
     """
-    leaves, n = proof.leaves, row.n
-    require(proof.kind is ProofKind.LEAVES, "rows of a shared budget have trees")
+    leaves, n = proof.evidence, row.n
+    require(isinstance(leaves, Leaves), "rows of a shared budget have trees")
     require(leaf_states(leaves, n) == [{}], "rows of a shared budget have one leaf")
     which, points = int(leaves.function[0]), points_of(leaves, n)
     require(0 <= which < len(leaves.functions), f"the leaf names function {which}")
@@ -135,11 +139,12 @@ def shared_bound(part, pruned, proof):
     curves = {row: [Fraction(0)] * (part.layer.d_in + 1) for row in part.rows}
     totals = set(pruned.sum(axis=1).tolist())
     require(len(totals) == 1, "masks of several budgets")
-    for own in proof.rows:
+    for listed in proof.evidence.rows:
+        own, budget = listed.proof, listed.budget
         n = part.layer.d_in
         require(own.row in curves, f"row {own.row} is not in the part")
-        require(own.budget is not None and 0 <= own.budget <= n, f"a row's budget is {own.budget}")
-        row = Part(part.layer, own.row, part.pattern, BudgetGroups(n, n, own.budget))
+        require(budget is not None and 0 <= budget <= n, f"a row's budget is {budget}")
+        row = Part(part.layer, own.row, part.pattern, BudgetGroups(n, n, budget))
         schema(row, own)
         curves[own.row] = [max(pair) for pair in zip(curves[own.row], curve(row, own), strict=True)]
     slopes = [slope for values in curves.values() for slope in hull_slopes(values)]
@@ -159,16 +164,9 @@ def hull_slopes(values):
 
 
 def schema(part, proof):
-    """What a proof says of itself, against what it is for and the fields of its kind."""
+    """What a proof says of itself, against what it is for."""
     require(proof.problem == part.digest, "it is about another problem")
     require((proof.row, proof.height) == (part.row, part.height), "it is about other rows")
-    kinds = {
-        ProofKind.LEAVES: proof.leaves is not None,
-        ProofKind.SHIFT: proof.shared is not None,
-        ProofKind.SHARED_BUDGET: bool(proof.rows),
-    }
-    for kind, present in kinds.items():
-        require(present == (kind is proof.kind), f"a proof of kind {proof.kind}, parts of {kind}")
 
 
 def exact_bound(part, pruned, proof):
@@ -180,16 +178,20 @@ def exact_bound(part, pruned, proof):
     if proof.mask is not None:
         require(proof.mask.shape == (part.n,), "a mask of another size")
         require(bool((pruned == ~proof.mask).all(axis=1).any()), "its mask is not legal")
-    if proof.kind is ProofKind.TRIVIAL:
-        bound = Fraction(0)
-    elif proof.kind is ProofKind.ENUMERATION:
-        bound = min(losses(part, pruned))
-    elif proof.kind is ProofKind.LEAVES:
-        bound = tree_bound(part, pruned, proof.leaves)
-    elif proof.kind is ProofKind.SHIFT:
-        bound = shift_bound(part, pruned, proof.shared)
-    else:
-        bound = shared_bound(part, pruned, proof)
+    evidence = proof.evidence
+    match evidence:
+        case Trivial():
+            bound = Fraction(0)
+        case Enumeration():
+            bound = min(losses(part, pruned))
+        case Leaves():
+            bound = tree_bound(part, pruned, evidence)
+        case SharedShift():
+            bound = shift_bound(part, pruned, evidence)
+        case SharedBudget():
+            bound = shared_bound(part, pruned, proof)
+        case _:
+            raise Rejected(f"it is of kind {type(evidence).__name__}")
     bound = max(Fraction(0), bound)
     require(proof.bound <= bound, f"it states {proof.bound}, but proves {float(bound)}")
     return bound

@@ -14,14 +14,13 @@ import numpy as np
 from maskgap.benchmarks.commands import check
 from maskgap.benchmarks.verify.check import check_part
 from maskgap.instances.errors import InputError, ProofError
-from maskgap.instances.formats.files import write_layer
-from maskgap.instances.formats.proof import (
+from maskgap.instances.formats.evidence.leaves import (
     ConvexFunction,
-    PartProof,
-    ProofKind,
     equality_rows,
     root_leaves,
 )
+from maskgap.instances.formats.files import write_layer
+from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.formats.proof_file import write_proof
 from maskgap.instances.formats.triangles import Triangles
 from maskgap.instances.layer import Layer
@@ -73,9 +72,7 @@ def row_of(layer, pattern, row=0):
 
 
 def tree(part, leaves, **changes):
-    proof = PartProof(
-        part.row, part.digest, 0.0, None, ProofKind.LEAVES, leaves, height=part.height
-    )
+    proof = PartProof(part.row, part.digest, 0.0, None, leaves, height=part.height)
     return replace(proof, **changes)
 
 

@@ -8,7 +8,9 @@ import pytest
 
 from maskgap.benchmarks.verify.check import check_part
 from maskgap.instances.errors import ProofError
-from maskgap.instances.formats.proof import ConvexFunction, Leaves, PartProof, ProofKind
+from maskgap.instances.formats.evidence.enumeration import Enumeration
+from maskgap.instances.formats.evidence.leaves import ConvexFunction, Leaves
+from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.masks.state import FREE, KEPT, PRUNED
 from maskgap.instances.problem import Problem
@@ -34,7 +36,7 @@ def whole(part):
 
 
 def row_proof(problem, leaves, bound=0.0, mask=None):
-    return PartProof(problem.row, problem.digest, bound, mask, ProofKind.LEAVES, leaves)
+    return PartProof(problem.row, problem.digest, bound, mask, leaves)
 
 
 def random_functions(problem, rng, count=2):
@@ -172,7 +174,7 @@ def three_leaves(problem, function):
 
 
 def mutate_leaves(proof, **changes):
-    return replace(proof, leaves=replace(proof.leaves, **changes))
+    return replace(proof, evidence=replace(proof.evidence, **changes))
 
 
 def rejected(problem, proof, reason):
@@ -184,8 +186,6 @@ def enumerated(problem):
     """Proofs by enumeration of all parts, with the bounds that they give."""
     found = []
     for part in problem:
-        proof = PartProof(
-            part.row, part.digest, 0.0, None, ProofKind.ENUMERATION, height=part.height
-        )
+        proof = PartProof(part.row, part.digest, 0.0, None, Enumeration(), height=part.height)
         found.append(replace(proof, bound=check_part(part, proof).bound))
     return found

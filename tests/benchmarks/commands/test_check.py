@@ -13,8 +13,10 @@ from safetensors.numpy import load_file, save_file
 
 from maskgap.benchmarks.commands.check import CheckOptions, run
 from maskgap.instances.errors import InputError
+from maskgap.instances.formats.evidence.enumeration import Enumeration
+from maskgap.instances.formats.evidence.trivial import trivial_proof
 from maskgap.instances.formats.files import read_layer, write_layer, write_mask
-from maskgap.instances.formats.proof import PartProof, ProofKind, trivial_proof
+from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.formats.proof_file import PROOF_FORMAT, _digest, read_proof, write_proof
 from maskgap.instances.formats.row_range import parse_rows
 from maskgap.instances.masks.patterns import parse_pattern
@@ -302,7 +304,7 @@ def test_what_is_not_checked_in_time_is_refused_in_words(tmp_path):
     layer = random_layer(0, 24, rows=2)
     write_layer(tmp_path / "l.safetensors", layer)
     problem = problem_of(layer, "50%")
-    proofs = [PartProof(p.row, p.digest, 0.0, None, ProofKind.ENUMERATION) for p in problem]
+    proofs = [PartProof(p.row, p.digest, 0.0, None, Enumeration()) for p in problem]
     write_proof(tmp_path / "p.safetensors", problem, proofs)
     code, _, err = check(tmp_path, "50%", limit=0.05)
     assert code == 1
@@ -327,7 +329,7 @@ def hostile_resume(tmp_path, layer, masks, pattern="50%"):
     problem = problem_of(layer, pattern)
     (tmp_path / "d").mkdir()
     proofs = [
-        PartProof(p.row, p.digest, 0.0, m, ProofKind.ENUMERATION, passes=99)
+        PartProof(p.row, p.digest, 0.0, m, Enumeration(), passes=99)
         for p, m in zip(problem, masks, strict=True)
     ]
     write_proof(tmp_path / "d" / "bound.proof.safetensors", problem, proofs)

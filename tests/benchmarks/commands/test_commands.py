@@ -17,8 +17,9 @@ from maskgap.benchmarks.commands.bound import PROOF_NAME
 from maskgap.benchmarks.commands.cli import main
 from maskgap.benchmarks.commands.numbers import at_least, at_most, percent
 from maskgap.benchmarks.commands.solve import LAYER_PROOF
+from maskgap.instances.formats.evidence.enumeration import Enumeration
 from maskgap.instances.formats.files import read_layer, write_layer, write_tensors
-from maskgap.instances.formats.proof import PartProof, ProofKind
+from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.formats.proof_file import read_proof, write_proof
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Problem
@@ -78,7 +79,7 @@ def _proof_of(path):
         (folder / path).parent.mkdir(exist_ok=True)
         problem = Problem.of(read_layer(folder / "layer"), parse_pattern("50%"), range(1))
         (part,) = problem
-        proof = PartProof(0, part.digest, 0.0, None, ProofKind.ENUMERATION)
+        proof = PartProof(0, part.digest, 0.0, None, Enumeration())
         write_proof(folder / path, problem, [proof])
 
     return make

@@ -6,13 +6,11 @@ import torch
 
 from maskgap import InputError, Layer, bound, certify, check, read_layer, solve, write_layer
 from maskgap.benchmarks.interface.problems import LayerExtras
-from maskgap.instances.formats.proof import (
-    ConvexFunction,
-    PartProof,
-    ProofKind,
-    SharedShift,
-    root_leaves,
-)
+from maskgap.instances.formats.evidence.enumeration import Enumeration
+from maskgap.instances.formats.evidence.leaves import ConvexFunction, root_leaves
+from maskgap.instances.formats.evidence.shared_budget import RowProof, SharedBudget
+from maskgap.instances.formats.evidence.shared_shift import SharedShift
+from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.formats.proof_file import ProofFile, write_proof
 from maskgap.instances.formats.triangles import Triangles
 from maskgap.instances.layer_fields import LAYER_FIELDS
@@ -155,7 +153,7 @@ def test_a_proof_at_hand_holds_for_its_own_problem_only(proved):
 
 def test_a_bound_that_is_too_high_and_a_broken_file_do_not_hold(proved, tmp_path):
     (proof, _) = (one.answer.proof for one in proved)
-    false = PartProof(0, proof.problem, 2 * proof.bound + 1.0, None, ProofKind.ENUMERATION)
+    false = PartProof(0, proof.problem, 2 * proof.bound + 1.0, None, Enumeration())
     assert "is not supported" in check(false, LAYER, "50%").reason
     (tmp_path / "p").write_bytes(b"no proof at all")
     assert not check(tmp_path / "p", LAYER, "50%")
@@ -208,8 +206,8 @@ def test_results_print_short(proved):
         big[0], big, Triangles(np.zeros((99, 3), np.int32), np.zeros(99, np.int16), np.ones(99))
     )
     leaves = root_leaves(function, big[0])
-    proof = PartProof(0, part.digest, 1.0, big[0] > 0, ProofKind.LEAVES, leaves, rows=(), height=2)
-    rows = PartProof(0, part.digest, 1.0, None, ProofKind.SHARED_BUDGET, rows=(proof,) * 50)
+    proof = PartProof(0, part.digest, 1.0, big[0] > 0, leaves, height=2)
+    rows = PartProof(0, part.digest, 1.0, None, SharedBudget((RowProof(2, proof),) * 50))
     for shown in (
         *proved, proved[0].answer, proved[0].certificate, proved[0].problem, proved[0].answer.proof,
         work, work.total, *work.rows, *work.proofs(), check(work.proofs(), LAYER, "50%"),

@@ -13,6 +13,7 @@ from maskgap.benchmarks.runs.task import RunLimits
 from maskgap.benchmarks.verify.budget_curve import row_bounds, share_budget
 from maskgap.benchmarks.verify.check import check_part
 from maskgap.instances.errors import ProofError
+from maskgap.instances.formats.evidence.shared_budget import RowProof, SharedBudget
 from maskgap.instances.formats.files import write_layer, write_mask
 from maskgap.instances.formats.proof_file import read_proof, write_proof
 from maskgap.instances.layer import Layer
@@ -63,7 +64,7 @@ def curve_of(layer, row, keep, **settings):
     problem = Problem.of(layer, parse_pattern(f"keep={keep}"), range(row, row + 1)).part_of(row)
     proof = SdpBound(beside=True, **settings).solve(problem, LIMITS, 0).proof
     part = Problem.of(layer, parse_pattern("layer:50%")).part_of(0)
-    curve = row_bounds(part, replace(proof, budget=problem.legal.total_pruned))
+    curve = row_bounds(part, RowProof(problem.legal.total_pruned, proof))
     assert curve[layer.d_in - keep] >= proof.bound * (1 - 1e-6)
     return curve
 
@@ -175,17 +176,22 @@ def test_its_proof_is_read_back_and_derives_the_bound_again(bounded, tmp_path):
     assert checked.loss.value == pytest.approx(work.total.objective)
 
 
+def _with(proof, rows):
+    return replace(proof, evidence=SharedBudget(rows))
+
+
 def _without_a_row(proof):
-    return replace(proof, rows=tuple(own for own in proof.rows if own.row != 1))
+    return _with(proof, tuple(own for own in proof.evidence.rows if own.proof.row != 1))
 
 
 def _of_another_budget(proof):
-    first = proof.rows[0]
-    return replace(proof, rows=(replace(first, budget=first.budget + 1), *proof.rows[1:]))
+    first = proof.evidence.rows[0]
+    return _with(proof, (replace(first, budget=first.budget + 1), *proof.evidence.rows[1:]))
 
 
 def _of_no_budget(proof):
-    return replace(proof, rows=(replace(proof.rows[0], budget=None), *proof.rows[1:]))
+    first, *rest = proof.evidence.rows
+    return _with(proof, (replace(first, budget=None), *rest))
 
 
 def _raised(proof):
@@ -193,11 +199,12 @@ def _raised(proof):
 
 
 def _multipliers_raised(proof):
-    first = proof.rows[0]
-    (function,) = first.leaves.functions
+    first = proof.evidence.rows[0]
+    (function,) = first.proof.evidence.functions
     raised = replace(function, u=function.u + 1.0)
-    own = replace(first, leaves=replace(first.leaves, functions=(raised,)))
-    return replace(proof, rows=(own, *proof.rows[1:]))
+    leaves = replace(first.proof.evidence, functions=(raised,))
+    own = replace(first, proof=replace(first.proof, evidence=leaves))
+    return _with(proof, (own, *proof.evidence.rows[1:]))
 
 
 @pytest.mark.parametrize(
@@ -213,11 +220,12 @@ def test_altered_proofs_are_rejected(bounded, mutation):
 def test_other_points_leave_a_bound_that_holds(bounded):
     layer, work = bounded
     (proof,) = work.proofs()
-    first = proof.rows[0]
-    points = first.leaves.points.copy()
+    first = proof.evidence.rows[0]
+    points = first.proof.evidence.points.copy()
     points[1:] = 0.5
-    own = replace(first, bound=0.0, leaves=replace(first.leaves, points=points))
-    altered = replace(proof, bound=0.0, rows=(own, *proof.rows[1:]))
+    leaves = replace(first.proof.evidence, points=points)
+    own = replace(first, proof=replace(first.proof, bound=0.0, evidence=leaves))
+    altered = replace(_with(proof, (own, *proof.evidence.rows[1:])), bound=0.0)
     assert check_part(work.part, altered).bound <= layer_optimum(layer, 18) * (1 + 1e-12)
 
 

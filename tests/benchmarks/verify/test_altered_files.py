@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from maskgap.instances.formats.evidence.leaves import Leaves
 from tests.fuzz.files import run_file
 from tests.fuzz.honest import honest
 from tests.fuzz.runs import Tally
@@ -22,9 +23,10 @@ def test_nothing_false_is_accepted(first):
 
 
 def test_the_honest_files_are_of_every_kind_of_proof_and_pattern():
-    kinds = Counter(str(one.proofs[0].kind) for one in honest())
+    kinds = Counter(one.proofs[0].evidence.kind for one in honest())
     assert set(kinds) == {"trivial", "enumeration", "leaves", "shift", "shared-budget"}
     assert len({one.pattern for one in honest()}) > 12
-    trees = [proof.leaves for one in honest() for proof in one.proofs if proof.leaves]
+    held = [proof.evidence for one in honest() for proof in one.proofs]
+    trees = [evidence for evidence in held if isinstance(evidence, Leaves)]
     assert any(len(tree.branch) > 5 for tree in trees)
     assert any(len(function.triangles) for tree in trees for function in tree.functions)

@@ -14,14 +14,10 @@ from maskgap.benchmarks.layers.shared_budget import SharedBudgetBound
 from maskgap.benchmarks.runs.task import RunLimits
 from maskgap.benchmarks.verify.check import check_part
 from maskgap.instances.errors import InputError
-from maskgap.instances.formats.proof import (
-    ConvexFunction,
-    PartProof,
-    ProofKind,
-    SharedShift,
-    equality_rows,
-    root_leaves,
-)
+from maskgap.instances.formats.evidence.leaves import ConvexFunction, equality_rows, root_leaves
+from maskgap.instances.formats.evidence.shared_budget import RowProof, SharedBudget
+from maskgap.instances.formats.evidence.shared_shift import SharedShift
+from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.formats.triangles import Triangles
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.patterns import parse_pattern
@@ -125,7 +121,7 @@ def test_both_checkers_accept_shared_budgets(rounds):
     layer, pattern = random_layer(5, 5, rows=2), parse_pattern("layer:40%")
     (part,) = Problem.of(layer, pattern)
     rows = tuple(row_of_budget(layer, row, 1 + row, rounds) for row in range(2))
-    proof = PartProof(0, part.digest, 0.0, None, ProofKind.SHARED_BUDGET, height=2, rows=rows)
+    proof = PartProof(0, part.digest, 0.0, None, SharedBudget(rows), height=2)
     pruned = legal_pruned(layer, "layer:40%", part.rows)
     bound, optimum = exact_bound(part, pruned, proof), min(losses(part, pruned))
     assert 0.1 * optimum < check_part(part, proof).bound <= bound <= optimum
@@ -136,7 +132,7 @@ def row_of_budget(layer, row, budget, rounds=0):
     n = layer.d_in
     problem = Part(layer, row, f"keep={n - budget}", BudgetGroups(n, n, budget))
     proof = solve_part(SdpBound(beside=True, triangle_rounds=rounds), problem, LIMITS, 0).proof
-    return replace(proof, budget=budget, bound=0.0, mask=None)
+    return RowProof(budget, replace(proof, bound=0.0, mask=None))
 
 
 def test_both_checkers_accept_the_work_on_a_shared_budget():
@@ -183,11 +179,11 @@ def test_bounds_are_those_found_by_hand():
     pruned = legal_pruned(EVEN.layer, "keep=2", range(1))
     assert exact_bound(EVEN, pruned, even_proof(bound=2.0)) == 2
     shared = SharedShift(np.ones(4), np.zeros(4, np.float32))
-    shift = PartProof(0, EVEN.digest, 2.0, None, ProofKind.SHIFT, shared=shared)
+    shift = PartProof(0, EVEN.digest, 2.0, None, shared)
     assert exact_bound(EVEN, pruned, shift) == 2
-    low = replace(shift, bound=0.0, shared=replace(shared, shift=np.full(4, 0.75)))
+    low = replace(shift, bound=0.0, evidence=replace(shared, shift=np.full(4, 0.75)))
     assert exact_bound(EVEN, pruned, low) == Fraction(3, 2)  # at x = 0: sum of u z
-    middle = replace(low, shared=replace(low.shared, point=np.full(4, 0.5, np.float32)))
+    middle = replace(low, evidence=replace(low.evidence, point=np.full(4, 0.5, np.float32)))
     assert exact_bound(EVEN, pruned, middle) == Fraction(7, 4)  # F(x) = 1/4 + 3/2, grad even
 
 
@@ -226,11 +222,11 @@ def test_semidefinite_matrices_are_told_by_elimination():
 
 
 def _leaves(**changes):
-    return even_proof(leaves=replace(even_proof().leaves, **changes))
+    return even_proof(evidence=replace(even_proof().evidence, **changes))
 
 
 def _function(**changes):
-    (function,) = even_proof().leaves.functions
+    (function,) = even_proof().evidence.functions
     return _leaves(functions=(replace(function, **changes),))
 
 
@@ -248,7 +244,7 @@ REJECTED = {
     "states inf": even_proof(bound=np.inf),
     "another problem": even_proof(problem="0"),
     "other rows": even_proof(row=1),
-    "parts of": even_proof(kind=ProofKind.ENUMERATION),
+    "of kind NoneType": even_proof(evidence=None),
     "another size": even_proof(mask=np.ones(3, bool)),
     "not legal": even_proof(mask=np.ones(4, bool)),
     "not positive semidefinite": _function(u=np.full(4, 1.001 * 0.5**EVEN.exponent)),
@@ -278,22 +274,23 @@ def test_what_proves_nothing_is_rejected(reason):
 @pytest.mark.parametrize(
     "mutation",
     [
-        lambda proof: replace(proof, rows=(*proof.rows, replace(proof.rows[0], row=2))),
-        lambda proof: replace(proof, rows=(replace(proof.rows[0], budget=None), proof.rows[1])),
-        lambda proof: replace(proof, rows=(replace(proof.rows[0], budget=3), proof.rows[1])),
-        lambda proof: replace(proof, kind=ProofKind.ENUMERATION),
-        lambda proof: replace(proof, bound=1e6),
+        lambda first, second: (first, second, replace(first, proof=replace(first.proof, row=2))),
+        lambda first, second: (replace(first, budget=None), second),
+        lambda first, second: (replace(first, budget=3), second),
+        lambda first, second: (replace(first, proof=replace(first.proof, evidence=None)), second),
     ],
 )
 def test_shared_budgets_altered_are_rejected(mutation):
     layer = random_layer(5, 4, rows=2)
     (part,) = Problem.of(layer, parse_pattern("layer:50%"))
     rows = tuple(row_of_budget(layer, row, 2) for row in range(2))
-    proof = PartProof(0, part.digest, 0.0, None, ProofKind.SHARED_BUDGET, height=2, rows=rows)
+    proof = PartProof(0, part.digest, 0.0, None, SharedBudget(rows), height=2)
     pruned = legal_pruned(layer, "layer:50%", part.rows)
     exact_bound(part, pruned, proof)
     with pytest.raises(Rejected):
-        exact_bound(part, pruned, mutation(proof))
+        exact_bound(part, pruned, replace(proof, evidence=SharedBudget(mutation(*rows))))
+    with pytest.raises(Rejected):
+        exact_bound(part, pruned, replace(proof, bound=1e6))
 
 
 def test_numbers_are_held_exactly():

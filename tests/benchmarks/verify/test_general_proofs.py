@@ -12,7 +12,8 @@ from maskgap.benchmarks.verify.check import check_part
 from maskgap.benchmarks.verify.leaf_minimum import LeafMinimum
 from maskgap.benchmarks.verify.objective import exact_loss
 from maskgap.instances.errors import ProofError
-from maskgap.instances.formats.proof import ConvexFunction, ProofKind, equality_rows
+from maskgap.instances.formats.evidence.enumeration import Enumeration
+from maskgap.instances.formats.evidence.leaves import ConvexFunction, equality_rows
 from maskgap.instances.formats.proof_file import read_proof, write_proof
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.masks.rows import LinearRows
@@ -142,7 +143,7 @@ def proved(pattern, seed=0):
     return part, answer.proof
 
 
-TREES = [p for p in SETS if len(proved(p)[1].leaves.function) > 2]
+TREES = [p for p in SETS if len(proved(p)[1].evidence.function) > 2]
 
 
 def test_most_patterns_have_trees():
@@ -152,14 +153,14 @@ def test_most_patterns_have_trees():
 @pytest.mark.parametrize("pattern", TREES)
 def test_a_deleted_leaf_is_caught(pattern):
     part, proof = proved(pattern)
-    leaves = proof.leaves
+    leaves = proof.evidence
     branch = leaves.branch
     last = int(np.flatnonzero(branch >= 0)[-1])  # its children are leaves: it becomes one of them
     place = int((branch[:last] == -1).sum())
     cut = np.delete(branch, [last + 1, last + 2])
     cut[last] = -1
     function, point = (np.delete(a, place) for a in (leaves.function, leaves.point))
-    altered = replace(proof, leaves=replace(leaves, branch=cut, function=function, point=point))
+    altered = replace(proof, evidence=replace(leaves, branch=cut, function=function, point=point))
     try:
         checked = check_part(part, altered)
     except ProofError:
@@ -190,8 +191,12 @@ def test_altered_numbers_are_rejected_or_the_bound_still_follows(pattern):
     rng = np.random.default_rng(7)
     for change in (1e-12, 1e-6, 1e-2, 1.0, 1e6):
         for target in range(3):
-            function = proof.leaves.functions[0]
-            u, alpha, points = function.u.copy(), function.alpha.copy(), proof.leaves.points.copy()
+            function = proof.evidence.functions[0]
+            u, alpha, points = (
+                function.u.copy(),
+                function.alpha.copy(),
+                proof.evidence.points.copy(),
+            )
             values = (u, alpha, points)[target]
             values.flat[rng.integers(values.size)] += change * rng.normal()
             altered = mutate_leaves(proof, functions=(ConvexFunction(u, alpha),), points=points)
@@ -221,7 +226,7 @@ def test_random_multipliers_never_prove_too_much(pattern):
 @pytest.mark.parametrize("pattern", TREES)
 def test_leaves_without_a_function_must_be_forced(pattern):
     part, proof = proved(pattern)
-    function = np.full_like(proof.leaves.function, -1)
+    function = np.full_like(proof.evidence.function, -1)
     rejected(part, mutate_leaves(proof, function=function), "columns that are not forced")
 
 
@@ -242,12 +247,12 @@ def test_a_leaf_that_is_forced_takes_its_loss():
 
     grow(0)
     leaves = replace(
-        answer.proof.leaves,
+        answer.proof.evidence,
         branch=np.array(branch, np.int32),
         function=np.array(function, np.int16),
         point=np.full(len(function), -1, np.int32),
     )
-    checked = check_part(part, replace(answer.proof, leaves=leaves, bound=0.0))
+    checked = check_part(part, replace(answer.proof, evidence=leaves, bound=0.0))
     assert checked.leaves == 2**part.n
     assert len(masks) == 6
     assert checked.bound == pytest.approx(part.rescale(least), rel=1e-12)
@@ -269,7 +274,7 @@ def test_another_instance_row_or_height_is_rejected():
 @pytest.mark.parametrize("pattern", SETS)
 def test_multipliers_of_another_number_of_rows_are_rejected(pattern):
     part, proof = proved(pattern)
-    function = proof.leaves.functions[0]
+    function = proof.evidence.functions[0]
     longer = np.concatenate([function.alpha, np.zeros((1, part.n))])
     rejected(
         part,
@@ -292,7 +297,7 @@ def test_bounds_without_masks_are_checked(pattern):
 def test_an_enumeration_looks_at_every_mask(pattern):
     part, least = problems(pattern)[0]
     answer = solve_part(Exhaustive(), part, Limits(Deadline(60.0)), 0)
-    assert answer.proof.kind is ProofKind.ENUMERATION
+    assert isinstance(answer.proof.evidence, Enumeration)
     checked = check_part(part, answer.proof)
     assert checked.leaves == part.legal.masks
     assert checked.bound == pytest.approx(part.rescale(least), rel=1e-11, abs=1e-12)
@@ -304,7 +309,7 @@ def test_an_enumeration_over_too_many_columns_is_refused():
     layer = layer_with_extras(1, 1, 28)
     part = next(iter(Problem.of(layer, parse_pattern("50%;cost=60%"))))
     proof = replace(proved("50%;cost=45%")[1], problem=part.digest, mask=None)
-    rejected(part, replace(proof, kind=ProofKind.ENUMERATION, leaves=None), "28 free columns")
+    rejected(part, replace(proof, evidence=Enumeration()), "28 free columns")
 
 
 def test_proofs_of_parts_survive_a_file(tmp_path):

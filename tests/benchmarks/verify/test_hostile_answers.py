@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from maskgap.benchmarks.verify.certificate import BoundKind, Verdict, certify_part
-from maskgap.instances.formats.proof import ConvexFunction, ProofKind, SharedShift
+from maskgap.instances.formats.evidence.leaves import ConvexFunction, Leaves
+from maskgap.instances.formats.evidence.shared_budget import RowProof, SharedBudget
+from maskgap.instances.formats.evidence.shared_shift import SharedShift
 from maskgap.instances.formats.triangles import Triangles
 from tests.helpers.hostile import rooted, row_of
 from tests.helpers.tiny import random_layer
@@ -16,17 +18,24 @@ class Odd:
     """Neither a number, nor an array, nor a proof."""
 
 
+class Novel(Leaves):
+    """Evidence of a kind that nobody checks."""
+
+    def __init__(self):
+        pass
+
+
 PART = row_of(random_layer(9, 6), "keep=3")
 GOOD = rooted(PART, ConvexFunction(np.full(6, -0.5), np.zeros((1, 6))), np.full(6, 0.5))
 ARRAYS = ("branch", "function", "point", "points")
 
 
 def _with_leaves(**changes):
-    return replace(GOOD, leaves=replace(GOOD.leaves, **changes))
+    return replace(GOOD, evidence=replace(GOOD.evidence, **changes))
 
 
 def _with_function(**changes):
-    return _with_leaves(functions=(replace(GOOD.leaves.functions[0], **changes),))
+    return _with_leaves(functions=(replace(GOOD.evidence.functions[0], **changes),))
 
 
 def _with_triangle(columns, apex=(0,), weight=(1.0,)):
@@ -40,28 +49,29 @@ ODD = [
     replace(GOOD, bound="nan"),
     replace(GOOD, bound=None),
     replace(GOOD, bound=10**400),
-    replace(GOOD, kind="leaves"),
-    replace(GOOD, kind="none"),
+    replace(GOOD, evidence="leaves"),
+    replace(GOOD, evidence=Leaves),
+    replace(GOOD, evidence=Novel()),
     replace(GOOD, mask=[True] * 6),
     replace(GOOD, mask=np.ones((6, 6), bool)),
     replace(GOOD, mask=np.ones(6)),
-    replace(GOOD, leaves=None),
-    replace(GOOD, leaves=Odd()),
-    replace(GOOD, rows=(GOOD,)),
-    replace(GOOD, rows=None),
+    replace(GOOD, evidence=None),
+    replace(GOOD, evidence=Odd()),
+    replace(GOOD, evidence=GOOD),
     replace(GOOD, row="0"),
     replace(GOOD, height=0),
     replace(GOOD, passes="many"),
-    replace(GOOD, kind=ProofKind.SHIFT),
-    replace(GOOD, kind=ProofKind.SHARED_BUDGET, leaves=None, rows=(GOOD,)),
-    replace(GOOD, shared=SharedShift(np.zeros(6), np.zeros(6, np.float32))),
+    *(replace(GOOD, evidence=SharedBudget(rows)) for rows in (None, GOOD, (GOOD,), [])),
+    replace(GOOD, evidence=SharedBudget((RowProof(3, GOOD),))),
+    replace(GOOD, evidence=SharedShift(None, np.zeros(6, np.float32))),
+    replace(GOOD, evidence=SharedShift(np.zeros(6), np.zeros(5, np.float32))),
     *(_with_leaves(**{name: value}) for name in ARRAYS for value in (None, [0], Odd())),
     *(_with_leaves(**{name: np.array(0, "f4")}) for name in ARRAYS),
     *(_with_leaves(**{name: np.zeros((1, 1, 1), "i4")}) for name in ARRAYS),
     *(_with_leaves(**{name: np.array([Odd()], object)}) for name in ARRAYS),
     _with_leaves(functions=()),
     _with_leaves(functions=(), function=np.array([-1], np.int16)),
-    _with_leaves(functions=[GOOD.leaves.functions[0]]),
+    _with_leaves(functions=[GOOD.evidence.functions[0]]),
     _with_leaves(functions=(Odd(),)),
     _with_leaves(branch=np.zeros(0, np.int32)),
     _with_leaves(branch=np.array([-2], np.int32)),

@@ -10,7 +10,8 @@ import scipy.linalg
 from maskgap.benchmarks.verify.check import check_part
 from maskgap.instances.definite import cholesky, defect, least_eigenvalue
 from maskgap.instances.errors import InputError, ProofError
-from maskgap.instances.formats.proof import PartProof, ProofKind, SharedShift
+from maskgap.instances.formats.evidence.shared_shift import SharedShift
+from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.layer import Layer
 from maskgap.instances.layer_checks import INDEFINITE_TOLERANCE
 from tests.helpers.exact import semidefinite, whole
@@ -103,7 +104,7 @@ def test_shifts_of_columns_without_a_diagonal_hold(off, below):
     shift = np.full(8, 4.0)
     shift[[0, 2]], shift[1] = -below, 0.0
     shared = SharedShift(shift, np.zeros(8, np.float32))
-    proof = PartProof(0, part.digest, 0.0, None, ProofKind.SHIFT, shared=shared)
+    proof = PartProof(0, part.digest, 0.0, None, shared)
     holds_or_is_refused(part, proof)
 
 
@@ -117,13 +118,13 @@ def test_shifts_of_any_numbers_hold(value, column):
     shift = np.zeros(6)
     shift[column] = value
     shared = SharedShift(shift, np.full(6, 0.5, np.float32))
-    holds_or_is_refused(part, PartProof(0, part.digest, 0.0, None, ProofKind.SHIFT, shared=shared))
+    holds_or_is_refused(part, PartProof(0, part.digest, 0.0, None, shared))
 
 
 def test_a_shift_that_is_written_to_is_verified_again():
     part = row_of(Layer.from_arrays(np.ones((1, 4)), np.eye(4)), "keep=2")
     shared = SharedShift(np.full(4, 0.5), np.zeros(4, np.float32))
-    proof = PartProof(0, part.digest, 0.0, None, ProofKind.SHIFT, shared=shared)
+    proof = PartProof(0, part.digest, 0.0, None, shared)
     assert holds_or_is_refused(part, proof)
     shared.shift[:] = 4.0
     assert not holds_or_is_refused(part, proof)

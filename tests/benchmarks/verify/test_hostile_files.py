@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from maskgap.instances.errors import InputError
+from maskgap.instances.formats.evidence.enumeration import Enumeration
+from maskgap.instances.formats.evidence.leaves import ConvexFunction, Leaves
 from maskgap.instances.formats.files import read_layer, write_layer
-from maskgap.instances.formats.proof import ConvexFunction, Leaves, PartProof, ProofKind
+from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.layer import Layer
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Problem
@@ -119,7 +121,7 @@ def test_lists_of_too_many_masks_are_refused(tmp_path, pattern):
     layer = random_layer(8, 48, rows=8)
     problem = Problem.of(layer, parse_pattern(pattern))
     proofs = [
-        PartProof(part.row, part.digest, 0.0, None, ProofKind.ENUMERATION, height=part.height)
+        PartProof(part.row, part.digest, 0.0, None, Enumeration(), height=part.height)
         for part in problem
     ]
     assert asked(tmp_path, layer, pattern, proofs, limit_s=2.0)[0] == 1

@@ -8,7 +8,9 @@ import pytest
 
 from maskgap.benchmarks.verify.certificate import Verdict, certify_part
 from maskgap.instances.errors import InputError
-from maskgap.instances.formats.proof import ConvexFunction, Leaves, PartProof, ProofKind
+from maskgap.instances.formats.evidence.enumeration import Enumeration
+from maskgap.instances.formats.evidence.leaves import ConvexFunction, Leaves
+from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.formats.triangles import Triangles
 from maskgap.instances.layer import Layer
 from tests.helpers.exact import losses
@@ -62,15 +64,15 @@ def test_numbers_that_are_none_bound_nothing(value, where):
     if where == "points":
         with np.errstate(over="ignore"):
             points = np.full((1, 6), np.float32(value))
-        altered = replace(proof.leaves, points=points)
+        altered = replace(proof.evidence, points=points)
     elif where == "weight":
         triangles = replace(triangles, weight=np.array([value]))
-        altered = replace(proof.leaves, functions=(replace(function, triangles=triangles),))
+        altered = replace(proof.evidence, functions=(replace(function, triangles=triangles),))
     else:
         array = getattr(function, where).copy()
         array.flat[3] = value
-        altered = replace(proof.leaves, functions=(replace(function, **{where: array}),))
-    assert not holds_or_is_refused(part, replace(proof, leaves=altered))
+        altered = replace(proof.evidence, functions=(replace(function, **{where: array}),))
+    assert not holds_or_is_refused(part, replace(proof, evidence=altered))
 
 
 @pytest.mark.parametrize("keep", [0, 1, 2, 3])
@@ -82,7 +84,7 @@ def test_lists_of_masks_whose_losses_overflow_bound_nothing(keep, scale):
     part = row_in_range(weight, gram, f"keep={keep}")
     if part is None:
         return
-    stated = PartProof(0, part.digest, 1e300, None, ProofKind.ENUMERATION)
+    stated = PartProof(0, part.digest, 1e300, None, Enumeration())
     assert not holds_or_is_refused(part, stated)
     holds_or_is_refused(part, replace(stated, bound=0.0))
     if keep in (0, 3):
@@ -96,7 +98,7 @@ def test_lists_of_masks_whose_losses_overflow_bound_nothing(keep, scale):
 
 def never_proved_falsely(part, pruned):
     """The certificate of each mask, with the list of all as proof, against the exact optimum."""
-    proof = PartProof(part.row, part.digest, 0.0, None, ProofKind.ENUMERATION)
+    proof = PartProof(part.row, part.digest, 0.0, None, Enumeration())
     exact = losses(part, pruned)
     for z, loss in zip(pruned, exact, strict=True):
         found = certify_part(part, ~z, proof=proof)

@@ -13,8 +13,13 @@ from maskgap.benchmarks.commands import bound
 from maskgap.benchmarks.commands.limit_options import LimitOptions
 from maskgap.benchmarks.verify.certificate import Verdict, certify_part
 from maskgap.instances.errors import InputError, MaskgapError
+from maskgap.instances.formats.evidence.enumeration import Enumeration
+from maskgap.instances.formats.evidence.leaves import ConvexFunction
+from maskgap.instances.formats.evidence.shared_budget import RowProof, SharedBudget
+from maskgap.instances.formats.evidence.shared_shift import SharedShift
+from maskgap.instances.formats.evidence.trivial import Trivial
 from maskgap.instances.formats.files import read_mask, write_layer
-from maskgap.instances.formats.proof import ConvexFunction, PartProof, ProofKind, SharedShift
+from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.formats.proof_file import write_proof
 from maskgap.instances.formats.triangles import Triangles
 from maskgap.instances.layer import Layer
@@ -40,8 +45,8 @@ def row_proof_of(part, row, function, budget=2, points=None):
     alone = Part(part.layer, row, f"keep={n - budget}", BudgetGroups(n, n, budget))
     proof = rooted(alone, function)
     if points is not None:
-        proof = replace(proof, leaves=replace(proof.leaves, points=points))
-    return replace(proof, budget=budget)
+        proof = replace(proof, evidence=replace(proof.evidence, points=points))
+    return RowProof(budget, proof)
 
 
 def negative_triangles(part, size):
@@ -69,16 +74,13 @@ FUNCTIONS = (negative_triangles, second_row, too_convex)
 STAIRS = np.tile(np.linspace(0, 1, 6)[:, None], (1, 5)).astype(np.float32)
 
 
-@pytest.mark.parametrize(
-    "kind", [ProofKind.SHARED_BUDGET, ProofKind.ENUMERATION, ProofKind.TRIVIAL]
-)
 @pytest.mark.parametrize("make", FUNCTIONS)
 @pytest.mark.parametrize("size", [10.0, 1000.0])
-def test_rows_inside_a_proof_are_held_to_the_same_rules(tmp_path, kind, make, size):
+def test_rows_inside_a_proof_are_held_to_the_same_rules(tmp_path, make, size):
     part = shared_parts()
     rows = tuple(row_proof_of(part, row, make(part, size), 2, STAIRS) for row in part.rows)
     mask = part.legal.prune_lowest(-(part.weight**2))  # a bad one
-    proof = PartProof(0, part.digest, 0.0, mask, kind, height=2, rows=rows, passes=99)
+    proof = PartProof(0, part.digest, 0.0, mask, SharedBudget(rows), height=2, passes=99)
     assert not holds_or_is_refused(part, proof)
     answer = certify_part(part, mask, proof=proof)
     assert answer.bound == 0.0
@@ -91,8 +93,9 @@ def test_rows_inside_a_proof_are_held_to_the_same_rules(tmp_path, kind, make, si
 @pytest.mark.parametrize(
     "change",
     [
-        {"kind": ProofKind.SHARED_BUDGET},
-        {"kind": ProofKind.ENUMERATION, "leaves": None},
+        {"evidence": SharedBudget(())},
+        {"evidence": Enumeration()},
+        {"evidence": Trivial()},
         {"budget": -1},
         {"budget": 6},
         {"budget": None},
@@ -102,7 +105,7 @@ def test_rows_inside_a_proof_are_held_to_the_same_rules(tmp_path, kind, make, si
         {"problem": "0" * 64},
         {"bound": 1e9},
         {"mask": np.ones(3, bool)},
-        {"leaves": None},
+        {"evidence": None},
     ],
     ids=str,
 )
@@ -110,9 +113,14 @@ def test_rows_inside_a_proof_that_are_not_what_they_should_be_are_refused(change
     part = shared_parts()
     function = too_convex(part, -1.0)
     rows = tuple(row_proof_of(part, row, function) for row in part.rows)
-    proof = PartProof(0, part.digest, 0.0, None, ProofKind.SHARED_BUDGET, height=2, rows=rows)
+    proof = PartProof(0, part.digest, 0.0, None, SharedBudget(rows), height=2)
     assert holds_or_is_refused(part, proof)
-    assert not holds_or_is_refused(part, replace(proof, rows=(replace(rows[0], **change), rows[1])))
+    if "budget" in change:
+        other = replace(rows[0], **change)
+    else:
+        other = replace(rows[0], proof=replace(rows[0].proof, **change))
+    altered = replace(proof, evidence=SharedBudget((other, rows[1])))
+    assert not holds_or_is_refused(part, altered)
 
 
 @pytest.mark.parametrize("pattern", ["layer:40%", "1:2^T"])
@@ -122,8 +130,7 @@ def test_a_shift_bounds_no_part_of_several_rows(pattern):
     shared = SharedShift(np.full(4, 1e-3), np.zeros(8, np.float32))
     for shift in (shared.shift, np.full(8, 1e-3)):
         proof = PartProof(
-            0, part.digest, 0.0, None, ProofKind.SHIFT, height=2,
-            shared=replace(shared, shift=shift),
+            0, part.digest, 0.0, None, replace(shared, shift=shift), height=2,
         )  # fmt: skip
         assert not holds_or_is_refused(part, proof)
 
@@ -155,7 +162,7 @@ def resumed(folder, layer, pattern, proofs, *, out=None):
     return json.loads(shown.getvalue().splitlines()[-1])
 
 
-@pytest.mark.parametrize("kind", [ProofKind.ENUMERATION, ProofKind.TRIVIAL])
+@pytest.mark.parametrize("kind", [Enumeration(), Trivial()])
 @pytest.mark.parametrize("stated", [0.0, 1e300])
 @pytest.mark.parametrize(
     "mask",

@@ -18,8 +18,9 @@ from maskgap.benchmarks.verify.objective import (
     total_loss,
 )
 from maskgap.instances.errors import InputError
+from maskgap.instances.formats.evidence.enumeration import Enumeration
 from maskgap.instances.formats.files import read_layer
-from maskgap.instances.formats.proof import PartProof, ProofKind
+from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.layer import Layer
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Problem
@@ -107,7 +108,7 @@ def test_losses_below_the_resolution_are_never_proved(scale):
     gram = inputs @ inputs.T * scale
     row = row_problem(np.array([[1.0, -1.0, 1.0]]), gram, "keep=1")
     mask = np.array([False, False, True])
-    proof = PartProof(0, row.digest, 0.0, None, ProofKind.ENUMERATION)
+    proof = PartProof(0, row.digest, 0.0, None, Enumeration())
     found = certify_part(row, mask, proof=proof)
     true = float(((inputs[0] - inputs[1]) ** 2).sum()) * scale
     assert found.verdict is Verdict.FEASIBLE
@@ -119,7 +120,7 @@ def test_losses_below_the_resolution_are_never_proved(scale):
 def test_duplicate_columns_have_a_floor_and_no_proof():
     row = row_problem(np.array([[1.0, -1.0, 2.0, 3.0]]), np.ones((4, 4)), "50%")
     mask = np.array([False, False, True, True])
-    proof = PartProof(0, row.digest, 0.0, None, ProofKind.ENUMERATION)
+    proof = PartProof(0, row.digest, 0.0, None, Enumeration())
     found = certify_part(row, mask, proof=proof)
     assert found.verdict is Verdict.FEASIBLE
     assert 0.0 < found.objective < 1e-15
@@ -146,7 +147,7 @@ def test_rows_without_loss_do_not_weaken_a_total():
         certify_part(
             row,
             row.groups.prune_lowest(np.abs(row.weight)),
-            proof=PartProof(row.row, row.digest, 0.0, None, ProofKind.ENUMERATION),
+            proof=PartProof(row.row, row.digest, 0.0, None, Enumeration()),
             tolerance=10.0,
         )
         for row in problem
@@ -229,7 +230,7 @@ def test_a_bfloat16_gram_resolves_least(tmp_path):
     assert layer.gram_roundoff == 2.0**-8
     row = Problem.of(layer, parse_pattern("keep=1")).part_of(0)
     mask = np.array([False, False, True])
-    proof = PartProof(0, row.digest, 0.0, None, ProofKind.ENUMERATION)
+    proof = PartProof(0, row.digest, 0.0, None, Enumeration())
     (by_tensor,) = certify(weight, gram, "keep=1", torch.tensor([[False, False, True]]))
     for found in (certify_part(row, mask, proof=proof), by_tensor):
         assert found.verdict is Verdict.FEASIBLE

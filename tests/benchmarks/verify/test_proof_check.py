@@ -20,7 +20,9 @@ from maskgap.benchmarks.verify.quadratic import (
 )
 from maskgap.benchmarks.verify.sets import checked_set
 from maskgap.instances.errors import ProofError
-from maskgap.instances.formats.proof import ConvexFunction, PartProof, ProofKind, root_leaves
+from maskgap.instances.formats.evidence.enumeration import Enumeration
+from maskgap.instances.formats.evidence.leaves import ConvexFunction, root_leaves
+from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.formats.proof_file import read_proof, write_proof
 from maskgap.instances.masks.state import FREE, KEPT, PRUNED
 from maskgap.solvers.objectives import convexify
@@ -94,8 +96,8 @@ def test_a_raised_bound_is_rejected():
 def test_altered_numbers_are_rejected_or_the_bound_still_follows(data):
     problem, proof, optimum = good_proof(data.draw(st.integers(0, 5)))
     rng = np.random.default_rng(data.draw(st.integers(0, 10**6)))
-    function = proof.leaves.functions[0]
-    u, alpha, points = function.u.copy(), function.alpha.copy(), proof.leaves.points.copy()
+    function = proof.evidence.functions[0]
+    u, alpha, points = function.u.copy(), function.alpha.copy(), proof.evidence.points.copy()
     target = data.draw(st.sampled_from([u, alpha, points]))
     change = data.draw(st.sampled_from([1e-12, 1e-6, 1e-2, 1.0, 1e6]))
     target.flat[rng.integers(target.size)] += change * rng.normal()
@@ -111,7 +113,7 @@ def test_altered_numbers_are_rejected_or_the_bound_still_follows(data):
 @pytest.mark.parametrize("raise_by", [1e-8, 1e-3, 1.0, 1e9])
 def test_a_function_that_is_not_convex_is_rejected(raise_by):
     problem, proof, _ = good_proof()
-    function = proof.leaves.functions[0]
+    function = proof.evidence.functions[0]
     matrix, _, _ = convexify.quadratic(problem.quad, problem.groups, function)
     least = np.linalg.eigvalsh(matrix)[0]
     bent = ConvexFunction(function.u + least + raise_by, function.alpha)
@@ -120,7 +122,7 @@ def test_a_function_that_is_not_convex_is_rejected(raise_by):
 
 def test_a_nearly_semidefinite_function_is_lowered_not_trusted():
     problem, proof, optimum = good_proof()
-    function = proof.leaves.functions[0]
+    function = proof.evidence.functions[0]
     matrix, _, _ = convexify.quadratic(problem.quad, problem.groups, function)
     least = np.linalg.eigvalsh(matrix)[0]
     edge = ConvexFunction(function.u + least + 1e-15, function.alpha)
@@ -208,7 +210,7 @@ def test_degenerate_rows_check(name, weight, gram, pattern):
 
 def test_enumeration_agrees_with_brute_force_and_has_a_limit(monkeypatch):
     problem = make_problem(7, 8, "2:4")
-    proof = PartProof(0, problem.digest, 0.0, None, ProofKind.ENUMERATION)
+    proof = PartProof(0, problem.digest, 0.0, None, Enumeration())
     checked = check_part(problem, proof)
     assert checked.leaves == 36
     optimum = optimum_of(problem)
@@ -218,7 +220,7 @@ def test_enumeration_agrees_with_brute_force_and_has_a_limit(monkeypatch):
     rejected(problem, proof, "more than 35 masks")
     wide = make_problem(7, 26, "keep=25")
     monkeypatch.undo()
-    rejected(wide, PartProof(0, wide.digest, 0.0, None, ProofKind.ENUMERATION), "at most 24")
+    rejected(wide, PartProof(0, wide.digest, 0.0, None, Enumeration()), "at most 24")
 
 
 @pytest.mark.parametrize("fault", ["repeated", "missing", "illegal"])
@@ -232,7 +234,7 @@ def test_a_faulty_enumerator_is_noticed(monkeypatch, fault):
     if fault == "illegal":
         block[0] = ~block[0] | block[0]
     monkeypatch.setattr(type(problem.groups), "enumerate_pruned", lambda self: iter([block]))
-    proof = PartProof(0, problem.digest, 0.0, None, ProofKind.ENUMERATION)
+    proof = PartProof(0, problem.digest, 0.0, None, Enumeration())
     rejected(problem, proof, "listed")
 
 
@@ -240,7 +242,7 @@ def test_float32_points_from_a_solver_are_safe():
     for seed, pattern in product(range(6), ("50%", "1:4")):
         problem = make_problem(seed, 8, pattern, tokens=4)
         answer = solve_part(build("qp-bound"), problem, Limits(Deadline(20.0)), 0)
-        assert answer.proof.leaves.points.dtype == np.float32
+        assert answer.proof.evidence.points.dtype == np.float32
         checked = check_part(problem, answer.proof)
         assert answer.claimed_bound <= checked.bound <= optimum_of(problem) * (1 + 1e-14)
 

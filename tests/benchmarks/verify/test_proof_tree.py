@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from maskgap.benchmarks.verify import tree as proof_tree
 from maskgap.benchmarks.verify.check import check_part
 from maskgap.instances.errors import ProofError
-from maskgap.instances.formats.proof import Leaves
+from maskgap.instances.formats.evidence.leaves import Leaves
 from maskgap.instances.masks.state import FREE, KEPT, PRUNED
 from tests.helpers.proofs import (
     good_proof,
@@ -142,23 +142,23 @@ def test_malformed_trees_are_rejected(branch, reason):
 def test_an_empty_tree_is_rejected():
     problem, proof, _ = good_proof()
     nothing = Leaves(
-        proof.leaves.functions,
+        proof.evidence.functions,
         np.zeros(0, dtype=np.int32),
         np.zeros(0, dtype=np.int16),
         np.zeros(0, dtype=np.int32),
         np.zeros((0, 8), dtype=np.float32),
     )
-    rejected(problem, replace(proof, leaves=nothing, bound=0.0), "ends before")
-    rejected(problem, replace(proof, leaves=None, bound=0.0), "do not go together")
+    rejected(problem, replace(proof, evidence=nothing, bound=0.0), "ends before")
+    rejected(problem, replace(proof, evidence=None, bound=0.0), "none of a proof")
 
 
 def test_a_deleted_or_duplicated_leaf_is_rejected():
     problem, proof, _ = good_proof()
-    leaves = proof.leaves
+    leaves = proof.evidence
     shorter = replace(
         leaves, branch=leaves.branch[:-1], function=leaves.function[:-1], point=leaves.point[:-1]
     )
-    rejected(problem, replace(proof, leaves=shorter), "ends before")
+    rejected(problem, replace(proof, evidence=shorter), "ends before")
     longer = Leaves(
         leaves.functions,
         np.append(leaves.branch, np.int32(-1)),
@@ -166,7 +166,7 @@ def test_a_deleted_or_duplicated_leaf_is_rejected():
         np.append(leaves.point, np.int32(0)),
         np.concatenate([leaves.points, leaves.points[-1:]]),
     )
-    rejected(problem, replace(proof, leaves=longer), "outside the tree")
+    rejected(problem, replace(proof, evidence=longer), "outside the tree")
 
 
 def test_a_forged_single_mask_leaf_is_rejected():

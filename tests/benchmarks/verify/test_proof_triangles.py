@@ -14,7 +14,7 @@ from maskgap.benchmarks.verify.form import LARGEST_MULTIPLIER
 from maskgap.benchmarks.verify.quadratic import Points, leaf_bounds, scaled_quad, verified
 from maskgap.benchmarks.verify.sets import checked_set
 from maskgap.instances.errors import ProofError
-from maskgap.instances.formats.proof import root_leaves
+from maskgap.instances.formats.evidence.leaves import root_leaves
 from maskgap.instances.formats.proof_file import read_proof, write_proof
 from maskgap.instances.formats.triangles import CONSTANT, Triangles, no_triangles
 from maskgap.solvers.bounds.semidefinite import solve_sdp
@@ -149,7 +149,7 @@ def proof_with_triangles(seed=2, n=8):
 
 def altered(proof, **changes):
     """The proof with other triangles."""
-    (function,) = proof.leaves.functions
+    (function,) = proof.evidence.functions
     triangles = replace(function.triangles, **changes)
     return mutate_leaves(proof, functions=(replace(function, triangles=triangles),))
 
@@ -157,7 +157,7 @@ def altered(proof, **changes):
 @given(data=st.data())
 def test_altered_triangles_are_rejected_or_the_bound_still_follows(data):
     problem, proof, optimum = proof_with_triangles(data.draw(st.integers(0, 5)))
-    triangles = proof.leaves.functions[0].triangles
+    triangles = proof.evidence.functions[0].triangles
     columns, apex, weight = (
         getattr(triangles, name).copy() for name in ("columns", "apex", "weight")
     )
@@ -220,7 +220,7 @@ def first(values, value):
 )
 def test_malformed_triangles_are_rejected(field, change, reason):
     problem, proof, _ = proof_with_triangles()
-    values = getattr(proof.leaves.functions[0].triangles, field)
+    values = getattr(proof.evidence.functions[0].triangles, field)
     broken = altered(proof, **{field: change(values)})
     rejected(problem, replace(broken, bound=0.0), f"function 0: .*{reason}")
 
@@ -239,6 +239,6 @@ def test_a_file_keeps_the_triangles(tmp_path):
     write_proof(path, whole(problem), [proof])
     (again,) = read_proof(path).proofs
     assert check_part(problem, again) == check_part(problem, proof)
-    before, after = (p.leaves.functions[0].triangles for p in (proof, again))
+    before, after = (p.evidence.functions[0].triangles for p in (proof, again))
     for name in ("columns", "apex", "weight"):
         np.testing.assert_array_equal(getattr(before, name), getattr(after, name))

@@ -10,6 +10,7 @@ import pytest
 
 from maskgap.benchmarks.runs.lock import LOCK_FILE, OWNER_FILE, locked
 from maskgap.instances.errors import InputError
+from maskgap.instances.formats.evidence.trivial import trivial_proof
 from maskgap.instances.formats.files import MASK, write_atomically, write_layer, write_mask
 from maskgap.instances.formats.outputs import (
     Writes,
@@ -19,7 +20,6 @@ from maskgap.instances.formats.outputs import (
     try_directory,
     try_file,
 )
-from maskgap.instances.formats.proof import trivial_proof
 from maskgap.instances.formats.proof_file import write_proof
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Problem

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from maskgap.benchmarks.verify.check import check_part
 from maskgap.instances.errors import InputError
+from maskgap.instances.formats.evidence.leaves import ConvexFunction
 from maskgap.instances.formats.files import read_layer
-from maskgap.instances.formats.proof import ConvexFunction
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Problem
@@ -223,7 +223,7 @@ def test_triangle_inequalities_lift_the_bound_and_are_in_its_proof():
     for rounds in (0, 6):
         settings = {"triangle_rounds": rounds, "triangle_least": 0.05}
         answer = solve_part(build("sdp-bound", settings), problem, Limits(Deadline(60.0)), 0)
-        function = answer.proof.leaves.functions[0]
+        function = answer.proof.evidence.functions[0]
         assert len(function.triangles) == answer.notes["triangles"]
         assert (len(function.triangles) > 0) == (rounds > 0)
         assert answer.notes["relaxation"] == ("sdp-triangles" if rounds else "sdp")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from maskgap.instances.formats.proof import equality_rows
+from maskgap.instances.formats.evidence.leaves import equality_rows
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.masks.state import FREE
 from maskgap.instances.problem import Problem

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from maskgap.benchmarks.verify import shared_shift
 from maskgap.benchmarks.verify.check import check_part
 from maskgap.instances.errors import InputError, ProofError, Refused
+from maskgap.instances.formats.evidence.shared_shift import SharedShift
 from maskgap.instances.formats.files import read_layer
-from maskgap.instances.formats.proof import ProofKind
 from maskgap.instances.formats.proof_file import read_proof, write_proof
 from maskgap.instances.layer import Layer
 from maskgap.instances.masks.patterns import parse_pattern
@@ -68,7 +68,7 @@ def test_equal_columns_have_the_shift_known_by_hand():
     layer = Layer.from_arrays(np.ones((1, n)), (1 - r) * np.eye(n) + r)
     _, answers, checked = bounds_of(layer, "50%", shift="eig", precision="float64", tolerance=0.0)
     assert checked[0] == pytest.approx(4 * (1 - r) + r * 16, rel=0.02)  # the loss of every mask
-    np.testing.assert_allclose(answers[0].proof.shared.shift, 1 - r, rtol=0.02)
+    np.testing.assert_allclose(answers[0].proof.evidence.shift, 1 - r, rtol=0.02)
 
 
 @st.composite
@@ -132,8 +132,8 @@ def test_a_file_of_many_rows_holds_the_shift_once(tmp_path):
     path = tmp_path / "proof.safetensors"
     write_proof(path, problem, [a.proof for a in answers])
     back = read_proof(path).proofs
-    assert all(proof.shared.shift is back[0].shared.shift for proof in back)
-    assert [proof.kind for proof in back] == [ProofKind.SHIFT] * 6
+    assert all(proof.evidence.shift is back[0].evidence.shift for proof in back)
+    assert [type(proof.evidence) for proof in back] == [SharedShift] * 6
     again = [check_part(problem.part_of(proof.row), proof).bound for proof in back]
     np.testing.assert_array_equal(again, checked)
 
@@ -149,7 +149,7 @@ def test_one_factorisation_serves_all_rows(monkeypatch):
 
 
 def _mutated(proof, **changes):
-    return replace(proof, shared=replace(proof.shared, **changes))
+    return replace(proof, evidence=replace(proof.evidence, **changes))
 
 
 def test_mutations_are_caught_or_leave_a_valid_bound():
@@ -157,7 +157,7 @@ def test_mutations_are_caught_or_leave_a_valid_bound():
     problem, (answer,), _ = bounds_of(layer, "50%")
     row, proof = problem.part_of(0), answer.proof
     best = optima(layer, problem.groups)[0]
-    rng, held, refused = np.random.default_rng(0), proof.shared, 0
+    rng, held, refused = np.random.default_rng(0), proof.evidence, 0
     with pytest.raises(ProofError, match="not supported"):
         check_part(row, replace(proof, bound=proof.bound * (1 + 1e-6)))
     with pytest.raises(ProofError, match="not positive semidefinite"):
@@ -195,8 +195,8 @@ def test_malformed_parts_are_named(change, message):
 
 def test_a_proof_without_its_shift_and_one_of_another_layer_are_rejected():
     problem, (answer,), _ = bounds_of(random_layer(9, 10), "50%")
-    with pytest.raises(ProofError, match="do not go together"):
-        check_part(problem.part_of(0), replace(answer.proof, shared=None))
+    with pytest.raises(ProofError, match="none of a proof"):
+        check_part(problem.part_of(0), replace(answer.proof, evidence=None))
     other = Problem.of(random_layer(10, 10), parse_pattern("50%"))
     with pytest.raises(ProofError, match="another problem"):
         check_part(other.part_of(0), answer.proof)
@@ -205,7 +205,7 @@ def test_a_proof_without_its_shift_and_one_of_another_layer_are_rejected():
 def test_a_shift_of_a_dead_column_may_not_be_positive():
     gram = np.diag([0.0, 1.0, 2.0, 3.0])
     problem, (answer,), _ = bounds_of(Layer.from_arrays(np.ones((1, 4)), gram), "50%")
-    shift = answer.proof.shared.shift.copy()
+    shift = answer.proof.evidence.shift.copy()
     shift[0] = 1e-12
     with pytest.raises(ProofError, match="column 0, which is dead"):
         check_part(problem.part_of(0), _mutated(answer.proof, shift=shift))

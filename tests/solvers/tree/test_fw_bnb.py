@@ -268,7 +268,7 @@ def test_triangles_that_join_a_search_bound_some_of_its_leaves(monkeypatch):
     problem = one_row(5, 64, "50%")
     answer, certificate = solved(problem, FwBnb(triangle_nodes=40))
     assert certificate.verdict is Verdict.PROVED
-    leaves = answer.proof.leaves
+    leaves = answer.proof.evidence
     assert len(leaves.functions) == 2
     assert len(leaves.functions[1].triangles) > 0
     assert {0, 1} <= set(leaves.function.tolist())

@@ -65,8 +65,8 @@ def test_triangles_come_in_the_middle_of_a_search():
     layer = real_block("value4-n48", 1, 40)
     part = next(iter(Problem.of(layer, parse_pattern("50%;cost=40%"))))
     answer, certificate = judged(FwBnb(triangle_nodes=50), part)
-    assert any(len(function.triangles) for function in answer.proof.leaves.functions)
-    assert len(set(answer.proof.leaves.function.tolist())) > 1
+    assert any(len(function.triangles) for function in answer.proof.evidence.functions)
+    assert len(set(answer.proof.evidence.function.tolist())) > 1
     assert certificate.verdict is Verdict.PROVED, certificate
 
 

@@ -1,0 +1,77 @@
+"""Which evidence is checked how. A new kind of proof gets a line.
+
+That a proof has the form which its problem asks for, all of it, is seen before anything is computed
+from it: what all proofs have, in `verify.form`, and what the evidence has, beside its checker.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from maskgap.benchmarks.verify.clock import Clock
+from maskgap.benchmarks.verify.enumeration import enumeration_bound
+from maskgap.benchmarks.verify.form import proof_faults
+from maskgap.benchmarks.verify.leaves import leaves_bound, leaves_faults
+from maskgap.benchmarks.verify.shared_budget import shared_budget_bound, shared_budget_faults
+from maskgap.benchmarks.verify.shared_shift import shift_bound, shift_faults
+from maskgap.instances.errors import ProofError
+from maskgap.instances.formats.evidence.enumeration import Enumeration
+from maskgap.instances.formats.evidence.leaves import Leaves
+from maskgap.instances.formats.evidence.shared_budget import SharedBudget
+from maskgap.instances.formats.evidence.shared_shift import SharedShift
+from maskgap.instances.formats.evidence.trivial import Trivial
+from maskgap.instances.formats.proof import Evidence, PartProof
+from maskgap.instances.problem import Part
+
+Held = TypeVar("Held", bound=Evidence)
+
+
+@dataclass(frozen=True, slots=True)
+class Checker(Generic[Held]):
+    """How evidence of a kind is checked.
+
+    faults: what is wrong with its form. derive: of one of right form, the bound in units of the
+    layer's loss, rounded down, and the count of leaves, masks or row proofs; raises ProofError.
+    """
+
+    faults: Callable[[Part, Held], Iterator[str]]
+    derive: Callable[[Part, Held, Clock], tuple[float, int]]
+
+
+def _no_faults(_: Part, __: Evidence) -> Iterator[str]:
+    return iter(())
+
+
+def _nothing(_: Part, __: Trivial, ___: Clock) -> tuple[float, int]:
+    return 0.0, 0
+
+
+CHECKERS: Mapping[type[Evidence], Checker[Any]] = {
+    Trivial: Checker(_no_faults, _nothing),
+    Enumeration: Checker(_no_faults, enumeration_bound),
+    Leaves: Checker(leaves_faults, leaves_bound),
+    SharedShift: Checker(shift_faults, shift_bound),
+    SharedBudget: Checker(shared_budget_faults, shared_budget_bound),
+}
+
+
+def require_form(problem: Part, proof: PartProof) -> None:
+    """Raise ProofError, with the reason, unless the proof is well formed and of this problem."""
+    for reason in _faults(problem, proof):
+        raise ProofError(f"row {problem.row}: {reason}")
+
+
+def _faults(problem: Part, proof: PartProof) -> Iterator[str]:
+    yield from proof_faults(problem, proof)
+    kind = type(proof.evidence)
+    if kind not in CHECKERS:
+        yield f"it is of kind {kind.__name__!r:.40}, which is none of a proof"
+    yield from CHECKERS[kind].faults(problem, proof.evidence)
+
+
+def derived(problem: Part, proof: PartProof, clock: Clock) -> tuple[float, int]:
+    """The bound of a well-formed proof, in units of the layer's loss, and its leaves.
+
+    Raises ProofError where it does not hold.
+    """
+    return CHECKERS[type(proof.evidence)].derive(problem, proof.evidence, clock)

@@ -1,0 +1,148 @@
+"""A tree whose leaves are bounded by linearised convex functions.
+
+Convex function. Every legal z meets equality rows a_g . z = k_g with whole numbers a_g, k_g: those
+of its set of masks, then one z_j = 0 or 1 for each column that the set forces (`equality_rows`);
+the rows of equal budget groups are their indicators. For a diagonal u and one multiplier vector
+alpha_g per equality row, on every legal binary z the scaled loss z^T Q z equals
+
+    F(z) = z^T P z + q^T z,   P = Q - Diag(u) + sum_g (alpha_g a_g^T + a_g alpha_g^T) / 2,
+                              q = u - sum_g k_g alpha_g.
+
+A function may also carry triangle inequalities with weights (`instances.formats.triangles`), taken
+off F: it then is at most the loss on legal binaries, and has a constant term.
+
+Leaves. The legal set is split by a binary tree, stored in preorder: `branch[t]` is the column split
+at node t (first child: kept, second child: pruned) or -1 at a leaf. A leaf names one point x, which
+leaves may share, and a function; when that F is convex, its bound is the least value of the
+linearisation
+
+    F(x) + min over legal v of the leaf of grad F(x) . (v - x).
+
+A leaf that has one mask left needs neither: its function is -1 and its loss is the bound; in sets
+other than equal groups, all of its columns are forced then. The bound proved is the least over the
+leaves.
+
+Tensors of a part: of function i, `u<i>`, `alpha<i>`, `triangles<i>`, `apex<i>`, `weight<i>`; of the
+tree, `branch`, `function`, `point`, `points`. The head has the number of `functions`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskgap.instances.arrays import Matrix, Vector
+from maskgap.instances.formats.proof import Evidence, Reading, Writing
+from maskgap.instances.formats.triangles import Triangles, no_triangles
+from maskgap.instances.masks.protocol import MaskSet
+from maskgap.instances.masks.state import FREE, PRUNED
+
+_FUNCTION: tuple[tuple[str, Any, int], ...] = (
+    ("u", np.float64, 1),
+    ("alpha", np.float64, 2),
+    ("triangles", np.int32, 2),
+    ("apex", np.int16, 1),
+    ("weight", np.float64, 1),
+)
+"""Tensors of a function: name, dtype, axes."""
+
+_TREE: tuple[tuple[str, Any, int], ...] = (
+    ("branch", np.int32, 1),
+    ("function", np.int16, 1),
+    ("point", np.int32, 1),
+    ("points", np.float32, 2),
+)
+"""Tensors of a tree of leaves."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ConvexFunction:
+    """Multipliers of one function.
+
+    u: (n,) float64; alpha: (equality rows, n) float64; triangles.
+    """
+
+    u: Vector
+    alpha: Matrix
+    triangles: Triangles = field(default_factory=no_triangles)
+
+    def __repr__(self) -> str:
+        return f"ConvexFunction(of {len(self.u)} columns, {self.triangles!r})"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Leaves(Evidence):
+    """A tree in preorder and its leaves in the same order.
+
+    branch: (nodes,) int32. function: (leaves,) int16, -1 where one mask is left. point: (leaves,)
+    int32, the row of `points` (any number, n) float32 that the leaf uses, -1 where function is.
+    """
+
+    kind: ClassVar[str] = "leaves"
+    fields: ClassVar[tuple[str, ...]] = ("functions",)
+
+    functions: tuple[ConvexFunction, ...]
+    branch: NDArray[np.int32]
+    function: NDArray[np.int16]
+    point: NDArray[np.int32]
+    points: NDArray[np.float32]
+
+    def __repr__(self) -> str:
+        return f"Leaves({len(self.function)} with {len(self.points)} points)"
+
+    @property
+    def leaf_count(self) -> int:
+        """As `Evidence.leaf_count`."""
+        return len(self.function)
+
+    def write(self, to: Writing) -> dict[str, Any]:
+        """As `Evidence.write`."""
+        for i, function in enumerate(self.functions):
+            triangles = function.triangles
+            own = function.u, function.alpha, triangles.columns, triangles.apex, triangles.weight
+            for (name, _, _), array in zip(_FUNCTION, own, strict=True):
+                to.put(f"{name}{i}", np.asarray(array))
+        for name, _, _ in _TREE:
+            to.put(name, np.asarray(getattr(self, name)))
+        return {"functions": len(self.functions)}
+
+    @classmethod
+    def read(cls, of: Reading) -> Self:
+        """As `Evidence.read`."""
+        functions = []
+        for i in range(of.head.functions or 0):
+            u, alpha, columns, apex, weight = (
+                of.tensor(f"{name}{i}", dtype, axes) for name, dtype, axes in _FUNCTION
+            )
+            functions.append(ConvexFunction(u, alpha, Triangles(columns, apex, weight)))
+        return cls(tuple(functions), *(of.tensor(*tensor) for tensor in _TREE))
+
+
+def equality_rows(legal: MaskSet) -> tuple[Matrix, Vector]:
+    """(E (m, n), k (m,)) float64 of whole numbers with E z = k on every legal mask, in fixed order.
+
+    The equality rows of the set, then one row for each column that it forces.
+    """
+    rows = legal.linear_rows()
+    matrix, budget = rows.equalities()
+    forced = np.flatnonzero(rows.state != FREE)
+    units = np.zeros((len(forced), legal.n))
+    units[np.arange(len(forced)), forced] = 1.0
+    values = (rows.state[forced] == PRUNED).astype(np.float64)
+    return np.concatenate([matrix, units]), np.concatenate([budget, values])
+
+
+def root_leaves(function: ConvexFunction, point: Vector, beside: Matrix | None = None) -> Leaves:
+    """The tree of one leaf: the bound of a relaxation without branching.
+
+    beside: further points (any number, n), for budgets beside the row's own; the leaf uses none.
+    """
+    points = point[None, :] if beside is None else np.concatenate([point[None, :], beside])
+    return Leaves(
+        functions=(function,),
+        branch=np.array([-1], dtype=np.int32),
+        function=np.array([0], dtype=np.int16),
+        point=np.array([0], dtype=np.int32),
+        points=np.clip(points, 0.0, 1.0).astype(np.float32),
+    )
