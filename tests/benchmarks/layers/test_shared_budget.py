@@ -10,8 +10,9 @@ import pytest
 from maskgap.benchmarks.commands.bound import PROOF_NAME
 from maskgap.benchmarks.layers.shared_budget import SharedBudgetBound
 from maskgap.benchmarks.runs.task import RunLimits
-from maskgap.benchmarks.verify.budget_curve import row_bounds, share_budget
+from maskgap.benchmarks.verify.budget_curve import share_budget
 from maskgap.benchmarks.verify.check import check_part
+from maskgap.benchmarks.verify.shared_budget import row_bounds
 from maskgap.instances.errors import ProofError
 from maskgap.instances.formats.evidence.shared_budget import RowProof, SharedBudget
 from maskgap.instances.formats.files import write_layer, write_mask

@@ -62,7 +62,7 @@ ODD = [
     replace(GOOD, height=0),
     replace(GOOD, passes="many"),
     *(replace(GOOD, evidence=SharedBudget(rows)) for rows in (None, GOOD, (GOOD,), [])),
-    replace(GOOD, evidence=SharedBudget((RowProof(3, GOOD),))),
+    replace(GOOD, evidence=SharedBudget((RowProof("3", GOOD),))),
     replace(GOOD, evidence=SharedShift(None, np.zeros(6, np.float32))),
     replace(GOOD, evidence=SharedShift(np.zeros(6), np.zeros(5, np.float32))),
     *(_with_leaves(**{name: value}) for name in ARRAYS for value in (None, [0], Odd())),
