@@ -113,11 +113,15 @@ class Hessian:
 
         gram: (n, n), multiplies the change of the weights in place of H; None: H.
         """
-        unit, exponent = self.unit
+        matrix, exponent = self.unit if gram is None else (gram, 0)
+        deltas, exponents = unit_rows(self.changes(weight, kept))
+        return np.ldexp(losses(matrix, deltas), 2 * exponents + exponent)
+
+    def changes(self, weight: Matrix, kept: Kept) -> Matrix:
+        """(rows, n) w - x, in units of the weights: exactly w where pruned."""
         rows, exponents = unit_rows(weight)
-        deltas = changes(unit, rows, kept)
-        matrix, power = (unit, exponent) if gram is None else (gram, 0)
-        return np.ldexp(losses(matrix, deltas), 2 * exponents + power)
+        deltas = changes(self.unit[0], rows, kept)
+        return np.where(kept, np.ldexp(deltas, exponents[:, None]), weight)
 
     @cached_property
     def correlation(self) -> float:

@@ -1,9 +1,10 @@
 """What a solver is given and what it returns.
 
-A solver minimises the scaled loss z^T Q z of a row over legal masks, under one absolute deadline
-that covers building the model too. It knows no file, no plot and no clock but that deadline. It
-returns an `Answer` whose numbers are claims: only the certificate makes numbers that are reported.
-Row solvers work in the units of `Part.quad`; batch solvers in those of the layer's loss.
+A solver minimises the scaled loss z^T Q z of a row over legal masks, or where it takes the
+objective refit, the loss of re-optimised weights, under one absolute deadline that covers building
+the model too. It knows no file, no plot and no clock but that deadline. It returns an `Answer`
+whose numbers are claims: only the certificate makes numbers that are reported. Row solvers work in
+the units of `Part.scaled_loss`; batch solvers in those of the layer's loss.
 """
 
 import threading
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
-from maskgap.instances.arrays import Kept, pruned_of
+from maskgap.instances.arrays import Kept, Vector, pruned_of
 from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.problem import Part, Problem
 from maskgap.solvers.kernels.cache import COMPILING, clock
@@ -161,9 +162,11 @@ class Limits:
 class Answer:
     """What a solver says.
 
-    mask: (n,), or None when it has none. claimed_objective, claimed_bound: its
-    own words, or None. counters: nodes, swaps, oracle_calls where they apply. notes: facts for the
-    record (damping used, native status). proof: a proof of its bound, or None.
+    mask: (n,), or None when it has none. claimed_objective, claimed_bound: its own words, or None.
+    counters: nodes, swaps, oracle_calls where they apply. notes: facts for the record (damping
+    used, native status). proof: a proof of its bound, or None. weights: under refit, (n,) float64,
+    what the solver made of the weights that stay, in units of the layer's, 0 where pruned; None
+    where it leaves that to others.
     """
 
     mask: Kept | None
@@ -173,6 +176,7 @@ class Answer:
     counters: dict[str, int] = field(default_factory=dict)
     notes: dict[str, str | float] = field(default_factory=dict)
     proof: PartProof | None = None
+    weights: Vector | None = None
     trace: tuple[TracePoint, ...] = ()
     build_s: float = 0.0
     warmup_s: float = 0.0
@@ -189,7 +193,10 @@ class Solver(Protocol):
     """Solves one row. One with compiled kernels is a `Compiled` too."""
 
     def solve(self, problem: Part, limits: Limits, seed: int) -> Answer:
-        """Answer in the units of `problem.quad`. Raises Refused for a problem it does not take."""
+        """Answer in the units of `problem.scaled_loss`.
+
+        Raises Refused for a problem it does not take.
+        """
         ...
 
 

@@ -15,6 +15,7 @@ from typing import cast
 from maskgap.instances.errors import InputError
 from maskgap.instances.masks.pattern import Pattern
 from maskgap.instances.masks.patterns import PATTERNS
+from maskgap.instances.objective import MASK, ObjectiveName, ObjectiveSpec
 from maskgap.instances.own_modules import load
 from maskgap.instances.suggestions import did_you_mean
 from maskgap.solvers.protocol import BatchSolver, Solver
@@ -25,6 +26,9 @@ INSTALL = "pip install "
 ALL_PATTERNS = tuple(kind.form for kind in PATTERNS)
 ROW_PATTERNS = tuple(kind.form for kind in PATTERNS if kind.equal_rows)
 
+MASK_ALONE = (str(ObjectiveName.MASK),)
+ALL_OBJECTIVES = tuple(str(name) for name in ObjectiveName)
+
 
 @dataclass(frozen=True, slots=True)
 class Spec:
@@ -34,7 +38,8 @@ class Spec:
     mask of its own. claims: its bound is its own word, without a proof. batched: it takes all rows
     at once. randomised: its answer depends on the seed. requires: the modules it imports, with the
     package to install for each. patterns: the kinds it takes; a solver may still refuse some
-    problems of a kind, in words.
+    problems of a kind, in words. objectives: those it minimises; one that gives masks and proves
+    nothing is run under any other on the loss of masks, and its masks are judged under that.
     """
 
     name: str
@@ -47,6 +52,7 @@ class Spec:
     randomised: bool = False
     requires: tuple[tuple[str, str], ...] = ()
     patterns: tuple[str, ...] = ALL_PATTERNS
+    objectives: tuple[str, ...] = MASK_ALONE
 
     @property
     def missing(self) -> str | None:
@@ -68,16 +74,28 @@ class Spec:
         """Whether it has compiled kernels."""
         return _NUMBA[0] in self.requires
 
-    def refusal(self, pattern: Pattern) -> str | None:
-        """Why it does not take a pattern, and which solvers do, or None when it does."""
+    def takes(self, objective: ObjectiveSpec) -> bool:
+        """Whether it can be run under an objective: as its own, or for its masks."""
+        return objective.name in self.objectives or not (self.proves or self.bound_only)
+
+    def refusal(self, pattern: Pattern, objective: ObjectiveSpec = MASK) -> str | None:
+        """Why it does not take a pattern or an objective, and which solvers do; None if it does."""
         kind = pattern.form
-        if kind in self.patterns:
-            return None
-        others = ", ".join(spec.name for spec in SPECS.values() if kind in spec.patterns)
-        return (
-            f"{self.name} takes patterns {', '.join(self.patterns)}, not '{pattern.text}'; "
-            f"those of the kind {kind} are taken by {others}"
-        )
+        if kind not in self.patterns:
+            others = ", ".join(spec.name for spec in SPECS.values() if kind in spec.patterns)
+            return (
+                f"{self.name} takes patterns {', '.join(self.patterns)}, not '{pattern.text}'; "
+                f"those of the kind {kind} are taken by {others}"
+            )
+        if not self.takes(objective):
+            name = objective.name
+            others = ", ".join(s.name for s in SPECS.values() if name in s.objectives) or "none"
+            return (
+                f"{self.name} bounds the loss of objective {', '.join(self.objectives)}, not "
+                f"'{name}'; {name} is minimised by {others}, and solvers that give masks alone "
+                "are judged under it"
+            )
+        return None
 
 
 _NUMBA = (("numba", "numba"),)
@@ -91,6 +109,7 @@ _ENTRIES = (
         "maskgap.solvers.tree.exhaustive:Exhaustive",
         "every legal mask, up to 24 columns",
         proves=True,
+        objectives=ALL_OBJECTIVES,
     ),
     Spec(
         "random",
@@ -298,7 +317,23 @@ def _outside(target: str) -> Spec:
         )
     if not (hasattr(factory, "solve") or hasattr(factory, "solve_rows")):
         raise InputError(f"solver '{target}' has neither solve nor solve_rows (solvers/README.md)")
-    return Spec(target, target, "outside the register", batched=hasattr(factory, "solve_rows"))
+    return Spec(
+        target,
+        target,
+        "outside the register",
+        batched=hasattr(factory, "solve_rows"),
+        objectives=_objectives(target, factory),
+    )
+
+
+def _objectives(target: str, factory: object) -> tuple[str, ...]:
+    """What a class outside the register says that it minimises, by its attribute `objectives`."""
+    said = getattr(factory, "objectives", MASK_ALONE)
+    if not (isinstance(said, tuple) and said and all(name in ALL_OBJECTIVES for name in said)):
+        raise InputError(
+            f"solver '{target}': objectives must be a tuple of {', '.join(ALL_OBJECTIVES)}"
+        )
+    return tuple(str(name) for name in said)
 
 
 def setting_names(name: str) -> list[str]:

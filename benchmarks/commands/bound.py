@@ -13,7 +13,7 @@ import numpy as np
 from maskgap.benchmarks.commands.limit_options import LimitOptions
 from maskgap.benchmarks.commands.numbers import at_least, at_most, percent
 from maskgap.benchmarks.commands.screen import Results, errors, say
-from maskgap.benchmarks.commands.solve_lines import interval
+from maskgap.benchmarks.commands.solve_lines import interval, refit_fields
 from maskgap.benchmarks.layers.bounding import bounding
 from maskgap.benchmarks.layers.course import Course
 from maskgap.benchmarks.layers.standing_rows import RowState
@@ -195,6 +195,7 @@ def _line(state: RowState) -> dict[str, object]:
         "verdict": str(certificate.verdict),
         "pruned": None if state.mask is None else np.flatnonzero(pruned_of(state.mask)).tolist(),
     }
+    line |= refit_fields(state.problem.objective, certificate)
     if certificate.objective_eval is not None:
         line["objective_eval"] = certificate.objective_eval
     if certificate.reason:

@@ -5,9 +5,11 @@ from math import fsum
 import numpy as np
 
 from maskgap.benchmarks.runs.judge import Judged, pruned_columns
-from maskgap.benchmarks.verify.certificate import summed
-from maskgap.benchmarks.verify.objective import Loss, row_losses
+from maskgap.benchmarks.verify.certificate import Certificate, summed
+from maskgap.benchmarks.verify.objective import Loss, Score, row_scores
 from maskgap.instances.arrays import pruned_of
+from maskgap.instances.objective import ObjectiveSpec
+from maskgap.instances.problem import Part
 from maskgap.solvers.protocol import Stop
 from maskgap.solvers.registry import spec_of
 
@@ -18,24 +20,33 @@ def coupled_lines(judged: Judged, solver: str) -> list[dict[str, object]]:
     """The JSON objects of the rows of a part that the pattern couples: losses, but no bounds."""
     part, mask = judged.problem, judged.answer.mask
     whole = row_line(judged, solver)
-    losses: list[Loss | None] = [None] * part.height
+    whole.pop("error_own_weights", None)  # of all rows together
+    scores: list[Score | None] = [None] * part.height
     pruned: list[list[int] | None] = [None] * part.height
     if mask is not None and judged.certificate.objective is not None:
-        losses = list(row_losses(part, mask))
+        scores = list(row_scores(part, mask))
         pruned = [np.flatnonzero(row).tolist() for row in pruned_of(mask).reshape(part.height, -1)]
     return [
         {
             **whole,
             "row": row,
             "n": part.layer.d_in,
-            **interval(losses[place]),
+            **interval(None if (score := scores[place]) is None else score.loss),
             "bound": None,
             "bound_kind": None,
             "gap": None,
             "pruned": pruned[place],
+            **_without_ridge(part, score),
         }
         for place, row in enumerate(part.rows)
     ]
+
+
+def _without_ridge(part: Part, score: Score | None) -> dict[str, object]:
+    """The field of a row's own error on the Gram as it is, under the objective refit."""
+    if not part.objective.refits:
+        return {}
+    return {"error_without_ridge": None if score is None else score.error_without_ridge}
 
 
 def interval(loss: Loss | None) -> dict[str, object]:
@@ -45,6 +56,19 @@ def interval(loss: Loss | None) -> dict[str, object]:
         "objective_low": None if loss is None else loss.low,
         "objective_high": None if loss is None else loss.high,
     }
+
+
+def refit_fields(objective: ObjectiveSpec, certificate: Certificate) -> dict[str, object]:
+    """The fields of a line under the objective refit; none under another."""
+    if not objective.refits:
+        return {}
+    found: dict[str, object] = {
+        "ridge": objective.ridge,
+        "error_without_ridge": certificate.error_without_ridge,
+    }
+    if certificate.error_own_weights is not None:
+        found["error_own_weights"] = certificate.error_own_weights
+    return found
 
 
 def total_line(done: list[Judged], solver: str) -> dict[str, object]:
@@ -59,6 +83,7 @@ def total_line(done: list[Judged], solver: str) -> dict[str, object]:
         "rows": sum(judged.problem.height for judged in done),
         **interval(sums.loss),
         "objective_eval": sums.objective_eval,
+        **refit_fields(done[0].problem.objective, sums),
         "bound": sums.bound,
         "bound_kind": str(sums.bound_kind),
         "gap": sums.gap,
@@ -91,6 +116,7 @@ def row_line(judged: Judged, solver: str) -> dict[str, object]:
         "pruned": pruned_columns(answer),
     }
     line |= {name: answer.counters[name] for name in COUNTERS if name in answer.counters}
+    line |= refit_fields(problem.objective, certificate)
     if certificate.objective_eval is not None:
         line["objective_eval"] = certificate.objective_eval
     reason = certificate.reason or answer.notes.get("reason")

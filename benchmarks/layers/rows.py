@@ -27,7 +27,7 @@ from maskgap.benchmarks.verify.certificate import (
     summed,
     width_for,
 )
-from maskgap.benchmarks.verify.objective import losses_of
+from maskgap.benchmarks.verify.objective import scores_of
 from maskgap.instances.arrays import Kept
 from maskgap.instances.formats.evidence.trivial import trivial_proof
 from maskgap.instances.formats.proof import PartProof
@@ -68,17 +68,12 @@ class LayerBound(LayerWork):
         for place, state in enumerate(self._rows):
             if state.mask is not None:
                 masks[place] = state.mask
-        held_out = self.problem.layer.gram_eval
-        losses = losses_of(self.problem, masks, width_for(self.limits.gap))
-        losses_eval = None if held_out is None else self.problem.losses(masks, held_out)
-        for place, state in enumerate(self._rows):
+        scores = scores_of(self.problem, masks, width_for(self.limits.gap))
+        for state, score in zip(self._rows, scores, strict=True):
             if state.mask is not None:
-                objective_eval = None if losses_eval is None else float(losses_eval[place])
                 bound, kind = state.certificate.bound, state.certificate.bound_kind
-                state.certificate = self._certified(
-                    losses[place], objective_eval, bound, kind, state.wrong
-                )
-                state.least = min(state.least, losses[place].high)
+                state.certificate = self._certified(score, bound, kind, state.wrong)
+                state.least = min(state.least, score.loss.high)
 
     @property
     def rows(self) -> list[RowState]:
@@ -154,12 +149,12 @@ class LayerBound(LayerWork):
     def _keep(self, state: RowState, judged: Judged) -> None:
         """Keep of a run what is better than what the row has."""
         held, found = state.certificate, judged.certificate
-        loss, held_out = held.loss, held.objective_eval
+        score = held.score
         bound, kind = held.bound, held.bound_kind
-        better = found.loss is not None and (loss is None or found.loss.value < loss.value)
+        better = found.loss is not None and (score is None or found.loss.value < score.loss.value)
         if better and not self.judging:
             state.mask = judged.answer.mask
-            loss, held_out = found.loss, found.objective_eval
+            score = found.score
         if found.loss is not None:
             state.least = min(state.least, found.loss.high)
         higher = state.proof is None or found.bound > bound
@@ -168,7 +163,7 @@ class LayerBound(LayerWork):
             bound, kind = found.bound, found.bound_kind
         if found.verdict is Verdict.WRONG:
             state.wrong = state.wrong or found.reason
-        state.certificate = self._certified(loss, held_out, bound, kind, state.wrong)
+        state.certificate = self._certified(score, bound, kind, state.wrong)
 
 
 def _ranges(rows: Iterable[int]) -> list[range]:

@@ -38,7 +38,7 @@ from maskgap.benchmarks.verify.certificate import (
     width_for,
 )
 from maskgap.benchmarks.verify.form import row_under
-from maskgap.benchmarks.verify.objective import Loss, loss_of, total_loss
+from maskgap.benchmarks.verify.objective import Loss, Score, loss_of, total_loss
 from maskgap.benchmarks.verify.shared_budget import row_bounds
 from maskgap.instances.arrays import Kept, pruned_of
 from maskgap.instances.formats.evidence.shared_budget import RowProof, SharedBudget
@@ -132,11 +132,11 @@ class SharedBudgetBound(LayerWork):
         """Of the mask and the proofs as they stand."""
         bound = self._shared().bound
         kind = BoundKind.CHECKED if bound > 0.0 else BoundKind.TRIVIAL
-        mask, held_out = self.mask, self.problem.layer.gram_eval
-        objective_eval = (
-            None if mask is None or held_out is None else self.part.loss(mask, held_out)
-        )
-        return self._certified(self.loss, objective_eval, bound, kind, self.wrong)
+        mask, loss, held_out = self.mask, self.loss, self.problem.layer.gram_eval
+        score = None
+        if mask is not None and loss is not None:
+            score = Score(loss, None if held_out is None else self.part.loss(mask, held_out))
+        return self._certified(score, bound, kind, self.wrong)
 
     @property
     def total(self) -> Total:
@@ -158,9 +158,12 @@ class SharedBudgetBound(LayerWork):
             own = 0 if row.mask is None else int(pruned_of(row.mask).sum())
             part = row_under(self.part, row.row, own)
             bound = max(0.0, float(shared.parts[place]) + shared.multiplier * own)
+            score = None
+            if row.mask is not None and row.loss is not None:
+                seen = None if held_out is None else part.loss(row.mask, held_out)
+                score = Score(row.loss, seen)
             certificate = standing(
-                row.loss,
-                None if row.mask is None or held_out is None else part.loss(row.mask, held_out),
+                score,
                 bound if row.mask is not None else 0.0,
                 whole.bound_kind,
                 self.limits.gap,

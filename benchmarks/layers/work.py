@@ -28,7 +28,7 @@ from maskgap.benchmarks.runs.pool import Pool
 from maskgap.benchmarks.runs.sharing import share
 from maskgap.benchmarks.runs.task import RunLimits, Task
 from maskgap.benchmarks.verify.certificate import BoundKind, Certificate, Verdict, standing
-from maskgap.benchmarks.verify.objective import Loss
+from maskgap.benchmarks.verify.objective import Score
 from maskgap.instances.arrays import Kept
 from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.problem import Problem
@@ -172,14 +172,13 @@ class LayerWork(ABC):
 
     def _certified(
         self,
-        loss: Loss | None,
-        objective_eval: float | None,
+        score: Score | None,
         bound: float,
         kind: BoundKind,
         wrong: str,
     ) -> Certificate:
         """The certificate of what stands. wrong: why an answer was, which is not forgotten."""
-        found = standing(loss, objective_eval, bound, kind, self.limits.gap)
+        found = standing(score, bound, kind, self.limits.gap)
         if wrong:
             found = replace(found, verdict=Verdict.WRONG, reason=wrong)
         return found

@@ -25,7 +25,7 @@ from threadpoolctl import threadpool_limits
 from maskgap.benchmarks.runs.messages import Compiles, Note, RowsDone, Started
 from maskgap.benchmarks.runs.process_start import die_with_parent, mute
 from maskgap.benchmarks.runs.sharing import shared_bytes
-from maskgap.benchmarks.runs.task import KnownSettings, Outcome, Task, failed
+from maskgap.benchmarks.runs.task import KnownSettings, Outcome, Task, failed, given
 from maskgap.instances.arrays import Kept
 from maskgap.instances.errors import InputError, Refused
 from maskgap.solvers import registry
@@ -54,7 +54,7 @@ def run_task(
 
     Raises InputError for what the caller can mend: an unknown setting, an impossible start.
     """
-    start, own = time.perf_counter(), task.limits
+    start, own, problem = time.perf_counter(), task.limits, given(task)
     try:
         solver = registry.build(task.solver, task.settings)
         limits = Limits(
@@ -66,9 +66,9 @@ def run_task(
             journal or Journal(),
         )
         if registry.spec_of(task.solver).batched:
-            answers = solve_batch(cast(BatchSolver, solver), task.problem, limits, own.seed)
+            answers = solve_batch(cast(BatchSolver, solver), problem, limits, own.seed)
         else:
-            (part,) = task.problem
+            (part,) = problem
             answers = [solve_part(cast(Solver, solver), part, limits, own.seed)]
         outcome = Outcome(answers)
     except Refused as error:
@@ -111,7 +111,7 @@ def child_main(task: Task, memory_bytes: int | None, connection: Connection) -> 
 
     COMPILING.listener = lambda seconds: tell(Compiles(seconds))
     spec = registry.spec_of(task.solver)
-    part = None if spec.batched else next(iter(task.problem))
+    part = None if spec.batched else next(iter(given(task)))
     last_bound_s = last_rows_s = 0.0
 
     def send_rows(count: int) -> None:

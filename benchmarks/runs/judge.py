@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from maskgap.benchmarks.runs.task import Outcome, Task
+from maskgap.benchmarks.runs.task import Outcome, Task, handed_over, without_claims
 from maskgap.benchmarks.verify.certificate import (
     Certificate,
     certify_part,
@@ -16,7 +16,7 @@ from maskgap.benchmarks.verify.certificate import (
     width_for,
 )
 from maskgap.benchmarks.verify.clock import Clock
-from maskgap.benchmarks.verify.objective import losses_of
+from maskgap.benchmarks.verify.objective import scores_of
 from maskgap.instances.arrays import Kept, Matrix, Vector, pruned_of
 from maskgap.instances.problem import Part, Problem
 from maskgap.solvers.protocol import Answer
@@ -42,18 +42,18 @@ class Judged:
 def judge(task: Task, outcome: Outcome) -> list[Judged]:
     """Certify each part of an outcome. check_s: a share of recomputing, and the part's own."""
     start = time.perf_counter()
-    problem, held_out = task.problem, task.problem.layer.gram_eval
+    problem = task.problem
+    answers = [without_claims(a) if handed_over(task) else a for a in outcome.answers]
     masks = Kept(np.ones((len(problem), problem.height * problem.layer.d_in), dtype=bool))
-    for place, (part, answer) in enumerate(zip(problem, outcome.answers, strict=True)):
+    for place, (part, answer) in enumerate(zip(problem, answers, strict=True)):
         if answer.mask is not None and is_mask(part, answer.mask):
             masks[place] = answer.mask
     by_row = Kept(masks.reshape(len(problem.rows), -1))
-    losses = losses_of(problem, by_row, width_for(task.limits.gap))
-    losses_eval = None if held_out is None else part_losses(problem, masks, held_out)
+    scores = scores_of(problem, by_row, width_for(task.limits.gap))
     limit_s = max(LEAST_CHECK_S, CHECK_SHARE * task.limits.limit_s)
     share = (time.perf_counter() - start) / len(problem)
     judged = []
-    for place, (part, answer) in enumerate(zip(problem, outcome.answers, strict=True)):
+    for part, answer, score in zip(problem, answers, scores, strict=True):
         start = time.perf_counter()
         certificate = certify_part(
             part,
@@ -62,7 +62,8 @@ def judge(task: Task, outcome: Outcome) -> list[Judged]:
             answer.claimed_bound,
             answer.proof,
             tolerance=task.limits.gap,
-            recomputed=(losses[place], None if losses_eval is None else float(losses_eval[place])),
+            recomputed=score,
+            weights=answer.weights,
             clock=Clock(limit_s),
         )
         judged.append(Judged(part, answer, certificate, share + time.perf_counter() - start))

@@ -94,7 +94,7 @@ def plan(suite: Suite, directory: Path, settings: Settings, how: SuiteRun) -> li
 def _runs(whole: Task, seeds: Sequence[int], origin: Origin) -> Iterator[Planned]:
     """The runs of one solver on one problem, whose limit is that of a row."""
     spec = registry.spec_of(whole.solver)
-    missing = spec.missing or spec.refusal(whole.problem.pattern)
+    missing = spec.missing or spec.refusal(whole.problem.pattern, whole.problem.objective)
     for part in [whole.problem] if spec.batched else parts_of(whole.problem):
         for seed in seeds if spec.randomised else seeds[:1]:
             limit_s = whole.limits.limit_s * len(part.rows)

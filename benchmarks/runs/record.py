@@ -4,8 +4,9 @@ The run key is the sha256 of (problem digest, solver, its version, sorted settin
 so it does not depend on the order of a suite. Missing fields of older records read as absent; a
 newer schema than this is an error. Schema 2 added `rows`, `layer_type`, `by_swaps` and
 `mask_digest`, schema 3 `checker`, `batched`, `objective_low` and `objective_high`, schema 4 what
-the solver is: `gives`, `register_place`, `install`, `summary` and `defaults`. The file of them is
-that of `benchmarks.runs.record_file`.
+the solver is: `gives`, `register_place`, `install`, `summary` and `defaults`, schema 5 `ridge`,
+`error_without_ridge` and `error_own_weights`. The file of them is that of
+`benchmarks.runs.record_file`.
 
 A record is data of whoever made it. Every field is held to its type and range when a line is read,
 so that nothing which reads records later meets what it cannot handle: no infinity, no count below
@@ -27,8 +28,9 @@ from pydantic import (
 )
 
 from maskgap.benchmarks.verify.check import CHECKER
+from maskgap.instances.objective import ObjectiveName
 
-SCHEMA = 4
+SCHEMA = 5
 
 LARGEST = 1e300
 """Largest size of a number: sums over all rows of a layer stay within the range of float64."""
@@ -70,7 +72,10 @@ class Record(BaseModel):
     A record of a layer stands for `rows` rows from `row` on: objectives, energies, bounds and
     counters are sums, None where a row has none, and instead of `pruned` it has `mask_digest`, the
     sha256 of the mask (rows, n). height: rows that the pattern couples, laid end to end from `row`
-    on; n and `pruned` then count the columns of all of them. objective_low, objective_high: an
+    on; n and `pruned` then count the columns of all of them. ridge: of the objective refit, None
+    for the loss of a mask. Under refit, error_without_ridge is the error of the same weights on the
+    Gram as it is, and error_own_weights the objective at the solver's own weights, where it gave
+    some. objective_low, objective_high: an
     interval that holds the loss of the mask for the real numbers behind the data, None where it was
     not made. checker: version of what judged the run, 0 before it had one. trace: seconds,
     objective and bound by then. by_swaps: pairs of T and the objective if every row had ended after
@@ -103,6 +108,7 @@ class Record(BaseModel):
     problem: str
     pruned_per_row: Annotated[Finite, Field(ge=0)]
     sparsity: Share
+    ridge: Annotated[Finite, Field(ge=0)] | None = None
 
     solver: str
     solver_version: str = ""
@@ -127,6 +133,8 @@ class Record(BaseModel):
     objective_low: Finite | None = None
     objective_high: Finite | None = None
     objective_eval: Finite | None = None
+    error_without_ridge: Finite | None = None
+    error_own_weights: Finite | None = None
     energy: Finite | None = None
     energy_eval: Finite | None = None
     bound: Finite | None = None
@@ -168,6 +176,11 @@ class Record(BaseModel):
     @classmethod
     def _plain(cls, values: Any) -> Any:
         return _with_install(_plain(values, DEEPEST))
+
+    @property
+    def objective_name(self) -> str:
+        """Which objective it is about."""
+        return str(ObjectiveName.MASK if self.ridge is None else ObjectiveName.REFIT)
 
     @property
     def failed(self) -> bool:

@@ -1,10 +1,12 @@
 """One run: what it is given, and how it ended."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from maskgap.benchmarks.runs.environment import Place
+from maskgap.instances.objective import MASK
 from maskgap.instances.problem import Problem
+from maskgap.solvers import registry
 from maskgap.solvers.protocol import Answer, Stop
 
 
@@ -54,6 +56,32 @@ def failed(task: Task, stop: Stop, exception: str, trace: str | None = None) -> 
     """An outcome without masks, one empty answer a part."""
     empty = Answer(None, stop, notes={"reason": exception})
     return Outcome([empty] * len(task.problem), exception=exception, traceback=trace)
+
+
+def handed_over(task: Task) -> bool:
+    """Whether its solver is given the loss of masks where another objective is asked for.
+
+    Its masks are judged under that objective all the same.
+    """
+    objective = task.problem.objective
+    return objective.refits and objective.name not in registry.spec_of(task.solver).objectives
+
+
+def given(task: Task) -> Problem:
+    """The problem as its solver is given it."""
+    return task.problem.under(MASK) if handed_over(task) else task.problem
+
+
+def without_claims(answer: Answer) -> Answer:
+    """An answer of which only the mask counts: what it says is about another objective."""
+    return replace(
+        answer,
+        claimed_objective=None,
+        claimed_bound=None,
+        proof=None,
+        trace=(),
+        weights=None,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The certificate: what a mask and a bound are worth, from data alone.
 
-    objective = r G r^T recomputed from the mask, whatever the solver said: an interval that holds
-                for the real numbers behind the data (`benchmarks.verify.objective`)
+    objective = recomputed from the mask, whatever the solver said: an interval that holds for the
+                real numbers behind the data (`benchmarks.verify.objective`)
     gap       = (high - bound) / high  for its upper end, with bound := max(0, bound);
                 0 when the objective is 0, 1 when only the trivial bound 0 is there, None without
                 an objective
@@ -24,9 +24,17 @@ import numpy as np
 
 from maskgap.benchmarks.verify.check import check_part
 from maskgap.benchmarks.verify.clock import Clock
-from maskgap.benchmarks.verify.objective import WIDTH, Loss, loss_of, sum_down, total_loss
-from maskgap.instances.arrays import Kept
-from maskgap.instances.errors import ProofError
+from maskgap.benchmarks.verify.objective import (
+    WIDTH,
+    Loss,
+    Score,
+    loss_of_weights,
+    score_of,
+    sum_down,
+    total_loss,
+)
+from maskgap.instances.arrays import Kept, Vector
+from maskgap.instances.errors import InputError, ProofError
 from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.problem import Part
 
@@ -60,7 +68,9 @@ class Certificate:
     """Recomputed numbers of one row, in units of the layer's loss; None where there is none.
 
     loss: the objective as an interval. objective_eval: of the same mask on the held-out Gram, in
-    float64. reason: why a verdict is not a better one.
+    float64. reason: why a verdict is not a better one. Under refit, error_without_ridge: of the
+    same weights on the Gram as it is; error_own_weights: the objective at the solver's own weights,
+    where it gave some. Both in float64.
     """
 
     loss: Loss | None
@@ -70,6 +80,8 @@ class Certificate:
     gap: float | None
     verdict: Verdict
     reason: str = ""
+    error_without_ridge: float | None = None
+    error_own_weights: float | None = None
 
     def __repr__(self) -> str:
         gap = "none" if self.gap is None else f"{self.gap:.3g}"
@@ -80,6 +92,13 @@ class Certificate:
     def objective(self) -> float | None:
         """The objective as one number within its interval."""
         return None if self.loss is None else self.loss.value
+
+    @property
+    def score(self) -> Score | None:
+        """What the mask is worth, None without one."""
+        if self.loss is None:
+            return None
+        return Score(self.loss, self.objective_eval, self.error_without_ridge)
 
     @property
     def objective_low(self) -> float | None:
@@ -120,14 +139,15 @@ def certify_part(
     proof: PartProof | None = None,
     *,
     tolerance: float = 1e-6,
-    recomputed: tuple[Loss, float | None] | None = None,
+    recomputed: Score | None = None,
+    weights: Vector | None = None,
     clock: Clock | None = None,
 ) -> Certificate:
     """Judge one answer. mask: (n,), or None. tolerance: relative gap.
 
-    recomputed: the mask's loss, and its loss on the held-out Gram (None without it), where the
-    caller has those of many rows; None: they are found here. clock: the time that checking the
-    proof may take. Raises InputError where a loss leaves float64.
+    recomputed: what the mask is worth, where the caller has that of many rows; None: it is found
+    here. weights: under refit, (n,) what the solver made of those that stay, or None. clock: the
+    time that checking the proof may take. Raises InputError where a loss leaves float64.
     """
     bound, kind, reason = 0.0, BoundKind.TRIVIAL, ""
     if proof is not None:
@@ -146,14 +166,15 @@ def certify_part(
         reason = "the mask returned does not meet the budgets"
         return Certificate(None, None, bound, kind, None, Verdict.WRONG, reason)
 
-    if recomputed is None:
-        held_out = problem.layer.gram_eval
-        recomputed = (
-            loss_of(problem, mask, width_for(tolerance)),
-            None if held_out is None else problem.loss(mask, held_out),
-        )
-    found = standing(*recomputed, bound, kind, tolerance)
-    objective = recomputed[0].value
+    score = recomputed or score_of(problem, mask, width_for(tolerance))
+    found = standing(score, bound, kind, tolerance)
+    if weights is not None and problem.objective.refits:
+        try:
+            own = loss_of_weights(problem, mask, weights)
+        except InputError as error:
+            return replace(found, verdict=Verdict.WRONG, reason=str(error))
+        found = replace(found, error_own_weights=own.value)
+    objective = score.loss.value
     if (
         found.verdict is Verdict.CLOSED
         and claimed_objective is not None
@@ -179,16 +200,11 @@ def width_for(tolerance: float) -> float:
     return min(WIDTH, 0.1 * tolerance)
 
 
-def standing(
-    loss: Loss | None,
-    objective_eval: float | None,
-    bound: float,
-    kind: BoundKind,
-    tolerance: float,
-) -> Certificate:
+def standing(score: Score | None, bound: float, kind: BoundKind, tolerance: float) -> Certificate:
     """What a recomputed loss (None: no legal mask) and a bound of a kind make together."""
-    if loss is None:
-        return Certificate(None, objective_eval, bound, kind, None, Verdict.EMPTY)
+    if score is None:
+        return Certificate(None, None, bound, kind, None, Verdict.EMPTY)
+    loss = score.loss
     if loss.high == 0.0 and bound == 0.0:
         kind = BoundKind.CHECKED
     gap, verdict, reason = gap_of(loss.high, bound), Verdict.FEASIBLE, loss.reason()
@@ -199,7 +215,16 @@ def standing(
         verdict = {BoundKind.CHECKED: Verdict.PROVED, BoundKind.CLAIMED: Verdict.CLOSED}.get(
             kind, Verdict.FEASIBLE
         )
-    return Certificate(loss, objective_eval, bound, kind, gap, verdict, reason)
+    return Certificate(
+        loss,
+        score.objective_eval,
+        bound,
+        kind,
+        gap,
+        verdict,
+        reason,
+        error_without_ridge=score.error_without_ridge,
+    )
 
 
 def summed(certificates: Sequence[Certificate]) -> Certificate:
@@ -221,6 +246,8 @@ def summed(certificates: Sequence[Certificate]) -> Certificate:
         None if loss is None else gap_of(loss.high, bound),
         worst.verdict,
         worst.reason,
+        total_of([c.error_without_ridge for c in certificates]),
+        total_of([c.error_own_weights for c in certificates]),
     )
 
 

@@ -21,6 +21,7 @@ from maskgap.instances.formats.evidence.shared_budget import SharedBudget
 from maskgap.instances.formats.evidence.shared_shift import SharedShift
 from maskgap.instances.formats.evidence.trivial import Trivial
 from maskgap.instances.formats.proof import Evidence, PartProof
+from maskgap.instances.objective import ObjectiveName
 from maskgap.instances.problem import Part
 
 Held = TypeVar("Held", bound=Evidence)
@@ -32,10 +33,12 @@ class Checker(Generic[Held]):
 
     faults: what is wrong with its form. derive: of one of right form, the bound in units of the
     layer's loss, rounded down, and the count of leaves, masks or row proofs; raises ProofError.
+    objectives: those whose losses it bounds.
     """
 
     faults: Callable[[Part, Held], Iterator[str]]
     derive: Callable[[Part, Held, Clock], tuple[float, int]]
+    objectives: tuple[ObjectiveName, ...] = (ObjectiveName.MASK,)
 
 
 def _no_faults(_: Part, __: Evidence) -> Iterator[str]:
@@ -47,7 +50,7 @@ def _nothing(_: Part, __: Trivial, ___: Clock) -> tuple[float, int]:
 
 
 CHECKERS: Mapping[type[Evidence], Checker[Any]] = {
-    Trivial: Checker(_no_faults, _nothing),
+    Trivial: Checker(_no_faults, _nothing, tuple(ObjectiveName)),
     Enumeration: Checker(_no_faults, enumeration_bound),
     Leaves: Checker(leaves_faults, leaves_bound),
     SharedShift: Checker(shift_faults, shift_bound),
@@ -66,6 +69,11 @@ def _faults(problem: Part, proof: PartProof) -> Iterator[str]:
     kind = type(proof.evidence)
     if kind not in CHECKERS:
         yield f"it is of kind {kind.__name__!r:.40}, which is none of a proof"
+    if problem.objective.name not in CHECKERS[kind].objectives:
+        yield (
+            f"it is of kind {type(proof.evidence).kind}, which is no proof under objective "
+            f"{problem.objective.name}"
+        )
     yield from CHECKERS[kind].faults(problem, proof.evidence)
 
 

@@ -1,102 +1,174 @@
 """The loss of a mask as an interval that holds for the real numbers behind w and G.
 
-For a row, r = w on its pruned columns and 0 elsewhere, and
+For a row, with e = w on its pruned columns and 0 elsewhere,
 
-    L = max(0, r^T G r)                (of a part: the sum over its rows),
+    mask     L = max(0, e^T G e)
 
-of the float64 numbers that the layer holds, taken as exact. Two ways to it, the cheap one first:
+of the float64 numbers that the layer holds, taken as exact (of a part: the sum over its rows).
+Under the objective refit e may be anything on kept columns, and with H of `instances.hessian`
 
-Float64. r and G are scaled by powers of two. In whatever order the n^2 products are added, what is
-    computed is off by at most gamma_{2n+8} sum_ij |r_i G_ij r_j| (notation of
-    `benchmarks.verify.quadratic`), and that sum is at most c (sum_i |r_i| sqrt(G_ii))^2 with c from
-    `Layer.correlation`. Cost: one product of rows with G, as for the loss alone; where that bound
-    is too wide, a second one.
-Whole numbers. Mantissas become Python integers with one exponent, and nothing is rounded but the
-    end. Cost: k^2 products of integers for k pruned columns, about 0.15 us each. It is taken where
-    the first interval is wider than a share of the loss: where the terms of r^T G r cancel.
+    refit    g = min over e_S of e^T H e.
 
-Resolution. The Gram that the layer holds was rounded when it was stored, each entry by up to a unit
-roundoff, so losses below
-
-    resolution = gram_roundoff * sum_ij |r_i G_ij r_j|
-
-say nothing: between two such masks the data cannot tell. A loss there is reported as that floor,
-with the interval from 0 to it, and is never proved. A row without a pruned weight that a live
-column has is different: all its terms are 0, and so is its loss.
+An e is found by a Cholesky factorisation, of which nothing is assumed: e^T H e is above g for any,
+and what g can lie below it follows from H e. Weights that are given with a mask, x with x = 0 on
+pruned columns, are judged as they are, e = w - x, by arithmetic alone. The
+arithmetic of all three is one, that of `benchmarks.verify.enclosure`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from math import fsum, inf, nextafter
-from operator import mul
 
 import numpy as np
 
-from maskgap.instances.arrays import Kept, Matrix, Pruned, Vector, pruned_of
-from maskgap.instances.definite import gamma
+from maskgap.benchmarks.verify.enclosure import WIDTH, Loss, Metric, Rows, enclosed
+from maskgap.instances.arrays import Kept, Matrix, Vector, pruned_of
 from maskgap.instances.errors import InputError
+from maskgap.instances.hessian import Hessian
 from maskgap.instances.layer import Layer, unit_rows
+from maskgap.instances.objective import ObjectiveSpec
 from maskgap.instances.problem import LOSS_ROWS, Part, Problem
 
-WIDTH = 1e-7
-"""Width of an interval, as a share of its upper end, from which on the exact loss is found."""
-
-TINY = 2.0**-900
-"""Above what underflow can lose in rows and Grams scaled to about 1."""
+__all__ = ["WIDTH", "Loss"]
 
 
 @dataclass(frozen=True, slots=True)
-class Loss:
-    """A loss in units of the layer's loss.
+class Score:
+    """What a mask is worth, in units of the layer's loss.
 
-    value: nearest float64, or where the interval is wider, one inside. low, high: what it lies
-    between. resolution: below it the data cannot tell losses apart, or, for a loss above it, a
-    number that is not smaller; 0 where all terms are 0.
+    loss: the objective. objective_eval: the error on the held-out Gram, in float64; None without
+    one. error_without_ridge: under refit, that of the same weights on G, in float64; else None.
     """
 
-    value: float
-    low: float
-    high: float
-    resolution: float = 0.0
-
-    @property
-    def unresolved(self) -> bool:
-        """Whether the data cannot tell it from 0, although it has terms that are not 0."""
-        return 0.0 < self.high <= self.resolution
-
-    def reason(self) -> str:
-        """What to say of it, or nothing."""
-        if not self.unresolved:
-            return ""
-        return (
-            f"the loss lies below the data's resolution {self.resolution:.3g}: its terms cancel, "
-            "and the rounding of the stored Gram decides which mask is best"
-        )
+    loss: Loss
+    objective_eval: float | None = None
+    error_without_ridge: float | None = None
 
 
 def loss_of(problem: Part, mask: Kept, width: float = WIDTH) -> Loss:
     """The loss of a mask (n,) of a part. Raises InputError where float64 ends."""
-    return total_loss(row_losses(problem, mask, width))
-
-
-def row_losses(problem: Part, mask: Kept, width: float = WIDTH) -> list[Loss]:
-    """The losses of the rows of a part under its mask (n,)."""
-    shape = (problem.height, problem.layer.d_in)
-    return _row_losses(
-        problem.layer, problem.weight.reshape(shape), Kept(mask.reshape(shape)), width
-    )
+    return total_loss(_judged(problem, mask).losses(width))
 
 
 def exact_loss(problem: Part, mask: Kept) -> Loss:
-    """The same in whole numbers, whatever the width."""
+    """The same in whole numbers, whatever the width; under refit, of weights found in float64."""
     return loss_of(problem, mask, width=-1.0)
 
 
 def losses_of(problem: Problem, masks: Kept, width: float = WIDTH) -> list[Loss]:
     """The losses of masks (rows, d_in) of a problem, one a part. Raises InputError."""
-    rows = _row_losses(problem.layer, problem.weight, masks, width)
-    height = problem.height
+    rows = _Judged(problem.layer, problem.objective, problem.weight, masks).losses(width)
+    return _by_part(rows, problem.height)
+
+
+def score_of(problem: Part, mask: Kept, width: float = WIDTH) -> Score:
+    """What a mask (n,) of a part is worth. Raises InputError where float64 ends."""
+    (score,) = _judged(problem, mask).scores(problem.height, width)
+    return score
+
+
+def row_scores(problem: Part, mask: Kept, width: float = WIDTH) -> list[Score]:
+    """The same of each row of a part under its mask (n,)."""
+    return _judged(problem, mask).scores(1, width)
+
+
+def scores_of(
+    problem: Problem, masks: Kept, width: float = WIDTH, weights: Matrix | None = None
+) -> list[Score]:
+    """What masks (rows, d_in) are worth, one score a part.
+
+    weights: (rows, d_in), in units of the layer's, 0 where pruned: those that stay, judged as they
+    are; None: the best there are. Raises InputError where float64 ends.
+    """
+    judged = _Judged(problem.layer, problem.objective, problem.weight, masks, weights)
+    return judged.scores(problem.height, width)
+
+
+def loss_of_weights(problem: Part, mask: Kept, weights: Vector, width: float = WIDTH) -> Loss:
+    """The refit loss of weights (n,) as they are. Raises InputError for what is not weights."""
+    require_weights(problem.layer.name, mask, weights)
+    shape = (problem.height, -1)
+    rows = problem.weight.reshape(shape), Kept(mask.reshape(shape)), weights.reshape(shape)
+    return total_loss(_Judged(problem.layer, problem.objective, *rows).losses(width))
+
+
+def require_weights(name: str, mask: Kept, weights: object) -> None:
+    """Raise InputError unless weights are float64 of a mask's shape, finite, 0 where pruned."""
+    if not (
+        isinstance(weights, np.ndarray)
+        and weights.dtype == np.float64
+        and weights.shape == mask.shape
+    ):
+        raise InputError(f"{name}: weights must be float64 of shape {mask.shape}")
+    if not bool(np.isfinite(weights).all()):
+        raise InputError(f"{name}: weights are not all finite numbers")
+    if bool(weights[pruned_of(mask)].any()):
+        raise InputError(f"{name}: weights are not 0 everywhere that the mask prunes")
+
+
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """Rows of weights (rows, d_in) under masks alike, and weights that are judged as they are."""
+
+    layer: Layer
+    objective: ObjectiveSpec
+    weight: Matrix
+    masks: Kept
+    weights: Matrix | None = None
+
+    def _vectors(self) -> Rows:
+        if not self.objective.refits:
+            return Rows(np.where(self.masks, 0.0, self.weight))
+        if self.weights is not None:
+            return Rows(self.weight, self.weights)
+        hessian = Hessian.of(self.layer, self.objective.ridge)
+        return Rows(hessian.changes(self.weight, self.masks), free=self.masks)
+
+    def _metric(self) -> Metric:
+        if not self.objective.refits:
+            return Metric.of_gram(self.layer)
+        return Metric.of_hessian(Hessian.of(self.layer, self.objective.ridge))
+
+    def losses(self, width: float) -> list[Loss]:
+        """One a row."""
+        return enclosed(self._metric(), self._vectors(), width)
+
+    def scores(self, height: int, width: float) -> list[Score]:
+        """One a part of so many rows."""
+        vectors = self._vectors()
+        rows = _by_part(enclosed(self._metric(), vectors, width), height)
+        change = vectors.first if vectors.second is None else vectors.first - vectors.second
+        held_out = self.layer.gram_eval
+        evals = None if held_out is None else _float_losses(held_out, change, height)
+        without = _float_losses(self.layer.gram, change, height) if self.objective.refits else None
+        return [
+            Score(
+                loss,
+                None if evals is None else evals[place],
+                None if without is None else without[place],
+            )
+            for place, loss in enumerate(rows)
+        ]
+
+
+def _judged(problem: Part, mask: Kept) -> _Judged:
+    shape = (problem.height, problem.layer.d_in)
+    rows = problem.weight.reshape(shape), Kept(mask.reshape(shape))
+    return _Judged(problem.layer, problem.objective, *rows)
+
+
+def _float_losses(gram: Matrix, change: Matrix, height: int) -> list[float]:
+    """(parts,) e^T A e in float64 of rows e, at least 0, summed over the rows of each part."""
+    values = np.empty(len(change))
+    for top in range(0, len(change), LOSS_ROWS):
+        unit, exponents = unit_rows(change[top : top + LOSS_ROWS])
+        values[top : top + LOSS_ROWS] = np.ldexp(
+            np.einsum("ij,ij->i", unit @ gram, unit), 2 * exponents
+        )
+    return list(np.maximum(0.0, values).reshape(-1, height).sum(axis=1).tolist())
+
+
+def _by_part(rows: Sequence[Loss], height: int) -> list[Loss]:
     return [total_loss(rows[top : top + height]) for top in range(0, len(rows), height)]
 
 
@@ -121,123 +193,3 @@ def sum_down(values: Sequence[float]) -> float:
 def sum_up(values: Sequence[float]) -> float:
     """A float64 number at least the exact sum of finite numbers, and next to it."""
     return -sum_down([-value for value in values])
-
-
-def _row_losses(layer: Layer, weight: Matrix, masks: Kept, width: float) -> list[Loss]:
-    """Of rows of weights (rows, d_in) and masks alike."""
-    found: list[Loss] = []
-    for top in range(0, len(weight), LOSS_ROWS):
-        rows = slice(top, top + LOSS_ROWS)
-        found += _block_losses(layer, weight[rows], Kept(masks[rows]), width)
-    return found
-
-
-def _block_losses(layer: Layer, weight: Matrix, masks: Kept, width: float) -> list[Loss]:
-    gram, gram_exponent = layer.gram_unit
-    unit, exponents = unit_rows(weight)
-    pruned, rest = pruned_of(masks), np.where(masks, 0.0, unit)
-    value = np.einsum("ij,ij->i", rest @ gram, rest)
-    roots = np.sqrt(np.maximum(gram.diagonal(), 0.0))
-    with np.errstate(invalid="ignore"):  # infinity times 0 is NaN, which encloses nothing
-        reach = layer.correlation * (np.abs(rest) @ roots) ** 2  # at least the terms' absolute sum
-    powers = 2 * exponents + gram_exponent
-    found = []
-    for row in range(len(rest)):
-        own = float(value[row]), float(reach[row])
-        loss = _enclosed(layer, *own, int(powers[row]), width)
-        if loss is None or loss.unresolved:
-            own = own[0], _absolute_sum(gram, np.abs(rest[row]))
-            loss = _enclosed(layer, *own, int(powers[row]), width)
-        if loss is None or loss.unresolved:
-            if own[1] == 0.0 and not _has_terms(layer, weight[row], Pruned(pruned[row])):
-                loss = Loss(0.0, 0.0, 0.0)
-            else:
-                exact = _exact(weight[row], layer.gram, Pruned(pruned[row]))
-                resolution = float(np.ldexp(layer.gram_roundoff * own[1], powers[row]))
-                loss = _from_fraction(exact, resolution)
-        if not loss.high < inf:
-            raise InputError(
-                f"{layer.name}: the loss of a mask leaves the range of float64; divide weight or "
-                "gram by a constant"
-            )
-        found.append(loss)
-    return found
-
-
-def _enclosed(layer: Layer, value: float, size: float, power: int, width: float) -> Loss | None:
-    """A loss from float64 arithmetic, scaled back by 2^power; None where that is too wide.
-
-    size: at least the sum of the absolute terms.
-    """
-    error = gamma(2 * layer.d_in + 8) * size + TINY
-    low, high = value - error, value + error
-    if not (width >= 0.0 and low > 0.0 and high - low <= width * high):
-        return None
-    resolution = layer.gram_roundoff * size * (1.0 + gamma(2 * layer.d_in + 8))
-    scaled = np.ldexp([value, low, high, resolution], power).tolist()
-    return _between(*scaled)
-
-
-def _absolute_sum(gram: Matrix, wide: Vector) -> float:
-    """sum_ij |r_i G_ij r_j| of one row |r|, by blocks: |G| is not made whole."""
-    return sum(
-        float(wide[top : top + LOSS_ROWS] @ (np.abs(gram[top : top + LOSS_ROWS]) @ wide))
-        for top in range(0, len(gram), LOSS_ROWS)
-    )
-
-
-def _has_terms(layer: Layer, weight: Vector, pruned: Pruned) -> bool:
-    """Whether some product of a row's loss is not 0, however small."""
-    chosen = np.flatnonzero(pruned & (weight != 0.0))
-    return bool(layer.gram[np.ix_(chosen, chosen)].any())
-
-
-def _between(value: float, low: float, high: float, resolution: float) -> Loss:
-    """A loss from its interval; scaling it may have rounded the ends at the edge of float64."""
-    edge = 2.0**-1022
-    low = 0.0 if low < edge else low
-    high = nextafter(high, inf) if high < edge else high
-    if high <= resolution:
-        return Loss(resolution, 0.0, resolution, resolution)
-    return Loss(value, low, high, resolution)
-
-
-def _from_fraction(exact: Fraction, resolution: float) -> Loss:
-    """A loss from its exact value; a Gram that is indefinite by rounding may make it negative."""
-    exact = max(Fraction(0), exact)
-    try:
-        value = float(exact)
-    except OverflowError:
-        return Loss(inf, 0.0, inf)
-    low = value if Fraction(value) <= exact else nextafter(value, 0.0)
-    high = value if Fraction(value) >= exact else nextafter(value, inf)
-    if high <= resolution:
-        return Loss(resolution, 0.0, resolution, resolution)
-    return Loss(value, low, high, resolution)
-
-
-def _exact(weight: Vector, gram: Matrix, pruned: Pruned) -> Fraction:
-    """r^T G r of one row."""
-    chosen = np.flatnonzero(pruned & (weight != 0.0))
-    weights, weight_exponent = _integers(weight[chosen])
-    total, least = 0, 0
-    for i, column in enumerate(chosen):
-        entries, exponent = _integers(gram[column, chosen])
-        own = weights[i] * sum(map(mul, entries, weights))
-        # sums of rows with exponents of their own
-        if exponent < least:
-            total, least = total << (least - exponent), exponent
-        total += own << (exponent - least)
-    return total * Fraction(2) ** (2 * weight_exponent + least)
-
-
-def _integers(values: Vector) -> tuple[list[int], int]:
-    """Integers m_i and one exponent e with values_i = m_i 2^e."""
-    mantissa, exponent = np.frexp(values)
-    whole = np.ldexp(mantissa, 53).astype(np.int64)
-    live = whole != 0
-    least = int(exponent[live].min()) if live.any() else 0
-    lifts = np.where(live, exponent.astype(np.int64) - least, 0)
-    if not lifts.any():
-        return whole.tolist(), least - 53
-    return [m << s for m, s in zip(whole.tolist(), lifts.tolist(), strict=True)], least - 53

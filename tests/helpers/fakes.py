@@ -5,12 +5,14 @@ import signal
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import psutil
 
 from maskgap.instances.errors import InputError, Refused
 from maskgap.solvers.protocol import Answer, Stop, TracePoint
+from maskgap.solvers.tree.exhaustive import Exhaustive
 
 
 def _first(problem):
@@ -136,6 +138,30 @@ class Claims:
         mask = _first(problem)
         loss = problem.scaled_loss(mask)
         return Answer(mask, Stop.FINISHED, loss, self.factor * loss)
+
+
+@dataclass(frozen=True)
+class Boasts:
+    """The best mask of the mask loss, by brute force, with all that `exhaustive` claims of it."""
+
+    def solve(self, problem, limits, seed):
+        return Exhaustive().solve(problem, limits, seed)
+
+
+@dataclass(frozen=True)
+class Refits:
+    """A batch that takes refit: a legal mask, weights of its own, `off` from the best ones."""
+
+    objectives: ClassVar = ("mask", "refit")
+    off: float = 0.0
+
+    def solve_rows(self, problem, limits, seed):
+        answers = []
+        for part in problem:
+            mask = _first(part)
+            weights = np.where(mask, part.refitted(mask) + self.off, 0.0)
+            answers.append(Answer(mask, Stop.FINISHED, part.loss(mask), weights=weights))
+        return answers
 
 
 @dataclass(frozen=True)
