@@ -53,7 +53,7 @@ def open_columns(masks: Flags, alone: Vector, groups: BudgetGroups) -> States:
     """
     kept = masks.all(axis=0)
     agreed = kept | ~masks.any(axis=0)
-    free = ~agreed
+    free: Flags = np.invert(agreed)
     if groups.size <= SMALL_GROUP:
         rise = np.where(kept, alone, np.inf).reshape(-1, groups.size).min(axis=1)
         fall = np.where(kept, np.inf, alone).reshape(-1, groups.size).min(axis=1)
