@@ -17,7 +17,7 @@ from maskgap.benchmarks.verify.objective import sum_down
 from maskgap.instances.conversion import as_array
 from maskgap.instances.errors import InputError, ProofError
 from maskgap.instances.formats.proof import PartProof
-from maskgap.instances.formats.proof_file import OBJECTIVE, ProofFile, read_proof
+from maskgap.instances.formats.proof_file import ProofFile, read_proof
 from maskgap.instances.formats.row_range import parse_rows
 from maskgap.instances.layer import Layer
 from maskgap.instances.masks.patterns import parse_pattern
@@ -126,4 +126,4 @@ def _file_of(
     if not proofs or not all(isinstance(one, PartProof) for one in proofs):
         raise InputError("proof: expected a file, or proofs as a solver or bound gives them")
     rows = range(proofs[0].row, proofs[-1].row + proofs[-1].height)
-    return ProofFile(whole.layer.digest, whole.pattern.text, OBJECTIVE, rows, proofs)
+    return ProofFile(whole.layer.digest, whole.pattern.text, whole.objective, rows, proofs)

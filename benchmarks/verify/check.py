@@ -16,7 +16,7 @@ from maskgap.benchmarks.verify.objective import Loss, exact_loss
 from maskgap.benchmarks.verify.quadratic import require_arithmetic
 from maskgap.instances.errors import MaskgapError, ProofError
 from maskgap.instances.formats.proof import PartProof
-from maskgap.instances.formats.proof_file import OBJECTIVE, ProofFile
+from maskgap.instances.formats.proof_file import ProofFile
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Part, Problem
 
@@ -79,9 +79,9 @@ def question_of(whole: Problem, file: ProofFile, asked: range | None) -> Problem
     problem, d_out = whole, whole.layer.d_out
     some = 0 <= file.rows.start < file.rows.stop <= d_out  # else it is about no rows of the layer
     if asked is not None:
-        problem = Problem.of(whole.layer, whole.pattern, asked)
+        problem = Problem.of(whole.layer, whole.pattern, asked, objective=whole.objective)
     elif some and not whole.pattern.coupled:
-        problem = Problem.of(whole.layer, whole.pattern, file.rows)
+        problem = Problem.of(whole.layer, whole.pattern, file.rows, objective=whole.objective)
     require_same_question(problem, file)
     return problem
 
@@ -92,8 +92,8 @@ def require_same_question(problem: Problem, file: ProofFile) -> None:
     Its parts are those of the problem, each once and in order.
     """
     layer = problem.layer
-    if file.objective != OBJECTIVE:
-        raise ProofError(f"it is about the objective '{file.objective}', not '{OBJECTIVE}'")
+    if file.objective != problem.objective:
+        raise ProofError(f"it is about the objective '{file.objective}', not '{problem.objective}'")
     if file.layer != layer.digest:
         raise ProofError(f"it belongs to another layer than {layer.name}")
     try:

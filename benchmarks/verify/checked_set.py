@@ -43,7 +43,15 @@ class CheckedSet(Protocol):
     def least(self, gradient: Matrix, states: States, clock: Clock) -> Vector:
         """At most the least gradient . v over the masks v of each leaf; +inf where there is none.
 
-        gradient, states: (leaves, n). Its rounding is within what `quadratic` allows for.
+        gradient, states: (leaves, n). Its rounding is within what `quadratic` allows for; where no
+        entry of a gradient is negative, it is at most 1 + gamma_{2n+8} times the exact least.
+        """
+        ...
+
+    def pruned_by_all(self, states: States) -> Flags:
+        """(leaves, n) columns that every mask of a leaf prunes, those of `states` among them.
+
+        There may be more of them than are found.
         """
         ...
 

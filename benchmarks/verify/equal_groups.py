@@ -58,6 +58,12 @@ class EqualGroups:
         empty = ((left < 0) | (left > free)).any(axis=1)
         return np.where(empty, np.inf, forced + taken)
 
+    def pruned_by_all(self, states: States) -> Flags:
+        """As `CheckedSet.pruned_by_all`."""
+        left, free = self._still_open(states)
+        rest = np.repeat(left >= free, self.groups.size, axis=1) & (states == FREE)
+        return np.asarray((states == PRUNED) | rest)
+
     def last_masks(self, states: States) -> tuple[Pruned, Flags]:
         """As `CheckedSet.last_masks`."""
         left, free = self._still_open(states)

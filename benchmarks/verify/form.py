@@ -25,7 +25,8 @@ LARGEST_MULTIPLIER = 1e30
 def row_under(part: Part, row: int, budget: int) -> Part:
     """A row of a part whose rows share a budget, as a problem with a budget of its own."""
     n = part.layer.d_in
-    return Part(part.layer, row, f"keep={n - budget}", BudgetGroups(n, n, budget))
+    legal = BudgetGroups(n, n, budget)
+    return Part(part.layer, row, f"keep={n - budget}", legal, objective=part.objective)
 
 
 def proof_faults(problem: Part, proof: PartProof) -> Iterator[str]:

@@ -61,6 +61,10 @@ class IntegerRows:
         """As `CheckedSet.least`."""
         return self._minimum.bounds(gradient, states == PRUNED, states == KEPT, clock)
 
+    def pruned_by_all(self, states: States) -> Flags:
+        """As `CheckedSet.pruned_by_all`."""
+        return self._minimum.tied(states == PRUNED)
+
     def last_masks(self, states: States) -> tuple[Pruned, Flags]:
         """As `CheckedSet.last_masks`."""
         pruned = (states == PRUNED) | (self._rows.state == PRUNED)

@@ -12,11 +12,13 @@ from maskgap.benchmarks.verify.clock import Clock
 from maskgap.benchmarks.verify.enumeration import enumeration_bound
 from maskgap.benchmarks.verify.form import proof_faults
 from maskgap.benchmarks.verify.leaves import leaves_bound, leaves_faults
+from maskgap.benchmarks.verify.refit import refit_bound, refit_faults
 from maskgap.benchmarks.verify.shared_budget import shared_budget_bound, shared_budget_faults
 from maskgap.benchmarks.verify.shared_shift import shift_bound, shift_faults
 from maskgap.instances.errors import ProofError
 from maskgap.instances.formats.evidence.enumeration import Enumeration
 from maskgap.instances.formats.evidence.leaves import Leaves
+from maskgap.instances.formats.evidence.refit_leaves import RefitLeaves
 from maskgap.instances.formats.evidence.shared_budget import SharedBudget
 from maskgap.instances.formats.evidence.shared_shift import SharedShift
 from maskgap.instances.formats.evidence.trivial import Trivial
@@ -31,14 +33,13 @@ Held = TypeVar("Held", bound=Evidence)
 class Checker(Generic[Held]):
     """How evidence of a kind is checked.
 
-    faults: what is wrong with its form. derive: of one of right form, the bound in units of the
+    objectives: what it may be about. faults: what is wrong with its form. derive: of one of right form, the bound in units of the
     layer's loss, rounded down, and the count of leaves, masks or row proofs; raises ProofError.
-    objectives: those whose losses it bounds.
     """
 
+    objectives: tuple[ObjectiveName, ...]
     faults: Callable[[Part, Held], Iterator[str]]
     derive: Callable[[Part, Held, Clock], tuple[float, int]]
-    objectives: tuple[ObjectiveName, ...] = (ObjectiveName.MASK,)
 
 
 def _no_faults(_: Part, __: Evidence) -> Iterator[str]:
@@ -49,12 +50,15 @@ def _nothing(_: Part, __: Trivial, ___: Clock) -> tuple[float, int]:
     return 0.0, 0
 
 
+_ANY, _MASK = tuple(ObjectiveName), (ObjectiveName.MASK,)
+
 CHECKERS: Mapping[type[Evidence], Checker[Any]] = {
-    Trivial: Checker(_no_faults, _nothing, tuple(ObjectiveName)),
-    Enumeration: Checker(_no_faults, enumeration_bound),
-    Leaves: Checker(leaves_faults, leaves_bound),
-    SharedShift: Checker(shift_faults, shift_bound),
-    SharedBudget: Checker(shared_budget_faults, shared_budget_bound),
+    Trivial: Checker(_ANY, _no_faults, _nothing),
+    Enumeration: Checker(_MASK, _no_faults, enumeration_bound),
+    Leaves: Checker(_MASK, leaves_faults, leaves_bound),
+    SharedShift: Checker(_MASK, shift_faults, shift_bound),
+    SharedBudget: Checker(_ANY, shared_budget_faults, shared_budget_bound),
+    RefitLeaves: Checker((ObjectiveName.REFIT,), refit_faults, refit_bound),
 }
 
 
@@ -70,10 +74,7 @@ def _faults(problem: Part, proof: PartProof) -> Iterator[str]:
     if kind not in CHECKERS:
         yield f"it is of kind {kind.__name__!r:.40}, which is none of a proof"
     if problem.objective.name not in CHECKERS[kind].objectives:
-        yield (
-            f"it is of kind {type(proof.evidence).kind}, which is no proof under objective "
-            f"{problem.objective.name}"
-        )
+        yield f"a proof of kind '{kind.kind}' is of no bound under {problem.objective}"
     yield from CHECKERS[kind].faults(problem, proof.evidence)
 
 

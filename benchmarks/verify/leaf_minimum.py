@@ -141,6 +141,13 @@ class LeafMinimum:
                 found[some] = self._by_dual(cost[some[0]], ones[some[0]], zeros[some[0]])
         return found
 
+    def tied(self, pruned: Flags) -> Flags:
+        """(leaves, n): pruned columns, those that the set forces, and all that are tied to them."""
+        merge = np.zeros((len(self.of_column), self.matrix.shape[1]))
+        merge[np.arange(len(merge)), self.of_column] = 1.0
+        classes = (pruned @ merge > 0.0) | self.pruned
+        return np.asarray(classes[:, self.of_column])
+
     def _knapsack(self) -> tuple[int, int, Whole] | None:
         """(k, C, c) where the rows are a budget and a cost that is to be reached, else None."""
         budgets = np.flatnonzero((self.matrix == 1).all(axis=1) & (self.lower == self.upper))

@@ -15,12 +15,15 @@ from maskgap.benchmarks.verify.budget_curve import share_budget
 from maskgap.benchmarks.verify.clock import Clock
 from maskgap.benchmarks.verify.form import proof_faults, row_under
 from maskgap.benchmarks.verify.leaves import leaves_faults
+from maskgap.benchmarks.verify.refit import refit_curve, refit_faults, refit_single
 from maskgap.benchmarks.verify.row_curve import leaf_curve
 from maskgap.instances.arrays import Vector
 from maskgap.instances.errors import ProofError
 from maskgap.instances.formats.evidence.leaves import Leaves
+from maskgap.instances.formats.evidence.refit_leaves import RefitLeaves
 from maskgap.instances.formats.evidence.shared_budget import RowProof, SharedBudget
 from maskgap.instances.formats.proof import Evidence, PartProof
+from maskgap.instances.objective import ObjectiveName
 from maskgap.instances.problem import Part
 
 Held = TypeVar("Held", bound=Evidence)
@@ -28,11 +31,14 @@ Held = TypeVar("Held", bound=Evidence)
 
 @dataclass(frozen=True, slots=True)
 class RowChecker(Generic[Held]):
-    """How evidence of a kind bounds a row. faults: of its form. single: whether it is one leaf.
+    """How evidence of a kind bounds a row under an objective.
+
+    faults: of its form. single: whether it is one leaf, that bounds the row under every budget.
 
     curve: b (n + 1,) of the row under its budget, in units of the layer's loss; raises ProofError.
     """
 
+    objective: ObjectiveName
     faults: Callable[[Part, Held], Iterator[str]]
     single: Callable[[Held], bool]
     curve: Callable[[Part, Held], Vector]
@@ -43,9 +49,15 @@ def _single(leaves: Leaves) -> bool:
 
 
 ROW_CHECKERS: Mapping[type[Evidence], RowChecker[Any]] = {
-    Leaves: RowChecker(leaves_faults, _single, leaf_curve),
+    Leaves: RowChecker(ObjectiveName.MASK, leaves_faults, _single, leaf_curve),
+    RefitLeaves: RowChecker(ObjectiveName.REFIT, refit_faults, refit_single, refit_curve),
 }
 """Kinds of evidence that a row proof may have."""
+
+
+def _kind_under(objective: ObjectiveName) -> str:
+    """The kind of evidence that row proofs have under an objective."""
+    return next(kind.kind for kind, one in ROW_CHECKERS.items() if one.objective is objective)
 
 
 def shared_budget_faults(part: Part, shared: SharedBudget) -> Iterator[str]:
@@ -68,8 +80,9 @@ def shared_budget_faults(part: Part, shared: SharedBudget) -> Iterator[str]:
         alone = row_under(part, row, own.budget)
         yield from proof_faults(alone, proof)
         checker = ROW_CHECKERS.get(type(proof.evidence))
-        if checker is None:
-            yield f"the proof of row {row} is of kind '{proof.evidence.kind}', not leaves"
+        if checker is None or checker.objective is not part.objective.name:
+            kind, wanted = proof.evidence.kind, _kind_under(part.objective.name)
+            yield f"the proof of row {row} is of kind '{kind}', not {wanted}"
             continue
         yield from checker.faults(alone, proof.evidence)
         if not checker.single(proof.evidence):

@@ -4,7 +4,8 @@ One safetensors file, metadata `format = maskgap-proof/2`, all of them text:
 
     layer      sha256 of the layer's weight and Gram
     pattern    as it was asked for
-    objective  `mask`
+    objective  `mask` or `refit`
+    ridge      of refit alone: its ridge, a hexadecimal float
     rows       A:B, the rows asked for; the parts lie one after another in them, none left out
     parts      JSON, a head for each part in the order of its rows (`evidence.head`)
     digest     sha256 over everything else, so that a damaged file is told from a false one
@@ -39,10 +40,8 @@ from maskgap.instances.formats.outputs import stored_kind
 from maskgap.instances.formats.proof import PartProof, Reading, Writing
 from maskgap.instances.formats.tensors import Tensors, read_tensors
 from maskgap.instances.layer import short
+from maskgap.instances.objective import MASK, ObjectiveName, ObjectiveSpec
 from maskgap.instances.problem import Problem
-
-OBJECTIVE = "mask"
-"""What proofs are about: the loss of a mask whose kept weights stay as they are."""
 
 PROOF_FORMAT = "maskgap-proof/2"
 PROOF = stored_kind("proof file", PROOF_FORMAT)
@@ -54,13 +53,13 @@ EARLIER_FORMAT = "maskgap-proof/1"
 class ProofFile:
     """What a file proves.
 
-    layer: digest of the layer. pattern, objective: as asked for. rows: those asked for, half-open.
+    layer: digest of the layer. pattern, objective: asked for. rows: those asked for, half-open.
     proofs: of the parts of these rows, in order.
     """
 
     layer: str
     pattern: str
-    objective: str
+    objective: ObjectiveSpec
     rows: range
     proofs: tuple[PartProof, ...]
 
@@ -78,7 +77,7 @@ def write_proof(path: Path, problem: Problem, proofs: Sequence[PartProof]) -> No
         "format": PROOF_FORMAT,
         "layer": problem.layer.digest,
         "pattern": problem.pattern.text,
-        "objective": OBJECTIVE,
+        **_objective_text(problem.objective),
         "rows": f"{problem.rows.start}:{problem.rows.stop}",
         "parts": HEADS.dump_json(heads, exclude_none=True).decode(),
     }
@@ -138,6 +137,8 @@ def _parse(tensors: Tensors, meta: dict[str, str]) -> ProofFile:
     if meta.get("format") != PROOF_FORMAT:
         raise Malformed(f"metadata 'format' is {meta.get('format')}, expected {PROOF_FORMAT}")
     wanted = {"format", "layer", "pattern", "objective", "rows", "parts", "digest"}
+    if meta.get("objective") == ObjectiveName.REFIT:
+        wanted.add("ridge")
     if set(meta) != wanted:
         odd = ", ".join(sorted(set(meta) ^ wanted))
         raise Malformed(f"its metadata lack or should not have: {odd}")
@@ -164,8 +165,28 @@ def _parse(tensors: Tensors, meta: dict[str, str]) -> ProofFile:
     if not (colon and _is_count(first) and _is_count(last) and int(first) < int(last)):
         raise Malformed(f"its rows are '{meta['rows'][:40]}', expected A:B with A < B")
     return ProofFile(
-        meta["layer"], meta["pattern"], meta["objective"], range(int(first), int(last)), proofs
+        meta["layer"], meta["pattern"], _objective_of(meta), range(int(first), int(last)), proofs
     )
+
+
+def _objective_text(objective: ObjectiveSpec) -> dict[str, str]:
+    """What the metadata say of an objective."""
+    text = {"objective": str(objective.name)}
+    return {**text, "ridge": objective.ridge.hex()} if objective.refits else text
+
+
+def _objective_of(meta: dict[str, str]) -> ObjectiveSpec:
+    """The objective that the metadata name."""
+    name = meta["objective"]
+    if name not in set(ObjectiveName):
+        raise Malformed(f"it is about the objective '{name[:40]}', which is none of a proof")
+    if name == ObjectiveName.MASK:
+        return MASK
+    ridge = _finite(meta["ridge"])
+    # as it is written, so that one ridge has one text
+    if ridge is None or not ridge >= 0.0 or ridge.hex() != meta["ridge"]:
+        raise Malformed(f"its ridge is '{meta['ridge'][:40]}', not a hexadecimal number from 0")
+    return ObjectiveSpec(ObjectiveName.REFIT, ridge)
 
 
 def _is_count(text: str) -> bool:
@@ -201,13 +222,19 @@ def _row(head: Head, key: str, take: Take, nested: bool = False) -> PartProof:
 
 
 def _hexadecimal(text: str, key: str) -> float:
+    value = _finite(text)
+    if value is None:
+        raise Malformed(f"{key} states the bound '{text}', which is not a finite number")
+    return value
+
+
+def _finite(text: str) -> float | None:
+    """The number of a hexadecimal text, None where it is none or not finite."""
     try:
         value = float.fromhex(text)
     except (ValueError, OverflowError):
-        value = float("nan")
-    if not isfinite(value):
-        raise Malformed(f"{key} states the bound '{text}', which is not a finite number")
-    return value
+        return None
+    return value if isfinite(value) else None
 
 
 def _digest(tensors: Tensors, meta: dict[str, str]) -> str:
