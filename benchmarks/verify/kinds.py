@@ -33,8 +33,9 @@ Held = TypeVar("Held", bound=Evidence)
 class Checker(Generic[Held]):
     """How evidence of a kind is checked.
 
-    objectives: what it may be about. faults: what is wrong with its form. derive: of one of right form, the bound in units of the
-    layer's loss, rounded down, and the count of leaves, masks or row proofs; raises ProofError.
+    objectives: what it may be about. faults: what is wrong with its form. derive: of one of right
+    form, the bound in units of the layer's loss, rounded down, and the count of leaves, masks or
+    row proofs; raises ProofError.
     """
 
     objectives: tuple[ObjectiveName, ...]

@@ -4,7 +4,8 @@ H and w are `Part.hessian` and `Part.target`. For a diagonal D > 0 with H - Diag
 semidefinite on columns N, all others pruned, and a vector delta that is w on those others, every
 mask z has (`instances.formats.evidence.refit_leaves`), with h = H delta and y = w - delta,
 
-    g(z) >= delta^T h - sum_N U_j + sum_N z_j c_j,   U_j = h_j^2 / D_j, c_j = (h_j + D_j y_j)^2 / D_j.
+    g(z) >= delta^T h - sum_N U_j + sum_N z_j c_j,
+    U_j = h_j^2 / D_j,    c_j = (h_j + D_j y_j)^2 / D_j.
 
 Notation as in `benchmarks.verify.quadratic`: r = 2^-53, gamma_m = m r / (1 - m r), every allowance
 1 % larger than derived, for the rounding of the allowance itself.

@@ -19,7 +19,9 @@ def whole(values):
 
 
 def losses(part, pruned):
-    """L of masks (masks, n) bool, True = pruned: a list of Fractions."""
+    """The losses of masks (masks, n) bool, True = pruned: a list of Fractions."""
+    if part.objective.refits:
+        return refit_losses(part, pruned)
     weight, by = whole(part.weight.reshape(part.height, -1))
     gram, over = whole(part.layer.gram)
     total = np.zeros(len(pruned), dtype=object)
@@ -27,6 +29,53 @@ def losses(part, pruned):
         squares = (own.dot(np.outer(row, row) * gram) * own).sum(axis=1)
         total = total + np.maximum(squares, 0)
     return [Fraction(value, by * by * over) for value in total]
+
+
+def hessian(part):
+    """H of a layer under refit, an object array (d_in, d_in) of Fractions.
+
+    G with fl(G_jj + fl(ridge fl(trace / n))) on its diagonal, the trace rounded once.
+    """
+    gram = part.layer.gram
+    trace = float(sum(map(Fraction, gram.diagonal().tolist())))
+    own = gram.copy()
+    own[np.diag_indices(len(gram))] += part.objective.ridge * (trace / len(gram))
+    numbers, divisor = whole(own)
+    return numbers * Fraction(1, divisor)
+
+
+def refit_losses(part, pruned):
+    """G of masks: w_P^T S w_P, S the Schur complement of the kept columns in H, summed over rows.
+
+    Masks that begin alike share their eliminations.
+    """
+    first = hessian(part)
+    weight, by = whole(part.weight.reshape(part.height, -1))
+    found = [Fraction(0)] * len(pruned)
+    for row, own in zip(
+        weight * Fraction(1, by), np.split(pruned, part.height, axis=1), strict=True
+    ):
+        _eliminate(first, row, list(enumerate(own.tolist())), 0, found)
+    return found
+
+
+def _eliminate(matrix, row, masks, column, found):
+    """Add to `found` the values of (number, mask), whose kept columns before `column` are gone."""
+    if column == len(row):
+        for number, mask in masks:
+            gone = [j for j, out in enumerate(mask) if out]
+            found[number] += row[gone].dot(matrix[np.ix_(gone, gone)]).dot(row[gone])
+        return
+    left = [mask for mask in masks if mask[1][column]]
+    if left:
+        _eliminate(matrix, row, left, column + 1, found)
+    kept = [mask for mask in masks if not mask[1][column]]
+    if kept:
+        pivot = matrix[column]
+        if pivot[column] <= 0:
+            raise ValueError("H is not positive definite")
+        rest = matrix - np.outer(pivot / pivot[column], pivot)
+        _eliminate(rest, row, kept, column + 1, found)
 
 
 def quadratic(part):
