@@ -156,10 +156,10 @@ def test_another_layer_or_objective_is_another_question(tmp_path, layer):
     assert code == 1
     assert "another layer" in err
     write_proof(tmp_path / "p.safetensors", problem, enumerated(problem))
-    tampered(tmp_path / "p.safetensors", objective="refit")
+    tampered(tmp_path / "p.safetensors", objective="refit", ridge=(0.01).hex())
     code, _, err = check(tmp_path, "50%")
     assert code == 1
-    assert "about the objective 'refit'" in err
+    assert "about the objective 'refit, ridge 0.01', not 'mask'" in err
 
 
 def tampered(path, tensors=None, **meta):
