@@ -75,7 +75,8 @@ def _faults(problem: Part, proof: PartProof) -> Iterator[str]:
     if kind not in CHECKERS:
         yield f"it is of kind {kind.__name__!r:.40}, which is none of a proof"
     if problem.objective.name not in CHECKERS[kind].objectives:
-        yield f"a proof of kind '{kind.kind}' is of no bound under {problem.objective}"
+        name = problem.objective.name
+        yield f"it is of kind {kind.kind}, which is no proof under objective {name}"
     yield from CHECKERS[kind].faults(problem, proof.evidence)
 
 

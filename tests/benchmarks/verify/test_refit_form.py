@@ -73,9 +73,9 @@ def test_evidence_of_the_other_objective_is_refused():
     )
     for evidence in others:
         assert bound_or_none(mask_part, refit_proof(mask_part, evidence)) is not None
-        with pytest.raises(ProofError, match="is of no bound under refit"):
+        with pytest.raises(ProofError, match="no proof under objective refit"):
             check_part(part, refit_proof(part, evidence))
-    with pytest.raises(ProofError, match="is of no bound under mask"):
+    with pytest.raises(ProofError, match="no proof under objective mask"):
         check_part(mask_part, refit_proof(mask_part, refit_root(part)))
     assert check_part(part, trivial_proof(part)).bound == 0.0
 
