@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from maskgap.benchmarks.commands.completion import layer_names
+from maskgap.benchmarks.commands.completion import layer_names, objective_names
 
 PatternOption = Annotated[
     str,
@@ -21,6 +21,20 @@ LayerArgument = Annotated[
     typer.Argument(
         help="Layer file (*.safetensors), or the name of a shipped layer.",
         autocompletion=layer_names,
+    ),
+]
+ObjectiveOption = Annotated[
+    str,
+    typer.Option(
+        help="mask: weights that stay are not changed. refit: they are re-optimised.",
+        autocompletion=objective_names,
+    ),
+]
+RidgeOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Of refit: share of the Gram's mean diagonal added to it, 0.01 if absent.",
+        show_default=False,
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One strict JSON object a line.")]

@@ -12,6 +12,7 @@ import numpy as np
 
 from maskgap.benchmarks.commands.limit_options import LimitOptions
 from maskgap.benchmarks.commands.numbers import at_least, at_most, percent
+from maskgap.benchmarks.commands.objective_options import DEFAULT_OBJECTIVE, ObjectiveOptions
 from maskgap.benchmarks.commands.screen import Results, errors, say
 from maskgap.benchmarks.commands.solve_lines import interval, refit_fields
 from maskgap.benchmarks.layers.bounding import bounding
@@ -22,7 +23,7 @@ from maskgap.benchmarks.runs.chosen_executor import chosen_cluster
 from maskgap.benchmarks.runs.environment import require_device
 from maskgap.benchmarks.runs.lock import locked
 from maskgap.benchmarks.runs.placement import Placement
-from maskgap.benchmarks.verify.certificate import BoundKind, Verdict
+from maskgap.benchmarks.verify.certificate import BoundKind, Verdict, summed
 from maskgap.benchmarks.verify.check import require_same_question
 from maskgap.instances.arrays import Kept, pruned_of
 from maskgap.instances.errors import InputError, ProofError
@@ -52,6 +53,7 @@ class BoundOptions:
     file: Path
     pattern: str
     limits: LimitOptions
+    objective: ObjectiveOptions = DEFAULT_OBJECTIVE
     mask: Path | None = None
     rows: str | None = None
     max_runs: int | None = None
@@ -79,7 +81,9 @@ def run(options: BoundOptions) -> int:
     rows = options.rows
     chosen = range(layer.d_out) if rows is None else parse_rows(rows, layer.d_out)
     start = None if options.mask is None else files.read_mask(options.mask, layer)
-    problem = Problem.of(layer, parse_pattern(options.pattern), chosen, start)
+    problem = Problem.of(
+        layer, parse_pattern(options.pattern), chosen, start, options.objective.checked()
+    )
     writes, results = Writes(), Results(kept=True)
     with ExitStack() as stack:
         store = None
@@ -203,13 +207,19 @@ def _line(state: RowState) -> dict[str, object]:
     return line
 
 
+def total_refit_fields(work: LayerWork) -> dict[str, object]:
+    """What the total has under the objective refit alone."""
+    return refit_fields(work.problem.objective, summed([s.certificate for s in work.rows]))
+
+
 def _show(work: LayerWork, course: Course, results: Results, as_json: bool) -> None:
     """JSON lines, or a table."""
     total = work.total
     if as_json:
         for state in work.rows:
             results.line(_line(state))
-        results.line({"total": True, **asdict(total), "trace": course.points})
+        own = total_refit_fields(work)
+        results.line({"total": True, **asdict(total), **own, "trace": course.points})
         return
     from rich.table import Table
 

@@ -12,6 +12,7 @@ from math import inf
 from pathlib import Path
 
 from maskgap.benchmarks.commands.numbers import at_least, at_most
+from maskgap.benchmarks.commands.objective_options import DEFAULT_OBJECTIVE, ObjectiveOptions
 from maskgap.benchmarks.commands.screen import say
 from maskgap.benchmarks.verify.certificate import gap_of
 from maskgap.benchmarks.verify.check import Checked, check_part, question_of
@@ -36,6 +37,7 @@ class CheckOptions:
     proof: Path
     instance: Path
     pattern: str
+    objective: ObjectiveOptions = DEFAULT_OBJECTIVE
     rows: str | None = None
     time_limit: float | None = None
     as_json: bool = False
@@ -48,7 +50,8 @@ def run(options: CheckOptions) -> int:
     if not limit_s > 0:
         raise InputError(f"--time-limit {time_limit}: expected a number of seconds above 0")
     layer = read_layer(options.instance)
-    whole = Problem.of(layer, parse_pattern(options.pattern))
+    objective = options.objective.checked()
+    whole = Problem.of(layer, parse_pattern(options.pattern), objective=objective)
     asked = None if options.rows is None else parse_rows(options.rows, layer.d_out)
     if not proof.exists():
         raise InputError(f"{proof}: there is no such file")

@@ -16,7 +16,9 @@ from maskgap.benchmarks.commands.arguments import (
     ExecutorOption,
     JsonOption,
     LayerArgument,
+    ObjectiveOption,
     PatternOption,
+    RidgeOption,
     RunDirectory,
     SchedulerOption,
     admit_named,
@@ -60,6 +62,8 @@ def solve(
         str,
         typer.Option(help="A name listed by `maskgap solvers`.", autocompletion=solver_names),
     ],
+    objective: ObjectiveOption = "mask",
+    ridge: RidgeOption = None,
     rows: Annotated[str | None, typer.Option(help="Half-open range A:B; all rows if absent.")] = (
         None
     ),
@@ -81,6 +85,7 @@ def solve(
 ) -> int:
     """Solve rows of a layer with one solver, and certify every answer."""
     from maskgap.benchmarks.commands.limit_options import LimitOptions
+    from maskgap.benchmarks.commands.objective_options import ObjectiveOptions
     from maskgap.benchmarks.commands.solve import SolveOptions, run
 
     admit_named(solver)
@@ -90,6 +95,7 @@ def solve(
             pattern,
             solver,
             LimitOptions(time_limit, gap, seed, threads, device),
+            objective=ObjectiveOptions(objective, ridge),
             rows=rows,
             warm_start=warm_start,
             assignments=set_ or (),
@@ -105,6 +111,8 @@ def solve(
 def bound(
     file: LayerArgument,
     pattern: PatternOption,
+    objective: ObjectiveOption = "mask",
+    ridge: RidgeOption = None,
     time_limit: Annotated[float, typer.Option(help="Seconds for the whole layer.")] = 60.0,
     mask: Annotated[
         Path | None, typer.Option(help="Mask file to judge; masks are searched for if absent.")
@@ -129,12 +137,14 @@ def bound(
     """Certify how far the masks of a whole layer are from the best, row by row and in total."""
     from maskgap.benchmarks.commands.bound import BoundOptions, run
     from maskgap.benchmarks.commands.limit_options import LimitOptions
+    from maskgap.benchmarks.commands.objective_options import ObjectiveOptions
 
     return run(
         BoundOptions(
             layer_path(file),
             pattern,
             LimitOptions(time_limit, gap, seed, threads, device),
+            objective=ObjectiveOptions(objective, ridge),
             mask=mask,
             rows=rows,
             max_runs=max_runs,
@@ -156,6 +166,8 @@ def check(
         typer.Option(help="The layer, file or shipped, it is about.", autocompletion=layer_names),
     ],
     pattern: PatternOption,
+    objective: ObjectiveOption = "mask",
+    ridge: RidgeOption = None,
     rows: Annotated[
         str | None, typer.Option(help="Half-open range A:B that it must be about.")
     ] = None,
@@ -166,8 +178,10 @@ def check(
 ) -> int:
     """Verify a proof from the layer's data, with no solver code."""
     from maskgap.benchmarks.commands.check import CheckOptions, run
+    from maskgap.benchmarks.commands.objective_options import ObjectiveOptions
 
-    return run(CheckOptions(proof, layer_path(instance), pattern, rows, time_limit, json))
+    own = ObjectiveOptions(objective, ridge)
+    return run(CheckOptions(proof, layer_path(instance), pattern, own, rows, time_limit, json))
 
 
 @app.command()
@@ -264,7 +278,7 @@ def solvers(
     ] = None,
     json: JsonOption = False,
 ) -> int:
-    """List the solvers: patterns, whether they prove, whether they can run here."""
+    """List the solvers: what they give, what they minimise, whether they can run here."""
     from maskgap.benchmarks.commands.listing import run_solvers
 
     admit_named(name)

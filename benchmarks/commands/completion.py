@@ -9,6 +9,13 @@ def solver_names(incomplete: str) -> list[str]:
     return [f"{before}{comma}{name}" for name in SPECS if name.startswith(last)]
 
 
+def objective_names(incomplete: str) -> list[str]:
+    """What can be minimised."""
+    from maskgap.instances.objective import ObjectiveName
+
+    return [str(name) for name in ObjectiveName if name.startswith(incomplete)]
+
+
 def suite_names(incomplete: str) -> list[str]:
     """Suites that ship with the package."""
     from maskgap.benchmarks.suites.names import suite_names as names

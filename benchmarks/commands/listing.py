@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from maskgap.benchmarks.commands.screen import Results
+from maskgap.instances.objective import ObjectiveName, ObjectiveSpec
 from maskgap.solvers.registry import SPECS, Spec, spec_of
 
 if TYPE_CHECKING:
@@ -22,12 +23,17 @@ def run_solvers(name: str | None, as_json: bool) -> int:
             results.line(_line(spec))
         return 0
     width = max(len(name) for name in SPECS)
-    print(f"{'solver':<{width}}  gives   here  what it is")
+    print(f"{'solver':<{width}}  gives   here  objectives  what it is")
     for spec in SPECS.values():
         here = "yes" if spec.missing is None else "no"
         missing = "" if spec.missing is None else f" ({spec.missing})"
-        print(f"{spec.name:<{width}}  {spec.gives:<6}  {here:<4}  {spec.summary}{missing}")
+        takes = ",".join(spec.objectives)
+        print(
+            f"{spec.name:<{width}}  {spec.gives:<6}  {here:<4}  {takes:<10}  "
+            f"{spec.summary}{missing}"
+        )
     print("\nproof: a bound that maskgap check derives again; claim: its own word for a bound")
+    print("a solver of objective mask that gives masks alone is judged under refit too")
     return 0
 
 
@@ -35,6 +41,7 @@ def _line(spec: Spec) -> dict[str, object]:
     return {
         "name": spec.name,
         "patterns": list(spec.patterns),
+        "objectives": list(spec.objectives),
         "proves": spec.gives in ("proof", "bound"),
         "available": spec.missing is None,
         "reason": spec.missing,
@@ -54,6 +61,7 @@ def _one(spec: Spec, as_json: bool) -> int:
     print(f"{spec.name}: {spec.summary}")
     print(f"gives: {spec.gives}")
     print(f"patterns: {', '.join(spec.patterns)}")
+    print(f"objectives: {', '.join(spec.objectives)}{_judged_under(spec)}")
     if settings is None:
         print(f"not installed: {spec.missing}")
     elif not settings:
@@ -65,6 +73,13 @@ def _one(spec: Spec, as_json: bool) -> int:
             if setting.meaning:
                 print(f"      {setting.meaning}")
     return 0
+
+
+def _judged_under(spec: Spec) -> str:
+    """Under which objectives its masks are judged that it does not minimise itself."""
+    more = [name for name in ObjectiveName if name not in spec.objectives]
+    taken = [name for name in more if spec.takes(ObjectiveSpec(name))]
+    return f"; its masks are judged under {', '.join(taken)} too" if taken else ""
 
 
 def _settings(spec: Spec) -> "tuple[Setting, ...]":

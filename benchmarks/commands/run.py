@@ -23,6 +23,7 @@ from maskgap.benchmarks.suites.names import suite_names
 from maskgap.benchmarks.suites.suite import LONGEST_S, Suite, read_suite
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.printable import visible
+from maskgap.instances.objective import MASK
 from maskgap.instances.own_modules import admit
 
 PLAIN_INTERVAL_S = 10.0
@@ -220,6 +221,7 @@ def _tell_plan(planned: list[tuple[Planned, bool]], jobs: int, as_json: bool) ->
             item.origin.group,
             item.origin.instance,
             task.problem.pattern.text,
+            str(task.problem.objective),
             task.solver,
             own,
         )
@@ -227,15 +229,17 @@ def _tell_plan(planned: list[tuple[Planned, bool]], jobs: int, as_json: bool) ->
         lines.setdefault(place, Counter())[state] += 1
         limit_s += task.limits.limit_s * (state == "to_run")
     whole = sum(lines.values(), Counter())
-    for (group, instance, pattern, solver, own), counts in lines.items():
-        told = {"group": group, "instance": instance, "pattern": pattern, "solver": solver,
-                "settings": own, **{s: counts[s] for s in _STATES}}  # fmt: skip
+    for (group, instance, pattern, objective, solver, own), counts in lines.items():
+        told = {"group": group, "instance": instance, "pattern": pattern,
+                "objective": objective, "solver": solver, "settings": own,
+                **{s: counts[s] for s in _STATES}}  # fmt: skip
         if as_json:
             print(json.dumps(told))
         else:
             states = ", ".join(f"{counts[s]} {_STATES[s]}" for s in _STATES if counts[s])
-            print(visible(f"{group}: {instance} {pattern} {solver} ({own or 'no settings'})"),
-                  states, sep=": ")  # fmt: skip
+            under = "" if objective == str(MASK) else f" ({objective})"
+            what = f"{group}: {instance} {pattern}{under} {solver} ({own or 'no settings'})"
+            print(visible(what), states, sep=": ")
     if as_json:
         total = {"total": True, **{s: whole[s] for s in _STATES}, "limit_s": limit_s}
         print(json.dumps(total))

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from maskgap.benchmarks.commands.limit_options import LimitOptions
+from maskgap.benchmarks.commands.objective_options import DEFAULT_OBJECTIVE, ObjectiveOptions
 from maskgap.benchmarks.commands.screen import Results, say
 from maskgap.benchmarks.commands.solve_lines import coupled_lines, row_line, total_line
 from maskgap.benchmarks.layers.solving import Runs
@@ -54,6 +55,7 @@ class SolveOptions:
     pattern: str
     solver: str
     limits: LimitOptions
+    objective: ObjectiveOptions = DEFAULT_OBJECTIVE
     rows: str | None = None
     warm_start: str | None = None
     assignments: Sequence[str] = ()
@@ -84,7 +86,8 @@ def run(options: SolveOptions) -> int:
             start = files.read_mask(Path(warm_start), layer)
     rows = options.rows
     chosen = range(layer.d_out) if rows is None else parse_rows(rows, layer.d_out)
-    problem = Problem.of(layer, parse_pattern(options.pattern), chosen, start)
+    objective = options.objective.checked()
+    problem = Problem.of(layer, parse_pattern(options.pattern), chosen, start, objective)
     runs = Runs(problem, solver, settings, limits, options.log)
     if warm_start is not None and "warm_start" not in runs.setting_names():
         raise InputError(f"solver '{solver}' takes no warm start; leave --warm-start out")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from maskgap.benchmarks.commands.numbers import at_least, at_most, percent
+from maskgap.benchmarks.commands.objective_options import ObjectiveOptions
 from maskgap.benchmarks.commands.screen import Results, errors, say
 from maskgap.benchmarks.commands.solve_lines import coupled_lines, row_line, total_line
 from maskgap.benchmarks.layers.solving import Runs
@@ -84,13 +85,15 @@ def _explain(judged: Judged, runs: Runs) -> None:
 
 def _advise(seen: list[Judged], file: Path) -> None:
     """Say what judges masks whose solver gives no bounds."""
-    pattern = seen[0].problem.pattern
+    pattern, objective = seen[0].problem.pattern, seen[0].problem.objective
+    ridge = objective.ridge if objective.refits else None
+    own = ObjectiveOptions(str(objective.name), ridge).words()
     if all(_unbounded(row_line(judged, "")) for judged in seen) and any(
         judged.certificate.objective for judged in seen
     ):
         say(
             f"no bounds from this solver; how good can a mask be? maskgap bound {file} "
-            f"--pattern '{pattern}' (--mask FILE to judge one)"
+            f"--pattern '{pattern}'{own} (--mask FILE to judge one)"
         )
 
 

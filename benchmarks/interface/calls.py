@@ -22,6 +22,7 @@ from maskgap.benchmarks.layers.work import LayerWork
 from maskgap.benchmarks.runs.environment import cores
 from maskgap.benchmarks.runs.judge import Judged
 from maskgap.benchmarks.runs.task import RunLimits
+from maskgap.instances.objective import objective_spec
 
 
 def solve(
@@ -30,6 +31,8 @@ def solve(
     pattern: str,
     solver: str = "swap",
     *,
+    objective: str = "mask",
+    ridge: float | None = None,
     settings: Mapping[str, object] | None = None,
     time_limit: float = 60.0,
     gap: float = 1e-6,
@@ -40,13 +43,14 @@ def solve(
 ) -> list[Judged]:
     """Solve all rows of a layer.
 
-    weight: (d_out, d_in); gram: (d_in, d_in), X X^T; any real dtype. time_limit: seconds per row.
-    gap: relative gap to stop at, and of the verdict. threads: all cores if None. device: of batched
-    solvers. more: further fields of the layer, such as `column_cost` and `forced`.
+    weight: (d_out, d_in); gram: (d_in, d_in), X X^T; any real dtype. objective: "mask", or
+    "refit", where weights that stay are re-optimised; ridge: of refit, 0.01 if None. time_limit:
+    seconds per row. gap: relative gap to stop at, and of the verdict. threads: all cores if None.
+    device: of batched solvers. more: further fields of the layer, such as `column_cost`, `forced`.
     Returns one `Judged` a row, or a part of coupled rows: problem, answer, certificate. Raises
     InputError for bad arrays, pattern or settings, Refused when the solver's package is absent.
     """
-    problem = problem_of(weight, gram, pattern, **more)
+    problem = problem_of(weight, gram, pattern, None, objective_spec(objective, ridge), **more)
     limits = RunLimits(time_limit, gap, threads or cores(), device, seed)
     runs = Runs(problem, solver, dict(settings or {}), limits)
     return sorted(runs, key=lambda judged: judged.problem.row)
@@ -58,6 +62,8 @@ def bound(
     pattern: str,
     mask: ArrayLike | None = None,
     *,
+    objective: str = "mask",
+    ridge: float | None = None,
     time_limit: float = 60.0,
     gap: float = 1e-6,
     seed: int = 0,
@@ -68,11 +74,12 @@ def bound(
     """Masks and checked lower bounds for all rows of a layer, in at most `time_limit` seconds.
 
     weight: (d_out, d_in); gram: (d_in, d_in). mask: (d_out, d_in), True = kept, to be judged; None:
-    masks are searched for. gap: relative gap at which a row is closed. threads: all cores if None.
-    more: further fields of the layer. Returns the work done: `total` has the sums, `rows` each
-    row's certificate, `masks()` the masks, `proofs()` the proofs. Raises InputError, Refused.
+    masks are searched for. objective, ridge: as in `solve`. gap: relative gap at which a row is
+    closed. threads: all cores if None. more: further fields of the layer. Returns the work done:
+    `total` has the sums, `rows` each row's certificate, `masks()` the masks, `proofs()` the proofs.
+    Raises InputError, Refused.
     """
-    problem = problem_of(weight, gram, pattern, mask, **more)
+    problem = problem_of(weight, gram, pattern, mask, objective_spec(objective, ridge), **more)
     work = bounding(problem, RunLimits(time_limit, gap, threads or cores(), device, seed))
     for _ in work:
         pass

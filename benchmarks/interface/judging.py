@@ -7,13 +7,14 @@ from os import PathLike
 from pathlib import Path
 from typing import Unpack
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from maskgap.benchmarks.interface.problems import LayerExtras, problem_of, read_layer
-from maskgap.benchmarks.verify.certificate import Certificate, certify_part
+from maskgap.benchmarks.verify.certificate import Certificate, certify_part, width_for
 from maskgap.benchmarks.verify.check import Checked, check_part, question_of
 from maskgap.benchmarks.verify.clock import Clock
-from maskgap.benchmarks.verify.objective import sum_down
+from maskgap.benchmarks.verify.objective import Score, require_weights, scores_of, sum_down
 from maskgap.instances.conversion import as_array
 from maskgap.instances.errors import InputError, ProofError
 from maskgap.instances.formats.proof import PartProof
@@ -21,6 +22,7 @@ from maskgap.instances.formats.proof_file import ProofFile, read_proof
 from maskgap.instances.formats.row_range import parse_rows
 from maskgap.instances.layer import Layer
 from maskgap.instances.masks.patterns import parse_pattern
+from maskgap.instances.objective import objective_spec
 from maskgap.instances.problem import Problem
 
 
@@ -30,26 +32,47 @@ def certify(
     pattern: str,
     mask: ArrayLike,
     *,
+    weights: ArrayLike | None = None,
+    objective: str = "mask",
+    ridge: float | None = None,
     bounds: ArrayLike | None = None,
     tolerance: float = 1e-6,
     **more: Unpack[LayerExtras],
 ) -> list[Certificate]:
     """Judge a mask (d_out, d_in), True = kept, with one claimed lower bound a part, or none.
 
-    A part is a row, or the rows that the pattern couples. tolerance: relative gap of the verdict.
-    more: further fields of the layer. Raises InputError for bad arrays or pattern, and for a mask
-    that does not meet it.
+    A part is a row, or the rows that the pattern couples. objective: "mask", or "refit", where
+    weights that stay are re-optimised; ridge: of refit, 0.01 if None. weights: under refit,
+    (d_out, d_in) what became of them, 0 where pruned, judged as they are; None: the best there are.
+    tolerance: relative gap of the verdict. more: further fields of the layer. Raises InputError for
+    bad arrays or pattern, for a mask that does not meet it, and for weights that are not of it.
     """
-    problem = problem_of(weight, gram, pattern, mask, **more)
+    problem = problem_of(weight, gram, pattern, mask, objective_spec(objective, ridge), **more)
     claims: list[float | None] = [None] * len(problem)
     if bounds is not None:
         claims = [float(claim) for claim in as_array(bounds, "bounds").reshape(-1)]
     if len(claims) != len(problem):
         raise InputError(f"{len(claims)} bounds for {len(problem)} parts; give one each")
+    scores: list[Score | None] = [None] * len(problem)
+    if weights is not None:
+        scores = list(_scores(problem, weights, tolerance))
     return [
-        certify_part(row, row.start, claimed_bound=claim, tolerance=tolerance)
-        for row, claim in zip(problem, claims, strict=True)
+        certify_part(row, row.start, claimed_bound=claim, tolerance=tolerance, recomputed=score)
+        for row, claim, score in zip(problem, claims, scores, strict=True)
     ]
+
+
+def _scores(problem: Problem, weights: ArrayLike, tolerance: float) -> list[Score]:
+    """What the start masks of a problem are worth with weights as they are. Raises InputError."""
+    layer, kept = problem.layer, problem.start
+    if not problem.objective.refits or kept is None:
+        raise InputError("weights are re-optimised under objective refit alone; leave them out")
+    raw = as_array(weights, "weights")
+    if raw.dtype.kind not in "fiu":
+        raise InputError(f"weights must hold real numbers, but their dtype is {raw.dtype}")
+    values = raw.astype(np.float64)
+    require_weights(layer.name, kept, values)
+    return scores_of(problem, kept, width_for(tolerance), values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +108,16 @@ def check(
     layer: Layer | str | PathLike[str],
     pattern: str,
     *,
+    objective: str = "mask",
+    ridge: float | None = None,
     rows: str | None = None,
     time_limit: float | None = None,
 ) -> ProofVerdict:
     """Verify a proof from the layer's data, as `maskgap check` does.
 
     proof: a file, or what a solver or `bound` gave, one proof a part in the order of their rows.
-    layer: a layer, its file, or the name of a shipped one. rows: the half-open range A:B that the
+    layer: a layer, its file, or the name of a shipped one. objective, ridge: that it must be about,
+    as `certify` has them. rows: the half-open range A:B that the
     proof must be about; if None, all rows where the pattern couples them, else those that it has.
     time_limit: seconds, no limit if None. A proof that cannot be read or does not hold is no error.
     Raises InputError for a bad layer, pattern, range or limit, and for a file that is not there.
@@ -100,7 +126,7 @@ def check(
     if not limit_s > 0:
         raise InputError(f"time_limit {time_limit}: expected a number of seconds above 0")
     own = layer if isinstance(layer, Layer) else read_layer(layer)
-    whole = Problem.of(own, parse_pattern(pattern))
+    whole = Problem.of(own, parse_pattern(pattern), objective=objective_spec(objective, ridge))
     asked = None if rows is None else parse_rows(rows, own.d_out)
     found, held, clock = asked or whole.rows, list[Checked](), Clock(limit_s)
     if isinstance(proof, str | PathLike) and not Path(proof).exists():

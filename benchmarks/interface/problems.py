@@ -13,6 +13,7 @@ from maskgap.instances.formats import files
 from maskgap.instances.formats.outputs import try_file
 from maskgap.instances.layer import Layer
 from maskgap.instances.masks.patterns import parse_pattern
+from maskgap.instances.objective import MASK, ObjectiveSpec
 from maskgap.instances.problem import Problem
 from maskgap.instances.sources import shipped
 
@@ -38,15 +39,17 @@ def problem_of(
     gram: ArrayLike,
     pattern: str,
     mask: ArrayLike | None = None,
+    objective: ObjectiveSpec = MASK,
     **more: Unpack[LayerExtras],
 ) -> Problem:
     """All rows of a layer of arrays under a pattern, from a mask (True = kept) if there is one.
 
-    Raises InputError for bad arrays, a bad pattern, and a mask that does not meet it.
+    objective: what is minimised. Raises InputError for bad arrays, a bad pattern, and a mask that
+    does not meet it.
     """
     layer = Layer.from_arrays(weight, gram, **more)
     start = None if mask is None else as_mask(mask, layer.weight.shape)
-    return Problem.of(layer, parse_pattern(pattern), None, start)
+    return Problem.of(layer, parse_pattern(pattern), None, start, objective)
 
 
 def read_layer(file: str | PathLike[str]) -> Layer:

@@ -25,6 +25,8 @@ def bounding(
     The arguments are those of `LayerWork`. Raises Refused for a pattern whose layers are not
     bounded as a whole.
     """
+    if problem.objective.refits:
+        raise Refused("bound takes objective mask; refit has no bounds of whole layers yet")
     if problem.pattern.one_budget:
         return SharedBudgetBound(problem, limits, runs=runs, held=held, executor=executor)
     if not problem.pattern.equal_rows:

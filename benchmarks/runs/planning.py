@@ -75,7 +75,12 @@ def plan(suite: Suite, directory: Path, settings: Settings, how: SuiteRun) -> li
                 layers[instance] = share(load_instance(instance, suite, directory))
             layer = layers[instance]
             for pattern in group.patterns:
-                problem = Problem.of(layer, parse_pattern(pattern), _rows(group, layer.d_out))
+                problem = Problem.of(
+                    layer,
+                    parse_pattern(pattern),
+                    _rows(group, layer.d_out),
+                    objective=group.minimised,
+                )
                 for entry in entries:
                     known = settings(entry)
                     origin = Origin(

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from maskgap.benchmarks.suites.suite import Suite
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.files import write_atomically
+from maskgap.instances.objective import ObjectiveName
 
 PLAN_FILE = "plan.json"
 
@@ -34,6 +35,9 @@ class Plan(BaseModel):
 def suite_digest(suite: Suite, time_limit_s: float | None) -> str:
     """sha256 of what decides the runs of a suite. time_limit_s: instead of its own, or None."""
     said: dict[str, Any] = suite.model_dump(mode="json", exclude={"directory", "description"})
+    for group in said["groups"]:
+        if group["objective"] == ObjectiveName.MASK:  # as it was before there was another
+            del group["objective"], group["ridge"]
     return hashlib.sha256(json.dumps([said, time_limit_s], sort_keys=True).encode()).hexdigest()
 
 

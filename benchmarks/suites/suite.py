@@ -12,6 +12,8 @@
     time_limit_s = 5.0
     seeds = [0, 1, 2]                # randomised solvers; the others run on the first alone
     threads = 1
+    objective = "refit"              # "mask" when left out: weights that stay are not changed
+    ridge = 0.01                     # of refit alone
     per = "row"                      # "layer": one record of sums for all rows of an instance
     [extract]                        # what `extracted:NAME` is taken from
     (`benchmarks.suites.extraction`) model = "all-MiniLM-L6-v2"
@@ -54,6 +56,7 @@ from maskgap.benchmarks.suites.names import suite_names
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats import files
 from maskgap.instances.layer import Layer
+from maskgap.instances.objective import ObjectiveSpec, objective_spec
 from maskgap.instances.sources import excerpt, families, llm, shipped
 from maskgap.instances.suggestions import did_you_mean
 
@@ -94,6 +97,21 @@ class Group(BaseModel):
         AfterValidator(distinct),
     ] = [0, 1, 2]
     per: Literal["row", "layer"] = "row"
+    objective: str = "mask"
+    ridge: Annotated[float, Field(ge=0)] | None = None
+
+    @property
+    def minimised(self) -> ObjectiveSpec:
+        """What its problems minimise."""
+        return objective_spec(self.objective, self.ridge)
+
+    @model_validator(mode="after")
+    def _objective(self) -> Self:
+        try:
+            objective_spec(self.objective, self.ridge)
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        return self
 
     @field_validator("solvers", mode="before")
     @classmethod
