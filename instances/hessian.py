@@ -19,10 +19,11 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from maskgap.instances.arrays import Kept, Matrix, Vector
+from maskgap.instances.change import change_errors
 from maskgap.instances.definite import UNIT, defect, least_eigenvalue
 from maskgap.instances.errors import InputError
 from maskgap.instances.layer import Layer, correlation_of, unit_exponent, unit_rows
-from maskgap.instances.refit import changes, losses
+from maskgap.instances.refit import changes
 
 _known: "WeakKeyDictionary[Layer, dict[float, Hessian]]" = WeakKeyDictionary()
 
@@ -114,8 +115,7 @@ class Hessian:
         gram: (n, n), multiplies the change of the weights in place of H; None: H.
         """
         matrix, exponent = self.unit if gram is None else (gram, 0)
-        deltas, exponents = unit_rows(self.changes(weight, kept))
-        return np.ldexp(losses(matrix, deltas), 2 * exponents + exponent)
+        return change_errors(matrix, self.changes(weight, kept), exponent)
 
     def changes(self, weight: Matrix, kept: Kept) -> Matrix:
         """(rows, n) w - x, in units of the weights: exactly w where pruned."""

@@ -141,6 +141,16 @@ class Problem:
             values[part] = np.ldexp(unit, 2 * exponents + exponent)
         return np.maximum(0.0, values)
 
+    def refitted(self, masks: Kept) -> Matrix:
+        """(rows, d_in) weights re-optimised for masks alike, 0 where pruned, as in `Part.refitted`.
+
+        Raises Refused under another objective than refit.
+        """
+        if not self.objective.refits:
+            raise Refused("it re-optimises kept weights; ask for objective refit")
+        hessian = Hessian.of(self.layer, self.objective.ridge)
+        return np.where(masks, self.weight - hessian.changes(self.weight, masks), 0.0)
+
     @cached_property
     def digest(self) -> str:
         """sha256 of weights, Gram, budgets and ridge, if any: the identity of all rows together."""

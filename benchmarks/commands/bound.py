@@ -17,6 +17,7 @@ from maskgap.benchmarks.commands.screen import Results, errors, say
 from maskgap.benchmarks.commands.solve_lines import interval, refit_fields
 from maskgap.benchmarks.layers.bounding import bounding
 from maskgap.benchmarks.layers.course import Course
+from maskgap.benchmarks.layers.found import Found
 from maskgap.benchmarks.layers.standing_rows import RowState
 from maskgap.benchmarks.layers.work import LayerWork
 from maskgap.benchmarks.runs.chosen_executor import chosen_cluster
@@ -25,7 +26,7 @@ from maskgap.benchmarks.runs.lock import locked
 from maskgap.benchmarks.runs.placement import Placement
 from maskgap.benchmarks.verify.certificate import BoundKind, Verdict, summed
 from maskgap.benchmarks.verify.check import require_same_question
-from maskgap.instances.arrays import Kept, pruned_of
+from maskgap.instances.arrays import Matrix, pruned_of
 from maskgap.instances.errors import InputError, ProofError
 from maskgap.instances.formats import files
 from maskgap.instances.formats.outputs import Writes, check_file, replacing, try_directory, try_file
@@ -80,10 +81,12 @@ def run(options: BoundOptions) -> int:
     layer = files.read_layer(file)
     rows = options.rows
     chosen = range(layer.d_out) if rows is None else parse_rows(rows, layer.d_out)
-    start = None if options.mask is None else files.read_mask(options.mask, layer)
-    problem = Problem.of(
-        layer, parse_pattern(options.pattern), chosen, start, options.objective.checked()
-    )
+    objective, given = options.objective.checked(), None
+    if options.mask is not None:
+        given = files.read_mask_file(options.mask, layer)
+    start = None if given is None else given.mask
+    problem = Problem.of(layer, parse_pattern(options.pattern), chosen, start, objective)
+    weights = None if given is None else weights_as_they_are(given, problem, options.mask)
     writes, results = Writes(), Results(kept=True)
     with ExitStack() as stack:
         store = None
@@ -100,7 +103,9 @@ def run(options: BoundOptions) -> int:
         if options.scheduler is not None and options.limits.threads is None:
             limits = replace(limits, threads=sys.maxsize)  # as many as the cluster has
         held = {} if store is None else store.held
-        work = bounding(problem, limits, runs=max_runs, held=held, executor=cluster)
+        work = bounding(
+            problem, limits, runs=max_runs, held=held, executor=cluster, weights=weights
+        )
         if store is not None:
             _tell(store.target, work)
         saved, course = time.monotonic(), Course()
@@ -120,10 +125,8 @@ def run(options: BoundOptions) -> int:
     if out is not None and masks is None:
         say(f"maskgap: {out}: a row has no mask, nothing is written")
     elif out is not None and masks is not None:
-        whole = Kept(np.ones(layer.weight.shape, dtype=bool))
-        whole[chosen.start : chosen.stop] = masks
         with writes.attempt(), replacing(out, say) as new:
-            files.write_mask(new, whole, layer, problem.pattern.text, "bound", rows=chosen)
+            Found(problem, masks, weights).write(new, "bound")
     course.look(work, last=True)
     _show(work, course, results, options.as_json)
     _advise(work, proof, max_runs)
@@ -132,6 +135,21 @@ def run(options: BoundOptions) -> int:
     if work.interrupted:
         return 128 + work.signal_number
     return 1 if work.total.verdict in (Verdict.WRONG, Verdict.EMPTY) else 0
+
+
+def weights_as_they_are(
+    given: files.MaskFile, problem: Problem, path: Path | None
+) -> Matrix | None:
+    """(rows, d_in) what a mask file has made of the weights that stay, None for the best there are.
+
+    Under the objective mask they are not looked at, which is said.
+    """
+    if given.weights is None:
+        return None
+    if not problem.objective.refits:
+        say(f"{path}: its mask alone is judged; its weights are, with --objective refit")
+        return None
+    return given.weights[problem.rows.start : problem.rows.stop]
 
 
 @dataclass(eq=False)

@@ -11,6 +11,8 @@ from maskgap.benchmarks.commands.arguments import (
     LayersOption,
     LengthOption,
     ModelArgument,
+    ObjectiveOption,
+    RidgeOption,
     SamplesOption,
     TrustOption,
     admit_named,
@@ -51,6 +53,8 @@ def prune(
         str | None, typer.Option(help="Find masks by this solver.", autocompletion=solver_names)
     ] = None,
     pattern: Annotated[str | None, typer.Option("--pattern", "-p", help="For --solver.")] = None,
+    objective: ObjectiveOption = "mask",
+    ridge: RidgeOption = None,
     layers: LayersOption = "*",
     extracted: Annotated[
         Path | None, typer.Option(help="Directory of `maskgap extract`, instead of calibration.")
@@ -73,6 +77,7 @@ def prune(
 ) -> int:
     """Prune a model by masks, found or read, and save a checkpoint that its library loads."""
     from maskgap.benchmarks.commands.limit_options import LimitOptions
+    from maskgap.benchmarks.commands.objective_options import ObjectiveOptions
     from maskgap.benchmarks.commands.prune import PruneOptions, run
     from maskgap.benchmarks.models.sampling import Sampling
 
@@ -86,6 +91,7 @@ def prune(
             masks=masks,
             solver=solver,
             pattern=pattern,
+            objective=ObjectiveOptions(objective, ridge),
             layers=layers,
             extracted=extracted,
             propagate=propagate,

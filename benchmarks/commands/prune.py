@@ -8,9 +8,11 @@ from pathlib import Path
 
 from maskgap.benchmarks.commands.limit_options import LimitOptions
 from maskgap.benchmarks.commands.numbers import check_amounts
+from maskgap.benchmarks.commands.objective_options import DEFAULT_OBJECTIVE, ObjectiveOptions
 from maskgap.benchmarks.commands.solve import parse_settings
 from maskgap.benchmarks.models.sampling import Sampling
 from maskgap.instances.errors import InputError
+from maskgap.instances.objective import MASK
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,7 @@ class PruneOptions:
     masks: Path | None = None
     solver: str | None = None
     pattern: str | None = None
+    objective: ObjectiveOptions = DEFAULT_OBJECTIVE
     layers: str = "*"
     extracted: Path | None = None
     propagate: bool = False
@@ -46,6 +49,9 @@ def run(options: PruneOptions) -> int:
         raise InputError("--solver and --pattern go together, and mask files have their pattern")
     if masks is not None and (options.propagate or options.assignments):
         raise InputError("--propagate and --set are for --solver; masks of files are found already")
+    objective = options.objective.checked()
+    if masks is not None and objective != MASK:
+        raise InputError("--objective is for --solver; mask files have theirs, and their weights")
     settings = parse_settings(options.assignments)
     from maskgap.benchmarks.models.masks import Masks, Solved, Stored, Unsolved
 
@@ -53,7 +59,7 @@ def run(options: PruneOptions) -> int:
     if masks is not None:
         source_of_masks = Stored(masks)
     else:
-        source_of_masks = Solved(solver or "", pattern or "", settings, limits)
+        source_of_masks = Solved(solver or "", pattern or "", settings, limits, objective)
     from maskgap.benchmarks.models.checkpoint import check_free
     from maskgap.benchmarks.models.prune import Source, prune_model, render, total
     from maskgap.instances.models.load import load_model

@@ -6,10 +6,10 @@ import numpy as np
 
 from maskgap.benchmarks.commands.numbers import at_least, at_most
 from maskgap.benchmarks.commands.screen import Results
-from maskgap.instances.arrays import Kept, pruned_of
+from maskgap.instances.arrays import pruned_of
 from maskgap.instances.definite import LeastEigenvalue, least_eigenvalue
 from maskgap.instances.errors import InputError, ProofError
-from maskgap.instances.formats.files import LAYER_FORMAT, MASK_FORMAT, read_layer
+from maskgap.instances.formats.files import LAYER_FORMAT, MASK_FORMAT, mask_tensors, read_layer
 from maskgap.instances.formats.printable import visible
 from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.formats.proof_file import PROOF_FORMAT, read_proof
@@ -117,7 +117,7 @@ def _mask(file: Path, tensors: dict[str, np.typing.NDArray[np.generic]]) -> Fact
     if mask is None or mask.dtype != np.bool_ or mask.ndim != 2 or mask.size == 0:
         found = "none" if mask is None else f"{mask.dtype} {mask.shape}"
         raise InputError(f"{file}: expected a bool tensor 'mask' (d_out, d_in), found {found}")
-    kept = Kept(mask.astype(np.bool_))
+    kept, weights = mask_tensors(file, tensors, mask.shape)
     pruned = pruned_of(kept).sum(axis=1)
     return {
         "kind": "mask",
@@ -125,11 +125,14 @@ def _mask(file: Path, tensors: dict[str, np.typing.NDArray[np.generic]]) -> Fact
         "d_in": mask.shape[1],
         "pruned": float(1 - kept.mean()),
         "pruned_per_row": [int(pruned.min()), int(pruned.max())],
+        "weights": weights is not None,
     }
 
 
 def _say_mask(facts: Facts) -> None:
     print(f"mask {facts['d_out']} x {facts['d_in']}, {facts['pruned']:.4%} pruned")
+    if facts["weights"]:
+        print("weights that stay: re-optimised, in the file")
 
 
 def _proof(proof: PartProof) -> Facts:

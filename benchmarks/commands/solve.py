@@ -15,6 +15,7 @@ from maskgap.benchmarks.commands.limit_options import LimitOptions
 from maskgap.benchmarks.commands.objective_options import DEFAULT_OBJECTIVE, ObjectiveOptions
 from maskgap.benchmarks.commands.screen import Results, say
 from maskgap.benchmarks.commands.solve_lines import coupled_lines, row_line, total_line
+from maskgap.benchmarks.layers.found import Found
 from maskgap.benchmarks.layers.solving import Runs
 from maskgap.benchmarks.runs.environment import require_device
 from maskgap.benchmarks.runs.judge import Judged
@@ -215,7 +216,8 @@ def _write_masks(
     out: Path, problem: Problem, done: list[Judged], solver: str, writes: Writes
 ) -> None:
     """Write the masks of the leading rows that have one; the rows beyond stay unpruned."""
-    mask = Kept(np.ones(problem.layer.weight.shape, dtype=bool))
+    layer = problem.layer
+    mask = Kept(np.ones(layer.weight.shape, dtype=bool))
     last = problem.rows.start
     for judged in sorted(done, key=lambda j: j.problem.row):
         if (
@@ -233,6 +235,7 @@ def _write_masks(
         return
     rows = range(problem.rows.start, last)
     with writes.attempt(), replacing(out, say) as new:
-        files.write_mask(new, mask, problem.layer, problem.pattern.text, solver, rows=rows)
+        found = Found(replace(problem, rows=rows), Kept(mask[rows.start : rows.stop]))
+        found.write(new, solver)
         if last < problem.rows.stop:
             say(f"maskgap: {out}: holds rows {rows.start}:{last} only")

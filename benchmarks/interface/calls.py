@@ -15,7 +15,7 @@ from typing import Unpack
 
 from numpy.typing import ArrayLike
 
-from maskgap.benchmarks.interface.problems import LayerExtras, problem_of
+from maskgap.benchmarks.interface.problems import LayerExtras, problem_of, weights_of
 from maskgap.benchmarks.layers.bounding import bounding
 from maskgap.benchmarks.layers.solving import Runs
 from maskgap.benchmarks.layers.work import LayerWork
@@ -62,6 +62,7 @@ def bound(
     pattern: str,
     mask: ArrayLike | None = None,
     *,
+    weights: ArrayLike | None = None,
     objective: str = "mask",
     ridge: float | None = None,
     time_limit: float = 60.0,
@@ -74,13 +75,16 @@ def bound(
     """Masks and checked lower bounds for all rows of a layer, in at most `time_limit` seconds.
 
     weight: (d_out, d_in); gram: (d_in, d_in). mask: (d_out, d_in), True = kept, to be judged; None:
-    masks are searched for. objective, ridge: as in `solve`. gap: relative gap at which a row is
+    masks are searched for. weights: of the mask, as in `certify`. objective, ridge: as in `solve`.
+    gap: relative gap at which a row is
     closed. threads: all cores if None. more: further fields of the layer. Returns the work done:
     `total` has the sums, `rows` each row's certificate, `masks()` the masks, `proofs()` the proofs.
     Raises InputError, Refused.
     """
     problem = problem_of(weight, gram, pattern, mask, objective_spec(objective, ridge), **more)
-    work = bounding(problem, RunLimits(time_limit, gap, threads or cores(), device, seed))
+    given = None if weights is None else weights_of(problem, weights)[1]
+    limits = RunLimits(time_limit, gap, threads or cores(), device, seed)
+    work = bounding(problem, limits, weights=given)
     for _ in work:
         pass
     return work

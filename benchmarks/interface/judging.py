@@ -7,14 +7,13 @@ from os import PathLike
 from pathlib import Path
 from typing import Unpack
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from maskgap.benchmarks.interface.problems import LayerExtras, problem_of, read_layer
+from maskgap.benchmarks.interface.problems import LayerExtras, problem_of, read_layer, weights_of
 from maskgap.benchmarks.verify.certificate import Certificate, certify_part, width_for
 from maskgap.benchmarks.verify.check import Checked, check_part, question_of
 from maskgap.benchmarks.verify.clock import Clock
-from maskgap.benchmarks.verify.objective import Score, require_weights, scores_of, sum_down
+from maskgap.benchmarks.verify.objective import Score, scores_of, sum_down
 from maskgap.instances.conversion import as_array
 from maskgap.instances.errors import InputError, ProofError
 from maskgap.instances.formats.proof import PartProof
@@ -55,24 +54,12 @@ def certify(
         raise InputError(f"{len(claims)} bounds for {len(problem)} parts; give one each")
     scores: list[Score | None] = [None] * len(problem)
     if weights is not None:
-        scores = list(_scores(problem, weights, tolerance))
+        kept, own = weights_of(problem, weights)
+        scores = list(scores_of(problem, kept, width_for(tolerance), own))
     return [
         certify_part(row, row.start, claimed_bound=claim, tolerance=tolerance, recomputed=score)
         for row, claim, score in zip(problem, claims, scores, strict=True)
     ]
-
-
-def _scores(problem: Problem, weights: ArrayLike, tolerance: float) -> list[Score]:
-    """What the start masks of a problem are worth with weights as they are. Raises InputError."""
-    layer, kept = problem.layer, problem.start
-    if not problem.objective.refits or kept is None:
-        raise InputError("weights are re-optimised under objective refit alone; leave them out")
-    raw = as_array(weights, "weights")
-    if raw.dtype.kind not in "fiu":
-        raise InputError(f"weights must hold real numbers, but their dtype is {raw.dtype}")
-    values = raw.astype(np.float64)
-    require_weights(layer.name, kept, values)
-    return scores_of(problem, kept, width_for(tolerance), values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,10 @@ from typing import TypedDict, Unpack
 import numpy as np
 from numpy.typing import ArrayLike
 
-from maskgap.instances.conversion import as_mask
+from maskgap.benchmarks.verify.objective import require_weights
+from maskgap.instances.arrays import Kept, Matrix
+from maskgap.instances.conversion import as_array, as_mask
+from maskgap.instances.errors import InputError
 from maskgap.instances.formats import files
 from maskgap.instances.formats.outputs import try_file
 from maskgap.instances.layer import Layer
@@ -50,6 +53,22 @@ def problem_of(
     layer = Layer.from_arrays(weight, gram, **more)
     start = None if mask is None else as_mask(mask, layer.weight.shape)
     return Problem.of(layer, parse_pattern(pattern), None, start, objective)
+
+
+def weights_of(problem: Problem, weights: ArrayLike) -> tuple[Kept, Matrix]:
+    """The start masks of all rows, and weights (rows, d_in) that go with them.
+
+    Raises InputError.
+    """
+    kept = problem.start
+    if not problem.objective.refits or kept is None:
+        raise InputError("weights are re-optimised under objective refit, for a mask: give both")
+    raw = as_array(weights, "weights")
+    if raw.dtype.kind not in "fiu":
+        raise InputError(f"weights must hold real numbers, but their dtype is {raw.dtype}")
+    values: Matrix = raw.astype(np.float64)
+    require_weights(problem.layer.name, kept, values)
+    return kept, values
 
 
 def read_layer(file: str | PathLike[str]) -> Layer:

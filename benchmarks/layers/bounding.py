@@ -7,6 +7,7 @@ from maskgap.benchmarks.layers.shared_budget import SharedBudgetBound
 from maskgap.benchmarks.layers.work import LayerWork
 from maskgap.benchmarks.runs.executor import Executor
 from maskgap.benchmarks.runs.task import RunLimits
+from maskgap.instances.arrays import Matrix
 from maskgap.instances.errors import Refused
 from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.problem import Problem
@@ -19,6 +20,7 @@ def bounding(
     runs: int | None = None,
     held: Mapping[int, PartProof] | None = None,
     executor: Executor | None = None,
+    weights: Matrix | None = None,
 ) -> LayerWork:
     """The work on a layer; iterate to have it done.
 
@@ -26,7 +28,13 @@ def bounding(
     bounded as a whole.
     """
     if problem.objective.refits:
-        raise Refused("bound takes objective mask; refit has no bounds of whole layers yet")
+        if not problem.pattern.equal_rows:
+            raise Refused(
+                f"bound takes P%, keep=K and N:M under refit, not '{problem.pattern.text}'"
+            )
+        if problem.start is None:
+            raise Refused("bound finds no masks under refit yet; give one to judge by --mask")
+        return LayerBound(problem, limits, runs=runs, held=held, executor=executor, weights=weights)
     if problem.pattern.one_budget:
         return SharedBudgetBound(problem, limits, runs=runs, held=held, executor=executor)
     if not problem.pattern.equal_rows:

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from maskgap.benchmarks.layers.passes import Pass, believed, ladder
+from maskgap.benchmarks.layers.passes import Pass, believed, ladder, refit_ladder
 from maskgap.benchmarks.layers.standing_rows import RowState, Total
 from maskgap.benchmarks.layers.work import LayerWork, ended
 from maskgap.benchmarks.runs.judge import Judged
@@ -39,7 +39,8 @@ class LayerBound(LayerWork):
     """The work on a layer of independent rows, a row at a time. A step is the state of a row."""
 
     def _ladder(self) -> Iterator[Pass]:
-        return ladder(self.problem.layer.d_in)
+        n = self.problem.layer.d_in
+        return refit_ladder(n) if self.problem.objective.refits else ladder(n)
 
     def _begin(self, held: Mapping[int, PartProof]) -> None:
         self._rows = [self._state(part, held.get(part.row)) for part in self.problem]
@@ -68,7 +69,7 @@ class LayerBound(LayerWork):
         for place, state in enumerate(self._rows):
             if state.mask is not None:
                 masks[place] = state.mask
-        scores = scores_of(self.problem, masks, width_for(self.limits.gap))
+        scores = scores_of(self.problem, masks, width_for(self.limits.gap), self.weights)
         for state, score in zip(self._rows, scores, strict=True):
             if state.mask is not None:
                 bound, kind = state.certificate.bound, state.certificate.bound_kind

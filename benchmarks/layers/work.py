@@ -29,7 +29,7 @@ from maskgap.benchmarks.runs.sharing import share
 from maskgap.benchmarks.runs.task import RunLimits, Task
 from maskgap.benchmarks.verify.certificate import BoundKind, Certificate, Verdict, standing
 from maskgap.benchmarks.verify.objective import Score
-from maskgap.instances.arrays import Kept
+from maskgap.instances.arrays import Kept, Matrix
 from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.problem import Problem
 from maskgap.solvers import registry
@@ -48,6 +48,9 @@ class LayerWork(ABC):
     row, to go on from; what does not hold of them is not counted. executor: where runs take place;
     None: on this machine.
 
+    weights: (rows, d_in), under refit, what has become of the weights that the start masks keep,
+    which are judged as they are; None: the best there are.
+
     rejected: why proofs of an earlier call do not hold. judging: whether masks are given.
     """
 
@@ -59,9 +62,11 @@ class LayerWork(ABC):
         runs: int | None = None,
         held: Mapping[int, PartProof] | None = None,
         executor: Executor | None = None,
+        weights: Matrix | None = None,
     ) -> None:
         self.problem = replace(problem, layer=share(problem.layer))
         self.limits = limits
+        self.weights = weights
         self.judging = problem.start is not None
         self.rejected: list[str] = []
         self._end = perf_counter() + limits.limit_s

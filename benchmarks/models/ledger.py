@@ -1,10 +1,12 @@
 """Masks written into a model, and the proof that a checkpoint holds just that.
 
 To apply a mask is to set the pruned entries of a weight to +0 and to leave the bits of all others
-alone. The ledger takes digests of bits before it does so: of the entries that stay, of the rows of
-a parameter that hold no pruned matrix, and of every other tensor of the model. A checkpoint that
-was read back must have, name by name, the same dtype and shape, zeros in all pruned places and the
-same digests elsewhere. So it differs from the dense model in the masks and in nothing else.
+alone, or where they were re-optimised, to set them to those weights, rounded to the model's dtype.
+The ledger takes digests of bits: of the entries that stay, as they are to be, and before anything
+is written, of the rows of a parameter that hold no pruned matrix and of every other tensor of the
+model. A checkpoint that was read back must have, name by name, the same dtype and shape, zeros in
+all pruned places and the same digests elsewhere. So it differs from the dense model in the masks,
+in re-optimised weights, and in nothing else.
 """
 
 import hashlib
@@ -13,7 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from maskgap.instances.arrays import Kept
+from maskgap.instances.arrays import Kept, Matrix
 from maskgap.instances.errors import InputError
 from maskgap.instances.models.linear import Site
 from maskgap.instances.models.load import LoadedModel
@@ -48,9 +50,15 @@ class Ledger:
         self._kept = {site.name: _digest(site.matrix()) for site in sites}
         self._masks: dict[str, torch.Tensor] = {}
 
-    def apply(self, site: Site, mask: Kept) -> None:
-        """Prune a matrix of the model in place. mask: (d_out, d_in)."""
+    def apply(self, site: Site, mask: Kept, weights: Matrix | None = None) -> None:
+        """Prune a matrix of the model in place. mask: (d_out, d_in).
+
+        weights: alike, what becomes of those that stay, rounded to the matrix's dtype; None: they
+        do not change.
+        """
         weight = site.matrix()
+        if weights is not None:
+            weight.copy_(in_dtype_of(site, weights))
         kept = torch.from_numpy(np.ascontiguousarray(mask)).to(weight.device)
         self._kept[site.name] = _digest(weight[kept])
         self._masks[site.name] = kept.cpu()
@@ -81,6 +89,20 @@ class Ledger:
             weight = weight[mask]
         if _digest(weight) != self._kept[site.name]:
             raise InputError(f"{where}: {site.name} has kept weights that differ from the dense")
+
+
+def in_dtype_of(site: Site, weights: Matrix) -> torch.Tensor:
+    """Weights (d_out, d_in) rounded to the dtype of a matrix.
+
+    Raises InputError where they leave its range.
+    """
+    rounded = torch.from_numpy(weights).to(site.matrix().dtype)
+    if not bool(torch.isfinite(rounded).all()):
+        raise InputError(
+            f"{site.name}: re-optimised weights leave the range of {rounded.dtype}; give a larger "
+            "ridge"
+        )
+    return rounded
 
 
 def _outside(tensor: torch.Tensor, sites: list[Site]) -> torch.Tensor:

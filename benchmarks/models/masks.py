@@ -3,7 +3,8 @@
     error(M) = || W X - (M * W) X ||_F^2 = sum over rows of r G r^T,    r = w * (1 - m)
     relative = error(M) / error(nothing kept) = error(M) / || W X ||_F^2
 
-both in float64 from the layer and the mask.
+both in float64 from the layer and the mask. Where the weights that stay have been re-optimised to
+x, r is w - x; the ridge that they were found with is no part of the error.
 """
 
 from collections.abc import Mapping
@@ -14,17 +15,20 @@ from typing import Protocol
 
 import numpy as np
 
+from maskgap.benchmarks.layers.found import Found
 from maskgap.benchmarks.layers.solving import Runs
 from maskgap.benchmarks.runs.environment import cores
 from maskgap.benchmarks.runs.task import RunLimits
 from maskgap.benchmarks.verify.certificate import Verdict
 from maskgap.instances.arrays import Kept, Matrix, pruned_of
+from maskgap.instances.change import change_errors
 from maskgap.instances.errors import InputError, MaskgapError, Refused
-from maskgap.instances.formats.files import mask_path, write_mask
+from maskgap.instances.formats.files import mask_path, mask_tensors, write_mask
 from maskgap.instances.formats.row_range import parse_rows
 from maskgap.instances.formats.tensors import read_tensors
 from maskgap.instances.layer import Layer, array_digest
 from maskgap.instances.masks.patterns import parse_pattern
+from maskgap.instances.objective import MASK, ObjectiveSpec, objective_spec
 from maskgap.instances.problem import Problem
 from maskgap.solvers import registry
 from maskgap.solvers.protocol import Stop
@@ -38,17 +42,31 @@ class Unsolved(MaskgapError):  # noqa: N818 - it is an outcome of the runs, not 
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """The mask (d_out, d_in) of a layer. rows: those that it was chosen for."""
+    """The mask (d_out, d_in) of a layer. rows: those that it was chosen for.
+
+    objective: that it was chosen by. weights: (d_out, d_in) float64, what became of the weights
+    that stay, 0 elsewhere; None where they do not change.
+    """
 
     mask: Kept
     pattern: str
     solver: str
     rows: range
+    objective: ObjectiveSpec = MASK
+    weights: Matrix | None = None
 
     def write(self, folder: Path, layer: Layer) -> None:
         """Write the mask file of the layer. Raises InputError."""
-        path = mask_path(folder, layer.name)
-        write_mask(path, self.mask, layer, self.pattern, self.solver, rows=self.rows)
+        write_mask(
+            mask_path(folder, layer.name),
+            self.mask,
+            layer,
+            self.pattern,
+            self.solver,
+            rows=self.rows,
+            objective=self.objective,
+            weights=self.weights,
+        )
 
 
 class Masks(Protocol):
@@ -68,21 +86,28 @@ class Masks(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Solved:
-    """Masks by a solver, in processes of their own, certified. limits: for a row."""
+    """Masks by a solver, in processes of their own, certified. limits: for a row.
+
+    objective: what they minimise; under refit they come with weights.
+    """
 
     solver: str
     pattern: str
     settings: Mapping[str, object]
     limits: RunLimits = field(default_factory=lambda: RunLimits(threads=cores()))
+    objective: ObjectiveSpec = MASK
 
     def __post_init__(self) -> None:
         """Raise InputError or Refused for what cannot give masks here."""
-        parse_pattern(self.pattern)
+        pattern = parse_pattern(self.pattern)
         spec = registry.spec_of(self.solver)
         if spec.bound_only:
             raise InputError(f"solver '{self.solver}' gives bounds and no masks; choose another")
         if spec.missing is not None:
             raise Refused(f"solver '{self.solver}' is not installed: {spec.missing}")
+        refusal = spec.refusal(pattern, self.objective)
+        if refusal is not None:
+            raise Refused(refusal)
 
     def has(self, name: str) -> bool:
         """Every layer has a mask."""
@@ -90,7 +115,7 @@ class Solved:
 
     def of(self, layer: Layer) -> Choice:
         """The mask of all rows. Raises Unsolved naming the first row without one."""
-        problem = Problem.of(layer, parse_pattern(self.pattern))
+        problem = Problem.of(layer, parse_pattern(self.pattern), objective=self.objective)
         runs = Runs(problem, self.solver, dict(self.settings), self.limits)
         mask = Kept(np.ones(layer.weight.shape, dtype=bool))
         left = set(problem.rows)
@@ -109,7 +134,14 @@ class Solved:
             raise KeyboardInterrupt
         if left:
             raise Unsolved(f"{layer.name}: row {min(left)} has no mask")
-        return Choice(mask, self.pattern, self.solver, range(layer.d_out))
+        return Choice(
+            mask,
+            self.pattern,
+            self.solver,
+            range(layer.d_out),
+            self.objective,
+            Found(problem, mask).final_weights(),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,13 +169,7 @@ class Stored:
         """
         path = mask_path(self.folder, layer.name)
         tensors, meta = read_tensors(path)
-        mask = tensors.get("mask")
-        if mask is None or mask.dtype != np.bool_ or mask.shape != layer.weight.shape:
-            found = "none" if mask is None else f"{mask.dtype} {mask.shape}"
-            raise InputError(
-                f"{path}: expected a bool tensor 'mask' of shape {layer.weight.shape}, "
-                f"found {found}"
-            )
+        kept, weights = mask_tensors(path, tensors, layer.weight.shape)
         same = meta.get("weight_digest") == array_digest(layer.weight)
         if not same and meta.get("digest") != layer.digest:
             raise InputError(
@@ -152,12 +178,23 @@ class Stored:
             )
         text = meta.get("pattern", "none")
         rows = parse_rows(meta.get("rows", ":"), layer.d_out)
-        kept = Kept(mask.astype(np.bool_))
         try:
             Problem.of(layer, parse_pattern(text), rows, kept)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
-        return Choice(kept, text, meta.get("solver", "unknown"), rows)
+        solver = meta.get("solver", "unknown")
+        return Choice(kept, text, solver, rows, _objective_of(path, meta), weights)
+
+
+def _objective_of(path: Path, meta: Mapping[str, str]) -> ObjectiveSpec:
+    """The objective that a mask file names; that of masks where it names none."""
+    try:
+        ridge = meta.get("ridge")
+        return objective_spec(
+            meta.get("objective", str(MASK)), None if ridge is None else float(ridge)
+        )
+    except (InputError, ValueError) as error:
+        raise InputError(f"{path}: metadata 'objective' or 'ridge': {error}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +202,7 @@ class Report:
     """What pruning does to one layer. error, energy: of the mask, and of keeping nothing.
 
     error_eval, energy_eval: the same on held-out inputs, or None. sparsity: share of exact zeros
-    that the mask makes. seconds: to find or read the mask.
+    that the mask makes. seconds: to find or read the mask. objective: that the mask was found by.
     """
 
     layer: str
@@ -179,6 +216,7 @@ class Report:
     error_eval: float | None
     energy_eval: float | None
     seconds: float
+    objective: ObjectiveSpec = MASK
 
     @property
     def sparsity(self) -> float:
@@ -193,6 +231,9 @@ class Report:
     def line(self) -> dict[str, object]:
         """All of it, for JSON."""
         own = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        objective = own.pop("objective")
+        if objective.refits:
+            own |= {"objective": str(objective.name), "ridge": objective.ridge}
         return {**own, "sparsity": self.sparsity, "relative_error": self.relative_error}
 
 
@@ -207,17 +248,26 @@ def report(layer: Layer, choice: Choice, seconds: float) -> Report:
         choice.pattern,
         choice.solver,
         int(pruned_of(choice.mask).sum()),
-        error_of(layer, choice.mask),
+        error_of(layer, choice.mask, weights=choice.weights),
         error_of(layer, nothing),
-        None if held_out is None else error_of(layer, choice.mask, held_out),
+        None if held_out is None else error_of(layer, choice.mask, held_out, choice.weights),
         None if held_out is None else error_of(layer, nothing, held_out),
         seconds,
+        choice.objective,
     )
 
 
-def error_of(layer: Layer, mask: Kept, gram: Matrix | None = None) -> float:
-    """The error of a mask (d_out, d_in); `gram` replaces the layer's."""
-    return fsum(Problem.of(layer, NOTHING_PRUNED).losses(mask, gram))
+def error_of(
+    layer: Layer, mask: Kept, gram: Matrix | None = None, weights: Matrix | None = None
+) -> float:
+    """The error of a mask (d_out, d_in); `gram` replaces the layer's.
+
+    weights: alike, what became of those that stay; None where they do not change.
+    """
+    if weights is None:
+        return fsum(Problem.of(layer, NOTHING_PRUNED).losses(mask, gram))
+    matrix, exponent = layer.gram_unit if gram is None else (gram, 0)
+    return fsum(change_errors(matrix, layer.weight - weights, exponent))
 
 
 def ratio(part: float, whole: float) -> float:

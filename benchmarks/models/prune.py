@@ -18,11 +18,10 @@ import numpy as np
 from torch import nn
 
 from maskgap.benchmarks.models.checkpoint import check_free, save, try_save
-from maskgap.benchmarks.models.ledger import Ledger
-from maskgap.benchmarks.models.masks import Masks, Report, ratio, report
+from maskgap.benchmarks.models.ledger import Ledger, in_dtype_of
+from maskgap.benchmarks.models.masks import Choice, Masks, Report, ratio, report
 from maskgap.benchmarks.models.sampling import DEFAULT_SAMPLING, Sampling
 from maskgap.benchmarks.reading.typeset import markdown
-from maskgap.instances.arrays import Kept
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.files import layer_path, read_layer, write_atomically
 from maskgap.instances.layer import Layer
@@ -79,21 +78,22 @@ def prune_model(
     try_save(loaded, ledger, out)
     by_name = {site.name: site for site in sites}
     reports: list[Report] = []
-    waiting: list[tuple[Site, Kept]] = []
+    waiting: list[tuple[Site, Choice]] = []
     for layer in found:
         begun = time.perf_counter()
         choice = masks.of(layer)
         choice.write(out / MASKS, layer)
+        choice = _as_stored(choice, by_name[layer.name])
         reports.append(report(layer, choice, time.perf_counter() - begun))
         say(_progress(reports[-1], len(reports), len(sites)))
         if source.propagate:
-            ledger.apply(by_name[layer.name], choice.mask)
+            ledger.apply(by_name[layer.name], choice.mask, choice.weights)
         else:
-            waiting.append((by_name[layer.name], choice.mask))
+            waiting.append((by_name[layer.name], choice))
     if not reports:
         raise InputError(f"none of the layers that match '{layers}' saw inputs it can be judged by")
-    for site, mask in waiting:
-        ledger.apply(site, mask)
+    for site, choice in waiting:
+        ledger.apply(site, choice.mask, choice.weights)
     save(loaded, ledger, out)
     summary = {
         "format": FORMAT,
@@ -104,6 +104,14 @@ def prune_model(
     text = json.dumps(summary, indent=1, allow_nan=False)
     write_atomically(out / SUMMARY, text.encode())
     return reports
+
+
+def _as_stored(choice: Choice, site: Site) -> Choice:
+    """A choice with the weights that the model can hold: rounded to the dtype of its matrix."""
+    if choice.weights is None:
+        return choice
+    rounded = in_dtype_of(site, choice.weights).double().numpy()
+    return replace(choice, weights=rounded)
 
 
 def total(reports: Sequence[Report]) -> dict[str, float | int | None]:

@@ -138,7 +138,7 @@ class Bench:
                 begun = time.perf_counter()
                 choice = masks.of(layer)
                 reports.append(report(layer, choice, time.perf_counter() - begun))
-                ledger.apply(by_name[layer.name], choice.mask)
+                ledger.apply(by_name[layer.name], choice.mask, choice.weights)
         found = measure(pruned, self.dense, self.held_out)
         own = {
             "model": subject.name,

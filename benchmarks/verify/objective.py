@@ -23,11 +23,12 @@ import numpy as np
 
 from maskgap.benchmarks.verify.enclosure import WIDTH, Loss, Metric, Rows, enclosed
 from maskgap.instances.arrays import Kept, Matrix, Vector, pruned_of
+from maskgap.instances.change import change_errors
 from maskgap.instances.errors import InputError
 from maskgap.instances.hessian import Hessian
-from maskgap.instances.layer import Layer, unit_rows
+from maskgap.instances.layer import Layer
 from maskgap.instances.objective import ObjectiveSpec
-from maskgap.instances.problem import LOSS_ROWS, Part, Problem
+from maskgap.instances.problem import Part, Problem
 
 __all__ = ["WIDTH", "Loss"]
 
@@ -158,14 +159,8 @@ def _judged(problem: Part, mask: Kept) -> _Judged:
 
 
 def _float_losses(gram: Matrix, change: Matrix, height: int) -> list[float]:
-    """(parts,) e^T A e in float64 of rows e, at least 0, summed over the rows of each part."""
-    values = np.empty(len(change))
-    for top in range(0, len(change), LOSS_ROWS):
-        unit, exponents = unit_rows(change[top : top + LOSS_ROWS])
-        values[top : top + LOSS_ROWS] = np.ldexp(
-            np.einsum("ij,ij->i", unit @ gram, unit), 2 * exponents
-        )
-    return list(np.maximum(0.0, values).reshape(-1, height).sum(axis=1).tolist())
+    """(parts,) the same in float64, each of so many rows."""
+    return list(change_errors(gram, change).reshape(-1, height).sum(axis=1).tolist())
 
 
 def _by_part(rows: Sequence[Loss], height: int) -> list[Loss]:

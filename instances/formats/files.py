@@ -3,9 +3,11 @@
 Layer file: a tensor for each array of `instances.layer_fields` that the layer has; metadata
 `format = maskgap-layer/1` and free keys, of which `tokens` (a count) must be there with
 `input_mean`. The digest of a layer is that of weight and gram. Mask file: bool `mask`
-(d_out, d_in), True = kept; metadata `format = maskgap-mask/1`, pattern, solver, digest of the layer
-and of its weights alone (`weight_digest`) and, where only some rows were solved, `rows = A:B` (the
-rows outside are all kept). Any float dtype is read, bfloat16 too.
+(d_out, d_in), True = kept, and under the objective refit `weight` (d_out, d_in), the re-optimised
+weights, 0 where pruned; metadata `format = maskgap-mask/1`, pattern, objective, `ridge` of refit (a
+number that reads back exactly), solver, digest of the layer and of its weights alone
+(`weight_digest`) and, where only some rows were solved, `rows = A:B` (the rows outside are all kept
+and as they were). Any float dtype is read, bfloat16 too.
 """
 
 import json
@@ -13,18 +15,21 @@ import os
 import secrets
 import stat
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from maskgap.instances.arrays import Kept
+from maskgap.instances.arrays import Kept, Matrix, pruned_of
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.outputs import stored_kind
 from maskgap.instances.formats.tensors import ROUNDOFF, read_stored, read_tensors
 from maskgap.instances.layer import Layer, array_digest
 from maskgap.instances.layer_fields import LAYER_FIELDS
+from maskgap.instances.objective import MASK as MASK_LOSS
+from maskgap.instances.objective import ObjectiveSpec
 
 LAYER_FORMAT = "maskgap-layer/1"
 MASK_FORMAT = "maskgap-mask/1"
@@ -116,38 +121,99 @@ def write_layer(path: Path, layer: Layer, dtype: type[np.floating] = np.float64)
 
 
 def read_mask(path: Path, layer: Layer) -> Kept:
-    """The (d_out, d_in) mask of a mask file, True = kept, checked to belong to the layer.
+    """The mask of a mask file, as `read_mask_file` has it."""
+    return read_mask_file(path, layer).mask
 
-    Raises InputError when the shape, the dtype or the layer's digest differs. Whether it meets a
-    pattern is for `Problem.of` to say.
+
+@dataclass(frozen=True, eq=False)
+class MaskFile:
+    """What a mask file holds. mask: (d_out, d_in), True = kept.
+
+    weights: (d_out, d_in) float64, what became of the weights that stay, 0 elsewhere; None where
+    they are as they were. meta: its metadata.
+    """
+
+    mask: Kept
+    weights: Matrix | None
+    meta: Mapping[str, str]
+
+
+def read_mask_file(path: Path, layer: Layer) -> MaskFile:
+    """A mask file, checked to belong to the layer.
+
+    Raises InputError when a shape, a dtype or the layer's digest differs, and for weights that are
+    not finite or not 0 where the mask prunes. Whether it meets a pattern is for `Problem.of` to
+    say.
     """
     tensors, meta = read_tensors(path)
     _expect_format(path, meta, MASK_FORMAT)
-    mask = tensors.get("mask")
-    if mask is None or mask.dtype != np.bool_ or mask.shape != layer.weight.shape:
-        found = "none" if mask is None else f"{mask.dtype} {mask.shape}"
-        raise InputError(
-            f"{path}: expected a bool tensor 'mask' of shape {layer.weight.shape}, found {found}"
-        )
+    found = mask_tensors(path, tensors, layer.weight.shape)
     if meta.get("digest", layer.digest) != layer.digest:
         raise InputError(f"{path}: this mask belongs to another layer than {layer.name}")
-    return Kept(mask.astype(np.bool_))
+    return MaskFile(*found, meta)
+
+
+def mask_tensors(
+    path: Path, tensors: Mapping[str, NDArray[np.generic]], shape: tuple[int, ...]
+) -> tuple[Kept, Matrix | None]:
+    """Mask and weights of the tensors of a mask file. Raises InputError."""
+    mask, weight = tensors.get("mask"), tensors.get("weight")
+    if mask is None or mask.dtype != np.bool_ or mask.shape != shape:
+        found = "none" if mask is None else f"{mask.dtype} {mask.shape}"
+        raise InputError(f"{path}: expected a bool tensor 'mask' of shape {shape}, found {found}")
+    kept = Kept(mask.astype(np.bool_))
+    if weight is None:
+        return kept, None
+    if weight.dtype.kind != "f" or weight.shape != shape:
+        raise InputError(
+            f"{path}: expected a real tensor 'weight' of shape {shape}, found {weight.dtype} "
+            f"{weight.shape}"
+        )
+    values: Matrix = weight.astype(np.float64)
+    if not bool(np.isfinite(values).all()):
+        row, column = (int(i) for i in np.argwhere(~np.isfinite(values))[0])
+        raise InputError(f"{path}: weight row {row}, column {column} is {values[row, column]}")
+    beside = pruned_of(kept) & (values != 0.0)
+    if bool(beside.any()):
+        row, column = (int(i) for i in np.argwhere(beside)[0])
+        raise InputError(
+            f"{path}: weight row {row}, column {column} is {values[row, column]:g}, and the mask "
+            "prunes it: expected 0"
+        )
+    return kept, values
 
 
 def write_mask(
-    path: Path, mask: Kept, layer: Layer, pattern: str, solver: str, *, rows: range
+    path: Path,
+    mask: Kept,
+    layer: Layer,
+    pattern: str,
+    solver: str,
+    *,
+    rows: range,
+    objective: ObjectiveSpec = MASK_LOSS,
+    weights: Matrix | None = None,
 ) -> None:
-    """Write a mask file for a layer, of which the half-open range `rows` was solved."""
+    """Write a mask file for a layer, of which the half-open range `rows` was solved.
+
+    weights: (d_out, d_in), under refit, 0 where pruned; None where those that stay do not change.
+    """
     meta = {
         "format": MASK_FORMAT,
         "pattern": pattern,
+        "objective": str(objective.name),
         "solver": solver,
         "digest": layer.digest,
         "weight_digest": array_digest(layer.weight),
     }
+    if objective.refits:
+        meta["ridge"] = repr(objective.ridge)
     if len(rows) < layer.d_out:
         meta["rows"] = f"{rows.start}:{rows.stop}"
-    write_tensors(path, {"mask": mask}, meta)
+    tensors: dict[str, NDArray[np.generic]] = {"mask": mask}
+    if weights is not None:
+        tensors["weight"] = weights
+    write_tensors(path, tensors, meta)
 
 
 def _expect_format(path: Path, meta: Mapping[str, str], wanted: str) -> None:
