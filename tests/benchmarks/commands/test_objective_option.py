@@ -185,7 +185,7 @@ def test_python_calls_take_an_objective(layer):
     assert all(a.objective > b.objective for a, b in zip(plain, judged, strict=True))
     with pytest.raises(InputError, match="not 0 everywhere"):
         package.certify(weight, gram, "50%", masks, weights=weight, objective="refit")
-    with pytest.raises(InputError, match="objective refit alone"):
+    with pytest.raises(InputError, match="under objective refit"):
         package.certify(weight, gram, "50%", masks, weights=weights)
     with pytest.raises(InputError, match="no objective"):
         package.solve(weight, gram, "50%", objective="loss")
