@@ -177,6 +177,7 @@ _ENTRIES = (
         "1-swap local search (SparseSwaps), compiled for processors and CUDA",
         batched=True,
         requires=_NUMBA,
+        objectives=ALL_OBJECTIVES,
     ),
     Spec(
         "search",
@@ -185,6 +186,7 @@ _ENTRIES = (
         batched=True,
         randomised=True,
         requires=_NUMBA,
+        objectives=ALL_OBJECTIVES,
     ),
     Spec(
         "scip-miqp",

@@ -11,6 +11,10 @@ number, the seed and the settings, not on the batch, the number of threads or th
 and Gram by powers of two; unless the deadline cuts its search short. Rows share what time is left:
 each may take what is left for it and those after it, divided by their number over the threads.
 
+Under objective refit populations are of a quarter of the members, and what recombines are local
+optima of the loss of re-optimised weights (`solvers.local_search.refit_swap`): a row of 384 columns
+takes seconds.
+
 Rows that a pattern couples are searched as one. Where the masks are not those of equal groups, the
 same is done with the moves that keep them legal (`solvers.local_search.neighbours`).
 """
@@ -28,10 +32,14 @@ from maskgap.instances.problem import Part, Problem
 from maskgap.solvers.local_search.memetic import improve
 from maskgap.solvers.local_search.neighbours import cycles
 from maskgap.solvers.local_search.neighbours.answer import search_part
-from maskgap.solvers.local_search.terms import Terms
+from maskgap.solvers.local_search.refit_swap import population as refit_population
+from maskgap.solvers.local_search.terms import Loss, Terms, masks_of
 from maskgap.solvers.one_shot.scores import starting_masks
 from maskgap.solvers.protocol import Answer, Deadline, Limits
 from maskgap.solvers.settings import Limit, WarmStart, settings
+
+REFIT_SHARE = 4
+"""By what members are divided under refit, where a descent costs some n times as much."""
 
 
 @settings
@@ -41,20 +49,28 @@ class Search:
     warm_start: WarmStart = "wanda"
     """Score of the mask to start from, unless one is given; none: a random one."""
     population: Annotated[int, Field(ge=2)] = 128
-    """Members of the last population."""
+    """Members of the last population; a quarter of them under objective refit."""
     max_swaps: Limit = -1
     """Swaps per row at most; -1: no limit."""
+    loss: Loss = "objective"
+    """What it goes by under objective refit: its loss, or that of a mask whose weights stay."""
 
     def warm_ups(self) -> Sequence[Callable[[], object]]:
         """As `solvers.protocol.Compiled`."""
-        return improve.warm_up, cycles.warm_up
+        refits = () if self.loss == "mask" else (refit_population.warm_up,)
+        return improve.warm_up, cycles.warm_up, *refits
 
     def solve_rows(self, problem: Problem, limits: Limits, seed: int) -> list[Answer]:
         """One answer a row, with its number of swaps and a trace of its loss.
 
         Rows whose turn has not come when the deadline ends keep their start and claim nothing.
         """
+        if problem.objective.refits and self.loss == "mask":
+            return masks_of(self, problem, limits, seed)
         begun = time.perf_counter()
+        members = self.population
+        if problem.objective.refits:
+            members = max(2, members // REFIT_SHARE)
         with limits.journal.phase("build"):
             start = starting_masks(problem, self.warm_start, seed)
         workers = max(1, min(limits.threads, len(problem)))
@@ -65,7 +81,7 @@ class Search:
             after = len(problem) - next(turns)
             share = min(1.0, workers / after) * limits.deadline.remaining()
             turn = Deadline(share)
-            terms = Terms(own, [seed, row.row], self.population, self.max_swaps, turn.expired)
+            terms = Terms(own, [seed, row.row], members, self.max_swaps, turn.expired)
             if len(problem) == 1:
                 # the harness keeps the mask of a run that is killed if it is of one row
                 terms = replace(terms, report=limits.journal.incumbent)

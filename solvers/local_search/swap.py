@@ -13,6 +13,10 @@ On the processor each thread has blocks of rows of its own, and nothing but a fe
 allocated beyond W and G. On another device rows swap in step, as many together as a share of its
 free memory takes.
 
+Under objective refit a swap is judged by the loss of re-optimised weights, exactly
+(`solvers.local_search.refit_swap`): a row then has a matrix of its own, an exchange costs n^2, and
+a row's mask may differ with its device where losses tie to rounding.
+
 Patterns that couple rows or have side constraints are searched part by part on the processor, each
 by the moves that keep its masks legal (`solvers.local_search.neighbours`): a swap is then one such
 move. Rows that share one budget exchange within and between them
@@ -22,9 +26,11 @@ move. Rows that share one budget exchange within and between them
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
 
 from maskgap.instances.arrays import Kept
 from maskgap.instances.errors import Refused
+from maskgap.instances.hessian import Hessian
 from maskgap.instances.layer import unit_rows
 from maskgap.instances.problem import Part, Problem
 from maskgap.solvers.local_search.memetic import improve
@@ -34,7 +40,8 @@ from maskgap.solvers.local_search.one_swap import between, block
 from maskgap.solvers.local_search.one_swap.course import Course
 from maskgap.solvers.local_search.one_swap.engine import Engine, engine_for
 from maskgap.solvers.local_search.one_swap.shared_budget import descend_part
-from maskgap.solvers.local_search.terms import Terms
+from maskgap.solvers.local_search.refit_swap import walker
+from maskgap.solvers.local_search.terms import Loss, Terms, masks_of
 from maskgap.solvers.one_shot.scores import starting_masks
 from maskgap.solvers.protocol import Answer, Limits
 from maskgap.solvers.settings import Limit, WarmStart, settings
@@ -48,10 +55,15 @@ class Swap:
     """Score of the mask to start from, unless one is given."""
     max_swaps: Limit = -1
     """Swaps per row at most; -1: to the end."""
+    loss: Loss = "objective"
+    """What swaps go by under objective refit: its loss, or that of a mask whose weights stay."""
+    precision: Literal["float64", "float32"] = "float64"
+    """Numbers that a device begins with under objective refit; it ends with float64."""
 
     def warm_ups(self) -> Sequence[Callable[[], object]]:
         """As `solvers.protocol.Compiled`."""
-        return block.warm_up, improve.warm_up, cycles.warm_up, between.warm_up
+        refits = () if self.loss == "mask" else (walker.warm_up,)
+        return block.warm_up, improve.warm_up, cycles.warm_up, between.warm_up, *refits
 
     def solve_rows(self, problem: Problem, limits: Limits, seed: int) -> list[Answer]:
         """One answer a row, with its number of swaps and a trace of its loss.
@@ -59,6 +71,8 @@ class Swap:
         Rows whose turn has not come when the deadline ends keep their start and claim nothing.
         Raises Refused without a start, or when the device cannot be used.
         """
+        if problem.objective.refits and self.loss == "mask":
+            return masks_of(self, problem, limits, seed)
         begun = time.perf_counter()
         start = starting_masks(problem, self.warm_start, seed)
         if start is None:
@@ -66,14 +80,30 @@ class Swap:
         if not problem.pattern.equal_rows:
             return self._parts(problem, start, limits, seed, begun)
         with limits.journal.phase("warmup"):
-            engine = engine_for(limits.device, limits.threads)
+            engine = self._engine(problem, limits)
         return self._search(engine, problem, start, limits, begun)
+
+    def _engine(self, problem: Problem, limits: Limits) -> Engine:
+        if not problem.objective.refits:
+            return engine_for(limits.device, limits.threads)
+        if limits.device == "cpu":
+            from maskgap.solvers.local_search.refit_swap.rows import Processor
+
+            return Processor(limits.threads)
+        from maskgap.solvers.local_search.refit_swap.batch import Device
+
+        return Device(limits.device, self.precision)
 
     def _search(
         self, engine: Engine, problem: Problem, start: Kept, limits: Limits, begun: float
     ) -> list[Answer]:
         with limits.journal.phase("build"):
-            gram, gram_exponent = problem.layer.gram_unit
+            objective = problem.objective
+            gram, gram_exponent = (
+                Hessian.of(problem.layer, objective.ridge).unit
+                if objective.refits
+                else problem.layer.gram_unit
+            )
             weight, exponents = unit_rows(problem.weight)
             shifts = 2 * exponents + gram_exponent
             height = engine.load(gram, problem.groups, len(problem))
@@ -104,7 +134,7 @@ class Swap:
             raise Refused(
                 f"swap takes '{problem.pattern.text}' on the processor only, not on {limits.device}"
             )
-        if problem.pattern.one_budget:
+        if problem.pattern.one_budget and not problem.objective.refits:
             (whole,) = problem
             return [descend_part(whole, Kept(start[0]), limits, self.max_swaps)]
 

@@ -1,9 +1,16 @@
-"""What a search of masks begins with, what it may use, and whom it tells."""
+"""What a search of masks begins with, what it may use, what it goes by, and whom it tells."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from maskgap.instances.arrays import Kept
+from maskgap.instances.objective import MASK
+from maskgap.instances.problem import Problem
+from maskgap.solvers.protocol import Answer, BatchSolver, Journal, Limits
+
+Loss = Literal["objective", "mask"]
+"""What a search goes by: the objective, or the loss of a mask whatever the objective."""
 
 
 def _never() -> bool:
@@ -30,3 +37,15 @@ class Terms:
     max_moves: int = -1
     expired: Callable[[], bool] = _never
     report: Callable[[Kept, float], None] = _nobody
+
+
+def masks_of(solver: BatchSolver, problem: Problem, limits: Limits, seed: int) -> list[Answer]:
+    """A solver's answers by the mask loss, for their masks: they claim nothing of the objective.
+
+    Masks are reported at the end, since what they are said to lose on the way is another loss.
+    """
+    journal = Journal()
+    answers = solver.solve_rows(problem.under(MASK), replace(limits, journal=journal), seed)
+    limits.journal.phases.update(journal.phases)
+    limits.journal.rows_done(len(problem.rows))
+    return [replace(answer, claimed_objective=None, trace=()) for answer in answers]

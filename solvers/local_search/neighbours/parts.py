@@ -6,15 +6,19 @@ from dataclasses import replace
 import numpy as np
 
 from maskgap.instances.arrays import Kept, Matrix, Pruned, kept_of, pruned_of
+from maskgap.instances.hessian import Hessian
 from maskgap.instances.layer import unit_exponent
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.protocol import MaskSet
-from maskgap.instances.problem import Part
+from maskgap.instances.objective import MASK
+from maskgap.instances.part import Part
 from maskgap.solvers.local_search.memetic.improve import Found, improve
 from maskgap.solvers.local_search.neighbours import population as populations
 from maskgap.solvers.local_search.neighbours.cycles import Cycles
 from maskgap.solvers.local_search.neighbours.exchanges import Exchanges
 from maskgap.solvers.local_search.neighbours.reduced import Reduced
+from maskgap.solvers.local_search.refit_swap.any_set import AnySet
+from maskgap.solvers.local_search.refit_swap.population import search_row
 from maskgap.solvers.local_search.terms import Terms
 
 
@@ -25,6 +29,8 @@ def improve_part(part: Part, terms: Terms) -> Found:
     """
     legal = part.legal
     groups = legal.equal_groups
+    if part.objective.refits:
+        return _refit(part, terms)
     if groups is not None:
         return _scaled(lambda own: improve(part.quad, groups, own), terms, part.rescale)
     if legal.tile is not None:
@@ -33,6 +39,24 @@ def improve_part(part: Part, terms: Terms) -> Found:
     if not len(reduced.rows):
         return _budget(part, reduced, terms)
     local = Exchanges(reduced, legal)
+    return _scaled(lambda own: populations.search(local, own), terms, part.rescale)
+
+
+def _refit(part: Part, terms: Terms) -> Found:
+    """By the loss of re-optimised weights."""
+    groups = part.legal.equal_groups
+    if groups is not None and part.height == 1:
+        return _scaled(
+            lambda own: search_row(part.hessian, part.target, groups, own), terms, part.rescale
+        )
+    matrix, _ = Hessian.of(part.layer, part.objective.ridge).unit
+    local = AnySet(matrix, part.target.reshape(part.height, -1), part.legal)
+    if terms.population > 1 and terms.start is not None:
+        # a search begins where one by the mask loss ends, if that is better
+        plain = replace(terms, population=1, report=lambda mask, loss: None)
+        hint = improve_part(part.under(MASK), plain).mask
+        if part.scaled_loss(hint) < part.scaled_loss(terms.start):
+            terms = replace(terms, start=hint)
     return _scaled(lambda own: populations.search(local, own), terms, part.rescale)
 
 

@@ -79,6 +79,24 @@ class Walker:
         changes: Vector = self._table[:m, m] ** 2 / -self._table.diagonal()[:m]
         return changes
 
+    def change(self, columns: NDArray[np.int64]) -> float:
+        """By how much the loss changes when all these columns (k,) change sides; k^3 and less."""
+        upper = np.triu(self._table[np.ix_(columns, columns)])  # columns ascend
+        matrix = upper + np.triu(upper, 1).T
+        last = self._table[columns, -1]
+        return -float(last @ np.linalg.solve(matrix, last))
+
+    def exchanges(self, pruned: NDArray[np.int64], kept: NDArray[np.int64]) -> Matrix:
+        """(a, b): by how much pruning one of a columns and keeping one of b changes the loss."""
+        table, diagonal, last = self._table, self._table.diagonal(), self._table[:, -1]
+        above = pruned[:, None] < kept[None, :]
+        cross = np.where(above, table[np.ix_(pruned, kept)], table[np.ix_(kept, pruned)].T)
+        step = last[kept] / diagonal[kept]
+        moved = last[pruned][:, None] - cross * step
+        size = cross**2 / diagonal[kept] - diagonal[pruned][:, None]
+        changes: Matrix = moved**2 / size - last[kept] * step
+        return changes
+
     def go(self, kept: Flags) -> None:
         """Bring the tableau to a mask (m,)."""
         away = int((kept != self.kept).sum())

@@ -23,6 +23,7 @@ SCRIPT = """
 import sys
 from maskgap.instances.formats.files import read_layer
 from maskgap.instances.masks.patterns import parse_pattern
+from maskgap.instances.objective import objective_spec
 from maskgap.instances.problem import Problem
 from maskgap.instances.sources import shipped
 from maskgap.solvers import registry
@@ -43,9 +44,11 @@ warm_up(solver)
 layer = read_layer(shipped.path("query0-n12"))
 warm, before, told = known(), COMPILING.seconds(), []
 COMPILING.listener = told.append
-for pattern in ("50%", "2:4", "layer:50%", "2:4^T", "50%;cap=3/4", "50%;block=2"):
+texts = ("50%", "2:4", "layer:50%", "2:4^T", "50%;cap=3/4", "50%;block=2")
+for pattern, objective in ((text, name) for name in spec.objectives for text in texts):
     for threads in (1, 2):
-        problem = Problem.of(layer, parse_pattern(pattern))
+        asked = objective_spec(objective)
+        problem = Problem.of(layer, parse_pattern(pattern), objective=asked)
         if spec.refusal(problem.pattern):
             continue
         limits = Limits(Deadline(2.0), 1e-6, threads)
