@@ -197,11 +197,12 @@ def descend_row(
 
 def warm_up() -> None:
     """Compile the kernels, or load them."""
-    groups = BudgetGroups(4, 4, 2)
-    quadratic = Quadratic.of(np.eye(4) + 0.1, np.arange(1.0, 5.0), groups)
-    walker = Walker(quadratic)
-    walker.go(np.zeros(4, dtype=bool))
-    walker.grow(np.array([3]))
-    walker.shrink(np.array([1]), np.ones(4))
-    walker.go(np.array([True, True, False, False]))
+    groups = BudgetGroups(12, 12, 6)
+    walker = Walker(Quadratic.of(np.eye(12) + 0.1, np.arange(1.0, 13.0), groups))
+    walker.go(np.zeros(12, dtype=bool))
+    walker.grow(np.array([7]))
+    walker.shrink(np.array([1]), np.ones(12))
+    near = walker.kept.copy()
+    near[[0, 11]] = near[[11, 0]]
+    walker.go(near)  # by sweeps, as few columns change sides
     walker.descend()
