@@ -20,8 +20,9 @@ Positive semidefinite. A stated D may be lowered: every D' <= D will do, with on
     gamma_{2n+8} trace R that has a factor is used. D'_j must be at least LEAST.
 Underflow. H and w were divided by powers of two, which moves entries by 2^-1075 at most; so much
     is lost by an operation that underflows. Points are at most LARGEST_MULTIPLIER = 2^100 in size,
-    so in any h_j or D_j y_j that comes to less than TINY = 2^-900, which is added to their errors;
-    a square divided by D_j >= 2^-200 loses 2^-874, and FLOOR = 2^-800 covers sums of those.
+    so in any h_j or D_j y_j that comes to less than TINY = 2^-900, which is added to their errors.
+    A square divided by D_j >= 2^-200 loses 2^-874, and FLOOR = 2^-800 covers sums of those; in c_j,
+    a root below SMALL = 2^-400 counts as 0.
 h. |H_ij| <= c s_i s_j with s_i = H_ii^(1/2) and c of `Hessian.correlation`, so in whatever order n
     products are added, computed h_j is off by at most e_j = gamma_n s_j c sum_i s_i |delta_i|.
 U and c. y_j and D_j y_j take two roundings, the sum with h_j one: a_j = h_j + D_j y_j is off by at
@@ -33,7 +34,8 @@ U and c. y_j and D_j y_j take two roundings, the sum with h_j one: a_j = h_j + D
 Sums. delta^T h is off by at most sum_j |delta_j| e_j for h and gamma_n sum_j |delta_j h_j| for the
     sum; that of U is off by gamma_n times itself, and three more sums are rounded, so gamma_{n+16}
     of both sums is taken off. The c_j are not negative: the least sum of them over masks that
-    a `CheckedSet` gives is at most 1 + gamma_{4n+32} times the exact one.
+    a `CheckedSet` gives is at most 1 + gamma_{2n+8} times the exact one, so gamma_{4n+48} times
+    itself is taken off.
 """
 
 from collections.abc import Iterator
@@ -72,7 +74,7 @@ class Minorants:
         """Base plus the least slope . z as it was computed, (leaves,), rounded down."""
         n = self.slope.shape[1]
         paid = np.maximum(least, 0.0)
-        return np.asarray(self.base + paid * (1.0 - gamma(4 * n + 48)) - FLOOR)
+        return np.asarray(self.base + paid * (1.0 - gamma(4 * n + 48)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,13 +164,13 @@ class Metric:
         kept = diagonal * (self.target - change)
         force = np.abs(product + kept)
         force -= off + gamma(4) * (np.abs(kept) + force) + TINY
-        slope = np.maximum(force, 0.0) ** 2 / diagonal * (1.0 - 8.0 * UNIT)
-        slope[pruned] = 0.0
+        force[pruned | (force < SMALL)] = 0.0
+        slope = force**2 / diagonal * (1.0 - 8.0 * UNIT)
 
         energy = np.einsum("ij,ij->i", change, product)
         size = np.einsum("ij,ij->i", wide, np.abs(product))
         spent = np.einsum("ij,ij->i", upper, free)
-        allowance = 1.01 * np.einsum("ij,ij->i", wide, off) + gamma(n + 16) * (size + spent)
+        allowance = 1.01 * np.einsum("ij,ij->i", wide, off) + gamma(n + 16) * (size + spent) + FLOOR
         base = energy - spent - allowance
         require_finite(f"{self.where}: a leaf's bound", base, slope)
         return Minorants(base, slope)

@@ -81,6 +81,8 @@ def deltas(metric, diagonal, rng):
     yield good.astype(np.float32).astype(np.float64)
     yield metric.target
     yield np.zeros(N)
+    yield np.full(N, 1e-200)
+    yield metric.target - 1e-200
     yield rng.normal(size=N) * 10.0 ** rng.integers(-30, 30)
     yield rng.choice([0.0, 1e30, -1e30, 5e-324, 1e-45, 1.0], N)
 
@@ -110,7 +112,11 @@ def test_no_number_lies_above_the_exact_one(family, seed):
         assert (exact(found.slope[0]) <= slope).all()
         assert (found.slope[0][pruned] == 0.0).all()
         taken = rng.random(N) < 0.5
-        value = found.with_sum(np.array([found.slope[0] @ taken]))
+        total = found.slope[0] @ taken * (1.0 + (2 * N + 8) * 2.0**-53)  # rounded upwards
+        value = found.with_sum(np.array([total]))
+        stored = Fraction(float(found.base[0])) + sum(exact(found.slope[0])[taken])
+        rounded = Fraction(2) ** -53 * abs(stored)  # what base has room for
+        assert Fraction(float(value[0])) - rounded <= stored <= const + sum(slope[taken])
         assert Fraction(float(value[0])) <= const + sum(slope[taken])
 
 
@@ -145,6 +151,15 @@ def test_a_diagonal_at_the_edge_is_lowered_by_little_and_one_beyond_is_refused()
     edge = diagonal_of(metric.matrix, ~none)
     for factor in (1.0, 1.0 + 1e-14, 1.0 - 1e-14):
         np.testing.assert_allclose(metric.lowered(factor * edge, none, 0), edge, rtol=1e-10)
+    for power in range(-16, -6):
+        try:
+            found = metric.lowered((1.0 + 10.0**power) * edge, none, 0)
+        except ProofError:
+            assert power > -14
+            continue
+        rest = exact(metric.matrix)
+        rest[np.diag_indices(N)] -= exact(found)
+        assert semidefinite(whole_of(rest))
     for factor in (1.0 + 1e-9, 1.0 + 1e-6, 1.1):
         with pytest.raises(ProofError, match=r"not positive semidefinite|expected above 0"):
             metric.lowered(factor * edge, none, 0)
