@@ -15,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from threadpoolctl import threadpool_limits
 
 from tests.fuzz.files import run_file
+from tests.fuzz.refits import run_refit
 from tests.fuzz.runs import Tally, run_problem
 
 CHUNK = 50
@@ -28,6 +29,7 @@ def main():
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--problems", type=int, default=0, help="seeds of problems")
     parser.add_argument("--proofs", type=int, default=0, help="seeds of altered proof files")
+    parser.add_argument("--refits", type=int, default=0, help="seeds of problems under refit")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--processes", type=int, default=2)
     asked = parser.parse_args()
@@ -36,6 +38,8 @@ def main():
         faults += _report("problems", run_problem, asked.first, asked.problems, asked.processes)
     if asked.proofs:
         faults += _report("proofs", run_file, asked.first, asked.proofs, asked.processes)
+    if asked.refits:
+        faults += _report("refits", run_refit, asked.first, asked.refits, asked.processes)
     return 1 if faults else 0
 
 

@@ -83,7 +83,9 @@ def _check(source, path, about, tally):
     ):
         warnings.simplefilter("error")
         try:
-            asked = check.CheckOptions(path, source.instance, source.pattern, None, 30.0, True)
+            asked = check.CheckOptions(
+                path, source.instance, source.pattern, source.asked, time_limit=30.0, as_json=True
+            )
             code = check.run(asked)
         except InputError as error:
             code, text = 2, str(error)

@@ -10,6 +10,8 @@ from tempfile import mkdtemp
 
 import numpy as np
 
+from maskgap.benchmarks.commands.objective_options import DEFAULT_OBJECTIVE, ObjectiveOptions
+from maskgap.benchmarks.verify.check import check_part
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.evidence.shared_budget import RowProof, SharedBudget
 from maskgap.instances.formats.evidence.trivial import trivial_proof
@@ -20,6 +22,7 @@ from maskgap.instances.formats.tensors import read_tensors
 from maskgap.instances.layer import Layer
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.patterns import parse_pattern
+from maskgap.instances.objective import objective_spec
 from maskgap.instances.problem import Part, Problem
 from maskgap.solvers import registry
 from maskgap.solvers.bounds.relaxations import SdpBound
@@ -28,6 +31,7 @@ from tests.fuzz.families import arrays
 from tests.helpers.exact import losses
 from tests.helpers.hostile import overflowing, rooted, with_matrix
 from tests.helpers.legal_masks import legal_pruned
+from tests.helpers.refit_proofs import refit_proof, refit_shared, refit_tree
 
 FAMILIES = ("plain", "few tokens", "whole numbers", "repeated", "simplex", "balanced")
 
@@ -36,6 +40,8 @@ DEEP = ("fw-bnb", {"convexify": "none", "heuristics": "none"})
 TRIANGLES = ("sdp-bound", {"triangle_rounds": "3"})
 SHARED = ("shared-budget", {})
 TRIVIAL = ("trivial", {})
+REFIT = ("refit", {"ridge": 0.01})
+HEAVY = ("refit", {"ridge": 1.0})
 
 KINDS = (  # pattern, rows, columns, what proves it
     ("50%", 2, 6, TREE),
@@ -58,6 +64,13 @@ KINDS = (  # pattern, rows, columns, what proves it
     ("100%", 2, 5, TREE),
     ("0%", 1, 5, TREE),
     ("50%", 2, 6, TRIVIAL),
+    ("50%", 2, 6, REFIT),
+    ("2:4", 1, 8, HEAVY),
+    ("50%;block=2", 1, 6, REFIT),
+    ("50%;forced", 2, 6, HEAVY),
+    ("1:2^T", 2, 4, REFIT),
+    ("layer:50%", 2, 4, REFIT),
+    ("keep=2;cap=1/2", 1, 6, HEAVY),
 )
 
 
@@ -77,6 +90,12 @@ class Honest:
     optima: dict[int, Fraction]
 
     @property
+    def asked(self):
+        """The options of its objective."""
+        objective = self.problem.objective
+        return ObjectiveOptions("refit", objective.ridge) if objective.refits else DEFAULT_OBJECTIVE
+
+    @property
     def pattern(self):
         return self.problem.pattern.text
 
@@ -91,6 +110,8 @@ def honest():
     for number, (pattern, rows, n, by) in enumerate(KINDS):
         for family in (FAMILIES[number % 6], FAMILIES[(number + 1 + number // 6) % 6]):
             problem = _problem(family, pattern, rows, n, number)
+            if by[0] == "refit":
+                problem = problem.under(objective_spec("refit", by[1]["ridge"]))
             proofs = _proofs(problem, *by)
             if proofs is not None:
                 optima = {
@@ -139,6 +160,8 @@ def _proofs(problem, name, settings):
         return [replace(trivial_proof(part), mask=_first_mask(part)) for part in problem]
     if name == SHARED[0]:
         return [_shared(part, limits) for part in problem]
+    if name == "refit":
+        return [_refit(part) for part in problem]
     solver = registry.build(name, settings)
     if registry.spec_of(name).batched:
         answers = solve_batch(solver, problem, limits, 0)
@@ -164,6 +187,14 @@ def _shared(part, limits):
         part.row, part.digest, 0.0, _first_mask(part), SharedBudget(tuple(rows)),
         height=part.height,
     )  # fmt: skip
+
+
+def _refit(part):
+    rng = np.random.default_rng([24, part.row, part.n])
+    shared = part.pattern.startswith("layer:")
+    evidence = refit_shared(part, rng) if shared else refit_tree(part, rng)
+    proof = refit_proof(part, evidence, mask=_first_mask(part))
+    return replace(proof, bound=check_part(part, proof).bound)
 
 
 def _written(folder, problem, proofs, optima):

@@ -19,6 +19,7 @@ from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.formats.proof_file import write_proof
 from maskgap.instances.formats.tensors import read_tensors
 from maskgap.instances.masks.patterns import parse_pattern
+from maskgap.instances.objective import MASK
 from maskgap.instances.problem import Problem
 from tests.fuzz.bytes import damaged
 from tests.fuzz.mutations import file_bytes
@@ -82,18 +83,21 @@ def _layer(source, path, folder, about, tally):
     tally.counts["layers read"] += 1
     if not (np.isfinite(layer.weight).all() and (layer.gram == layer.gram.T).all()):
         tally.faults.append(f"{about}: a layer that is not finite and symmetric")
-    problem = Problem.of(layer, parse_pattern(source.pattern))
+    problem = Problem.of(layer, parse_pattern(source.pattern), objective=source.problem.objective)
     proof = folder / "it.proof.safetensors"
     write_proof(proof, source.problem, source.proofs)
     same = (
         layer.digest == source.layer.digest
         and [part.digest for part in problem] == [part.digest for part in source.problem]
     )  # fmt: skip
-    held = check.run(check.CheckOptions(proof, path, source.pattern, None, 30.0, True)) == 0
+    asked = check.CheckOptions(
+        proof, path, source.pattern, source.asked, time_limit=30.0, as_json=True
+    )
+    held = check.run(asked) == 0
     if held and not same:
         tally.counts["false accepts"] += 1
         tally.faults.append(f"{about}: a proof of another layer is accepted")
-    part = next(iter(problem))
+    part = next(iter(problem)).under(MASK)  # whose losses may be listed by a proof
     if part.n > LARGEST:
         return
     pruned = legal_pruned(layer, source.pattern, part.rows)

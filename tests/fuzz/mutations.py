@@ -11,6 +11,7 @@ from safetensors.numpy import save
 
 from tests.fuzz.structure import (
     cut_tree,
+    more_dropped,
     more_triangles,
     no_functions,
     other_bound,
@@ -40,11 +41,11 @@ MUTATIONS = (
     special_numbers, scaled_numbers, noisy_numbers, higher_multipliers, whole_numbers, shuffled,
     other_dtype, other_shape, missing, exchanged, added, of_another, spliced, other_head,
     other_bound, other_kind, other_parts, other_question, split_leaf, cut_tree, no_functions,
-    more_triangles,
+    more_triangles, more_dropped,
 )  # fmt: skip
 FREQUENT = (
     special_numbers, scaled_numbers, noisy_numbers, higher_multipliers, whole_numbers, split_leaf,
-    cut_tree, more_triangles, no_functions,
+    cut_tree, more_triangles, no_functions, more_dropped,
 )  # fmt: skip
 """Those after which a file may well be read and judged by its numbers."""
 

@@ -37,7 +37,7 @@ def other_head(rng, tensors, meta, pool):
     key = str(rng.choice([*head, "budget", "rows", "shift", "functions", "passes", "height"]))
     values = (
         0, 1, 2, 3, 7, -1, 2**31, 2**70, 1.5, True, False, None, "", "0", "x", [], {}, [{}],
-        "leaves", "shift", "enumeration", "shared-budget", "trivial", "nan", "inf", "-0x0p0",
+        "leaves", "shift", "enumeration", "shared-budget", "trivial", "refit", "nan", "inf", "-0x0p0",
         "0x1p99999", "0x1p1000", "-0x1p3", "0x1.0p-1074", "f" * 64, heads[0].get("problem"),
         [json.loads(json.dumps(heads[0]))], "\ud800", "\x1b[2J",
     )  # fmt: skip
@@ -63,7 +63,7 @@ def other_kind(rng, tensors, meta, pool):
         return
     head = _some_head(rng, heads)
     before = json.loads(json.dumps(heads))
-    kind = str(rng.choice(["leaves", "shift", "enumeration", "shared-budget", "trivial"]))
+    kind = str(rng.choice(["leaves", "shift", "enumeration", "shared-budget", "trivial", "refit"]))
     for key in ("functions", "shift", "rows"):
         head.pop(key, None)
     head["kind"] = kind
@@ -98,11 +98,13 @@ def other_parts(rng, tensors, meta, pool):
 
 
 def other_question(rng, tensors, meta, pool):
-    key = str(rng.choice(["layer", "pattern", "objective", "rows", "format", "parts", "more"]))
+    key = str(
+        rng.choice(["layer", "pattern", "objective", "ridge", "rows", "format", "parts", "more"])
+    )
     texts = (
         "", "50%", "layer:50%", "2:4", "keep=3", "0:1", "0:2", "1:2", "0:99999999999", "5:1",
         "mask", "refit", "maskgap-proof/1", "maskgap-proof/3", "[]", "[{}]", "{}", "null",
-        "[" * 5000, "NaN", "\x00", "[1e999]", pool[int(rng.integers(len(pool)))].meta.get(key, ""),
+        "[" * 5000, (0.01).hex(), (1.0).hex(), "0x0p0", "-0x1p-3", "0x1p9999", "0.01", "inf", "NaN", "\x00", "[1e999]", pool[int(rng.integers(len(pool)))].meta.get(key, ""),
     )  # fmt: skip
     if rng.random() < 0.15:
         meta.pop(key, None)
@@ -161,6 +163,20 @@ def no_functions(rng, tensors, meta, pool):
         function = tensors[f"{key}.function"].copy()
         function[places_of(rng, function)] = np.array(-1).astype(function.dtype)
         tensors[f"{key}.function"] = function
+
+
+# ---- diagonals
+
+
+def more_dropped(rng, tensors, meta, pool):
+    """Diagonals that drop other columns, as often as not those that a leaf has pruned."""
+    names = [name for name in sorted(tensors) if name.endswith(".dropped")]
+    names = [name for name in names if tensors[name].size and tensors[name].dtype == np.bool_]
+    if names:
+        name = str(rng.choice(names))
+        flat = tensors[name].ravel().copy()
+        flat[places_of(rng, flat)] ^= True
+        tensors[name] = flat.reshape(tensors[name].shape)
 
 
 # ---- triangles

@@ -59,8 +59,10 @@ def noisy_numbers(rng, tensors, meta, pool):
 
 
 def higher_multipliers(rng, tensors, meta, pool):
-    """What raises a bound if P is not looked at: u, alpha and the shifts."""
-    names = [name for name in sorted(tensors) if ".u" in name or "shift" in name]
+    """What raises a bound if no matrix is looked at: u, alpha, the shifts and diagonals."""
+    names = [
+        name for name in sorted(tensors) if any(w in name for w in (".u", "shift", ".diagonals"))
+    ]
     if names:
         for name in names:
             tensors[name] = tensors[name] + 10.0 ** rng.integers(-12, 6)
@@ -131,7 +133,10 @@ def added(rng, tensors, meta, pool):
     """A tensor under a name of another kind, or of a part that is not there."""
     name = _name(rng, tensors)
     if name:
-        suffixes = ("mask", "at", "u0", "u1", "alpha0", "branch", "points", "0.u0", "0.mask")
+        suffixes = (
+            "mask", "at", "u0", "u1", "alpha0", "branch", "points", "0.u0", "0.mask", "diagonals",
+            "dropped", "0.diagonals",
+        )  # fmt: skip
         part = int(rng.integers(3))
         tensors[str(rng.choice(["shift0", "shift9", f"part{part}.{rng.choice(suffixes)}"]))] = (
             tensors[name].copy()

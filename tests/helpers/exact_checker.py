@@ -17,6 +17,7 @@ import numpy as np
 
 from maskgap.instances.formats.evidence.enumeration import Enumeration
 from maskgap.instances.formats.evidence.leaves import Leaves, equality_rows
+from maskgap.instances.formats.evidence.refit_leaves import RefitLeaves
 from maskgap.instances.formats.evidence.shared_budget import SharedBudget
 from maskgap.instances.formats.evidence.shared_shift import SharedShift
 from maskgap.instances.formats.evidence.trivial import Trivial
@@ -24,6 +25,7 @@ from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.problem import Part
 from tests.helpers.exact import losses, quadratic, squared_weight, whole
 from tests.helpers.exact_functions import Rejected, convex, finite, function_of, least, require
+from tests.helpers.exact_refit import refit_bound, refit_curve
 
 
 def leaf_states(leaves, n):
@@ -104,6 +106,10 @@ def curve(row, proof):
     The function of one leaf, with k in the place of the budget that the proof is for.
     """
     leaves, n = proof.evidence, row.n
+    if isinstance(leaves, RefitLeaves) and row.objective.refits:
+        require(leaf_states(leaves, n) == [{}], "rows of a shared budget have one leaf")
+        return refit_curve(row, leaves, points_of(leaves, n))
+    require(not row.objective.refits, "it is about the other objective")
     require(isinstance(leaves, Leaves), "rows of a shared budget have trees")
     require(leaf_states(leaves, n) == [{}], "rows of a shared budget have one leaf")
     which, points = int(leaves.function[0]), points_of(leaves, n)
@@ -144,7 +150,8 @@ def shared_bound(part, pruned, proof):
         n = part.layer.d_in
         require(own.row in curves, f"row {own.row} is not in the part")
         require(budget is not None and 0 <= budget <= n, f"a row's budget is {budget}")
-        row = Part(part.layer, own.row, part.pattern, BudgetGroups(n, n, budget))
+        legal = BudgetGroups(n, n, budget)
+        row = Part(part.layer, own.row, part.pattern, legal, objective=part.objective)
         schema(row, own)
         curves[own.row] = [max(pair) for pair in zip(curves[own.row], curve(row, own), strict=True)]
     slopes = [slope for values in curves.values() for slope in hull_slopes(values)]
@@ -179,6 +186,9 @@ def exact_bound(part, pruned, proof):
         require(proof.mask.shape == (part.n,), "a mask of another size")
         require(bool((pruned == ~proof.mask).all(axis=1).any()), "its mask is not legal")
     evidence = proof.evidence
+    both = isinstance(evidence, Trivial | SharedBudget)
+    refits = isinstance(evidence, RefitLeaves)
+    require(both or refits == part.objective.refits, "it is about the other objective")
     match evidence:
         case Trivial():
             bound = Fraction(0)
@@ -186,6 +196,9 @@ def exact_bound(part, pruned, proof):
             bound = min(losses(part, pruned))
         case Leaves():
             bound = tree_bound(part, pruned, evidence)
+        case RefitLeaves():
+            states, points = leaf_states(evidence, part.n), points_of(evidence, part.n)
+            bound = refit_bound(part, pruned, evidence, states, points)
         case SharedShift():
             bound = shift_bound(part, pruned, evidence)
         case SharedBudget():

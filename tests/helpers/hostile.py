@@ -52,7 +52,7 @@ def of_file(folder, path, pattern, limit_s=30.0):
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         layer = folder / "layer.safetensors"
-        code = check.run(check.CheckOptions(path, layer, pattern, None, limit_s, True))
+        code = check.run(check.CheckOptions(path, layer, pattern, time_limit=limit_s, as_json=True))
     assert (err.getvalue().count("\n") == 1) == (code == 1)
     return code, [json.loads(line) for line in out.getvalue().splitlines()]
 

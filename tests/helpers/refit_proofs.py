@@ -7,6 +7,8 @@ s = sqrt((1 - z) / D) and R = H - Diag(D),
     delta = z w - s v,   (I + s R s) v = s R (z w).
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from maskgap.benchmarks.verify.check import check_part
@@ -148,3 +150,32 @@ def bound_or_none(part, proof):
         return check_part(part, proof).bound
     except ProofError:
         return None
+
+
+def altered(rng, tree):
+    """A tree with one of its arrays changed; it may still be valid."""
+    name = str(rng.choice(["diagonals", "points", "dropped", "branch", "function", "point"]))
+    array = getattr(tree, name).copy()
+    where = int(rng.integers(array.size))
+    if name == "dropped":
+        if rng.random() < 0.3:
+            array[:] = rng.random(array.shape) < 0.3
+        else:
+            array.flat[where] ^= True
+    elif name in ("diagonals", "points"):
+        special = [0.0, -1.0, np.nan, np.inf, -np.inf, 5e-324, 1e-38, 1e30, 1e-150, 1e-200]
+        change = rng.integers(4)
+        with np.errstate(all="ignore"):
+            if change == 0:
+                array.flat[where] = rng.choice(special)
+            elif change == 1:
+                array.flat[where] *= 1.0 + 10.0 ** -rng.integers(0, 15)
+            elif change == 2:
+                array *= 1.0 + 10.0 ** -rng.integers(0, 15)
+            else:
+                array += (rng.normal(size=array.shape) * 10.0 ** -rng.integers(0, 9)).astype("f4")
+    elif name == "branch":
+        array.flat[where] = rng.integers(-1, tree.points.shape[1])
+    else:
+        array.flat[where] = rng.integers(-1, len(tree.points))
+    return replace(tree, **{name: array})

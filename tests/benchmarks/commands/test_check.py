@@ -49,7 +49,9 @@ def checked(proof, instance, pattern, rows=None, limit=None, as_json=False):
     out, err = StringIO(), StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         try:
-            code = run(CheckOptions(proof, instance, pattern, rows, limit, as_json))
+            code = run(
+                CheckOptions(proof, instance, pattern, rows=rows, time_limit=limit, as_json=as_json)
+            )
         except InputError as error:
             code = 2
             print(error, file=err)

@@ -24,7 +24,7 @@ def test_nothing_false_is_accepted(first):
 
 def test_the_honest_files_are_of_every_kind_of_proof_and_pattern():
     kinds = Counter(one.proofs[0].evidence.kind for one in honest())
-    assert set(kinds) == {"trivial", "enumeration", "leaves", "shift", "shared-budget"}
+    assert set(kinds) == {"trivial", "enumeration", "leaves", "shift", "shared-budget", "refit"}
     assert len({one.pattern for one in honest()}) > 12
     held = [proof.evidence for one in honest() for proof in one.proofs]
     trees = [evidence for evidence in held if isinstance(evidence, Leaves)]

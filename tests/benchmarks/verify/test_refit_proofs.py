@@ -13,6 +13,7 @@ from maskgap.instances.formats.evidence.shared_budget import SharedBudget
 from maskgap.instances.layer import Layer
 from tests.helpers.refit_cases import SETS, case, layer_of, least
 from tests.helpers.refit_proofs import (
+    altered,
     bound_or_none,
     refit_part,
     refit_proof,
@@ -95,35 +96,6 @@ def test_columns_nearly_parallel_without_a_ridge():
 # ---- what is altered
 
 
-def _altered(rng, tree, part):
-    """A tree with one of its arrays changed; it may still be valid."""
-    name = str(rng.choice(["diagonals", "points", "dropped", "branch", "function", "point"]))
-    array = getattr(tree, name).copy()
-    where = int(rng.integers(array.size))
-    if name == "dropped":
-        if rng.random() < 0.3:
-            array[:] = rng.random(array.shape) < 0.3
-        else:
-            array.flat[where] ^= True
-    elif name in ("diagonals", "points"):
-        special = [0.0, -1.0, np.nan, np.inf, -np.inf, 5e-324, 1e-38, 1e30, 1e-150, 1e-200]
-        change = rng.integers(4)
-        with np.errstate(all="ignore"):
-            if change == 0:
-                array.flat[where] = rng.choice(special)
-            elif change == 1:
-                array.flat[where] *= 1.0 + 10.0 ** -rng.integers(0, 15)
-            elif change == 2:
-                array *= 1.0 + 10.0 ** -rng.integers(0, 15)
-            else:
-                array += (rng.normal(size=array.shape) * 10.0 ** -rng.integers(0, 9)).astype("f4")
-    elif name == "branch":
-        array.flat[where] = rng.integers(-1, part.n)
-    else:
-        array.flat[where] = rng.integers(-1, len(tree.points))
-    return replace(tree, **{name: array})
-
-
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("pattern", [pattern for pattern in SETS if "layer" not in pattern])
 def test_no_altered_tree_proves_what_is_false(pattern, seed):
@@ -132,7 +104,7 @@ def test_no_altered_tree_proves_what_is_false(pattern, seed):
     for _ in range(60):
         tree = evidence
         for _ in range(int(rng.integers(1, 4))):
-            tree = _altered(rng, tree, part)
+            tree = altered(rng, tree)
         found = bound_or_none(part, refit_proof(part, tree))
         if found is not None:
             accepted += 1
@@ -148,7 +120,7 @@ def test_no_altered_rows_prove_what_is_false(pattern, seed):
     for _ in range(60):
         rows = list(evidence.rows)
         place = int(rng.integers(len(rows)))
-        tree = _altered(rng, rows[place].proof.evidence, part)
+        tree = altered(rng, rows[place].proof.evidence)
         rows[place] = replace(rows[place], proof=replace(rows[place].proof, evidence=tree))
         found = bound_or_none(part, refit_proof(part, SharedBudget(tuple(rows))))
         if found is not None:
