@@ -22,7 +22,7 @@ test: .venv/.installed
 
 # 100000 problems of nasty families and 10000 altered proof files, in exact arithmetic: an hour.
 fuzz: .venv/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --problems 100000 --proofs 10000 --processes 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --problems 100000 --proofs 10000 --refits 20000 --processes 2
 
 check: .venv/.installed
 	$(BIN)/ruff format --check .

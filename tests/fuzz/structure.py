@@ -37,8 +37,8 @@ def other_head(rng, tensors, meta, pool):
     key = str(rng.choice([*head, "budget", "rows", "shift", "functions", "passes", "height"]))
     values = (
         0, 1, 2, 3, 7, -1, 2**31, 2**70, 1.5, True, False, None, "", "0", "x", [], {}, [{}],
-        "leaves", "shift", "enumeration", "shared-budget", "trivial", "refit", "nan", "inf", "-0x0p0",
-        "0x1p99999", "0x1p1000", "-0x1p3", "0x1.0p-1074", "f" * 64, heads[0].get("problem"),
+        "leaves", "shift", "enumeration", "shared-budget", "trivial", "refit",
+        "nan", "inf", "-0x0p0", "0x1p99999", "0x1p1000", "-0x1p3", "0x1.0p-1074", "f" * 64, heads[0].get("problem"),
         [json.loads(json.dumps(heads[0]))], "\ud800", "\x1b[2J",
     )  # fmt: skip
     if rng.random() < 0.15:
@@ -104,7 +104,9 @@ def other_question(rng, tensors, meta, pool):
     texts = (
         "", "50%", "layer:50%", "2:4", "keep=3", "0:1", "0:2", "1:2", "0:99999999999", "5:1",
         "mask", "refit", "maskgap-proof/1", "maskgap-proof/3", "[]", "[{}]", "{}", "null",
-        "[" * 5000, (0.01).hex(), (1.0).hex(), "0x0p0", "-0x1p-3", "0x1p9999", "0.01", "inf", "NaN", "\x00", "[1e999]", pool[int(rng.integers(len(pool)))].meta.get(key, ""),
+        "[" * 5000, (0.01).hex(), (1.0).hex(), "0x0p0", "-0x1p-3", "0x1p9999",
+        "0.01", "inf", "NaN", "\x00", "[1e999]",
+        pool[int(rng.integers(len(pool)))].meta.get(key, ""),
     )  # fmt: skip
     if rng.random() < 0.15:
         meta.pop(key, None)

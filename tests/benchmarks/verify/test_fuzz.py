@@ -1,4 +1,4 @@
-"""Two thousand seeded problems of nasty families: what is certified holds in exact arithmetic."""
+"""Seeded problems of nasty families: what is certified holds in exact arithmetic."""
 
 from collections import Counter
 
@@ -8,7 +8,8 @@ import pytest
 from maskgap.solvers import registry
 from tests.fuzz.families import FAMILIES
 from tests.fuzz.problems import KINDS, draw
-from tests.fuzz.runs import SHARED, WEIGHTS, run_problem, solver_of
+from tests.fuzz.refits import run_refit
+from tests.fuzz.runs import SHARED, WEIGHTS, Tally, run_problem, solver_of
 
 CHUNK = 100
 
@@ -23,6 +24,18 @@ def test_nothing_false_is_certified(first):
     assert not faults, "\n".join(faults)
     assert counts["second"] > CHUNK / 3
     assert counts["proofs rejected"] == 0
+
+
+@pytest.mark.parametrize("first", range(0, 600, CHUNK))
+def test_nothing_false_is_certified_where_weights_are_refitted(first):
+    tally = Tally()
+    for seed in range(first, first + CHUNK):
+        tally.add(run_refit(seed))
+    assert not tally.faults, "\n".join(tally.faults)
+    assert tally.counts["honest, accepted"] > CHUNK / 4
+    assert tally.counts["honest, refused"] < CHUNK / 20
+    assert tally.counts["altered, accepted"] > CHUNK / 4
+    assert tally.counts["altered, refused"] > CHUNK / 2
 
 
 def test_every_family_kind_and_solver_is_drawn():
