@@ -38,7 +38,8 @@ def other_head(rng, tensors, meta, pool):
     values = (
         0, 1, 2, 3, 7, -1, 2**31, 2**70, 1.5, True, False, None, "", "0", "x", [], {}, [{}],
         "leaves", "shift", "enumeration", "shared-budget", "trivial", "refit",
-        "nan", "inf", "-0x0p0", "0x1p99999", "0x1p1000", "-0x1p3", "0x1.0p-1074", "f" * 64, heads[0].get("problem"),
+        "nan", "inf", "-0x0p0", "0x1p99999", "0x1p1000", "-0x1p3", "0x1.0p-1074", "f" * 64,
+        heads[0].get("problem"),
         [json.loads(json.dumps(heads[0]))], "\ud800", "\x1b[2J",
     )  # fmt: skip
     if rng.random() < 0.15:
