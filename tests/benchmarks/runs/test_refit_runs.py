@@ -125,7 +125,7 @@ def test_a_solver_of_refit_is_given_it_and_its_own_weights_are_told():
 
 def test_who_is_handed_the_mask_loss():
     problem = problem_of()
-    for solver, over in (("wanda", True), ("swap", True), ("exhaustive", False)):
+    for solver, over in (("wanda", True), ("dsnot", True), ("swap", False), ("exhaustive", False)):
         task = Task(problem, solver)
         assert handed_over(task) is over
         assert given(task).objective == (MASK if over else REFIT)
