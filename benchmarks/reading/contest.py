@@ -9,6 +9,9 @@ them, a run without a mask counting as infinite, and of two middle ones the wors
 
 Best masks and best checked bounds are taken over all records of the run, not those of the group.
 A solver that was not installed is no contender: it is named once, beside the rest.
+
+Runs under different objectives are never in one group: what is minimised under refit, with its
+ridge, stands in the group's name.
 """
 
 from collections import Counter, defaultdict
@@ -141,6 +144,11 @@ class Contest:
     absent: Mapping[str, str]
 
     @property
+    def objective(self) -> str:
+        """What its problems minimise: 'mask', or 'refit, ridge 0.01'."""
+        return self.entries[0].record.minimised
+
+    @property
     def unit(self) -> str:
         """What a problem is: 'rows', or 'layers' where records are sums of rows."""
         return "layers" if any(e.record.rows > 1 for e in self.entries) else "rows"
@@ -170,7 +178,8 @@ def contests(records: Sequence[Record]) -> list[Contest]:
     """A contest for each group of cross-checked records, in the order of first appearance."""
     groups: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        groups[record.group or record.suite or "all rows"].append(record)
+        name = record.group or record.suite or "all rows"
+        groups[f"{name} ({record.minimised})" if record.refits else name].append(record)
     best, bounds = best_known(records), best_bounds(records)
     return [_contest(name, group, best, bounds) for name, group in groups.items()]
 
@@ -275,8 +284,9 @@ def heading(contest: Contest) -> str:
     threads = ", ".join(map(str, sorted({r.threads for r in records})))
     bounded = sum(problem in contest.bounds for problem in contest.problems)
     count = f"{len(contest.problems)} {contest.unit}"
+    under = f", objective {contest.objective}" if records[0].refits else ""
     return (
-        f"{count}, {widths}, patterns {patterns}; limit {limits} s a row, "
+        f"{count}, {widths}, patterns {patterns}{under}; limit {limits} s a row, "
         f"{threads} thread{'' if threads == '1' else 's'} a run; checked bounds for {bounded} of "
         f"{count}"
     )

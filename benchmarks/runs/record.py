@@ -28,7 +28,7 @@ from pydantic import (
 )
 
 from maskgap.benchmarks.verify.check import CHECKER
-from maskgap.instances.objective import ObjectiveName
+from maskgap.instances.objective import MASK, ObjectiveName, ObjectiveSpec
 
 SCHEMA = 5
 
@@ -181,6 +181,16 @@ class Record(BaseModel):
     def objective_name(self) -> str:
         """Which objective it is about."""
         return str(ObjectiveName.MASK if self.ridge is None else ObjectiveName.REFIT)
+
+    @property
+    def refits(self) -> bool:
+        """Whether weights that stay are re-optimised."""
+        return self.ridge is not None
+
+    @property
+    def minimised(self) -> str:
+        """What it is about in words: 'mask', or 'refit, ridge 0.01'."""
+        return str(MASK if self.ridge is None else ObjectiveSpec(ObjectiveName.REFIT, self.ridge))
 
     @property
     def failed(self) -> bool:

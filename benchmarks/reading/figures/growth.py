@@ -1,4 +1,4 @@
-"""Growth of time and of nodes with the number of columns n, all groups of a run together.
+"""Growth of time and of nodes with the number of columns n, all groups of one objective together.
 
 Time: a point is the median over the rows of that n of build + solve, a row that was not solved
 counting at its limit. Open marks at the limit tell that some rows were not solved. Rows without a
@@ -8,7 +8,7 @@ through the medians of those n where no row was cut off.
 Solvers are moved aside a little so that marks at one limit stay apart.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import nan
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,6 +24,7 @@ from maskgap.benchmarks.reading.figures.style import (
     title,
 )
 from maskgap.benchmarks.reading.labels import stacked
+from maskgap.instances.objective import MASK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,26 +60,48 @@ def _runs(contest: Contest) -> list[Run]:
 
 def growth_figure(contests: Sequence[Contest]) -> "Figure":
     """Median seconds a row, and nodes, against n."""
+    objectives = list(dict.fromkeys(contest.objective for contest in contests))
+    panels = [
+        panel
+        for objective in objectives
+        for panel in _panels(
+            [c for c in contests if c.objective == objective],
+            "" if objective == str(MASK) else f" ({objective})",
+        )
+    ]
+    figure, axes = new_figure(len(panels), 1, 3.9)
+    for (axis,), (text, warnings, runs, mine, draw) in zip(axes, panels, strict=True):
+        draw(axis, mine, [run for run in runs if run.contender in mine])
+        title(axis, text, warnings)
+    axes[-1][0].set_xlabel("columns n of the row")
+    return figure
+
+
+Draw = Callable[["Axes", Sequence[str], Sequence[Run]], None]
+"""What draws a panel: on an axis, some contenders, their runs."""
+
+Panel = tuple[str, Sequence[str], Sequence[Run], Sequence[str], Draw]
+"""Title, warnings, runs, the contenders shown, and what draws them."""
+
+
+def _panels(contests: Sequence[Contest], under: str) -> list[Panel]:
+    """The panels of groups of one objective. under: what their titles say of it."""
     runs = [run for contest in contests for run in _runs(contest)]
     names = list(dict.fromkeys(c for contest in contests for c in contest.contenders))
     proving = {name for contest in contests for name in contest.contenders
                if contest.kind(name).proves}  # fmt: skip
     warnings = sorted({m for contest in contests for m in mixtures(contest)})
     searching = {r.contender for r in runs if r.nodes is not None}
-    panels = []
+    panels: list[Panel] = []
     if proving:
-        panels.append(("time to prove or close", [n for n in names if n in proving], _panel))
+        mine = [n for n in names if n in proving]
+        panels.append((f"time to prove or close{under}", warnings, runs, mine, _panel))
     if others := [n for n in names if n not in proving]:
-        panels.append(("time to a mask or a bound", others, _panel))
+        panels.append((f"time to a mask or a bound{under}", warnings, runs, others, _panel))
     if searching:
         nodes = [n for n in names if n in searching]
-        panels.append(("nodes of the search tree", nodes, _nodes_panel))
-    figure, axes = new_figure(len(panels), 1, 3.9)
-    for (axis,), (text, mine, draw) in zip(axes, panels, strict=True):
-        draw(axis, mine, [run for run in runs if run.contender in mine])
-        title(axis, text, warnings if draw is _panel else ())
-    axes[-1][0].set_xlabel("columns n of the row")
-    return figure
+        panels.append((f"nodes of the search tree{under}", (), runs, nodes, _nodes_panel))
+    return panels
 
 
 def _panel(axis: "Axes", names: Sequence[str], runs: Sequence[Run]) -> None:

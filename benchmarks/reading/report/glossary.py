@@ -16,6 +16,10 @@ GLOSSARY: dict[str, str] = {
     "error (objective)": "How much the row's output changes when the pruned weights are gone: the "
     "squared difference, summed over a sample of real inputs. Smaller is better. It is always "
     "recomputed from the mask; what the solver says about it counts for nothing.",
+    "refit, ridge": "Where a group says refit, the weights that stay may change as well: the error "
+    "is the least that any choice of them leaves. The ridge is a small penalty on how far they "
+    "move, a share of the mean square of the inputs. Solvers that do not know of it are judged by "
+    "their masks, with the best weights for those.",
     "held out": "The same mask's error on other inputs, which no solver has seen.",
     "bound": "A number below which no allowed mask's error can lie.",
     "checked": "The bound came with a proof, and a checker that shares no code with the solvers "

@@ -114,7 +114,8 @@ def place_of(record: Record) -> str:
     rows = f"rows {record.row} to {record.row + record.rows - 1}" if record.rows > 1 else (
         f"row {record.row}"
     )  # fmt: skip
-    return f"{record.instance}, {rows}, {record.pattern}"
+    under = f", {record.minimised}" if record.refits else ""
+    return f"{record.instance}, {rows}, {record.pattern}{under}"
 
 
 def faults(groups: Sequence[Contest]) -> list[Fault]:

@@ -1,7 +1,8 @@
 """Two runs of suites side by side: what changed on the problems that both have.
 
 A line is a contender that both runs have in some group, compared on the problems that it has in
-both, whatever the group is called. A problem is the same when its data and its pattern are.
+both, whatever the group is called; under the objective refit, one more line a ridge. A problem is
+the same when its data, its pattern and its objective are.
 
     error ratio   exp(mean(log(error here / error there))), each ratio held within [1e-3, 1e3]
     time ratio    exp(mean(log((t + s) / (t_there + s)))), s = 0.1 s, a row not solved at its limit
@@ -56,7 +57,8 @@ def _pairs(here: Sequence[Record], there: Sequence[Record]) -> dict[str, list[Pa
     for (name, problem), (contest, entry) in _entries(here).items():
         if (name, problem) in other:
             beside, theirs = other[name, problem]
-            found.setdefault(name, []).append((contest, beside, problem, entry, theirs))
+            line = f"{name} ({contest.objective})" if entry.record.refits else name
+            found.setdefault(line, []).append((contest, beside, problem, entry, theirs))
     return found
 
 
@@ -87,7 +89,7 @@ def _line(name: str, pairs: Sequence[Pair]) -> dict[str, str]:
         sum(e.solved for e in side)
         for side in ([pair[4] for pair in pairs], [pair[3] for pair in pairs])
     ]
-    masks = not pairs[0][0].kind(name).bound_only
+    masks = not pairs[0][3].kind.bound_only
     return {
         "solver": name,
         "rows": str(len(pairs)),

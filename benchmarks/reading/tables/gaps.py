@@ -3,13 +3,13 @@
 A cell is the mean over a group's rows of (error - best checked bound of anyone) / error; the last
 two columns are the geometric mean over all groups' rows of the error over that of Wanda's mask on
 the same row, on the calibration text and on held-out text: whether the better optimised mask stays
-better.
+better. Each objective has a table of its own.
 """
 
 from collections.abc import Sequence
 from math import exp, fsum, log
 
-from maskgap.benchmarks.reading.contest import contests
+from maskgap.benchmarks.reading.contest import Contest, contests
 from maskgap.benchmarks.reading.statistics import Summary, summarise
 from maskgap.benchmarks.reading.typeset import markdown, number, percent
 from maskgap.benchmarks.runs.record import Record
@@ -24,7 +24,15 @@ LEGEND = (
 
 def render_gaps(records: Sequence[Record]) -> str:
     """The table of cross-checked records in Markdown, least gap first; solvers with masks only."""
-    groups = contests(records)
+    by_objective: dict[str, list[Contest]] = {}
+    for contest in contests(records):
+        by_objective.setdefault(contest.objective, []).append(contest)
+    tables = [_table(groups) for groups in by_objective.values()]
+    return "\n\n".join([*tables, "\n".join(f"* {line}" for line in LEGEND)])
+
+
+def _table(groups: Sequence[Contest]) -> str:
+    """Groups of one objective."""
     found: dict[str, dict[str, Summary]] = {}
     for contest in groups:
         for summary in summarise(contest):
@@ -43,7 +51,7 @@ def render_gaps(records: Sequence[Record]) -> str:
         }
         for name, by in sorted(whole.items(), key=lambda item: _gap(item[1]))
     ]
-    return "\n\n".join([markdown(lines), "\n".join(f"* {line}" for line in LEGEND)])
+    return markdown(lines)
 
 
 def _gap(by: dict[str, Summary]) -> float:
