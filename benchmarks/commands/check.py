@@ -1,8 +1,9 @@
 """`maskgap check`: derive the bounds of a proof again from the layer's data.
 
-A proof holds for exactly the question that was asked: the pattern, the layer, and the rows. Where a
-pattern couples rows, those are all rows of the layer, or the ones that `--rows` names; else a file
-may be about some of the rows, and the last line says how many of how many.
+A proof holds for exactly the question that was asked: the pattern, the objective with its ridge,
+the layer, and the rows. Where a pattern couples rows, those are all rows of the layer, or the ones
+that `--rows` names; else a file may be about some of the rows, and the last line says how many of
+how many.
 """
 
 import json

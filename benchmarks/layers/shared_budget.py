@@ -92,7 +92,8 @@ class SharedBudgetBound(LayerWork):
         keep = self._n - budget
         rows = range(row.row, row.row + 1)
         masks = None if start is None else self._starting_with(rows, start)
-        return Problem(self.problem.layer, RowKeep(f"keep={keep}", keep), rows, masks)
+        pattern = RowKeep(f"keep={keep}", keep)
+        return Problem(self.problem.layer, pattern, rows, masks, self.problem.objective)
 
     def _take(self, mask: Kept) -> None:
         """Take a mask (n,) of all rows as theirs."""

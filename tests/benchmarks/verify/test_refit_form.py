@@ -6,6 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+import maskgap
 from maskgap.benchmarks.verify.check import check_part, question_of
 from maskgap.benchmarks.verify.clock import Clock
 from maskgap.benchmarks.verify.shared_budget import row_bounds
@@ -16,7 +17,9 @@ from maskgap.instances.formats.evidence.shared_budget import SharedBudget
 from maskgap.instances.formats.evidence.shared_shift import SharedShift
 from maskgap.instances.formats.evidence.trivial import trivial_proof
 from maskgap.instances.formats.proof_file import read_proof, write_proof
+from maskgap.instances.formats.tensors import read_tensors
 from maskgap.instances.objective import MASK, objective_spec
+from tests.fuzz.mutations import file_bytes, signed
 from tests.helpers.refit_cases import case, least
 from tests.helpers.refit_proofs import (
     bound_or_none,
@@ -140,3 +143,45 @@ def test_files_are_read_back(tmp_path, pattern):
     for other in (refit_problem(part.layer, pattern, 0.02), problem.under(MASK)):
         with pytest.raises(ProofError, match=r"about the objective 'refit, ridge 0.01', not"):
             question_of(other, file, None)
+
+
+def test_check_asks_for_the_objective_and_the_ridge(tmp_path):
+    part, evidence, _ = case("50%", 1)
+    proof = refit_proof(part, evidence, mask=part.legal.prune_lowest(part.weight**2))
+    proof = replace(proof, bound=check_part(part, proof).bound)
+    write_proof(tmp_path / "p", refit_problem(part.layer, "50%"), [proof])
+    for given in (tmp_path / "p", proof):
+        held = maskgap.check(given, part.layer, "50%", objective="refit", ridge=0.01)
+        assert held, held.reason
+        assert held.bound == proof.bound
+        assert held.parts[0].loss.value == pytest.approx(part.loss(proof.mask))
+        assert maskgap.check(given, part.layer, "50%", objective="refit")
+        assert not maskgap.check(given, part.layer, "50%")
+        assert not maskgap.check(given, part.layer, "50%", objective="refit", ridge=0.02)
+
+
+def test_a_ridge_that_is_none_is_malformed(tmp_path):
+    problem = refit_problem(case("50%")[0].layer, "50%")
+    path = tmp_path / "p"
+    write_proof(path, problem, [trivial_proof(part) for part in problem])
+    tensors, meta = read_tensors(path)
+    del meta["digest"]
+    for ridge in ("", "0.01", "-0x1.0p-3", "nan", "inf", "0x1p99999", "0X1.47ae147ae147bp-7"):
+        path.write_bytes(file_bytes(tensors, signed(tensors, {**meta, "ridge": ridge})))
+        with pytest.raises(ProofError, match="its ridge is"):
+            read_proof(path)
+    for change, reason in (
+        ({"objective": "mask"}, "should not have: ridge"),
+        ({"objective": "speed"}, "should not have: ridge"),
+    ):
+        path.write_bytes(file_bytes(tensors, signed(tensors, {**meta, **change})))
+        with pytest.raises(ProofError, match=reason):
+            read_proof(path)
+    del meta["ridge"]
+    for change, reason in (
+        ({}, "lack or should not have: ridge"),
+        ({"objective": "speed"}, "objective 'speed', which is none"),
+    ):
+        path.write_bytes(file_bytes(tensors, signed(tensors, {**meta, **change})))
+        with pytest.raises(ProofError, match=reason):
+            read_proof(path)
