@@ -59,6 +59,7 @@ def _completed(line):
         ("maskgap show query0", ["query0-n12"], []),
         ("maskgap solve x --solver scip", ["scip-miqp", "scip-factor"], ["numpy", "scipy"]),
         ("maskgap run small --solvers wanda,sw", ["wanda,swap"], ["numpy", "scipy"]),
+        ("maskgap solve x --objective re", ["refit"], []),
         ("maskgap show ./no-such", [], []),
     ],
 )

@@ -150,6 +150,18 @@ def test_a_suite_gives_the_same_records_as_locally(scheduler, tmp_path):
     assert all(r.host and r.packages["maskgap"] for r in there.records)
 
 
+def test_an_objective_reaches_the_workers(scheduler, tmp_path):
+    toml = _toml(tmp_path, _named("wanda", "exhaustive"), rows=2)
+    toml.write_text(toml.read_text() + 'objective = "refit"\nridge = 0.1\n')
+    suite = read_suite(str(toml))
+    local = run_suite(suite, tmp_path / "local", SuiteRun(jobs=2))
+    with executor(scheduler) as found:
+        there = run_suite(suite, tmp_path / "there", executor=found)
+    assert _content(there.records) == _content(local.records)
+    assert {r.ridge for r in there.records} == {0.1}
+    assert {r.verdict for r in there.records if r.solver == "exhaustive"} == {"closed"}
+
+
 def test_a_worker_killed_in_the_middle_loses_nothing(scheduler, tmp_path):
     """A run begins on it and waits; started again elsewhere, it answers at once."""
     folder = tmp_path / "marks"
