@@ -145,9 +145,10 @@ _ENTRIES = (
     Spec(
         "sparsegpt",
         "maskgap.solvers.one_shot.sparsegpt:SparseGpt",
-        "mask rule of SparseGPT",
+        "SparseGPT: mask and weights by columns from left to right",
         batched=True,
         patterns=ROW_PATTERNS,
+        objectives=ALL_OBJECTIVES,
     ),
     Spec(
         "obs-greedy",
@@ -156,6 +157,15 @@ _ENTRIES = (
         batched=True,
         requires=_NUMBA,
         patterns=ROW_PATTERNS,
+        objectives=ALL_OBJECTIVES,
+    ),
+    Spec(
+        "alps",
+        "maskgap.solvers.one_shot.alps:Alps",
+        "ADMM on weights with budgets, then re-optimised (ALPS)",
+        batched=True,
+        patterns=ROW_PATTERNS,
+        objectives=ALL_OBJECTIVES,
     ),
     Spec(
         "dsnot",

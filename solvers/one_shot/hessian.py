@@ -12,7 +12,8 @@ With J the reversal of the columns and J H J = L L^T, U = J L^-1 J: H itself is 
 its inverse, whose rounding the second factorisation would meet.
 
 Columns whose inputs are all zero have no part in it: their mean(diag G) is not counted, and U is
-the identity there.
+the identity there. Under the objective refit H is that of the objective, as it stands: its ridge
+takes the place of the damping, and a column without inputs is one like the others.
 """
 
 from dataclasses import dataclass
@@ -22,7 +23,9 @@ import scipy.linalg.lapack
 
 from maskgap.instances.arrays import Flags, Matrix, Vector
 from maskgap.instances.errors import Refused
+from maskgap.instances.hessian import Hessian
 from maskgap.instances.layer import Layer
+from maskgap.instances.problem import Problem
 
 DAMPING = 0.01
 ESCALATIONS = 6
@@ -58,10 +61,9 @@ class InverseHessian:
         mean = float(inner.diagonal().mean())
         for _ in range(ESCALATIONS + 1):
             hessian = inner + damping * mean * np.eye(len(inner))
-            factor, failed = scipy.linalg.lapack.dpotrf(hessian[::-1, ::-1], lower=1, clean=1)
-            if not failed and factor.diagonal().min() ** 2 > PIVOT * hessian.diagonal().max():
-                inverse, _ = scipy.linalg.lapack.dtrtri(factor, lower=1)
-                upper[np.ix_(live, live)] = inverse[::-1, ::-1]
+            inverse = _upper(hessian, PIVOT)
+            if inverse is not None:
+                upper[np.ix_(live, live)] = inverse
                 return InverseHessian(upper, live, damping)
             if damping == 0:
                 break
@@ -71,7 +73,35 @@ class InverseHessian:
             "set a larger damping"
         )
 
+    @staticmethod
+    def under(problem: Problem, damping: float = DAMPING) -> "InverseHessian":
+        """That of a problem: under refit of its objective's H, where `damping` has no say.
+
+        Raises Refused where H is singular as far as float64 shows.
+        """
+        if not problem.objective.refits:
+            return InverseHessian.of(problem.layer, damping)
+        ridge = problem.objective.ridge
+        hessian, _ = Hessian.of(problem.layer, ridge).unit
+        upper = _upper(hessian, 0.0)
+        if upper is None:
+            raise Refused(
+                f"{problem.layer.name}: the Gram plus ridge {ridge:g} of its mean diagonal is "
+                "singular; set a larger ridge"
+            )
+        return InverseHessian(upper, np.ones(problem.layer.d_in, dtype=bool), ridge)
+
     def diagonal(self) -> Vector:
         """[H^-1]_jj (n,) float64."""
         squares: Vector = (self.upper**2).sum(axis=0)
         return squares
+
+
+def _upper(hessian: Matrix, pivot: float) -> Matrix | None:
+    """U (n, n) of H, or None where a pivot is not above a share of the largest diagonal entry."""
+    factor, failed = scipy.linalg.lapack.dpotrf(hessian[::-1, ::-1], lower=1, clean=1)
+    if failed or not factor.diagonal().min() ** 2 > pivot * hessian.diagonal().max():
+        return None
+    inverse, _ = scipy.linalg.lapack.dtrtri(factor, lower=1)
+    upper: Matrix = np.ascontiguousarray(inverse[::-1, ::-1])
+    return upper

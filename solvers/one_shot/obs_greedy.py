@@ -6,8 +6,10 @@ w_p^2 / A_pp. The cheapest p among the groups whose budget is not yet met goes, 
 
     w  <-  w - (w_p / A_pp) A[:, p],        A  <-  A - A[:, p] A[p, :] / A_pp,
 
-which is the inverse without p. The weights so updated serve only to choose: nothing keeps them.
-Dead columns cost nothing and go first; ties go to the lower column.
+which is the inverse without p. The weights so updated are the best ones of the columns left, up to
+rounding. Under the objective refit H is the objective's and they are handed over; under the loss of
+a mask they serve only to choose, and dead columns cost nothing and go first. Ties go to the lower
+column.
 
 A is symmetric, so its upper triangle is all that is kept. A removal costs about n |F| / 2
 operations, so the cost of a row grows as n^2 k for k removals and that of a layer with n rows as
@@ -37,29 +39,33 @@ class ObsGreedy:
     """One weight at a time, the others making up for it."""
 
     damping: NotNegative = DAMPING
-    """Share of the mean diagonal that is added to the Gram."""
+    """Share of the mean diagonal that is added to the Gram; under refit its ridge is, instead."""
 
     def warm_ups(self) -> Sequence[Callable[[], object]]:
         """As `solvers.protocol.Compiled`."""
         return (warm_up,)
 
     def solve_rows(self, problem: Problem, limits: Limits, seed: int) -> list[Answer]:
-        """One mask a row; notes the damping used. Raises Refused when the Gram stays singular.
+        """One mask a row, under refit with weights; notes the damping used.
 
-        At the deadline the rest of each budget goes by the costs as they then are.
+        At the deadline the rest of each budget goes by the costs as they then are, and no weights
+        are handed over. Raises Refused when the Gram stays singular.
         """
         with limits.journal.phase("build"):
-            inverse = InverseHessian.of(problem.layer, self.damping)
-            weight, _ = unit_rows(problem.weight)
+            inverse = InverseHessian.under(problem, self.damping)
+            weight, exponents = unit_rows(problem.weight)
             weight[:, ~inverse.live] = 0.0  # costs nothing to prune, whatever its size
             matrix = inverse.upper.T @ inverse.upper
 
-        def solve(row: Vector) -> Answer:
+        def solve(row: Vector, exponent: int) -> Answer:
             mask, stop = prune(row, matrix, problem.groups, limits.deadline)
-            return Answer(mask, stop, notes={"damping": inverse.damping})
+            weights = None
+            if problem.objective.refits and stop is Stop.FINISHED:
+                weights = np.ldexp(np.where(mask, row, 0.0), exponent)
+            return Answer(mask, stop, notes={"damping": inverse.damping}, weights=weights)
 
         with ThreadPoolExecutor(max(1, limits.threads)) as pool:
-            return list(pool.map(solve, weight))
+            return list(pool.map(solve, weight, exponents.tolist()))
 
 
 def prune(
@@ -67,7 +73,7 @@ def prune(
 ) -> tuple[Kept, Stop]:
     """Mask (n,) of one row, and why it ended.
 
-    weight: (n,), overwritten. matrix: H^-1 (n, n), whose upper triangle is read.
+    weight: (n,), overwritten by the best of those kept. matrix: H^-1 (n, n), whose upper triangle is read.
     """
     steps = max(1, STEP_WORK // groups.n**2)
     kept = Kept(np.ones(groups.n, dtype=bool))

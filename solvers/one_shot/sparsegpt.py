@@ -1,4 +1,4 @@
-"""The mask of SparseGPT (Frantar, Alistarh, arXiv 2301.00774), by columns from left to right.
+"""SparseGPT (Frantar, Alistarh, arXiv 2301.00774): mask and weights by columns from left to right.
 
 With H^-1 = U^T U (`solvers.one_shot.hessian`), pruning w_j and making up for it in the columns
 after j costs
@@ -7,8 +7,10 @@ after j costs
 
 Columns are taken in blocks. For a budget of the whole row the mask of a block is chosen when the
 block begins, by that cost at the weights as they then are; for N:M the mask of each group when the
-group begins. Then the weights are updated column by column. They serve only to choose the mask:
-nothing here keeps them.
+group begins. Then the weights are updated column by column. A kept weight stays as it is when its
+column has passed, so it makes up for columns before it alone: the weights are not the best ones of
+their mask. Under the objective refit they are handed over, and H is the objective's; under the
+loss of a mask they serve only to choose it.
 
 The paper's threshold for unstructured masks is one for all rows of a block, so its rows end with
 different budgets. Here every row has the same: of k weights to prune in n columns, a row prunes
@@ -32,28 +34,42 @@ class SparseGpt:
     """Blocks of columns from left to right."""
 
     damping: NotNegative = DAMPING
-    """Share of the mean diagonal that is added to the Gram."""
+    """Share of the mean diagonal that is added to the Gram; under refit its ridge is, instead."""
     block: Positive = 128
     """Columns of a block."""
 
     def solve_rows(self, problem: Problem, limits: Limits, seed: int) -> list[Answer]:
-        """One mask a row; notes the damping used. Raises Refused when the Gram stays singular.
+        """One mask a row, under refit with weights; notes the damping used.
 
         The deadline is looked at once a block; the columns left then are chosen by their cost at
-        the weights as they are.
+        the weights as they are, and no weights are handed over. Raises Refused when the Gram stays
+        singular.
         """
         with limits.journal.phase("build"):
-            inverse = InverseHessian.of(problem.layer, self.damping)
-            weight, _ = unit_rows(problem.weight)
+            inverse = InverseHessian.under(problem, self.damping)
+            weight, exponents = unit_rows(problem.weight)
             weight[:, ~inverse.live] = 0.0  # costs nothing to prune, whatever its size
         masks, stop = prune(weight, inverse.upper, problem.groups, self.block, limits.deadline)
-        return [Answer(Kept(mask), stop, notes={"damping": inverse.damping}) for mask in masks]
+        whole = problem.objective.refits and stop is Stop.FINISHED
+        weights = np.ldexp(np.where(masks, weight, 0.0), exponents[:, None])
+        return [
+            Answer(
+                Kept(mask),
+                stop,
+                notes={"damping": inverse.damping},
+                weights=row if whole else None,
+            )
+            for mask, row in zip(masks, weights, strict=True)
+        ]
 
 
 def prune(
     weight: Matrix, upper: Matrix, groups: BudgetGroups, block: int, deadline: Deadline
 ) -> tuple[Kept, Stop]:
-    """Masks (rows, n), and why it ended. weight: (rows, n), overwritten; upper: U."""
+    """Masks (rows, n), and why it ended.
+
+    weight: (rows, n), overwritten by what the method makes of the kept ones. upper: U.
+    """
     n, size = groups.n, groups.size
     whole = groups.count == 1
     width = min(block, n) if whole else max(1, block // size) * size
