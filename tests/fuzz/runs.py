@@ -34,7 +34,7 @@ SHARED = "shared-budget"
 WEIGHTS = {
     "fw-bnb": 30, "sdp-bound": 9, "qp-bound": 9, "shift-bound": 5, "exhaustive": 8, SHARED: 16,
     "swap": 4, "search": 4, "random": 1, "magnitude": 1, "wanda": 1, "ria": 1, "obs": 1,
-    "sparsegpt": 1, "obs-greedy": 1, "dsnot": 1, "sparsefw": 0.6, "fw-bnb-highs": 0.7,
+    "sparsegpt": 1, "obs-greedy": 1, "alps": 1, "dsnot": 1, "sparsefw": 0.6, "fw-bnb-highs": 0.7,
     "fw-bnb-scip": 0.7, "scip-miqp": 0.5, "scip-factor": 0.5, "highs-milp": 0.8, "highs-oa": 0.5,
     "cvxpy-miqp": 0.3,
 }  # fmt: skip

@@ -221,7 +221,7 @@ def test_each_solver_says_which_kinds_it_takes():
                 assert "swap" in spec.refusal(pattern)
 
 
-REFUSING = ["sparsegpt", "obs-greedy", "dsnot", "sparsefw", "shift-bound"]
+REFUSING = ["sparsegpt", "obs-greedy", "alps", "dsnot", "sparsefw", "shift-bound"]
 
 
 @pytest.mark.parametrize("text", ["layer:50%", "2:4^T", "50%;cap=3/4"])

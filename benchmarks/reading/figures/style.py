@@ -30,7 +30,7 @@ PALETTE = (
     "exhaustive", "random", "magnitude", "wanda", "ria", "obs", "sparsegpt", "obs-greedy", "dsnot",
     "sparsefw", "swap", "search", "scip-miqp", "scip-factor", "highs-milp", "highs-oa",
     "cvxpy-miqp", "qp-bound", "sdp-bound", "shift-bound", "fw-bnb", "fw-bnb-highs", "fw-bnb-scip",
-    "gurobi",
+    "gurobi", "alps",
 )  # fmt: skip
 """Names whose looks are told apart with care. A look is a place: whoever changes the order changes
 every figure. Other names get a look by their digest, after these; two of them may share one."""

@@ -15,7 +15,7 @@ from maskgap.solvers.one_shot.sparsefw import fixed_weights, relax
 from maskgap.solvers.protocol import Deadline, Limits, Stop
 from tests.helpers.tiny import I1_GRAM, I1_WEIGHT, layer_of_inputs, random_layer, with_mean
 
-NAMES = ["sparsegpt", "obs-greedy", "dsnot", "sparsefw"]
+NAMES = ["sparsegpt", "obs-greedy", "alps", "dsnot", "sparsefw"]
 SECOND_ORDER = ["sparsegpt", "obs-greedy"]
 # The relaxation sees that weights together may cost less than nothing, which a dead one costs.
 ONE_BY_ONE = ["sparsegpt", "obs-greedy", "dsnot"]
