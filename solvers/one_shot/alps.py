@@ -11,11 +11,11 @@ eigendecomposition, A = Q Diag(l) Q^T, whatever rho is)
     d  <-  x + v / rho  with the smallest entries of each group set to 0
     v  <-  v + rho (x - d)
 
-from d = y without its smallest entries, v = 0, rho = 0.1. Every third step rho is multiplied by 1.3,
-1.2 or 1.1 as the support of d has changed by at least 0.1 k, 0.005 k or 1 columns of k kept ones
-since the third step before, and where it has not changed the ADMM ends: the scheme of the paper. As
-in the authors' program, rho is too large where the support has not changed at all from the
-beginning: it is divided by 5 and the row begins anew. Then the weights are re-optimised on the
+from d = y without its smallest entries, v = 0, rho = 0.1. Every third step rho is multiplied by
+1.3, 1.2 or 1.1 as the support of d has changed by at least 0.1 k, 0.005 k or 1 columns of k kept
+ones since the third step before, and where it has not changed the ADMM ends: the scheme of the
+paper. As in the authors' program, rho is too large where the support has not changed at all from
+the beginning: it is divided by 5 and the row begins anew. Then the weights are re-optimised on the
 support of d (`solvers.one_shot.conjugate`).
 
 Where this differs from them. A budget is one of each row (or N:M), not one of the layer; so a row
@@ -23,7 +23,8 @@ has its own rho and ends by itself, and its answer does not depend on the others
 most LOWERED times. The paper's conjugate gradients stop after 10 steps; here they go on until the
 weights are the best ones up to rounding, unless `refit_steps` says otherwise. All in float64.
 
-Under the loss of a mask the mask is the same, with H of the damping, and no weights are handed over.
+Under the loss of a mask the mask is found alike, with H of the damping, and no weights are handed
+over.
 A step is two products of all rows with a matrix (n, n).
 """
 

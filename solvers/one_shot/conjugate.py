@@ -23,7 +23,7 @@ def solve_on(
     steps: int,
     deadline: Deadline,
 ) -> Matrix:
-    """x (rows, n) float64, 0 outside the supports, after at most `steps` steps, or at the deadline.
+    """The x (rows, n) float64, 0 outside the supports, after `steps` steps or at the deadline.
 
     matrix: A (n, n), positive definite. right: b (rows, n). kept: the supports (rows, n). start:
     (rows, n), 0 outside them.

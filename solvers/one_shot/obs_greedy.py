@@ -73,7 +73,8 @@ def prune(
 ) -> tuple[Kept, Stop]:
     """Mask (n,) of one row, and why it ended.
 
-    weight: (n,), overwritten by the best of those kept. matrix: H^-1 (n, n), whose upper triangle is read.
+    weight: (n,), overwritten by the best of those kept. matrix: H^-1 (n, n), whose upper triangle
+    is read.
     """
     steps = max(1, STEP_WORK // groups.n**2)
     kept = Kept(np.ones(groups.n, dtype=bool))

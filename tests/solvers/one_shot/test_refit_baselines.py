@@ -1,4 +1,4 @@
-"""Baselines that hand over weights of their own under refit, against plain loops of their papers."""
+"""Baselines that hand over weights under refit, against plain loops of their papers."""
 
 from fractions import Fraction
 
