@@ -54,7 +54,9 @@ def objective_spec(name: str, ridge: float | None = None) -> ObjectiveSpec:
     names = [str(known) for known in ObjectiveName]
     if name not in names:
         meant = did_you_mean(name, names)
-        raise InputError(f"no objective '{name}'; the objectives are {', '.join(names)}{meant}")
+        raise InputError(
+            f"no objective '{name[:40]}'; the objectives are {', '.join(names)}{meant}"
+        )
     chosen = ObjectiveName(name)
     if chosen is ObjectiveName.MASK:
         if ridge is not None:

@@ -97,7 +97,7 @@ class Group(BaseModel):
         AfterValidator(distinct),
     ] = [0, 1, 2]
     per: Literal["row", "layer"] = "row"
-    objective: str = "mask"
+    objective: Text = "mask"
     ridge: Annotated[float, Field(ge=0)] | None = None
 
     @property

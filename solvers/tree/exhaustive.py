@@ -10,8 +10,9 @@ proof and is claimed.
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
-from maskgap.instances.arrays import Kept, Pruned, Vector, kept_of
+from maskgap.instances.arrays import Kept, Matrix, Pruned, Vector, kept_of
 from maskgap.instances.errors import Refused
 from maskgap.instances.formats.evidence.enumeration import Enumeration
 from maskgap.instances.formats.proof import PartProof
@@ -24,8 +25,8 @@ from maskgap.solvers.settings import settings
 Losses = Callable[[Pruned], Vector]
 """Of masks (masks, n), in units of `Part.scaled_loss`."""
 
-AT_ONCE = 4096
-"""Masks whose matrices are solved with together."""
+AT_ONCE = 8192
+"""Masks that are eliminated together."""
 
 
 @settings
@@ -78,20 +79,39 @@ def _mask_losses(problem: Part) -> Losses:
 
 
 def _refit_losses(problem: Part) -> Losses:
-    inverse, target = np.linalg.inv(problem.hessian), problem.target
+    """Losses by elimination in H^-1, column by column from the last; masks share what they can.
+
+    With K = H^-1, a pruned column j leaves w_i - K_ij w_j / K_jj and K_ik - K_ij K_kj / K_jj of the
+    columns before it and adds w_j^2 / K_jj to the loss; a kept one leaves them as they are.
+    """
+    target: Vector = problem.target
+    inverse: Matrix = np.asarray(np.linalg.inv(problem.hessian), dtype=np.float64)
+    places = np.arange(problem.n, dtype=np.int64)
 
     def losses(pruned: Pruned) -> Vector:
-        found = np.zeros(len(pruned))
-        counts = pruned.sum(axis=1)
-        for count in np.unique(counts[counts > 0]):
-            same = np.flatnonzero(counts == count)
-            for top in range(0, len(same), AT_ONCE):
-                rows = same[top : top + AT_ONCE]
-                columns = np.nonzero(pruned[rows])[1].reshape(len(rows), count)
-                weight = target[columns]
-                blocks = inverse[columns[:, :, None], columns[:, None, :]]
-                solved = np.linalg.solve(blocks, weight[:, :, None])[:, :, 0]
-                found[rows] = np.einsum("ij,ij->i", weight, solved)
+        codes = (pruned.astype(np.int64) << places).sum(axis=1)
+        found = np.empty(len(codes))
+        order = np.argsort(codes, kind="stable")
+        for top in range(0, len(order), AT_ONCE):
+            some = order[top : top + AT_ONCE]
+            found[some] = _eliminated(inverse, target, codes[some])
         return found
 
     return losses
+
+
+def _eliminated(inverse: Matrix, target: Vector, codes: NDArray[np.int64]) -> Vector:
+    """(masks,) losses of ascending codes, whose bit j says that column j is pruned."""
+    ends, rest, weight = np.zeros(1, dtype=np.int64), inverse[None], target[None]
+    loss = np.zeros(1)
+    for j in range(len(target) - 1, -1, -1):
+        heads = codes >> j
+        new = heads[np.flatnonzero(np.diff(heads, prepend=-1))]  # distinct, ascending
+        parent = np.searchsorted(ends, new >> 1)
+        gone, pivot, last = (new & 1).astype(np.float64), rest[parent, j, j], weight[parent, j]
+        column, share = rest[parent, j, :j], gone / pivot
+        loss = loss[parent] + share * last * last
+        weight = weight[parent, :j] - column * (share * last)[:, None]
+        rest = rest[parent, :j, :j] - column[:, :, None] * (column * share[:, None])[:, None, :]
+        ends = new
+    return np.asarray(loss[np.searchsorted(ends, codes)])
