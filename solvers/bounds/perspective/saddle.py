@@ -51,7 +51,7 @@ TO_BOUNDARY = 0.9
 LEAST_WEIGHT = 1e-3
 """Share of the largest |w| by which columns are scaled at least."""
 
-LEAST_SHARE = 1e-2
+LEAST_SHARE = 3e-2
 """Shares of a warm start are this far inside at least."""
 
 SHORTENED = 0.8

@@ -8,20 +8,23 @@ from maskgap.solvers.tree.recorded import BYTES_A_ROW, Table, recorded
 
 
 class TreeRecord:
-    """The tree of a search. recording: False once it would take more than `most_bytes`."""
+    """The tree of a search. recording: False once it would take more than `most_bytes`.
 
-    def __init__(self, n: int, most_bytes: int) -> None:
-        self._n, self._most_bytes = n, most_bytes
+    witness_bytes: what one witness takes.
+    """
+
+    def __init__(self, witness_bytes: int, most_bytes: int) -> None:
+        self._witness_bytes, self._most_bytes = witness_bytes, most_bytes
         self._column, self._kept, self._pruned, self._point, self._source = ([-1] for _ in range(5))
-        self._points: list[NDArray[np.float32]] = []
+        self._points: list[NDArray[np.floating]] = []
         self.recording = True
 
-    def bounded(self, row: int, witness: NDArray[np.float32], function: int) -> None:
+    def bounded(self, row: int, witness: NDArray[np.floating], function: int) -> None:
         """A node is bounded by a minorant of a function, of which its witness is kept."""
         if self.recording:
             self._point[row], self._source[row] = len(self._points), function
             self._points.append(witness)
-            size = len(self._points) * self._n * 4 + len(self._point) * BYTES_A_ROW
+            size = len(self._points) * self._witness_bytes + len(self._point) * BYTES_A_ROW
             if size > self._most_bytes:
                 self.recording = False
                 self._points.clear()

@@ -1,0 +1,282 @@
+"""Search for the least refit loss over equal groups: every node has a diagonal of its own.
+
+A node's bound is the saddle point of its perspective function (`tree.refit.visit`), found to the
+precision that closing or splitting it needs: few nodes at some milliseconds each, where one diagonal
+for the whole tree takes many. Children start from their parent's diagonal and shares. Fixed columns
+leave the problem, so nodes get cheaper as they get deeper: n^3 operations a step at the root.
+
+Nodes of least bound come first, as many at once as there are threads; what they find is taken in
+their order, so nothing depends on timing but where a deadline falls.
+"""
+
+import heapq
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskgap.instances.arrays import Flags, Vector, kept_of
+from maskgap.instances.masks.groups import BudgetGroups
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED, States
+from maskgap.instances.problem import Part
+from maskgap.solvers.bounds.perspective.diagonals import inverse_diagonal
+from maskgap.solvers.objectives.protocol import RecordedTree
+from maskgap.solvers.objectives.refit_loss import RefitLoss
+from maskgap.solvers.protocol import Limits, Stop
+from maskgap.solvers.tree.choices import Choices
+from maskgap.solvers.tree.engine import Engine
+from maskgap.solvers.tree.general.record import TreeRecord
+from maskgap.solvers.tree.refit.visit import counted, look, sides
+
+ENOUGH = 1
+"""A node is split when its bound lacks of its value less than so many times what the value lacks."""
+
+ROOT_ENOUGH = 0.05
+"""The same at the root, whose bound is reported."""
+
+INSIDE = 0.95
+"""Share of a diagonal that a warm start takes."""
+
+AGAIN = 0.2
+"""Share of the free columns that must have been forced for a node to be bounded again."""
+
+LEAST_BARRIER = 1e-3
+"""A warm start's barrier is at least this share of the cut, over the free columns."""
+
+BARRIER = 10
+
+OPEN, FORCED, NO_MASK, NO_BOUND = 0, 1, -1, 2
+
+
+class Look(NamedTuple):
+    """What one look at a node found; see `visit.look`."""
+
+    status: int
+    bound: float
+    value: float
+    diagonal: Vector
+    delta: Vector
+    z: Vector
+    slope: Vector
+    pruned: Flags
+    loss: float
+    column: int
+    barrier: float
+    steps: int
+
+
+@dataclass(eq=False, slots=True)
+class _Node:
+    """An open node. bound: inherited. diagonal, z: (n,) its parent's. row: in the record."""
+
+    state: States
+    bound: float
+    diagonal: Vector
+    z: Vector
+    barrier: float
+    row: int = 0
+    depth: int = 0
+
+
+@dataclass(eq=False, slots=True)
+class _Forced:
+    """A column forced in a node, and the bound of the side cut off."""
+
+    column: int
+    side: int
+    bound: float
+
+
+@dataclass(eq=False, slots=True)
+class _Visit:
+    """What was found at a node, to be recorded in order.
+
+    found: looks that raised its bound, and columns forced by them. last: the last look.
+    """
+
+    node: _Node
+    found: list[NDArray[np.float64] | _Forced] = field(default_factory=list)
+    masks: list[tuple[float, Flags]] = field(default_factory=list)
+    last: Look | None = None
+    closed: bool = False
+    steps: int = 0
+
+
+class RefitEngine(Engine):
+    """A search over the masks of equal groups, of the refit loss."""
+
+    def __init__(
+        self,
+        part: Part,
+        groups: BudgetGroups,
+        objective: RefitLoss,
+        limits: Limits,
+        choices: Choices,
+    ) -> None:
+        super().__init__(part, objective, limits, choices)
+        n = part.n
+        self._refit, self._budget = objective, groups
+        self._hessian, self._target = part.hessian, part.target
+        self._groups = np.arange(n) // groups.size
+        self._spare = inverse_diagonal(self._hessian)
+        self._record = TreeRecord(16 * n, choices.most_bytes)
+        self._root_bound = 0.0
+        share = np.full(n, groups.pruned / groups.size)
+        root = _Node(np.full(n, FREE, np.int8), 0.0, self._spare, share, 0.0)
+        self._open: list[tuple[float, int, _Node]] = []
+        self._count = 0
+        self._put(root)
+
+    def take_functions(self) -> None:
+        """See `Engine`; every node makes its own."""
+
+    @property
+    def open(self) -> int:
+        """Number of open nodes."""
+        return len(self._open)
+
+    def least_open(self) -> float:
+        """See `Engine`."""
+        return self._open[0][0] if self._open else np.inf
+
+    def tree(self) -> RecordedTree | None:
+        """See `Engine`; a witness is delta and D one after the other."""
+        return self._record.tree()
+
+    def notes(self) -> dict[str, str | float]:
+        """The bound of the root in units of the layer's loss."""
+        return {"root_bound": self.part.rescale(max(0.0, self._root_bound))}
+
+    def run(self, max_nodes: int) -> None:
+        """See `Engine`."""
+        threads = max(1, self.limits.threads)
+        self.stop = Stop.FINISHED
+        with ThreadPoolExecutor(threads) as pool:
+            while self._open and self._open[0][0] < self.cut:
+                if self.limits.deadline.expired():
+                    self.stop = self.limits.deadline.stop()
+                elif 0 <= max_nodes <= self.nodes:
+                    self.stop = Stop.NODES
+                elif len(self._open) * (17 * self.part.n + 400) > self.choices.most_bytes:
+                    self.stop = Stop.MEMORY
+                if self.stop is not Stop.FINISHED:
+                    break
+                taken = self._take(threads if max_nodes < 0 else min(threads, max_nodes - self.nodes))
+                visits = pool.map(self._visit, taken) if len(taken) > 1 else map(self._visit, taken)
+                for visit in visits:
+                    self._learn(visit)
+                self.report()
+        if self.stop is Stop.FINISHED and self._open:
+            self.least_leaf = min(self.least_leaf, self._open[0][0])
+            self._open.clear()
+
+    def _put(self, node: _Node) -> None:
+        self._count += 1
+        heapq.heappush(self._open, (node.bound, -self._count, node))
+
+    def _take(self, most: int) -> list[_Node]:
+        """The next nodes, of those that the cut leaves open."""
+        taken = [heapq.heappop(self._open)[2]]
+        while len(taken) < most and self._open and self._open[0][0] < self.cut:
+            taken.append(heapq.heappop(self._open)[2])
+        return taken
+
+    def _look(self, node: _Node, state: States, warm: tuple[Vector, Vector, float]) -> Look:
+        budget = self._budget
+        diagonal, z, barrier = warm
+        enough = ROOT_ENOUGH if node.depth == 0 else ENOUGH
+        return Look(
+            *look(
+                self._hessian, self._target, self._spare, self._groups, budget.count,
+                budget.pruned, state, self.cut, INSIDE * diagonal, z, barrier, enough,
+            )
+        )  # fmt: skip
+
+    def _visit(self, node: _Node) -> _Visit:
+        """Bound a node, force columns, bound it again; in a thread of its own."""
+        visit, state, cut = _Visit(node), node.state, self.cut
+        warm, bound = (node.diagonal, node.z, node.barrier), node.bound
+        while True:
+            found = visit.last = self._look(node, state, warm)
+            visit.steps += found.steps
+            if found.loss < np.inf:
+                visit.masks.append((found.loss, found.pruned))
+            if found.status == NO_MASK:
+                visit.closed = True
+                return visit
+            raised = found.bound > bound
+            if raised:
+                bound = found.bound
+                visit.found.append(np.concatenate([found.delta, found.diagonal]))
+            node.bound = bound
+            if bound >= cut or found.status == FORCED:
+                visit.closed = True
+                return visit
+            forced = self._forced(found, state, cut) if raised and self.choices.fixing else []
+            visit.found.extend(forced)
+            free = int((state == FREE).sum())
+            warm = (found.diagonal, found.z, _barrier(found, cut, free))
+            if len(forced) <= AGAIN * (free + len(forced)) or self.limits.deadline.expired():
+                return visit
+
+    def _forced(self, found: Look, state: States, cut: float) -> list[_Forced]:
+        """Force columns of which one side's bound reaches the cut."""
+        budget = self._budget
+        left, _ = counted(state, self._groups, budget.pruned, np.full(1, budget.count))
+        bounds, side = sides(found.slope, state, self._groups, left, found.bound, cut)
+        forced = []
+        for j in np.flatnonzero(bounds >= cut):
+            other = PRUNED if side[j] == KEPT else KEPT
+            state[j] = other
+            forced.append(_Forced(int(j), other, float(bounds[j])))
+        return forced
+
+    def _learn(self, visit: _Visit) -> None:
+        """Record what a visit found, then close or split its node."""
+        node, last = visit.node, visit.last
+        self.nodes, self.steps = self.nodes + 1, self.steps + visit.steps
+        for loss, pruned in visit.masks:
+            if loss < self.loss:
+                self.offer(kept_of(pruned))
+        for found in visit.found:
+            if isinstance(found, _Forced):
+                self.least_leaf = min(self.least_leaf, found.bound)
+                kept, pruned_row = self._record.split(node.row, found.column)
+                node.row = pruned_row if found.side == PRUNED else kept
+            else:
+                self._record.bounded(node.row, found, 0)
+        if node.depth == 0:
+            self._root_bound = node.bound
+        if last is None or visit.closed:
+            if last is None or last.status != NO_MASK:
+                self.least_leaf = min(self.least_leaf, node.bound)
+            return
+        self._split(node, last)
+
+    def _split(self, node: _Node, last: Look) -> None:
+        free = np.flatnonzero(node.state == FREE)
+        if not len(free):
+            # forced after the last look: one mask is left, and is looked at as a node
+            self._put(node)
+            return
+        column = last.column
+        if column < 0 or node.state[column] != FREE:
+            column = int(free[np.argmax(np.minimum(last.z, 1.0 - last.z)[free])])
+        diagonal = last.diagonal if last.status == OPEN else self._spare
+        z = last.z if last.status == OPEN else node.z
+        barrier = 0.0
+        if last.status == OPEN:
+            barrier = _barrier(last, self.cut, len(free))
+        kept, pruned = self._record.split(node.row, column)
+        for value, row in ((KEPT, kept), (PRUNED, pruned)):
+            state = node.state.copy()
+            state[column] = value
+            self._put(_Node(state, node.bound, diagonal, z, barrier, row, node.depth + 1))
+
+
+def _barrier(found: Look, cut: float, free: int) -> float:
+    """The barrier of a warm start from a look, about what it has to close."""
+    lacks = max(cut - found.value, found.value - found.bound, LEAST_BARRIER * abs(cut))
+    return BARRIER * lacks / max(1, free)
