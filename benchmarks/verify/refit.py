@@ -1,10 +1,10 @@
 """Check a tree whose leaves are bounded where kept weights are re-optimised.
 
-Each leaf names a diagonal D and a point; with the columns that the tree prunes on the way to it,
-and those that D drops, they give an affine function that no mask of the leaf has a loss below
-(`benchmarks.verify.perspective`), whose least value over the leaf's masks bounds the leaf. That
-D drops no column that a mask of the leaf may keep is seen at each leaf; that the leaves partition
-the legal set, while the tree is walked (`benchmarks.verify.tree`).
+Each leaf names a diagonal D and a point; with the columns that D drops, they give an affine
+function that no mask of the leaf has a loss below (`benchmarks.verify.perspective`), whose least
+value over the leaf's masks bounds the leaf. That D drops no column that a mask of the leaf may keep
+is seen at each leaf; that the leaves partition the legal set, while the tree is walked
+(`benchmarks.verify.tree`).
 
 Of a row that shares its budget with others, the evidence is one leaf, with a diagonal that drops
 nothing. Each of its points gives const and c_j that hold for all masks, so with c sorted
@@ -26,7 +26,6 @@ from maskgap.benchmarks.verify.tree import walk
 from maskgap.instances.arrays import Matrix, Vector
 from maskgap.instances.errors import ProofError
 from maskgap.instances.formats.evidence.refit_leaves import RefitLeaves
-from maskgap.instances.masks.state import PRUNED
 from maskgap.instances.problem import Part
 
 
@@ -38,9 +37,9 @@ def refit_faults(problem: Part, tree: RefitLeaves) -> Iterator[str]:
         ("diagonals", tree.diagonals, np.float64, (None, n)),
         ("dropped", tree.dropped, np.bool_, (count, n)),
         ("branch", tree.branch, np.int32, (None,)),
-        ("function", tree.function, np.int16, (None,)),
+        ("function", tree.function, np.int32, (None,)),
         ("point", tree.point, np.int32, (None,)),
-        ("points", tree.points, np.float32, (None, n)),
+        ("points", tree.points, np.float64, (None, n)),
     )
     for name, array, dtype, shape in arrays:
         fault = array_fault(array, dtype, shape)
@@ -82,8 +81,8 @@ def refit_bound(problem: Part, tree: RefitLeaves, clock: Clock) -> tuple[float, 
                 )
             found = metric.minorants(
                 diagonals[number],
-                tree.points[tree.point[here]].astype(np.float64),
-                (some == PRUNED) | dropped,
+                tree.points[tree.point[here]],
+                dropped,
             )
             values = found.with_sum(own.least(found.slope, some, clock))
             if np.isnan(values).any():
@@ -116,7 +115,7 @@ def refit_curve(problem: Part, tree: RefitLeaves) -> Vector:
     diagonal = metric.lowered(tree.diagonals[number], tree.dropped[number], number)
     best = np.zeros(n + 1)
     for block in blocks_of(len(tree.points), n):
-        points = tree.points[block].astype(np.float64)
+        points = tree.points[block]
         none = np.zeros(points.shape, dtype=np.bool_)
         found = metric.minorants(np.broadcast_to(diagonal, points.shape), points, none)
         sums = np.zeros((len(points), n + 1))

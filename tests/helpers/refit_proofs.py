@@ -114,9 +114,9 @@ def refit_tree(part, rng, depth=3, drops=True):
         np.array(diagonals),
         np.array(dropped),
         np.array(branch, dtype=np.int32),
-        np.array(function, dtype=np.int16),
+        np.array(function, dtype=np.int32),
         np.arange(len(points), dtype=np.int32),
-        np.array(points, dtype=np.float32),
+        np.array(points, dtype=np.float64),
     )
 
 

@@ -9,10 +9,11 @@ the rest of the loss falls apart into columns: with h = H delta, every mask z of
     g(z) >= delta^T h - sum_N h_j^2 / D_j + sum_N z_j (h_j + D_j y_j)^2 / D_j.
 
 A leaf names one diagonal and one point, the part of delta that is not on P; leaves may share both.
-P are the columns that the tree prunes on the way to the leaf, and those that its diagonal drops:
-`dropped` has columns on which nothing is asked of a diagonal, so leaves that name it must have them
-pruned in all their masks. The bound proved is the least over the leaves. The tree is stored as that
-of `instances.formats.evidence.leaves`, but every leaf has a diagonal.
+P are the columns that its diagonal drops: nothing is asked of it there, so leaves that name it must
+have them pruned in all their masks. Other columns may be forced on the way to a leaf; the function
+is the same there, and its least value over the leaf's masks is higher. The bound proved is the least over the leaves. The tree is stored as that
+of `instances.formats.evidence.leaves`, but every leaf has a diagonal. Points are float64: where a
+search makes D small, as on columns that it keeps, h is as good as 0, and h^2 / D is to stay so.
 
 Tensors of a part: `diagonals`, `dropped`, `branch`, `function`, `point`, `points`.
 """
@@ -30,9 +31,9 @@ _TENSORS: tuple[tuple[str, Any, int], ...] = (
     ("diagonals", np.float64, 2),
     ("dropped", np.bool_, 2),
     ("branch", np.int32, 1),
-    ("function", np.int16, 1),
+    ("function", np.int32, 1),
     ("point", np.int32, 1),
-    ("points", np.float32, 2),
+    ("points", np.float64, 2),
 )
 """Name, dtype and axes of its fields."""
 
@@ -42,8 +43,8 @@ class RefitLeaves(Evidence):
     """A tree in preorder and its leaves in the same order.
 
     diagonals: (count, n) float64, each a D in units of `Part.hessian`. dropped: (count, n) bool,
-    the columns on which it does not count. branch: (nodes,) int32. function: (leaves,) int16, the
-    row of `diagonals`. point: (leaves,) int32, the row of `points` (any number, n) float32, each a
+    the columns on which it does not count. branch: (nodes,) int32. function: (leaves,) int32, the
+    row of `diagonals`. point: (leaves,) int32, the row of `points` (any number, n) float64, each a
     delta in units of `Part.target`.
     """
 
@@ -52,9 +53,9 @@ class RefitLeaves(Evidence):
     diagonals: Matrix
     dropped: Flags
     branch: NDArray[np.int32]
-    function: NDArray[np.int16]
+    function: NDArray[np.int32]
     point: NDArray[np.int32]
-    points: NDArray[np.float32]
+    points: Matrix
 
     def __repr__(self) -> str:
         counts = f"{len(self.diagonals)} diagonals and {len(self.points)} points"
@@ -83,7 +84,7 @@ def root_refit_leaves(diagonal: Vector, points: Matrix) -> RefitLeaves:
         diagonals=np.array(diagonal[None, :], dtype=np.float64),
         dropped=np.zeros((1, len(diagonal)), dtype=np.bool_),
         branch=np.array([-1], dtype=np.int32),
-        function=np.array([0], dtype=np.int16),
+        function=np.array([0], dtype=np.int32),
         point=np.array([0], dtype=np.int32),
-        points=np.asarray(points, dtype=np.float32),
+        points=np.asarray(points, dtype=np.float64),
     )

@@ -40,17 +40,17 @@ MALFORMED = {
     "nan": ({"diagonals": np.full((1, 8), np.nan)}, "diagonals: expected finite"),
     "infinite": ({"diagonals": np.full((1, 8), np.inf)}, "diagonals: expected finite"),
     "dropped as numbers": ({"dropped": np.zeros((1, 8), "i1")}, "dropped: expected"),
-    "no points": ({"points": np.zeros((0, 8), "f4")}, "names a point"),
-    "points of nan": ({"points": np.full((1, 8), np.nan, "f4")}, "points: expected finite"),
+    "no points": ({"points": np.zeros((0, 8), "f8")}, "names a point"),
+    "points of nan": ({"points": np.full((1, 8), np.nan, "f8")}, "points: expected finite"),
     "point -1": ({"point": np.array([-1], "i4")}, "names a point"),
     "point 1": ({"point": np.array([1], "i4")}, "names a point"),
-    "no function": ({"function": np.array([-1], "i2")}, "names a diagonal"),
-    "function 1": ({"function": np.array([1], "i2")}, "names a diagonal"),
-    "two functions": ({"function": np.array([0, 0], "i2")}, "2 functions"),
+    "no function": ({"function": np.array([-1], "i4")}, "names a diagonal"),
+    "function 1": ({"function": np.array([1], "i4")}, "names a diagonal"),
+    "two functions": ({"function": np.array([0, 0], "i4")}, "2 functions"),
     "no tree": ({"branch": np.zeros(0, "i4")}, "1 functions and 1 points for 0 leaves"),
     "short tree": ({"branch": np.array([0, -1], "i4")}, "ends before"),
     "far column": (
-        {"branch": np.array([8, -1, -1], "i4"), "function": np.zeros(2, "i2"),
+        {"branch": np.array([8, -1, -1], "i4"), "function": np.zeros(2, "i4"),
          "point": np.zeros(2, "i4")}, "splits column 8"),
 }  # fmt: skip
 
@@ -100,7 +100,7 @@ def test_a_row_proof_that_drops_or_splits_is_none_of_a_shared_budget():
     dropped = alone.dropped.copy()
     dropped[0, 0] = True
     split = replace(
-        alone, branch=np.array([0, -1, -1], np.int32), function=np.zeros(2, np.int16),
+        alone, branch=np.array([0, -1, -1], np.int32), function=np.zeros(2, np.int32),
         point=np.zeros(2, np.int32),
     )  # fmt: skip
     for other in (replace(alone, dropped=dropped), split):

@@ -163,7 +163,7 @@ def test_columns_that_a_leaf_must_prune_may_be_dropped(pattern):
     diagonals = np.repeat(root.diagonals, 2, axis=0)
     diagonals[dropped] = -1.0
     tree = RefitLeaves(
-        diagonals, dropped, np.array(branch, np.int32), np.array(function, np.int16),
+        diagonals, dropped, np.array(branch, np.int32), np.array(function, np.int32),
         np.zeros(len(function), np.int32), root.points,
     )  # fmt: skip
     assert Fraction(check_part(part, refit_proof(part, tree)).bound) <= least(part)
@@ -185,7 +185,7 @@ def test_a_leaf_of_one_mask_comes_to_its_loss():
     change = np.ldexp(change, -int(np.frexp(np.abs(part.weight).max())[1]))
     tree = RefitLeaves(
         np.where(mask, 1e-3, -1.0)[None], ~mask[None], np.array([-1], np.int32),
-        np.array([0], np.int16), np.array([0], np.int32), change[None].astype(np.float32),
+        np.array([0], np.int32), np.array([0], np.int32), change[None].astype(np.float64),
     )  # fmt: skip
     found = check_part(only, refit_proof(only, tree)).bound
     assert found == pytest.approx(part.loss(mask), rel=1e-9)
