@@ -11,9 +11,10 @@ the rest of the loss falls apart into columns: with h = H delta, every mask z of
 A leaf names one diagonal and one point, the part of delta that is not on P; leaves may share both.
 P are the columns that its diagonal drops: nothing is asked of it there, so leaves that name it must
 have them pruned in all their masks. Other columns may be forced on the way to a leaf; the function
-is the same there, and its least value over the leaf's masks is higher. The bound proved is the least over the leaves. The tree is stored as that
-of `instances.formats.evidence.leaves`, but every leaf has a diagonal. Points are float64: where a
-search makes D small, as on columns that it keeps, h is as good as 0, and h^2 / D is to stay so.
+is the same there, and its least value over the leaf's masks is higher. The bound proved is the
+least over the leaves. The tree is stored as that of `instances.formats.evidence.leaves`, but every
+leaf has a diagonal. Points are float64: where a search makes D small, as on columns that it keeps,
+h is as good as 0, and h^2 / D is to stay so.
 
 Tensors of a part: `diagonals`, `dropped`, `branch`, `function`, `point`, `points`.
 """

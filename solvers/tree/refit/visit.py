@@ -4,7 +4,7 @@ On the free columns of a node (`tree.refit.reduced`) the saddle point of `bounds
 diagonal D and a change delta = w - x of the weights. For the whole row they are completed so that a
 checker can make the bound again from H alone: with h = H delta and N the columns not pruned,
 
-    g(z)  >=  delta^T h - sum over N of h_j^2 / D_j + sum over N of z_j c_j,   c_j = (h_j + D_j x_j)^2 / D_j,
+    g(z)  >=  delta^T h - sum_N h_j^2 / D_j + sum_N z_j c_j,      c_j = (h_j + D_j x_j)^2 / D_j,
 
 for every mask z of the node, as long as H - Diag(D) is semidefinite on N and delta = w on the pruned
 columns. Kept columns need no D, but a number to divide by: D_K is a little of `spare`, a diagonal
@@ -27,8 +27,14 @@ from maskgap.solvers.bounds.perspective.saddle import group_bound, saddle
 from maskgap.solvers.kernels.jit import strict
 from maskgap.solvers.tree.refit.reduced import block, factor_of_kept, places, reduced
 
-SHRINKS = np.array([1e-8, 1e-6, 1e-4])
+SHRINKS = np.array([1e-8, 1e-7, 1e-6, 1e-5, 1e-4])
 """The shares by which a diagonal is shrunk, until a factor shows that it holds."""
+
+LOWERED = 20.0
+"""n (n + 8) r H_jj times this is more than a checker takes off a diagonal for rounding."""
+
+ABOVE = 10.0
+"""Diagonals of kept columns are at least this many times that."""
 
 ROUNDING = 2.0**-53
 
@@ -82,29 +88,35 @@ def _definite(hessian, diagonal, live, room):  # type: ignore[no-untyped-def]
 
 
 @strict
-def _evaluate(hessian, weight, state, diagonal, delta, slope):  # type: ignore[no-untyped-def]
-    """The constant of the minorant less its rounding; c of the free columns goes to `slope`."""
+def _evaluate(hessian, weight, state, diagonal, lower, delta, slope):  # type: ignore[no-untyped-def]
+    """The constant of the minorant less its rounding; c of the free columns goes to `slope`.
+
+    lower: (n,) what a checker may take off the diagonal. Allowances are those of
+    `benchmarks.verify.perspective` with twice their factors.
+    """
     n = len(weight)
-    gamma = 2.0 * (n + 16) * ROUNDING
+    gamma = 2.0 * (n + 24) * ROUNDING
+    reach = 0.0
+    for j in range(n):
+        reach += np.sqrt(hessian[j, j]) * abs(delta[j])
     constant, error = 0.0, 0.0
     for j in range(n):
-        h, size = 0.0, 0.0
+        h = 0.0
         for k in range(n):
-            term = hessian[j, k] * delta[k]
-            h += term
-            size += abs(term)
-        off = gamma * size
+            h += hessian[j, k] * delta[k]
+        off = 1.1 * gamma * reach * np.sqrt(hessian[j, j])
         constant += delta[j] * h
-        error += 2.0 * gamma * abs(delta[j]) * size
+        error += abs(delta[j]) * off + gamma * abs(delta[j] * h)
         if state[j] != PRUNED:
-            d = diagonal[j]
-            constant -= h * h / d
-            error += (2.0 * abs(h) + off) * off / d + gamma * h * h / d
+            d = diagonal[j] - lower[j]
+            upper = (abs(h) + off) ** 2 / d
+            constant -= upper
+            error += gamma * upper
             if state[j] == FREE:
-                x = weight[j] - delta[j]
-                a = h + d * x
-                unsure = off + gamma * (abs(h) + d * (abs(x) + abs(weight[j])))
-                slope[j] = max(0.0, a * a - (2.0 * abs(a) + unsure) * unsure) / d * (1.0 - gamma)
+                kept = d * (weight[j] - delta[j])
+                force = abs(h + kept)
+                force -= off + gamma * (abs(kept) + force)
+                slope[j] = max(0.0, force) ** 2 / d * (1.0 - 8.0 * gamma)
     return constant - error
 
 
@@ -172,18 +184,22 @@ def look(  # type: ignore[no-untyped-def]
 
     alive = np.concatenate((kept, free))
     room = 4.0 * n * (n + 8) * ROUNDING
+    taken = np.empty(n)
+    for j in range(n):
+        taken[j] = LOWERED * n * (n + 8) * ROUNDING * hessian[j, j]
     good = False
     for shrink in SHRINKS:
         for i in range(m):
             diagonal[free[i]] = (1.0 - shrink) * reduced_diagonal[i]
         for i in range(len(kept)):
-            diagonal[kept[i]] = (shrink if m else 0.5) * spare[kept[i]]
+            little = max(shrink * spare[kept[i]], ABOVE * taken[kept[i]])
+            diagonal[kept[i]] = little if m else 0.5 * spare[kept[i]]
         if _definite(hessian, diagonal, alive, room):
             good = True
             break
     if not good:
         return 2, -np.inf, value, diagonal, delta, z, slope, chosen, np.inf, -1, mu, steps
-    constant = _evaluate(hessian, weight, state, diagonal, delta, slope)
+    constant = _evaluate(hessian, weight, state, diagonal, taken, delta, slope)
     if m == 0:
         return 1, constant, value, diagonal, delta, z, slope, chosen, base, -1, mu, steps
     bound = constant + group_bound(slope[free], own, own_left, size[size > 0])
