@@ -266,6 +266,7 @@ _ENTRIES = (
         "Frank-Wolfe branch and bound on a convex reformulation, with proof",
         proves=True,
         requires=_NUMBA,
+        objectives=ALL_OBJECTIVES,
     ),
     Spec(
         "fw-bnb-highs",
@@ -273,6 +274,7 @@ _ENTRIES = (
         "the same with HiGHS as linear minimisation oracle",
         proves=True,
         requires=_NUMBA + _HIGHS,
+        objectives=ALL_OBJECTIVES,
     ),
     Spec(
         "fw-bnb-scip",
@@ -280,6 +282,7 @@ _ENTRIES = (
         "the same with SCIP as linear minimisation oracle",
         proves=True,
         requires=_NUMBA + _SCIP,
+        objectives=ALL_OBJECTIVES,
     ),
     Spec(
         "gurobi",

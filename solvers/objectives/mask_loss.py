@@ -19,6 +19,7 @@ class MaskLoss:
     """The loss of one part, and the functions added so far; see `objectives.protocol.Objective`."""
 
     least = 0.0
+    states_masks = True
 
     def __init__(self, part: Part) -> None:
         self.part = part

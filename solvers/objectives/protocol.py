@@ -31,14 +31,14 @@ from maskgap.instances.formats.proof import PartProof
 class Minorant:
     """An affine function of z that is at most the loss on every legal mask.
 
-    value: F where it was taken. constant, linear (n,) float64: c and g. witness: (n,) float32, what
-    a proof keeps of it.
+    value: F where it was taken. constant, linear (n,) float64: c and g. witness: what a proof keeps
+    of it, of one length and dtype for an objective: for the mask loss x, (n,) float32.
     """
 
     value: float
     constant: float
     linear: Vector
-    witness: NDArray[np.float32]
+    witness: NDArray[np.floating]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -101,7 +101,7 @@ class RecordedTree(NamedTuple):
     branch: NDArray[np.int32]
     function: NDArray[np.int16]
     point: NDArray[np.int32]
-    points: NDArray[np.float32]
+    points: NDArray[np.floating]
 
 
 class Objective(Protocol):
@@ -128,6 +128,11 @@ class Objective(Protocol):
     @property
     def least(self) -> float:
         """A bound that every mask meets and that needs no proof: 0 for a squared norm."""
+        ...
+
+    @property
+    def states_masks(self) -> bool:
+        """Whether a proof bounds a leaf of one mask without a minorant, by that mask's loss."""
         ...
 
     def exact(self, kept: Kept) -> float:

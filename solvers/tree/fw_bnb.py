@@ -9,6 +9,9 @@ Equal budget groups are searched by an engine whose compiled code knows their hu
 (`tree.compiled`), all other sets of masks, and all that a native oracle is asked about, by one that
 sees them through their oracle (`tree.general`).
 
+Under the objective refit, F are perspective functions, with a diagonal of its own a node: see
+`tree.refit.driver`.
+
 Nodes grow exponentially with n; their cost is that of a few n^2 operations. When the search is cut
 short, the bound is the least over open nodes and closed leaves; the hybrid traversal always takes
 up the node of least bound next and dives from there, so that this bound keeps rising.
@@ -23,6 +26,7 @@ from maskgap.solvers.frank_wolfe import hull
 from maskgap.solvers.frank_wolfe.variants import Variant
 from maskgap.solvers.local_search.memetic import improve
 from maskgap.solvers.local_search.neighbours import cycles
+from maskgap.solvers.local_search.refit_swap import walker
 from maskgap.solvers.one_shot.scores import starting_mask
 from maskgap.solvers.oracles.make import OracleName
 from maskgap.solvers.protocol import Answer, Limits
@@ -31,6 +35,9 @@ from maskgap.solvers.tree import recorded
 from maskgap.solvers.tree.choices import Branching, Choices, Heuristics, Hull, Traversal
 from maskgap.solvers.tree.compiled import engine
 from maskgap.solvers.tree.driver import Plan, branch_and_bound
+from maskgap.solvers.tree.refit import engine as refit_engine
+from maskgap.solvers.tree.refit.driver import Diagonal, search_refit
+from maskgap.solvers.tree.refit.driver import branch_and_bound as branch_and_bound_refit
 
 GAP_SHARE = 0.5
 """Share of the gap asked for at which nodes close; the rest is for rounding margins."""
@@ -77,11 +84,14 @@ class FwBnb:
     """MiB for the open nodes, and as much again for the proof, which is given up beyond it."""
     hull: Hull = "convex"
     """The hull of the masks, or the linear relaxation of their rows."""
+    diagonal: Diagonal = "nodes"
+    """Objective refit: the diagonal of the perspective function, one a node or one a tree."""
 
     def warm_ups(self) -> Sequence[Callable[[], object]]:
         """As `solvers.protocol.Compiled`."""
         all_engines = (
             improve.warm_up, cycles.warm_up, triangles.warm_up, recorded.warm_up, *hull.warm_ups(),
+            refit_engine.warm_up, walker.warm_up,
         )  # fmt: skip
         if self.oracle != "closed-form":
             return all_engines
@@ -93,6 +103,10 @@ class FwBnb:
     def solve(self, problem: Part, limits: Limits, seed: int) -> Answer:
         """Mask, bound with proof, counters."""
         start = starting_mask(problem, self.warm_start, seed)
+        if problem.objective.refits:
+            choices = self.choices(limits.gap)
+            search = search_refit(problem, start, self.diagonal, choices, limits)
+            return branch_and_bound_refit(search, self.max_nodes)
         if limits.deadline.expired():
             loss = None if start is None else problem.scaled_loss(start)
             return Answer(start, limits.deadline.stop(), loss)

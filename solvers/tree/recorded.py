@@ -27,7 +27,7 @@ class Table(NamedTuple):
     pruned: NDArray[np.int32]
     point: NDArray[np.int32]
     source: NDArray[np.int8]
-    points: NDArray[np.float32]
+    points: NDArray[np.floating]
 
 
 def recorded(table: Table) -> RecordedTree:

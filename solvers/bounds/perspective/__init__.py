@@ -1,1 +1,1 @@
-"""Bounds of the refit objective by perspectives: diagonals, and the saddle point that has the best."""
+"""Bounds of the refit objective: diagonals of perspective functions, and the best of them."""

@@ -162,7 +162,7 @@ def saddle(  # type: ignore[no-untyped-def]
     best, best_value, steps, full = -np.inf, 0.0, 0, False
     best_diagonal, best_y = diagonal.copy(), y.copy()
     best_slope, best_x = np.zeros(m), np.zeros(m)
-    for steps in range(1, most_steps + 1):  # noqa: B007 - it is returned
+    for steps in range(1, most_steps + 1):
         for i in range(m):
             for j in range(i + 1):
                 matrix[i, j] = h[i, j]
@@ -263,10 +263,7 @@ def saddle(  # type: ignore[no-untyped-def]
             break
         for i in range(m):
             gradient = (
-                -diagonal[i] * (x[i] / y[i]) ** 2
-                - mu / y[i]
-                + mu / (1.0 - y[i])
-                + nu[groups[i]]
+                -diagonal[i] * (x[i] / y[i]) ** 2 - mu / y[i] + mu / (1.0 - y[i]) + nu[groups[i]]
             )
             total = 0.0
             for k in range(m):

@@ -19,7 +19,7 @@ where the function is a quadratic.
 
 import numpy as np
 
-from maskgap.instances.arrays import Flags, Kept, Vector
+from maskgap.instances.arrays import Flags, Kept, Vector, pruned_of
 from maskgap.instances.masks.state import FREE, KEPT, PRUNED
 from maskgap.instances.problem import Part
 from maskgap.solvers.frank_wolfe import vertices
@@ -235,10 +235,19 @@ class GeneralEngine(Engine):
     def _settle(self, node: Node) -> None:
         """A node whose columns are all forced: its loss is its bound, if it has a mask."""
         mask = Kept((node.state == KEPT) | (self._fixed == KEPT))
-        self._record.settled(node.row)
-        if self.part.legal.is_legal(mask):
-            self.offer(mask)
-            self.least_leaf = min(self.least_leaf, self.objective.exact(mask))
+        stated, legal = self.objective.states_masks, self.part.legal.is_legal(mask)
+        if stated:
+            self._record.settled(node.row)
+        if not legal:
+            return
+        self.offer(mask)
+        bound = self.objective.exact(mask)
+        if not stated:
+            z = pruned_of(mask).astype(np.float64)
+            at = self.objective.functions[node.function].minorant(z)
+            self._record.bounded(node.row, at.witness, node.function)
+            bound = at.constant + float(at.linear @ z)
+        self.least_leaf = min(self.least_leaf, bound)
 
     def _split(self, node: Node, found: Minimum, minorant: Minorant, free: Flags) -> Node:
         """Put one child aside and return the other, that of the side that x is nearer to."""

@@ -1,9 +1,10 @@
 """Search for the least refit loss over equal groups: every node has a diagonal of its own.
 
 A node's bound is the saddle point of its perspective function (`tree.refit.visit`), found to the
-precision that closing or splitting it needs: few nodes at some milliseconds each, where one diagonal
-for the whole tree takes many. Children start from their parent's diagonal and shares. Fixed columns
-leave the problem, so nodes get cheaper as they get deeper: n^3 operations a step at the root.
+precision that closing or splitting it needs: few nodes at some milliseconds each, where one
+diagonal for the whole tree takes many. Children start from their parent's diagonal and shares.
+Fixed columns leave the problem, so nodes get cheaper as they get deeper: n^3 operations a step at
+the root.
 
 Nodes of least bound come first, as many at once as there are threads; what they find is taken in
 their order, so nothing depends on timing but where a deadline falls.
@@ -17,21 +18,24 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from maskgap.instances.arrays import Flags, Vector, kept_of
+from maskgap.instances.arrays import Flags, Pruned, Vector, kept_of
+from maskgap.instances.layer import Layer
 from maskgap.instances.masks.groups import BudgetGroups
+from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.masks.state import FREE, KEPT, PRUNED, States
-from maskgap.instances.problem import Part
+from maskgap.instances.objective import objective_spec
+from maskgap.instances.problem import Part, Problem
 from maskgap.solvers.bounds.perspective.diagonals import inverse_diagonal
 from maskgap.solvers.objectives.protocol import RecordedTree
 from maskgap.solvers.objectives.refit_loss import RefitLoss
-from maskgap.solvers.protocol import Limits, Stop
+from maskgap.solvers.protocol import Deadline, Limits, Stop
 from maskgap.solvers.tree.choices import Choices
 from maskgap.solvers.tree.engine import Engine
 from maskgap.solvers.tree.general.record import TreeRecord
 from maskgap.solvers.tree.refit.visit import counted, look, sides
 
 ENOUGH = 1
-"""A node is split when its bound lacks of its value less than so many times what the value lacks."""
+"""A node is split when its bound is as near to its value, in units of what that lacks of the cut."""
 
 ROOT_ENOUGH = 0.05
 """The same at the root, whose bound is reported."""
@@ -163,7 +167,9 @@ class RefitEngine(Engine):
                     self.stop = Stop.MEMORY
                 if self.stop is not Stop.FINISHED:
                     break
-                taken = self._take(threads if max_nodes < 0 else min(threads, max_nodes - self.nodes))
+                taken = self._take(
+                    threads if max_nodes < 0 else min(threads, max_nodes - self.nodes)
+                )
                 visits = pool.map(self._visit, taken) if len(taken) > 1 else map(self._visit, taken)
                 for visit in visits:
                     self._learn(visit)
@@ -239,7 +245,7 @@ class RefitEngine(Engine):
         self.nodes, self.steps = self.nodes + 1, self.steps + visit.steps
         for loss, pruned in visit.masks:
             if loss < self.loss:
-                self.offer(kept_of(pruned))
+                self.offer(kept_of(Pruned(pruned)))
         for found in visit.found:
             if isinstance(found, _Forced):
                 self.least_leaf = min(self.least_leaf, found.bound)
@@ -274,6 +280,18 @@ class RefitEngine(Engine):
             state = node.state.copy()
             state[column] = value
             self._put(_Node(state, node.bound, diagonal, z, barrier, row, node.depth + 1))
+
+
+def warm_up() -> None:
+    """Compile the kernels that a search calls, or load them."""
+    layer = Layer(np.array([[1.0, -2.0, 3.0, 4.0, 2.5, 1.5]]), np.eye(6) + 0.4)
+    problem = Problem.of(layer, parse_pattern("50%"), objective=objective_spec("refit", None))
+    part = problem.part_of(0)
+    choices = Choices(gap=0.0, most_bytes=1 << 20)
+    engine = RefitEngine(part, part.groups, RefitLoss(part), Limits(Deadline(600.0)), choices)
+    engine.offer(part.groups.prune_lowest(part.hessian.diagonal()))
+    engine.run(-1)
+    engine.answer()
 
 
 def _barrier(found: Look, cut: float, free: int) -> float:

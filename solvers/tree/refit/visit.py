@@ -1,13 +1,13 @@
 """One look at a node in compiled code: its bound, what the bound forces, a mask, where to split.
 
-On the free columns of a node (`tree.refit.reduced`) the saddle point of `bounds.perspective` gives a
-diagonal D and a change delta = w - x of the weights. For the whole row they are completed so that a
-checker can make the bound again from H alone: with h = H delta and N the columns not pruned,
+On the free columns of a node (`tree.refit.reduced`) the saddle point of `bounds.perspective` gives
+a diagonal D and a change delta = w - x of the weights. For the whole row they are completed so that
+a checker can make the bound again from H alone: with h = H delta and N the columns not pruned,
 
     g(z)  >=  delta^T h - sum_N h_j^2 / D_j + sum_N z_j c_j,      c_j = (h_j + D_j x_j)^2 / D_j,
 
-for every mask z of the node, as long as H - Diag(D) is semidefinite on N and delta = w on the pruned
-columns. Kept columns need no D, but a number to divide by: D_K is a little of `spare`, a diagonal
+for every mask z of the node, as long as H - Diag(D) is semidefinite on N and delta = w on the
+pruned columns. Kept columns need no D, but a number to divide by: D_K is a little of `spare`, a diagonal
 that lies below H, and all of D_F is shrunk by the same little; delta_K makes h_K zero. Pruned
 columns have D = 0 here.
 
@@ -122,13 +122,24 @@ def _evaluate(hessian, weight, state, diagonal, lower, delta, slope):  # type: i
 
 @strict
 def look(  # type: ignore[no-untyped-def]
-    hessian, weight, spare, groups, count, pruned, state, cut, warm_diagonal, warm_z, barrier, enough
+    hessian,
+    weight,
+    spare,
+    groups,
+    count,
+    pruned,
+    state,
+    cut,
+    warm_diagonal,
+    warm_z,
+    barrier,
+    enough,
 ):
     """Look at a node; `state` is settled in place.
 
-    hessian: H (n, n); weight, spare, warm_diagonal, warm_z: (n,) of all columns; groups: (n,) int64;
-    count, pruned: of groups, and of columns that each prunes; barrier: of a warm start, or 0 for a
-    cold one, which takes `warm_diagonal` for a feasible D. Returns (status, bound, value, D (n,),
+    hessian: H (n, n); weight, spare, diagonal_then, z_then: (n,) of all columns; groups: (n,)
+    int64; count, pruned: of groups, and of columns that each prunes; barrier: of a warm start, or 0
+    for a cold one, which takes `diagonal_then` for a feasible D. Returns (status, bound, value, D (n,),
     delta (n,), z (n,), c (n,), mask pruned (n,) bool, its g, column, barrier, steps). status: 0
     open, 1 all columns are forced, -1 no mask is left, 2 no bound could be made.
     """
@@ -162,7 +173,7 @@ def look(  # type: ignore[no-untyped-def]
             own_left[own[i]] = left[groups[free[i]]]
         found = saddle(
             inner, moved, own, own_left, (cut - base) * (1.0 + 1e-7) + 1e-7 * base,
-            warm_diagonal[free], warm_z[free], barrier, enough, 60,
+            diagonal_then[free], z_then[free], barrier, enough, 60,
         )  # fmt: skip
         if not found[0] > -np.inf:
             return 2, -np.inf, np.inf, diagonal, delta, z, slope, chosen, np.inf, -1, 0.0, 0
