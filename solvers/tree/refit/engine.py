@@ -35,7 +35,7 @@ from maskgap.solvers.tree.general.record import TreeRecord
 from maskgap.solvers.tree.refit.visit import counted, look, sides
 
 ENOUGH = 1
-"""A node is split when its bound is as near to its value, in units of what that lacks of the cut."""
+"""A node is split once value - bound is at most so many times cut - value."""
 
 ROOT_ENOUGH = 0.05
 """The same at the root, whose bound is reported."""

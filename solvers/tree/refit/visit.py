@@ -7,9 +7,9 @@ a checker can make the bound again from H alone: with h = H delta and N the colu
     g(z)  >=  delta^T h - sum_N h_j^2 / D_j + sum_N z_j c_j,      c_j = (h_j + D_j x_j)^2 / D_j,
 
 for every mask z of the node, as long as H - Diag(D) is semidefinite on N and delta = w on the
-pruned columns. Kept columns need no D, but a number to divide by: D_K is a little of `spare`, a diagonal
-that lies below H, and all of D_F is shrunk by the same little; delta_K makes h_K zero. Pruned
-columns have D = 0 here.
+pruned columns. Kept columns need no D, but a number to divide by: D_K is a little of `spare`, a
+diagonal that lies below H, and all of D_F is shrunk by the same little; delta_K makes h_K zero.
+Pruned columns have D = 0 here.
 
 The bound is less what its float64 evaluation can have rounded, taken twice.
 
@@ -130,8 +130,8 @@ def look(  # type: ignore[no-untyped-def]
     pruned,
     state,
     cut,
-    warm_diagonal,
-    warm_z,
+    diagonal_then,
+    z_then,
     barrier,
     enough,
 ):
