@@ -138,10 +138,10 @@ def look(  # type: ignore[no-untyped-def]
     """Look at a node; `state` is settled in place.
 
     hessian: H (n, n); weight, spare, diagonal_then, z_then: (n,) of all columns; groups: (n,)
-    int64; count, pruned: of groups, and of columns that each prunes; barrier: of a warm start, or 0
-    for a cold one, which takes `diagonal_then` for a feasible D. Returns (status, bound, value, D (n,),
-    delta (n,), z (n,), c (n,), mask pruned (n,) bool, its g, column, barrier, steps). status: 0
-    open, 1 all columns are forced, -1 no mask is left, 2 no bound could be made.
+    int64; count, pruned: of groups, and of columns that each prunes; barrier: of a warm start, or
+    0 for a cold one, which takes `diagonal_then` for a feasible D. Returns (status, bound, value,
+    D (n,), delta (n,), z (n,), c (n,), mask pruned (n,) bool, its g, column, barrier, steps).
+    status: 0 open, 1 all columns are forced, -1 no mask is left, 2 no bound could be made.
     """
     n = len(weight)
     diagonal, delta, z, slope = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
