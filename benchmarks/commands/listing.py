@@ -32,8 +32,10 @@ def run_solvers(name: str | None, as_json: bool) -> int:
             f"{spec.name:<{width}}  {spec.gives:<6}  {here:<4}  {takes:<10}  "
             f"{spec.summary}{missing}"
         )
-    print("\nproof: a bound that maskgap check derives again; claim: its own word for a bound")
-    print("a solver of objective mask that gives masks alone is judged under refit too")
+    print(
+        "\nproof: a bound that maskgap check derives again; claim: its own word for a bound; who "
+        "gives masks of objective mask alone is judged under refit too"
+    )
     return 0
 
 
