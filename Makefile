@@ -37,7 +37,7 @@ micro: .venv/.installed
 
 # 1-swap on layers of 4096 x 4096 and more, on CUDA too where there is a device: some minutes.
 scale: .venv/.installed
-	$(BIN)/python -m pytest benchmarks/timings/test_scale.py -s --benchmark-only -p no:xdist --override-ini=addopts=
+	$(BIN)/python -m pytest benchmarks/timings/test_scale.py benchmarks/timings/test_refit.py -s --benchmark-only -p no:xdist --override-ini=addopts=
 
 # What a run costs beyond itself, and what a second worker brings, in processes and on dask.
 harness: .venv/.installed

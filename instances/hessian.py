@@ -23,7 +23,7 @@ from maskgap.instances.change import change_errors
 from maskgap.instances.definite import UNIT, defect, least_eigenvalue
 from maskgap.instances.errors import InputError
 from maskgap.instances.layer import Layer, correlation_of, unit_exponent, unit_rows
-from maskgap.instances.refit import changes
+from maskgap.instances.refit import AUTO, Solves, changes
 
 _known: "WeakKeyDictionary[Layer, dict[float, Hessian]]" = WeakKeyDictionary()
 
@@ -117,10 +117,10 @@ class Hessian:
         matrix, exponent = self.unit if gram is None else (gram, 0)
         return change_errors(matrix, self.changes(weight, kept), exponent)
 
-    def changes(self, weight: Matrix, kept: Kept) -> Matrix:
+    def changes(self, weight: Matrix, kept: Kept, solves: Solves = AUTO) -> Matrix:
         """(rows, n) w - x, in units of the weights: exactly w where pruned."""
         rows, exponents = unit_rows(weight)
-        deltas = changes(self.unit[0], rows, kept)
+        deltas = changes(self.unit[0], rows, kept, solves)
         return np.where(kept, np.ldexp(deltas, exponents[:, None]), weight)
 
     @cached_property

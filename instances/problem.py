@@ -15,6 +15,7 @@ from maskgap.instances.masks.pattern import PartMasks, Pattern
 from maskgap.instances.objective import MASK, ObjectiveSpec
 from maskgap.instances.part import Part, identity_under
 from maskgap.instances.product_range import LOSS_ROWS, require_range
+from maskgap.instances.refit import AUTO, Solves
 
 __all__ = ["LOSS_ROWS", "Part", "Problem"]
 
@@ -141,15 +142,16 @@ class Problem:
             values[part] = np.ldexp(unit, 2 * exponents + exponent)
         return np.maximum(0.0, values)
 
-    def refitted(self, masks: Kept) -> Matrix:
+    def refitted(self, masks: Kept, solves: Solves = AUTO) -> Matrix:
         """(rows, d_in) weights re-optimised for masks alike, 0 where pruned, as in `Part.refitted`.
 
+        solves: in which way, and on which device (`instances.refit`).
         Raises Refused under another objective than refit.
         """
         if not self.objective.refits:
             raise Refused("it re-optimises kept weights; ask for objective refit")
         hessian = Hessian.of(self.layer, self.objective.ridge)
-        return np.where(masks, self.weight - hessian.changes(self.weight, masks), 0.0)
+        return np.where(masks, self.weight - hessian.changes(self.weight, masks, solves), 0.0)
 
     @cached_property
     def digest(self) -> str:
