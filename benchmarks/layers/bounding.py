@@ -32,8 +32,6 @@ def bounding(
             raise Refused(
                 f"bound takes P%, keep=K and N:M under refit, not '{problem.pattern.text}'"
             )
-        if problem.start is None:
-            raise Refused("bound finds no masks under refit yet; give one to judge by --mask")
         return LayerBound(problem, limits, runs=runs, held=held, executor=executor, weights=weights)
     if problem.pattern.one_budget:
         return SharedBudgetBound(problem, limits, runs=runs, held=held, executor=executor)

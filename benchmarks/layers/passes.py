@@ -12,6 +12,9 @@ SEARCHED_COLUMNS = 224
 SEMIDEFINITE_COLUMNS = 1200
 """Rows beyond here take minutes each for the semidefinite relaxation; cheaper bounds come first."""
 
+REFIT_SEARCHED_COLUMNS = 160
+"""The same under the objective refit."""
+
 DISTINCT_PASSES = 6
 """Passes after which a ladder only repeats its last solver."""
 
@@ -59,8 +62,19 @@ def ladder(n: int) -> Iterator[Pass]:
 
 
 def refit_ladder(n: int) -> Iterator[Pass]:
-    """The same under the objective refit: none yet."""
-    return iter(())
+    """The same under the objective refit.
+
+    Every node of the tree search has a relaxation of its own, so a few nodes are worth a pass; the
+    root alone is what a wide row gets at first.
+    """
+    wide = n > REFIT_SEARCHED_COLUMNS
+    yield Pass("search", {"population": 8 if wide else 16}, looks_for_masks=True, takes_masks=True)
+    if wide:
+        yield Pass("fw-bnb", {"max_nodes": 1}, takes_masks=True)
+        yield Pass("search", {"population": 64}, looks_for_masks=True, takes_masks=True)
+    for attempt in count():
+        nodes = (16 if wide else 500) * 4**attempt
+        yield Pass("fw-bnb", {"max_nodes": nodes}, takes_masks=True)
 
 
 def shared_ladder() -> Iterator[Pass]:

@@ -36,7 +36,7 @@ from maskgap.solvers.tree.choices import Branching, Choices, Heuristics, Hull, T
 from maskgap.solvers.tree.compiled import engine
 from maskgap.solvers.tree.driver import Plan, branch_and_bound
 from maskgap.solvers.tree.refit import engine as refit_engine
-from maskgap.solvers.tree.refit.driver import Diagonal, search_refit
+from maskgap.solvers.tree.refit.driver import Diagonal, search_refit, terms_of
 from maskgap.solvers.tree.refit.driver import branch_and_bound as branch_and_bound_refit
 
 GAP_SHARE = 0.5
@@ -105,7 +105,8 @@ class FwBnb:
         start = starting_mask(problem, self.warm_start, seed)
         if problem.objective.refits:
             choices = self.choices(limits.gap)
-            search = search_refit(problem, start, self.diagonal, choices, limits)
+            terms = terms_of(problem, start, limits, seed)
+            search = search_refit(problem, terms, self.diagonal, choices, limits)
             return branch_and_bound_refit(search, self.max_nodes)
         if limits.deadline.expired():
             loss = None if start is None else problem.scaled_loss(start)

@@ -1,6 +1,6 @@
 """The branch and bound of the refit objective, from a part to an answer.
 
-    a mask      by exchanges on a tableau (`local_search.refit_swap`)
+    a mask      by exchanges in a small population (`local_search.neighbours.parts`)
     diagonal    `nodes`: every node its own, by saddle points (`tree.refit.engine`), for equal
                 groups seen through their closed form; for all else, and with any other diagonal,
                 one for the whole tree, whose perspective function the general engine minimises over
@@ -23,7 +23,8 @@ from maskgap.solvers.bounds.perspective.diagonals import (
     scaled_diagonal,
 )
 from maskgap.solvers.bounds.perspective.saddle import saddle
-from maskgap.solvers.local_search.refit_swap.walker import descend_row
+from maskgap.solvers.local_search.neighbours.parts import improve_part
+from maskgap.solvers.local_search.terms import Terms
 from maskgap.solvers.objectives.refit_loss import RefitLoss
 from maskgap.solvers.protocol import Answer, Limits
 from maskgap.solvers.tree.choices import Choices
@@ -38,13 +39,16 @@ SHRINK = 1e-8
 
 STEPS = 60
 
+POPULATION = 4
+"""Of the search for a first mask."""
+
 
 def search_refit(
-    part: Part, start: Kept | None, diagonal: Diagonal, choices: Choices, limits: Limits
+    part: Part, terms: Terms, diagonal: Diagonal, choices: Choices, limits: Limits
 ) -> Engine:
-    """A search of the masks of a part, set up but not run. start: a legal mask (n,), or None."""
+    """A search of the masks of a part, set up but not run. terms: those of the search for a mask."""
     objective, groups = RefitLoss(part), part.legal.equal_groups
-    mask = _first_mask(part, start)
+    mask = improve_part(part, terms).mask
     with limits.journal.phase("build"):
         engine: Engine
         if diagonal == "nodes" and groups is not None and choices.oracle == "closed-form":
@@ -62,14 +66,15 @@ def branch_and_bound(engine: Engine, max_nodes: int) -> Answer:
     return engine.answer()
 
 
-def _first_mask(part: Part, start: Kept | None) -> Kept:
-    groups = part.legal.equal_groups
-    if start is None:
-        start = part.legal.prune_lowest(part.target**2 * inverse_diagonal(part.hessian))
-    if groups is None:
-        return start
-    mask, _ = descend_row(part.hessian, part.target, start, groups)
-    return mask
+def terms_of(part: Part, start: Kept | None, limits: Limits, seed: int) -> Terms:
+    """Those of the search for a first mask, which takes a small part of the time of a tree."""
+    return Terms(
+        start,
+        [seed, part.row],
+        POPULATION,
+        expired=limits.deadline.expired,
+        report=lambda mask, _: limits.journal.incumbent(mask, part.scaled_loss(mask)),
+    )
 
 
 def _diagonal(part: Part, kind: Diagonal, mask: Kept) -> Vector:
