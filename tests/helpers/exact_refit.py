@@ -1,8 +1,7 @@
 """The second checker's part on refit: what a tree of diagonals and points proves, exactly.
 
-Written from `instances.formats.evidence.refit_leaves` alone. With P the columns that the tree
-prunes on the way to a leaf and those that its diagonal drops, N the others, delta_P = w_P, and
-h = H delta, every mask z of the leaf has
+Written from `instances.formats.evidence.refit_leaves` alone. With P the columns that a leaf's
+diagonal drops, N the others, delta_P = w_P, and h = H delta, every mask z of the leaf has
 
     g(z) >= delta^T h - sum_N h_j^2 / D_j + sum_N z_j (h_j + D_j (w_j - delta_j))^2 / D_j,
 
@@ -107,14 +106,13 @@ def refit_bound(part, pruned, tree, states, points):
         require(0 <= at < len(points), f"leaf {number} names point {at}")
         if which not in used:
             used[which] = lowered(problem[1], stated[which], ~dropped[which])
-        left, gone = pruned, dropped[which].copy()
+        left = pruned
         for column, value in state.items():
             left = left[left[:, column] == value]
-            gone[column] |= value
         if not len(left):
             continue
         require(bool(left[:, dropped[which]].all()), f"leaf {number} drops what it may keep")
-        const, slope = affine(problem, used[which], points[at], gone)
+        const, slope = affine(problem, used[which], points[at], dropped[which])
         found.append(const + min(left.dot(slope)))
     require(found, "no leaf has a mask")
     return min(found) * Fraction(2) ** problem[2]

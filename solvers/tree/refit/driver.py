@@ -46,7 +46,7 @@ POPULATION = 4
 def search_refit(
     part: Part, terms: Terms, diagonal: Diagonal, choices: Choices, limits: Limits
 ) -> Engine:
-    """A search of the masks of a part, set up but not run. terms: those of the search for a mask."""
+    """A search of a part, set up but not run. terms: those of the search for a first mask."""
     objective, groups = RefitLoss(part), part.legal.equal_groups
     mask = improve_part(part, terms).mask
     with limits.journal.phase("build"):
