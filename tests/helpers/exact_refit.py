@@ -5,11 +5,13 @@ diagonal drops, N the others, delta_P = w_P, and h = H delta, every mask z of th
 
     g(z) >= delta^T h - sum_N h_j^2 / D_j + sum_N z_j (h_j + D_j (w_j - delta_j))^2 / D_j,
 
-where H - Diag(D) is semidefinite on N. A D that is so but for rounding is lowered by the least of
-2^-110, 2^-109, ... 2^-25 times H_jj that makes it so; the right side only falls by that.
+where H - Diag(D) is semidefinite on N. A D that is so but for rounding is lowered by the least
+multiple of H_jj that makes it so, or of the power of 4 from H_jj on, each found to twelve bits; the
+right side only falls by that, and both results hold.
 """
 
 from fractions import Fraction
+from itertools import product
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from tests.helpers.exact import hessian, semidefinite, whole
 from tests.helpers.exact_functions import finite, require
 
 LOWERINGS = range(25, 111)
+"""Powers of 1/2 that bound the multiples."""
 
 
 def target_and_hessian(part):
@@ -39,23 +42,43 @@ def _exponent(value):
 
 
 def lowered(matrix, diagonal, free):
-    """D on the free columns, lowered until H - Diag(D) is semidefinite there."""
+    """The Ds that a D is replaced by, semidefinite all: itself, or two that are lower."""
     columns = np.flatnonzero(free)
     if not len(columns):
-        return diagonal
+        return [diagonal]
     require(all(value > 0 for value in diagonal[columns]), "a diagonal is not above 0")
     block = matrix[np.ix_(columns, columns)]
     own, at = block.diagonal(), np.arange(len(columns))
+    fours = np.array([_four(value) for value in own], dtype=object)
 
-    def fits(less):
+    def fits(amounts):
         rest = block.copy()
-        rest[at, at] -= diagonal[columns] - less * own
+        rest[at, at] -= diagonal[columns] - amounts
         numbers, _ = whole_fractions(rest)
         return semidefinite(numbers)
 
-    if fits(Fraction(0)):
-        return diagonal
-    require(fits(Fraction(1, 2 ** LOWERINGS[0])), "H - Diag(D) is not positive semidefinite")
+    if fits(0 * own):
+        return [diagonal]
+    found = []
+    for shape in (own, fours):
+        less = _least_multiple(lambda share, shape=shape: fits(share * shape))
+        other = diagonal.copy()
+        other[columns] -= less * shape
+        if all(value > 0 for value in other[columns]):
+            found.append(other)
+    require(found, "a diagonal is not above 0 once lowered")
+    return found
+
+
+def _four(value):
+    """The least power of 4 that is above a Fraction."""
+    return Fraction(4) ** (-(-_exponent(value) // 2))
+
+
+def _least_multiple(fits):
+    """The least share that fits, to twelve bits above it."""
+    high = Fraction(1, 2 ** LOWERINGS[0])
+    require(fits(high), "H - Diag(D) is not positive semidefinite")
     holds, fails = LOWERINGS[0], LOWERINGS[-1] + 1
     while fails - holds > 1:
         middle = (holds + fails) // 2
@@ -63,10 +86,11 @@ def lowered(matrix, diagonal, free):
             holds = middle
         else:
             fails = middle
-    found = diagonal.copy()
-    found[columns] -= own / 2**holds
-    require(all(value > 0 for value in found[columns]), "a diagonal is not above 0 once lowered")
-    return found
+    low, high = Fraction(1, 2 ** (holds + 1)), Fraction(1, 2**holds)
+    for _ in range(12):
+        middle = (low + high) / 2
+        low, high = (low, middle) if fits(middle) else (middle, high)
+    return high
 
 
 def whole_fractions(values):
@@ -112,8 +136,15 @@ def refit_bound(part, pruned, tree, states, points):
         if not len(left):
             continue
         require(bool(left[:, dropped[which]].all()), f"leaf {number} drops what it may keep")
-        const, slope = affine(problem, used[which], points[at], dropped[which])
-        found.append(const + min(left.dot(slope)))
+        found.append(
+            max(
+                const + min(left.dot(slope))
+                for const, slope in (
+                    affine(problem, diagonal, points[at], dropped[which])
+                    for diagonal in used[which]
+                )
+            )
+        )
     require(found, "no leaf has a mask")
     return min(found) * Fraction(2) ** problem[2]
 
@@ -126,9 +157,9 @@ def refit_curve(row, tree, points):
     require(0 <= which < len(stated), f"the leaf names diagonal {which}")
     require(0 <= at < len(points), "the leaf names no point")
     require(not dropped[which].any(), "the leaf drops a column")
-    diagonal = lowered(problem[1], stated[which], ~dropped[which])
+    diagonals = lowered(problem[1], stated[which], ~dropped[which])
     best = [Fraction(0)] * (row.n + 1)
-    for point in points:
+    for point, diagonal in product(points, diagonals):
         const, slope = affine(problem, diagonal, point, dropped[which])
         order = sorted(slope)
         for k in range(row.n + 1):
