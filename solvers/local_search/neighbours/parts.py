@@ -43,7 +43,7 @@ def improve_part(part: Part, terms: Terms) -> Found:
 
 
 def _refit(part: Part, terms: Terms) -> Found:
-    """By the loss of re-optimised weights."""
+    """By the loss of re-optimised weights; a search begins at where the mask loss leads, too."""
     groups = part.legal.equal_groups
     if groups is not None and part.height == 1:
         return _scaled(
@@ -51,13 +51,11 @@ def _refit(part: Part, terms: Terms) -> Found:
         )
     matrix, _ = Hessian.of(part.layer, part.objective.ridge).unit
     local = AnySet(matrix, part.target.reshape(part.height, -1), part.legal)
-    if terms.population > 1 and terms.start is not None:
-        # a search begins where one by the mask loss ends, if that is better
+    hints = []
+    if terms.population > 1:
         plain = replace(terms, population=1, report=lambda mask, loss: None)
-        hint = improve_part(part.under(MASK), plain).mask
-        if part.scaled_loss(hint) < part.scaled_loss(terms.start):
-            terms = replace(terms, start=hint)
-    return _scaled(lambda own: populations.search(local, own), terms, part.rescale)
+        hints.append(pruned_of(improve_part(part.under(MASK), plain).mask))
+    return _scaled(lambda own: populations.search(local, own, hints), terms, part.rescale)
 
 
 def _scaled(

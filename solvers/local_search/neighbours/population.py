@@ -22,14 +22,16 @@ SPREAD = 1.0
 """Standard deviation of the logarithm by which scores are scaled for a member."""
 
 
-def search(local: Local, terms: Terms) -> Found:
-    """Search from a legal mask, or from the one of least scores.
+def search(local: Local, terms: Terms, others: Sequence[Pruned] = ()) -> Found:
+    """Search from a legal mask, or from the one of least scores; then from others (n,) too.
 
     As `local_search.memetic.improve.improve`; population 1 is one thorough descent.
     """
     run = _Search(local, terms)
     run.take(local.oracle(local.scores) if terms.start is None else pruned_of(terms.start))
     finished = run.polish()
+    for other in others if finished else ():
+        finished = finished and run.try_from(other)
     size = 1
     while finished and size < terms.population and not run.settled():
         size = min(max(FIRST_STAGE, 2 * size), terms.population)
@@ -60,6 +62,10 @@ class _Search:
     def polish(self) -> bool:
         """Descend thoroughly from the best; whether no limit came first."""
         return self._descend(self.pruned, thorough=True).local
+
+    def try_from(self, pruned: Pruned) -> bool:
+        """Descend thoroughly from another set; whether no limit came first."""
+        return self._descend(pruned, thorough=True).local
 
     def stage(self, size: int, random: np.random.Generator) -> bool:
         """A population that begins with the best; whether it converged."""

@@ -17,6 +17,7 @@ from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.state import States
 from maskgap.solvers.local_search.refit_swap.quadratic import Quadratic
 from maskgap.solvers.local_search.refit_swap.tableau import (
+    best_exchange,
     descend,
     keep_greedily,
     prune_greedily,
@@ -34,6 +35,9 @@ FRESH_SHARE = 0.2
 
 LARGEST_WALK = 1000
 """Sweeps after which a tableau is made afresh."""
+
+ANY = 1e300
+"""A limit below which every exchange lies; an infinite one would leave what is not a number."""
 
 SLICE_WORK = 1 << 22
 """Entries of the tableau changed between two looks at the clock, about: some milliseconds."""
@@ -80,21 +84,46 @@ class Walker:
         return changes
 
     def change(self, columns: NDArray[np.int64]) -> float:
-        """By how much the loss changes when all these columns (k,) change sides; k^3 and less."""
-        upper = np.triu(self._table[np.ix_(columns, columns)])  # columns ascend
-        matrix = upper + np.triu(upper, 1).T
+        """By how much the loss changes when all these columns (k,), ascending, change sides."""
+        matrix = _symmetric(self._table[np.ix_(columns, columns)])
         last = self._table[columns, -1]
         return -float(last @ np.linalg.solve(matrix, last))
 
-    def exchanges(self, pruned: NDArray[np.int64], kept: NDArray[np.int64]) -> Matrix:
-        """(a, b): by how much pruning one of a columns and keeping one of b changes the loss."""
+    def best(self) -> tuple[float, int, int]:
+        """The best exchange: (change, column to prune, column to keep); +inf and -1 for none."""
+        m = len(self.kept)
+        change, j, i = best_exchange(
+            self._table, self.kept, self.quadratic.offsets, ANY, self._work[:, :m]
+        )
+        return (float(change), int(j), int(i)) if j >= 0 else (np.inf, -1, -1)
+
+    def pairs(self, pruned: NDArray[np.int64], kept: NDArray[np.int64]) -> Vector:
+        """(k,) changes of the loss by exchanges: one column to prune and one to keep for each."""
         table, diagonal, last = self._table, self._table.diagonal(), self._table[:, -1]
-        above = pruned[:, None] < kept[None, :]
-        cross = np.where(above, table[np.ix_(pruned, kept)], table[np.ix_(kept, pruned)].T)
+        cross = table[np.minimum(pruned, kept), np.maximum(pruned, kept)]
         step = last[kept] / diagonal[kept]
-        moved = last[pruned][:, None] - cross * step
-        size = cross**2 / diagonal[kept] - diagonal[pruned][:, None]
-        changes: Matrix = moved**2 / size - last[kept] * step
+        moved = last[pruned] - cross * step
+        changes: Vector = moved**2 / (cross**2 / diagonal[kept] - diagonal[pruned])
+        return changes - last[kept] * step
+
+    def exchanges(self, pruned: NDArray[np.int64], kept: NDArray[np.int64]) -> Matrix:
+        """(a, b) changes of the loss by exchanges of blocks, see `refit_swap.moves`.
+
+        pruned: (a, s) columns of kept blocks, kept: (b, s) of pruned ones, ascending in each block.
+        Some a b s^3 operations.
+        """
+        if pruned.shape[1] == 1:
+            return self.pairs(pruned, kept.T)
+        table, last = self._table, self._table[:, -1]
+        going, coming = (_symmetric(table[c[:, :, None], c[:, None, :]]) for c in (pruned, kept))
+        rows, columns = pruned[:, None, :, None], kept[None, :, None, :]
+        cross = table[np.minimum(rows, columns), np.maximum(rows, columns)]  # (a, b, s, s)
+        inverse = np.linalg.inv(coming)
+        steps = (inverse @ last[kept][:, :, None])[:, :, 0]
+        schur = going[:, None] - cross @ inverse @ cross.swapaxes(2, 3)
+        left = last[pruned][:, None, :] - (cross @ steps[:, :, None])[..., 0]
+        moved = np.linalg.solve(schur, left[..., None])[..., 0]
+        changes: Matrix = -(left * moved).sum(axis=2) - (last[kept] * steps).sum(axis=1)
         return changes
 
     def go(self, kept: Flags) -> None:
@@ -174,6 +203,13 @@ class Walker:
         return done, bool(ended)
 
 
+def _symmetric(part: Matrix) -> Matrix:
+    """Matrices (..., k, k) of which the upper triangle holds."""
+    upper = np.triu(part)
+    matrix: Matrix = upper + np.triu(part, 1).swapaxes(-1, -2)
+    return matrix
+
+
 def descend_row(
     hessian: Matrix,
     target: Vector,
@@ -206,3 +242,4 @@ def warm_up() -> None:
     near[[0, 11]] = near[[11, 0]]
     walker.go(near)  # by sweeps, as few columns change sides
     walker.descend()
+    walker.best()

@@ -6,12 +6,15 @@ from numpy.testing import assert_allclose
 
 from maskgap.instances.arrays import Kept
 from maskgap.instances.errors import Refused
+from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.objective import objective_spec
 from maskgap.instances.problem import Problem
 from maskgap.solvers.local_search.neighbours.answer import search_part
 from maskgap.solvers.local_search.neighbours.parts import improve_part
 from maskgap.solvers.local_search.refit_swap import any_set
+from maskgap.solvers.local_search.refit_swap.quadratic import Quadratic
+from maskgap.solvers.local_search.refit_swap.walker import Walker
 from maskgap.solvers.local_search.terms import Terms
 from maskgap.solvers.protocol import Deadline, Stop
 from tests.helpers.coupled import with_extras
@@ -58,17 +61,41 @@ def test_search_finds_the_optimum_of_brute_force(text, seed):
     assert_allclose(found.loss, min(refit(part, mask) for mask in masks_of(part)), rtol=1e-8)
 
 
-@pytest.mark.parametrize("text", [*SINGLE, "layer:50%"])
+@pytest.mark.parametrize("text", [*SINGLE, *WHOLE])
 @pytest.mark.parametrize("seed", range(3))
 def test_no_legal_exchange_improves_the_end_of_a_descent(text, seed):
+    """Of two columns, of two blocks, or of four entries of a tile."""
     part = part_of(text, seed)
     start = part.legal.prune_lowest(np.random.default_rng(seed).random(part.n))
     found = improve_part(part, Terms(start, [0], 1))
     assert found.finished
     assert found.loss <= refit(part, start) * (1 + 1e-12)
+    away = 4 if text.endswith("T") else 2 * part.legal.block
     for mask in masks_of(part):
-        if (mask != found.mask).sum() == 2:
+        if (mask != found.mask).sum() == away:
             assert refit(part, mask) >= found.loss * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_exchanges_of_blocks_cost_the_difference_of_two_refits(size):
+    part = part_of("50%;forced", 4)
+    quadratic = Quadratic.of(part.hessian, part.target, BudgetGroups(12, 12, 0))
+    walker, random = Walker(quadratic), np.random.default_rng(9)
+    for _ in range(5):
+        kept = np.repeat(random.permutation(12 // size) < 6 // size, size)
+        walker.go(kept)
+        blocks = np.arange(12).reshape(-1, size)
+        ours, others = blocks[kept[::size]], blocks[~kept[::size]]
+        changes = walker.exchanges(ours, others)
+        for a, block in enumerate(ours):
+            for b, other in enumerate(others):
+                mask = kept.copy()
+                mask[block], mask[other] = False, True
+                change = part.rescale(changes[a, b])
+                wanted = refit(part, mask) - refit(part, kept)
+                assert_allclose(change, wanted, rtol=1e-8, atol=1e-9 * refit(part, kept))
+                columns = np.sort(np.concatenate([block, other]))
+                assert_allclose(part.rescale(walker.change(columns)), change, rtol=1e-8, atol=1e-9)
 
 
 def test_exchanges_between_rows_move_a_shared_budget():
