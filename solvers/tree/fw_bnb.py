@@ -26,7 +26,7 @@ from maskgap.solvers.frank_wolfe import hull
 from maskgap.solvers.frank_wolfe.variants import Variant
 from maskgap.solvers.local_search.memetic import improve
 from maskgap.solvers.local_search.neighbours import cycles
-from maskgap.solvers.local_search.refit_swap import walker
+from maskgap.solvers.local_search.refit_swap import population as refit_search
 from maskgap.solvers.one_shot.scores import starting_mask
 from maskgap.solvers.oracles.make import OracleName
 from maskgap.solvers.protocol import Answer, Limits
@@ -91,7 +91,7 @@ class FwBnb:
         """As `solvers.protocol.Compiled`."""
         all_engines = (
             improve.warm_up, cycles.warm_up, triangles.warm_up, recorded.warm_up, *hull.warm_ups(),
-            refit_engine.warm_up, walker.warm_up,
+            refit_engine.warm_up, refit_search.warm_up,
         )  # fmt: skip
         if self.oracle != "closed-form":
             return all_engines
