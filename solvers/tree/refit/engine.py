@@ -32,6 +32,12 @@ from maskgap.solvers.protocol import Deadline, Limits, Stop
 from maskgap.solvers.tree.choices import Choices
 from maskgap.solvers.tree.engine import Engine
 from maskgap.solvers.tree.general.record import TreeRecord
+from maskgap.solvers.tree.refit.branching import (
+    LEAST_CHANGE,
+    PseudoCosts,
+    require_known,
+    scores,
+)
 from maskgap.solvers.tree.refit.visit import counted, look, sides
 
 ENOUGH = 1
@@ -66,9 +72,17 @@ class Look(NamedTuple):
     slope: Vector
     pruned: Flags
     loss: float
-    column: int
+    saliency: Vector
     barrier: float
     steps: int
+
+
+class _Split(NamedTuple):
+    """What made a node: a side of a column, and the rise by which the column alone would do it."""
+
+    column: int
+    side: int
+    expected: float
 
 
 @dataclass(eq=False, slots=True)
@@ -82,6 +96,7 @@ class _Node:
     barrier: float
     row: int = 0
     depth: int = 0
+    split: "_Split | None" = None
 
 
 @dataclass(eq=False, slots=True)
@@ -97,10 +112,12 @@ class _Forced:
 class _Visit:
     """What was found at a node, to be recorded in order.
 
-    found: looks that raised its bound, and columns forced by them. last: the last look.
+    inherited: its bound before. found: looks that raised it, and columns forced by them. last: the
+    last look.
     """
 
     node: _Node
+    inherited: float
     found: list[NDArray[np.float64] | _Forced] = field(default_factory=list)
     masks: list[tuple[float, Flags]] = field(default_factory=list)
     last: Look | None = None
@@ -129,6 +146,8 @@ class RefitEngine(Engine):
         self._root_bound = 0.0
         share = np.full(n, groups.pruned / groups.size)
         root = _Node(np.full(n, FREE, np.int8), 0.0, self._spare, share, 0.0)
+        require_known(choices.branching)
+        self._pseudo = PseudoCosts(n)
         self._open: list[tuple[float, int, _Node]] = []
         self._count = 0
         self._put(root)
@@ -202,7 +221,7 @@ class RefitEngine(Engine):
 
     def _visit(self, node: _Node) -> _Visit:
         """Bound a node, force columns, bound it again; in a thread of its own."""
-        visit, state, cut = _Visit(node), node.state, self.cut
+        visit, state, cut = _Visit(node, node.bound), node.state, self.cut
         warm, bound = (node.diagonal, node.z, node.barrier), node.bound
         while True:
             found = visit.last = self._look(node, state, warm)
@@ -253,6 +272,9 @@ class RefitEngine(Engine):
                 node.row = pruned_row if found.side == PRUNED else kept
             else:
                 self._record.bounded(node.row, found, 0)
+        if node.split is not None and last is not None and last.status == OPEN:
+            column, side, expected = node.split
+            self._pseudo.learn(column, side, node.bound - visit.inherited, expected)
         if node.depth == 0:
             self._root_bound = node.bound
         if last is None or visit.closed:
@@ -267,19 +289,26 @@ class RefitEngine(Engine):
             # forced after the last look: one mask is left, and is looked at as a node
             self._put(node)
             return
-        column = last.column
-        if column < 0 or node.state[column] != FREE:
-            column = int(free[np.argmax(np.minimum(last.z, 1.0 - last.z)[free])])
-        diagonal = last.diagonal if last.status == OPEN else self._spare
-        z = last.z if last.status == OPEN else node.z
-        barrier = 0.0
+        diagonal, z, barrier, saliency = self._spare, node.z, 0.0, last.saliency
+        rule = self.choices.branching
         if last.status == OPEN:
-            barrier = _barrier(last, self.cut, len(free))
+            diagonal, z, barrier = last.diagonal, last.z, _barrier(last, self.cut, len(free))
+        else:
+            rule = "fractionality"
+        score = scores(
+            rule, np.clip(z, LEAST_CHANGE, 1.0 - LEAST_CHANGE), saliency, last.slope, self._pseudo
+        )
+        column = int(free[np.argmax(score[free])])
         kept, pruned = self._record.split(node.row, column)
-        for value, row in ((KEPT, kept), (PRUNED, pruned)):
+        share = min(max(float(z[column]), LEAST_CHANGE), 1.0 - LEAST_CHANGE)
+        alone = float(saliency[column])
+        for side, (value, row, change) in enumerate(
+            ((KEPT, kept, share), (PRUNED, pruned, 1.0 - share))
+        ):
             state = node.state.copy()
             state[column] = value
-            self._put(_Node(state, node.bound, diagonal, z, barrier, row, node.depth + 1))
+            split = _Split(column, side, alone * change)
+            self._put(_Node(state, node.bound, diagonal, z, barrier, row, node.depth + 1, split))
 
 
 def warm_up() -> None:

@@ -1,4 +1,4 @@
-"""One look at a node in compiled code: its bound, what the bound forces, a mask, where to split.
+"""One look at a node in compiled code: its bound, what it forces, a mask, what splits cost.
 
 On the free columns of a node (`tree.refit.reduced`) the saddle point of `bounds.perspective` gives
 a diagonal D and a change delta = w - x of the weights. For the whole row they are completed so that
@@ -15,8 +15,7 @@ The bound is less what its float64 evaluation can have rounded, taken twice.
 
     forced     a free column of which one side's bound, by c, reaches the cut
     mask       in each group, the columns with the least kept shares are pruned
-    split      the largest min(z, 1 - z) w'_j^2 / (H'^-1)_jj: what pruning it costs at once, where
-               the node has not decided
+    saliency   w'_j^2 / (H'^-1)_jj of a free column: what pruning it costs at once
 """
 
 import numpy as np
@@ -140,15 +139,15 @@ def look(  # type: ignore[no-untyped-def]
     hessian: H (n, n); weight, spare, diagonal_then, z_then: (n,) of all columns; groups: (n,)
     int64; count, pruned: of groups, and of columns that each prunes; barrier: of a warm start, or
     0 for a cold one, which takes `diagonal_then` for a feasible D. Returns (status, bound, value,
-    D (n,), delta (n,), z (n,), c (n,), mask pruned (n,) bool, its g, column, barrier, steps).
-    status: 0 open, 1 all columns are forced, -1 no mask is left, 2 no bound could be made.
+    D (n,), delta (n,), z (n,), c (n,), mask pruned (n,) bool, its g, saliency (n,), barrier,
+    steps). status: 0 open, 1 all columns are forced, -1 no mask is left, 2 no bound could be made.
     """
     n = len(weight)
     diagonal, delta, z, slope = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
-    chosen = np.zeros(n, np.bool_)
+    chosen, saliency = np.zeros(n, np.bool_), np.zeros(n)
     left, size = counted(state, groups, pruned, np.full(1, count))
     if not settle(state, groups, left, size):
-        return -1, np.inf, np.inf, diagonal, delta, z, slope, chosen, np.inf, -1, 0.0, 0
+        return -1, np.inf, np.inf, diagonal, delta, z, slope, chosen, np.inf, saliency, 0.0, 0
     kept = places(state, KEPT)
     lower, good = factor_of_kept(hessian, kept)
     free, inner, moved, base, made = reduced(hessian, weight, state, lower)
@@ -157,8 +156,8 @@ def look(  # type: ignore[no-untyped-def]
         if state[j] == PRUNED:
             delta[j], z[j], chosen[j] = weight[j], 1.0, True
     if not (good and made):
-        return 2, -np.inf, np.inf, diagonal, delta, z, slope, chosen, np.inf, -1, 0.0, 0
-    steps, value, mu, column, mask_value = 0, base, 0.0, -1, base
+        return 2, -np.inf, np.inf, diagonal, delta, z, slope, chosen, np.inf, saliency, 0.0, 0
+    steps, value, mu, mask_value = 0, base, 0.0, base
     reduced_diagonal = np.empty(m)
     if m:
         number = np.full(count, -1)
@@ -176,7 +175,7 @@ def look(  # type: ignore[no-untyped-def]
             diagonal_then[free], z_then[free], barrier, enough, 60,
         )  # fmt: skip
         if not found[0] > -np.inf:
-            return 2, -np.inf, np.inf, diagonal, delta, z, slope, chosen, np.inf, -1, 0.0, 0
+            return 2, -np.inf, np.inf, diagonal, delta, z, slope, chosen, np.inf, saliency, 0.0, 0
         value, mu, steps = base + found[1], found[6], found[7]
         reduced_diagonal = found[2]
         for i in range(m):
@@ -209,29 +208,26 @@ def look(  # type: ignore[no-untyped-def]
             good = True
             break
     if not good:
-        return 2, -np.inf, value, diagonal, delta, z, slope, chosen, np.inf, -1, mu, steps
+        return 2, -np.inf, value, diagonal, delta, z, slope, chosen, np.inf, saliency, mu, steps
     constant = _evaluate(hessian, weight, state, diagonal, taken, delta, slope)
     if m == 0:
-        return 1, constant, value, diagonal, delta, z, slope, chosen, base, -1, mu, steps
+        return 1, constant, value, diagonal, delta, z, slope, chosen, base, saliency, mu, steps
     bound = constant + group_bound(slope[free], own, own_left, size[size > 0])
     if bound >= cut:
-        return 0, bound, value, diagonal, delta, z, slope, chosen, np.inf, -1, mu, steps
+        return 0, bound, value, diagonal, delta, z, slope, chosen, np.inf, saliency, mu, steps
 
-    # a mask, and the column to split
+    # a mask, and what splits would cost
     factor, work, back = np.zeros((m, m)), np.empty((m, m)), np.empty((m, m))
     if not cholesky(inner, factor):
-        return 2, -np.inf, value, diagonal, delta, z, slope, chosen, np.inf, -1, mu, steps
+        return 2, -np.inf, value, diagonal, delta, z, slope, chosen, np.inf, saliency, mu, steps
     inverse(factor, work, back)
     order = np.argsort(-z[free])
     taken = np.zeros(len(own_left), np.int64)
-    best = -1.0
     for i in order:
         if taken[own[i]] < own_left[own[i]]:
             taken[own[i]] += 1
             chosen[free[i]] = True
-        score = min(z[free[i]], 1.0 - z[free[i]]) * moved[i] * moved[i] / back[i, i]
-        if score > best:
-            best, column = score, free[i]
+        saliency[free[i]] = moved[i] * moved[i] / back[i, i]
     cut_out = np.empty(m, np.int64)
     p = 0
     for i in range(m):
@@ -246,7 +242,7 @@ def look(  # type: ignore[no-untyped-def]
         mask_value = base
         for i in range(p):
             mask_value += moved[cut_out[i]] * lost[i]
-    return 0, bound, value, diagonal, delta, z, slope, chosen, mask_value, column, mu, steps
+    return 0, bound, value, diagonal, delta, z, slope, chosen, mask_value, saliency, mu, steps
 
 
 @strict
