@@ -27,17 +27,13 @@ def bounding(
     The arguments are those of `LayerWork`. Raises Refused for a pattern whose layers are not
     bounded as a whole.
     """
-    if problem.objective.refits:
-        if not problem.pattern.equal_rows:
-            raise Refused(
-                f"bound takes P%, keep=K and N:M under refit, not '{problem.pattern.text}'"
-            )
-        return LayerBound(problem, limits, runs=runs, held=held, executor=executor, weights=weights)
     if problem.pattern.one_budget:
-        return SharedBudgetBound(problem, limits, runs=runs, held=held, executor=executor)
+        return SharedBudgetBound(
+            problem, limits, runs=runs, held=held, executor=executor, weights=weights
+        )
     if not problem.pattern.equal_rows:
         raise Refused(
             f"bound takes P%, keep=K, N:M and layer:P%, not '{problem.pattern.text}'; "
             "use solve with --solver fw-bnb or sdp-bound"
         )
-    return LayerBound(problem, limits, runs=runs, held=held, executor=executor)
+    return LayerBound(problem, limits, runs=runs, held=held, executor=executor, weights=weights)

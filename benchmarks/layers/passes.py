@@ -101,6 +101,23 @@ def shared_ladder() -> Iterator[Pass]:
         yield Pass("swap", looks_for_masks=True, takes_masks=True)
 
 
+def refit_shared_ladder() -> Iterator[Pass]:
+    """The same under the objective refit: the root of the tree search, whose evidence is one leaf.
+
+    Its minorant bounds a row under every budget, and is the best one where the multiplier of its
+    budget is that of all rows: so each pass is worth another once budgets have moved.
+    """
+    yield Pass("swap", looks_for_masks=True, takes_masks=True)
+    yield Pass("search", {"population": 8}, looks_for_masks=True, takes_masks=True)
+    yield Pass("swap", looks_for_masks=True, takes_masks=True)
+    root: dict[str, object] = {"max_nodes": 1, "fixing": False}
+    for attempt in count(1):
+        for _ in range(2):
+            yield Pass("fw-bnb", root)
+        yield Pass("search", {"population": 32 * attempt}, looks_for_masks=True, takes_masks=True)
+        yield Pass("swap", looks_for_masks=True, takes_masks=True)
+
+
 def believed(proof: PartProof, stages: Iterator[Pass]) -> int:
     """How many passes a row may have had by its proof: of those that bound, none without a bound.
 

@@ -16,12 +16,13 @@ the work between passes, so that a later call goes on as if there had been no in
 """
 
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from math import inf
 
 import numpy as np
 
-from maskgap.benchmarks.layers.passes import Pass, believed, shared_ladder
+from maskgap.benchmarks.layers.passes import Pass, believed, refit_shared_ladder, shared_ladder
 from maskgap.benchmarks.layers.shared_row import SharedRow
 from maskgap.benchmarks.layers.standing_rows import RowState, Total
 from maskgap.benchmarks.layers.work import LayerWork, ended
@@ -41,6 +42,7 @@ from maskgap.benchmarks.verify.form import row_under
 from maskgap.benchmarks.verify.objective import Loss, Score, loss_of, total_loss
 from maskgap.benchmarks.verify.shared_budget import row_bounds
 from maskgap.instances.arrays import Kept, pruned_of
+from maskgap.instances.errors import ProofError
 from maskgap.instances.formats.evidence.shared_budget import RowProof, SharedBudget
 from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.masks.row_patterns import RowKeep
@@ -59,7 +61,7 @@ class SharedBudgetBound(LayerWork):
     passes: int
 
     def _ladder(self) -> Iterator[Pass]:
-        return shared_ladder()
+        return refit_shared_ladder() if self.problem.objective.refits else shared_ladder()
 
     def _begin(self, held: Mapping[int, PartProof]) -> None:
         (self.part,) = self.problem
@@ -85,8 +87,9 @@ class SharedBudgetBound(LayerWork):
                 self._add(self._rows[own.proof.row - self.part.row], own)
 
     def _add(self, row: SharedRow, proof: RowProof) -> None:
-        """Add a proof that was checked, with its curve."""
-        row.proofs.append((proof, row_bounds(self.part, proof)))
+        """Add a proof that was checked, with its curve; one of several leaves has none."""
+        with suppress(ProofError):
+            row.proofs.append((proof, row_bounds(self.part, proof)))
 
     def _row_of(self, row: SharedRow, budget: int, start: Kept | None = None) -> Problem:
         keep = self._n - budget
@@ -276,6 +279,8 @@ class SharedBudgetBound(LayerWork):
             and row.loss is not None
             and found.objective is not None
             and found.objective < row.loss.value
+            # a run that bounds may be about another budget than that of the row's mask
+            and pruned_of(mask).sum() == pruned_of(row.mask).sum()
         ):
             self._give(row, mask)
         if proof is not None and found.bound_kind is BoundKind.CHECKED:

@@ -97,7 +97,7 @@ def row_bounds(part: Part, own: RowProof) -> Vector:
     """
     evidence = own.proof.evidence
     checker = ROW_CHECKERS.get(type(evidence))
-    if checker is None:
+    if checker is None or not checker.single(evidence):
         raise ProofError(f"row {own.proof.row}: a shared budget takes proofs of one leaf")
     return checker.curve(row_under(part, own.proof.row, own.budget), evidence)
 

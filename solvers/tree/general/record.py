@@ -46,10 +46,30 @@ class TreeRecord:
         return kept, kept + 1
 
     def tree(self) -> RecordedTree | None:
-        """The tree as a proof has it, None where it was given up; the root has been bounded."""
+        """The tree as a proof has it, None where it was given up; the root has been bounded.
+
+        Splits whose sides have nothing of their own, as those of open nodes, are left out.
+        """
         if not self.recording:
             return None
-        columns = (self._column, self._kept, self._pruned, self._point)
-        column, kept, pruned, point = (np.array(values, np.int32) for values in columns)
-        source = np.array(self._source, np.int8)
+        columns = (self._column, self._kept, self._pruned, self._point, self._source)
+        merged = _merged(*(list(values) for values in columns))
+        column, kept, pruned, point = (np.array(values, np.int32) for values in merged[:4])
+        source = np.array(merged[4], np.int8)
         return recorded(Table(column, kept, pruned, point, source, np.array(self._points)))
+
+
+def _merged(
+    column: list[int], kept: list[int], pruned: list[int], point: list[int], source: list[int]
+) -> tuple[list[int], ...]:
+    """The lists, changed: splits into two leaves of one witness are leaves.
+
+    The least of both bounds is that of the two together. Children come after their parents.
+    """
+    for row in range(len(column) - 1, -1, -1):
+        one, other = kept[row], pruned[row]
+        if column[row] < 0 or column[one] >= 0 or column[other] >= 0 or point[one] < 0:
+            continue
+        if (point[one], source[one]) == (point[other], source[other]):
+            column[row], point[row], source[row] = -1, point[one], source[one]
+    return column, kept, pruned, point, source

@@ -13,18 +13,21 @@ from maskgap.benchmarks.runs.task import RunLimits
 from maskgap.benchmarks.verify.budget_curve import share_budget
 from maskgap.benchmarks.verify.check import check_part
 from maskgap.benchmarks.verify.shared_budget import row_bounds
+from maskgap.instances.arrays import Kept
 from maskgap.instances.errors import ProofError
 from maskgap.instances.formats.evidence.shared_budget import RowProof, SharedBudget
 from maskgap.instances.formats.files import write_layer, write_mask
 from maskgap.instances.formats.proof_file import read_proof, write_proof
 from maskgap.instances.layer import Layer
 from maskgap.instances.masks.patterns import parse_pattern
+from maskgap.instances.objective import objective_spec
 from maskgap.instances.problem import Problem
 from maskgap.solvers.bounds.relaxations import SdpBound
 from maskgap.solvers.local_search.swap import Swap
 from maskgap.solvers.one_shot.scores import starting_masks
 from maskgap.solvers.protocol import Deadline, Limits
 from tests.helpers.command import ended as maskgap
+from tests.helpers.legal_masks import legal_pruned
 from tests.helpers.tiny import random_layer
 
 LIMITS = Limits(Deadline(1e6))
@@ -175,6 +178,46 @@ def test_its_proof_is_read_back_and_derives_the_bound_again(bounded, tmp_path):
     checked = check_part(work.part, proof)
     assert checked.bound == work.total.bound == proof.bound
     assert checked.loss.value == pytest.approx(work.total.objective)
+
+
+@pytest.fixture(scope="module")
+def refitted():
+    layer = random_layer(4, 8, rows=2)
+    problem = Problem.of(layer, parse_pattern("layer:50%"), objective=objective_spec("refit", 0.01))
+    work = SharedBudgetBound(problem, RunLimits(600.0), runs=12)
+    for _ in work:
+        pass
+    return problem, work
+
+
+def test_under_refit_the_bound_is_checked_and_below_the_optimum(refitted, tmp_path):
+    problem, work = refitted
+    (part,) = problem
+    least = min(
+        part.loss(Kept(~np.asarray(mask)))
+        for mask in legal_pruned(problem.layer, "layer:50%", part.rows)
+    )
+    total = work.total
+    assert total.bound_kind == "checked"
+    assert part.legal.is_legal(work.mask)
+    assert 0.5 * least < total.bound <= least * (1 + 1e-12)
+    assert total.objective == pytest.approx(part.loss(work.mask))
+    assert total.objective >= least * (1 - 1e-12)
+    write_proof(tmp_path / "p.safetensors", problem, work.proofs())
+    (proof,) = read_proof(tmp_path / "p.safetensors").proofs
+    assert check_part(part, proof).bound == total.bound
+
+
+def test_a_tree_of_several_leaves_is_no_curve(refitted):
+    problem, work = refitted
+    own = work.proofs()[0].evidence.rows[0]
+    leaves = own.proof.evidence
+    split = replace(
+        leaves, branch=np.array([0, -1, -1], np.int32), function=np.zeros(2, np.int32),
+        point=np.zeros(2, np.int32),
+    )  # fmt: skip
+    with pytest.raises(ProofError, match="one leaf"):
+        row_bounds(work.part, replace(own, proof=replace(own.proof, evidence=split)))
 
 
 def _with(proof, rows):
