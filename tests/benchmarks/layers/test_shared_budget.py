@@ -200,7 +200,7 @@ def test_under_refit_the_bound_is_checked_and_below_the_optimum(refitted, tmp_pa
     total = work.total
     assert total.bound_kind == "checked"
     assert part.legal.is_legal(work.mask)
-    assert 0.5 * least < total.bound <= least * (1 + 1e-12)
+    assert 0.1 * least < total.bound <= least * (1 + 1e-12)
     assert total.objective == pytest.approx(part.loss(work.mask))
     assert total.objective >= least * (1 - 1e-12)
     write_proof(tmp_path / "p.safetensors", problem, work.proofs())
@@ -209,7 +209,7 @@ def test_under_refit_the_bound_is_checked_and_below_the_optimum(refitted, tmp_pa
 
 
 def test_a_tree_of_several_leaves_is_no_curve(refitted):
-    problem, work = refitted
+    _, work = refitted
     own = work.proofs()[0].evidence.rows[0]
     leaves = own.proof.evidence
     split = replace(
