@@ -17,7 +17,7 @@ from tests.helpers.general import problems
 class Logistic:
     """L(z) = sum of log(1 + exp(a_i . z + b_i)), convex: value and gradient are all there is."""
 
-    least, margin, quadratic = 0.0, 0.0, None
+    least, margin, quadratic, states_masks = 0.0, 0.0, None, False
 
     def __init__(self, n, seed):
         rng = np.random.default_rng(seed)
