@@ -290,7 +290,8 @@ _ENTRIES = (
         "Gurobi MIQP (optional, its licence limits size)",
         proves=True,
         claims=True,
-        requires=(("gurobipy", "gurobipy"),),
+        requires=(("gurobipy", "gurobipy"), *_NUMBA),
+        objectives=ALL_OBJECTIVES,
     ),
 )
 

@@ -7,6 +7,10 @@ has a mean diagonal near 1, yet its optimum may still be tiny. So a model minimi
     z^T (Q / unit) z,   unit the power of two that brings the loss of a cheap legal mask into
                         [STANDARD / 2, STANDARD), but no entry of Q / unit beyond LARGEST_ENTRY,
 
+under the objective refit, in changes of weights with S^-1 (w - x) = delta, S H S of unit diagonal,
+
+    min over delta, delta_j = y_j where z_j = 1, of delta^T (S H S) delta,   y = S^-1 w / unit^(1/2),
+
 and a native bound b is claimed as unit * (b - slack(b)), slack(b) = tolerance + ROUNDING |b|: the
 solver's absolute tolerance is what its own bound can be trusted to at best. A native objective
 within that slack of the recomputed loss counts as equal to it.
@@ -23,11 +27,12 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from maskgap.instances.arrays import Kept, Matrix
+from maskgap.instances.arrays import Kept, Matrix, Vector
 from maskgap.instances.errors import Refused
 from maskgap.instances.layer import unit_exponent
 from maskgap.instances.masks.protocol import MaskSet
 from maskgap.instances.problem import Part
+from maskgap.instances.refit import changes
 from maskgap.solvers.one_shot import scores
 from maskgap.solvers.protocol import Answer, Limits, Stop
 
@@ -86,6 +91,15 @@ def round_to_mask(values: ArrayLike, legal: MaskSet) -> Kept | None:
     return mask if legal.is_legal(mask) else None
 
 
+def _entries(problem: Part) -> tuple[Matrix, Vector]:
+    """The matrix of a model before its unit, and what its columns weigh: 1, or under refit y."""
+    if not problem.objective.refits:
+        return problem.quad, np.ones(problem.n)
+    hessian = problem.hessian
+    root = np.sqrt(hessian.diagonal())
+    return hessian / np.outer(root, root), problem.target * root
+
+
 def stop_of(status: str, known: Mapping[str, Stop], solver: str) -> Stop:
     """The reason to stop behind a native status. Raises NativeError for one that is not known."""
     if status not in known:
@@ -101,10 +115,10 @@ def finite(value: float | None) -> float | None:
 class NativeRun:
     """One run of a native solver on a row: its units, its best mask, its deadline.
 
-    quad: (n, n) float64, Q / unit. start: (n,) mask to start from or None. cheap: (n,) mask that
-    prunes the least diagonal entries. tolerance: absolute, of
-    the solver's bound. settled: the answer where none needs a solver (one legal mask, a mask of
-    loss 0, no time), else None.
+    quad: (n, n) float64, Q / unit; under refit S H S. target: (n,) y under refit, else none.
+    start: (n,) mask to start from or None. cheap: (n,) mask that prunes what costs least alone.
+    tolerance: absolute, of the solver's bound. settled: the answer where none needs a solver (one
+    legal mask, a mask of loss 0, no time), else None.
     """
 
     def __init__(
@@ -119,22 +133,28 @@ class NativeRun:
             self.start = scores.starting_mask(problem, warm_start, seed)
             if self.start is not None:
                 self.offer(self.start)
-            self.cheap = problem.legal.prune_lowest(problem.quad.diagonal())
-            cheap_loss = min(problem.scaled_loss(self.cheap), self.loss)
-            self.unit = self._unit(cheap_loss)
-            self.quad: Matrix = problem.quad / self.unit
+            entries, sizes = _entries(problem)
+            costs = entries.diagonal() * sizes**2
+            self.cheap = problem.legal.prune_lowest(costs)
+            self.cheap_loss = min(problem.scaled_loss(self.cheap), self.loss)
+            largest = costs.max() if problem.objective.refits else np.abs(entries).max()
+            self.unit = self._unit(self.cheap_loss, float(largest))
+            self.quad: Matrix = entries
+            self.target: Vector = sizes / np.sqrt(self.unit)
+            if not problem.objective.refits:
+                self.quad, self.target = entries / self.unit, sizes[:0]
         self.settled: Answer | None = None
         if limits.deadline.expired():
             self.settled = self.unsolved()
-        elif problem.legal.single or cheap_loss == 0.0:
+        elif problem.legal.single or self.cheap_loss == 0.0:
             self.offer(self.cheap)
             limits.journal.bound(self.loss)
             self.settled = Answer(
                 self.mask, Stop.FINISHED, self.loss, self.loss, notes={"native_status": "not run"}
             )
 
-    def _unit(self, loss: float) -> float:
-        entry = float(np.abs(self.problem.quad).max())
+    @staticmethod
+    def _unit(loss: float, entry: float) -> float:
         least = entry / LARGEST_ENTRY
         wanted = max(loss / STANDARD, least)
         return float(np.ldexp(1.0, unit_exponent(wanted))) if wanted > 0 else 1.0
@@ -148,6 +168,11 @@ class NativeRun:
     def native_gap(self) -> float:
         """Relative gap at which the native solver may stop."""
         return GAP_SHARE * self.limits.gap
+
+    def change(self, mask: Kept) -> Vector:
+        """The best delta (n,) of a mask under refit, in units of the model."""
+        found: Vector = changes(self.quad, self.target[None], Kept(mask[None]))[0]
+        return found
 
     def refuse_above(self, columns: int, why: str) -> None:
         """Raise Refused when the row is wider than the model can sensibly be built for."""
@@ -203,7 +228,7 @@ class NativeRun:
         return self.tolerance + ROUNDING * abs(native)
 
     def claim(self, native: float | None) -> float | None:
-        """The bound to claim for a native one, in units of `Part.quad`, or None."""
+        """The bound to claim for a native one, in units of `Part.scaled_loss`, or None."""
         value = finite(native)
         return None if value is None else self.unit * (value - self.slack(value))
 

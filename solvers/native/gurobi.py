@@ -1,30 +1,28 @@
 """Gurobi on one row or part: minimise z^T Q z over binary z that meet linear rows, as it stands.
 
+Under refit it minimises over changes of the weights, switched by z (`solvers.native.gurobi_refit`).
+
 Gurobi takes a convex or nonconvex binary quadratic objective directly, without the factor 1/2 and
 as a full symmetric matrix. The package is optional; the licence in its wheel is for non-production
 use and covers a limited size (200 variables with a quadratic objective). A row beyond the licence
 is refused in Gurobi's words. Its gap divides by |primal|, as ours does. The bound is claimed.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import gurobipy
 import numpy as np
 from gurobipy import GRB
 
 from maskgap.instances.arrays import pruned_of
-from maskgap.instances.errors import Refused
-from maskgap.instances.masks.state import KEPT, PRUNED
 from maskgap.instances.problem import Part
 from maskgap.solvers.mip.adapter import NativeRun, Outcome, finite, stop_of
+from maskgap.solvers.native import gurobi_refit
+from maskgap.solvers.native.gurobi_model import Built, empty_model, licence
+from maskgap.solvers.native.perspective_diagonal import Diagonal, warm_ups
 from maskgap.solvers.protocol import Answer, Limits, Stop
 from maskgap.solvers.settings import WarmStart, settings
-
-FEASIBILITY = 1e-9
-"""Feasibility, optimality and integrality tolerance, the least that Gurobi takes."""
 
 TOLERANCE = 1e-7
 """Absolute slack of the dual bound in units of the model."""
@@ -44,74 +42,20 @@ STATUSES = {
 GAP_LEFT = 1e-12
 """Gurobi calls a run ended by its gap optimal too; beyond this relative gap it is told apart."""
 
-_LICENCE_ERRORS = (GRB.Error.NO_LICENSE, GRB.Error.SIZE_LIMIT_EXCEEDED)
 
-
-@contextmanager
-def _licence(run: NativeRun) -> Iterator[None]:
-    """Turn a licence that is absent or too small into a refusal."""
-    try:
-        yield
-    except gurobipy.GurobiError as error:
-        if error.errno not in _LICENCE_ERRORS:
-            raise
-        raise Refused(
-            f"the Gurobi licence here does not cover row {run.problem.row} of "
-            f"{run.problem.n} columns: {error}"
-        ) from None
-
-
-@dataclass(frozen=True, eq=False)
-class _Built:
-    """A model ready to run, with its environment, which has to outlive it."""
-
-    environment: Any
-    model: Any
-    z: Any
-
-    def close(self) -> None:
-        """Free both."""
-        self.model.dispose()
-        self.environment.dispose()
-
-
-def build(run: NativeRun, seed: int) -> _Built:
-    """The model, in one matrix. Raises OutOfTime, or Refused for want of a licence."""
-    parameters = {
-        "OutputFlag": int(run.limits.log),
-        "Threads": run.limits.threads,
-        "Seed": seed % 2_000_000_000,
-        "MIPGap": run.native_gap,
-        "MIPGapAbs": 0.0,
-        "FeasibilityTol": FEASIBILITY,
-        "OptimalityTol": FEASIBILITY,
-        "IntFeasTol": FEASIBILITY,
-    }
-    with _licence(run):
-        environment = gurobipy.Env(params=parameters)
-        model = gurobipy.Model(env=environment)
-        z = model.addMVar(run.problem.n, vtype=GRB.BINARY)
-        model.setMObjective(run.quad, None, 0.0, xQ_L=z, xQ_R=z, sense=GRB.MINIMIZE)
-        rows = run.legal.linear_rows()
-        equal, at = rows.equalities()
-        model.addConstr(equal @ z == at)
-        for row in rows.as_rows():
-            if row.is_equality:
-                continue
-            sums = row.values.astype(np.float64) @ z[row.columns.tolist()]
-            if row.lower is not None:
-                model.addConstr(sums >= row.lower)
-            if row.upper is not None:
-                model.addConstr(sums <= row.upper)
-        z.setAttr("LB", (rows.state == PRUNED).astype(np.float64))
-        z.setAttr("UB", (rows.state != KEPT).astype(np.float64))
+def build(run: NativeRun, seed: int) -> Built:
+    """The model of the loss of a mask, in one matrix. Raises OutOfTime, or Refused for a licence."""
+    with licence(run):
+        built = empty_model(run, seed)
+        z = built.z
+        built.model.setMObjective(run.quad, None, 0.0, xQ_L=z, xQ_R=z, sense=GRB.MINIMIZE)
     if run.start is not None:
         z.setAttr("Start", pruned_of(run.start).astype(np.float64))
     run.check_time()
-    return _Built(environment, model, z)
+    return built
 
 
-def optimise(built: _Built, run: NativeRun) -> None:
+def optimise(built: Built, run: NativeRun) -> None:
     """Run Gurobi once in what the deadline has left. Raises Refused for want of a licence."""
 
     def watch(model: Any, where: int) -> None:
@@ -122,12 +66,12 @@ def optimise(built: _Built, run: NativeRun) -> None:
         elif where == GRB.Callback.MIP:
             run.offer_bound(model.cbGet(GRB.Callback.MIP_OBJBND))
 
-    with _licence(run):
+    with licence(run):
         built.model.Params.TimeLimit = run.limits.deadline.remaining()
         built.model.optimize(watch)
 
 
-def read_back(built: _Built) -> Outcome:
+def read_back(built: Built) -> Outcome:
     """What Gurobi said; its values are there only where it counts a solution."""
     model = built.model
     names = {getattr(GRB.Status, name): name for name in dir(GRB.Status) if name.isupper()}
@@ -153,18 +97,33 @@ def read_back(built: _Built) -> Outcome:
 class Gurobi:
     """Gurobi, as it stands."""
 
+    form: Literal["indicator", "perspective"] = "indicator"
+    """Under refit: constraints that z switches on, or cones of the perspective function."""
+    diagonal: Diagonal = "best"
+    """The diagonal of the perspective function."""
     warm_start: WarmStart = "none"
     """Score of a mask that it starts from, unless one is given."""
+
+    def warm_ups(self) -> Sequence[Callable[[], object]]:
+        """As `solvers.protocol.Compiled`."""
+        return warm_ups(self.diagonal) if self.form == "perspective" else ()
 
     def solve(self, problem: Part, limits: Limits, seed: int) -> Answer:
         """Mask, bound and nodes. Raises Refused where the licence does not cover the row."""
         run = NativeRun(problem, limits, self.warm_start, seed, TOLERANCE)
 
-        def finish(built: _Built) -> Answer:
+        def finish(built: Built) -> Answer:
             try:
                 optimise(built, run)
                 return run.answer(read_back(built))
             finally:
                 built.close()
 
-        return run.three_steps(LARGEST_ROW, "its matrix is dense", lambda: build(run, seed), finish)
+        def model() -> Built:
+            if not problem.objective.refits:
+                return build(run, seed)
+            if self.form == "indicator":
+                return gurobi_refit.build_indicator(run, seed)
+            return gurobi_refit.build_perspective(run, seed, self.diagonal)
+
+        return run.three_steps(LARGEST_ROW, "its matrix is dense", model, finish)

@@ -1,0 +1,61 @@
+"""Diagonals D of the perspective function (`solvers.objectives.perspective`) for native models.
+
+`best` is the one that makes the root's bound the highest, which is a semidefinite program of its
+own for each row (`solvers.bounds.perspective.saddle`, for equal groups of columns; for other sets
+of masks it is that of the budget of all columns together); `inverse` is the largest multiple of
+1 / Diag(H^-1).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+
+from maskgap.instances.arrays import Vector
+from maskgap.solvers.bounds.perspective import saddle
+from maskgap.solvers.bounds.perspective.diagonals import inverse_diagonal
+from maskgap.solvers.mip.adapter import NativeRun
+
+Diagonal = Literal["best", "inverse"]
+
+STEPS = 200
+SHRUNK = 1.0 - 1e-8
+"""So that H - Diag(D) has a factor."""
+
+
+def best_point(run: NativeRun) -> tuple[Vector, Vector]:
+    """(D (n,), z (n,)), the best diagonal and the pruned shares at its minimum."""
+    n = run.problem.n
+    groups = run.legal.equal_groups
+    if groups is not None:
+        number, left = np.arange(n) // groups.size, np.full(groups.count, groups.pruned)
+    else:
+        number, left = np.zeros(n, np.int64), np.array([n - int(run.cheap.sum())])
+    start = inverse_diagonal(run.quad)
+    share = left[number] / np.bincount(number)[number]
+    if not 0 < left[0] < np.bincount(number)[0]:
+        return start, share
+    found = saddle.saddle(
+        run.quad, run.target, number, left, np.inf, 0.95 * start, share, 0.0, 0.0, STEPS
+    )
+    if not np.isfinite(found[0]):
+        return start, share
+    return SHRUNK * found[2], found[3]
+
+
+def perspective_diagonal(run: NativeRun, kind: str) -> Vector:
+    """D (n,) in units of the model, H - Diag(D) positive definite. Raises Refused."""
+    return best_point(run)[0] if kind == "best" else inverse_diagonal(run.quad)
+
+
+def warm_ups(kind: str) -> Sequence[Callable[[], object]]:
+    """Functions that compile what a kind of diagonal calls."""
+    return (warm_up,) if kind == "best" else ()
+
+
+def warm_up() -> None:
+    """Compile the kernel, or load it."""
+    saddle.saddle(
+        np.eye(2), np.ones(2), np.zeros(2, np.int64), np.array([1]), np.inf, np.full(2, 0.5),
+        np.full(2, 0.5), 0.0, 0.0, 2,
+    )  # fmt: skip
