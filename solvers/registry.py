@@ -212,7 +212,8 @@ _ENTRIES = (
         "SCIP, factor form with a diagonal shift",
         proves=True,
         claims=True,
-        requires=_SCIP,
+        requires=_SCIP + _NUMBA,
+        objectives=ALL_OBJECTIVES,
     ),
     Spec(
         "highs-milp",
@@ -229,6 +230,7 @@ _ENTRIES = (
         proves=True,
         claims=True,
         requires=_HIGHS + _NUMBA,
+        objectives=ALL_OBJECTIVES,
     ),
     Spec(
         "cvxpy-miqp",

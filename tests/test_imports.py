@@ -31,7 +31,7 @@ ROOMS = {
     },
     "solvers.local_search": {"solvers", "solvers.kernels", "solvers.one_shot"},
     "solvers.native": {
-        "solvers", "solvers.objectives", "solvers.mip", "solvers.frank_wolfe",
+        "solvers", "solvers.objectives", "solvers.mip", "solvers.frank_wolfe", "solvers.bounds",
     },
     "solvers.tree": {
         "solvers", "solvers.kernels", "solvers.one_shot", "solvers.objectives", "solvers.oracles",

@@ -7,9 +7,9 @@ has a mean diagonal near 1, yet its optimum may still be tiny. So a model minimi
     z^T (Q / unit) z,   unit the power of two that brings the loss of a cheap legal mask into
                         [STANDARD / 2, STANDARD), but no entry of Q / unit beyond LARGEST_ENTRY,
 
-under the objective refit, in changes of weights with S^-1 (w - x) = delta, S H S of unit diagonal,
+under refit, in scaled changes of weights, with the S for which S H S has unit diagonal,
 
-    min over delta, delta_j = y_j where z_j = 1, of delta^T (S H S) delta,   y = S^-1 w / unit^(1/2),
+    min delta^T (S H S) delta,   delta_j = y_j where z_j = 1,   y = S^-1 w / unit^(1/2),
 
 and a native bound b is claimed as unit * (b - slack(b)), slack(b) = tolerance + ROUNDING |b|: the
 solver's absolute tolerance is what its own bound can be trusted to at best. A native objective

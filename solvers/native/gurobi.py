@@ -12,10 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import gurobipy
-import numpy as np
 from gurobipy import GRB
 
-from maskgap.instances.arrays import pruned_of
 from maskgap.instances.problem import Part
 from maskgap.solvers.mip.adapter import NativeRun, Outcome, finite, stop_of
 from maskgap.solvers.native import gurobi_refit
@@ -44,13 +42,13 @@ GAP_LEFT = 1e-12
 
 
 def build(run: NativeRun, seed: int) -> Built:
-    """The model of the loss of a mask, in one matrix. Raises OutOfTime, or Refused for a licence."""
+    """The model of the loss of a mask. Raises OutOfTime, or Refused for want of a licence."""
     with licence(run):
         built = empty_model(run, seed)
-        z = built.z
+        z = built.binaries
         built.model.setMObjective(run.quad, None, 0.0, xQ_L=z, xQ_R=z, sense=GRB.MINIMIZE)
     if run.start is not None:
-        z.setAttr("Start", pruned_of(run.start).astype(np.float64))
+        built.start(run.start)
     run.check_time()
     return built
 
@@ -62,7 +60,7 @@ def optimise(built: Built, run: NativeRun) -> None:
         if run.limits.deadline.interrupted:
             model.terminate()
         if where == GRB.Callback.MIPSOL:
-            run.offer_vector(model.cbGetSolution(built.z))
+            run.offer_vector(built.pruned(model.cbGetSolution(built.binaries)))
         elif where == GRB.Callback.MIP:
             run.offer_bound(model.cbGet(GRB.Callback.MIP_OBJBND))
 
@@ -79,7 +77,7 @@ def read_back(built: Built) -> Outcome:
     stop = stop_of(status, STATUSES, "Gurobi")
     vector, objective = None, None
     if model.SolCount > 0:
-        vector, objective = built.z.X, float(model.ObjVal)
+        vector, objective = built.pruned(built.binaries.X), float(model.ObjVal)
         if stop is Stop.FINISHED and model.MIPGap > GAP_LEFT:
             stop = Stop.GAP
     return Outcome(
@@ -97,8 +95,8 @@ def read_back(built: Built) -> Outcome:
 class Gurobi:
     """Gurobi, as it stands."""
 
-    form: Literal["indicator", "perspective"] = "indicator"
-    """Under refit: constraints that z switches on, or cones of the perspective function."""
+    form: Literal["perspective", "indicator"] = "perspective"
+    """Under refit: cones of the perspective function, or constraints that z switches on."""
     diagonal: Diagonal = "best"
     """The diagonal of the perspective function."""
     warm_start: WarmStart = "none"

@@ -2,11 +2,12 @@
 
 With a diagonal shift d (`solvers.objectives.shift`), on every binary z the loss z^T Q z equals
 
-    F(z) = z^T P z + d^T z,   P = Q - Diag(d) positive semidefinite,
+    F(z) = z^T P z + d^T z,   P = Q - Diag(d) positive semidefinite;
 
-so at any point x, a minimiser or not, F(z) >= (2 P x + d)^T z - x^T P x. The master problem
+under refit F is the perspective function of a diagonal (`solvers.objectives.perspective`). At any
+point x, a minimiser or not, F(z) >= F(x) + grad F(x) . (z - x). The master problem
 
-    min t,   t >= 0,   t >= (2 P x_s + d)^T z - x_s^T P x_s  for each point x_s,   z a mask
+    min t,   t >= 0,   t >= F(x_s) + grad F(x_s) . (z - x_s)  for each point x_s,   z a mask
 
 is a mixed-integer linear one that never exceeds the loss, and the *dual bound* of every master,
 finished or not, is a lower bound (its primal value is none). Duran and Grossmann, Mathematical
@@ -22,14 +23,21 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import scipy.sparse
 
-from maskgap.instances.arrays import Kept, Matrix, Vector, pruned_of
+from maskgap.instances.arrays import Kept, Vector, pruned_of
 from maskgap.instances.masks.state import KEPT, PRUNED
 from maskgap.instances.problem import Part
 from maskgap.solvers.frank_wolfe import hull
 from maskgap.solvers.mip import highs
 from maskgap.solvers.mip.adapter import NativeRun, Outcome, round_to_mask
+from maskgap.solvers.native.perspective_diagonal import (
+    Diagonal,
+    best_point,
+    perspective_diagonal,
+)
+from maskgap.solvers.native.perspective_diagonal import warm_up as warm_up_diagonal
 from maskgap.solvers.objectives import shift
-from maskgap.solvers.objectives.protocol import Quadratic
+from maskgap.solvers.objectives.perspective import Perspective
+from maskgap.solvers.objectives.protocol import Quadratic, Underestimator
 from maskgap.solvers.objectives.shift import Shift
 from maskgap.solvers.protocol import Answer, Limits, Stop
 from maskgap.solvers.settings import WarmStart, settings
@@ -51,23 +59,22 @@ LARGEST_ROW = 2000
 class _Tangents:
     """The tangents collected so far.
 
-    matrix, linear: P (n, n) and d (n,). slopes, offsets: t >= slope . z + offset. seen: masks that
-    have a tangent, as bytes.
+    function: the convex one. slopes, offsets: t >= slope . z + offset. seen: masks that have a
+    tangent, as bytes.
     """
 
-    matrix: Matrix
-    linear: Vector
+    function: Underestimator
     slopes: list[Vector] = field(default_factory=list)
     offsets: list[float] = field(default_factory=list)
     seen: set[bytes] = field(default_factory=set)
 
     def add(self, x: Vector) -> None:
         """The tangent at a point x (n,)."""
-        product = self.matrix @ x
-        slope = 2.0 * product + self.linear
+        value, slope = self.function.at(x)
+        offset = value - float(slope @ x)
         # HiGHS drops tiny entries, which would lift the tangent where they are negative
         tiny = np.abs(slope) < highs.SMALLEST_ENTRY
-        self.offsets.append(float(np.minimum(slope[tiny], 0.0).sum()) - float(x @ product))
+        self.offsets.append(float(np.minimum(slope[tiny], 0.0).sum()) + offset)
         self.slopes.append(np.where(tiny, 0.0, slope))
 
     def add_mask(self, mask: Kept) -> bool:
@@ -85,19 +92,36 @@ class _Tangents:
         return max(0.0, *(float(a @ z) + b for a, b in zip(self.slopes, self.offsets, strict=True)))
 
 
-def build(run: NativeRun, kind: str) -> _Tangents:
-    """The convex function and its first tangents. Raises OutOfTime."""
-    d = shift.diagonal_shift(run.quad, kind)
-    run.check_time()
-    tangents = _Tangents(run.quad - np.diag(d), d)
-    tangents.add(_first_point(tangents, run))
+def build(run: NativeRun, kind: str, diagonal: str) -> _Tangents:
+    """The convex function and its first tangents. Raises OutOfTime, or Refused.
+
+    kind: of shift, of the loss of a mask; diagonal: the kind of that, under refit.
+    """
+    if run.problem.objective.refits:
+        tangents = _of_refit(run, diagonal)
+    else:
+        d = shift.diagonal_shift(run.quad, kind)
+        run.check_time()
+        quadratic = Quadratic(run.quad - np.diag(d), d, 0.0)
+        tangents = _Tangents(quadratic)
+        tangents.add(_first_point(quadratic, run))
     run.check_time()
     if run.start is not None:
         tangents.add_mask(run.start)
     return tangents
 
 
-def _first_point(tangents: _Tangents, run: NativeRun) -> Vector:
+def _of_refit(run: NativeRun, kind: str) -> _Tangents:
+    """With the perspective function of a diagonal, and the tangent at the best one's minimum."""
+    best, x = best_point(run)
+    d = best if kind == "best" else perspective_diagonal(run, kind)
+    run.check_time()
+    tangents = _Tangents(Perspective(run.quad, run.target, d))
+    tangents.add(x)
+    return tangents
+
+
+def _first_point(function: Quadratic, run: NativeRun) -> Vector:
     """About the minimiser of F over the hull of the masks (n,).
 
     Where they are not those of equal groups, by Frank-Wolfe steps with the set's own oracle, each
@@ -105,18 +129,17 @@ def _first_point(tangents: _Tangents, run: NativeRun) -> Vector:
     """
     groups = run.legal.equal_groups
     if groups is not None:
-        function = Quadratic(tangents.matrix, tangents.linear, 0.0)
         return hull.minimise(function, groups, run.limits.deadline).x
     x = pruned_of(run.cheap).astype(np.float64)
     for _ in range(FIRST_STEPS):
         if run.limits.deadline.expired():
             break
-        gradient = 2.0 * (tangents.matrix @ x) + tangents.linear
+        _, gradient = function.at(x)
         pruned = run.legal.minimise(gradient)
         if pruned is None:
             break
         step = pruned - x
-        slope, curve = float(gradient @ step), float(step @ tangents.matrix @ step)
+        slope, curve = float(gradient @ step), float(step @ function.matrix @ step)
         if slope >= 0.0:
             break
         x += min(1.0, -0.5 * slope / curve if curve > 0.0 else 1.0) * step
@@ -201,12 +224,14 @@ class HighsOuterApproximation:
 
     shift: Shift = "diag"
     """The diagonal that is taken off to make the matrix semidefinite."""
+    diagonal: Diagonal = "best"
+    """Under refit, that of the perspective function in its place."""
     warm_start: WarmStart = "none"
     """Score of a mask that it starts from, unless one is given."""
 
     def warm_ups(self) -> Sequence[Callable[[], object]]:
         """As `solvers.protocol.Compiled`."""
-        return hull.warm_ups()
+        return *hull.warm_ups(), warm_up_diagonal
 
     def solve(self, problem: Part, limits: Limits, seed: int) -> Answer:
         """Mask, bound and nodes; notes the number of masters. Raises Refused."""
@@ -220,6 +245,6 @@ class HighsOuterApproximation:
         return run.three_steps(
             LARGEST_ROW,
             "its shift needs dense eigenvalue decompositions",
-            lambda: build(run, self.shift),
+            lambda: build(run, self.shift, self.diagonal),
             finish,
         )

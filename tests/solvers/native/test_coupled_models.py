@@ -78,7 +78,7 @@ def test_tangents_of_outer_approximation_lie_below_every_loss(name):
     _, masks = SETS[name]
     part = part_of(name)
     run = NativeRun(part, Limits(Deadline(20)), "none", 0, 1e-7)
-    tangents = highs_oa.build(run, "diag")
+    tangents = highs_oa.build(run, "diag", "best")
     for mask in _some(masks, 200):
         assert tangents.height(mask) * run.unit <= part.scaled_loss(mask) * (1 + 1e-9) + 1e-12
 

@@ -147,7 +147,7 @@ def test_the_linearisation_is_exact(size):
 def test_tangents_stay_below_the_loss_and_touch_their_masks(kind):
     problem = row_problem(*_arrays(random_layer(2, 8, tokens=5)), "50%")
     run = _run(problem)
-    tangents = highs_oa.build(run, kind)
+    tangents = highs_oa.build(run, kind, "best")
     masks = []
     for columns in legal_pruned_sets(8, 8, 4):
         masks.append(np.ones(8, dtype=bool))
