@@ -17,7 +17,7 @@ from maskgap.solvers.mip.adapter import NativeRun
 FEASIBILITY = 1e-9
 """Feasibility, optimality and integrality tolerance, the least that Gurobi takes."""
 
-CONES = 1e-10
+CONES = 1e-9
 """Tolerance of cones. At Gurobi's own, 1e-6, bounds of refit rows lay 1.4e-6 above the truth."""
 
 _LICENCE_ERRORS = (GRB.Error.NO_LICENSE, GRB.Error.SIZE_LIMIT_EXCEEDED)

@@ -13,7 +13,8 @@ is a mixed-integer linear one that never exceeds the loss, and the *dual bound* 
 finished or not, is a lower bound (its primal value is none). Duran and Grossmann, Mathematical
 Programming 36 (1986). HiGHS never calls its lazy-constraint callback, so each master has a tree of
 its own ("multi-tree"). The first point is the minimiser of F over the hull, which gives the root
-the bound of that relaxation; then each mask that a master comes across is one. A master is solved
+the bound of that relaxation; then each mask that a master comes across is one, and under refit
+some points on the way to it. A master is solved
 to a share of the gap that is left, since the tangents of its masks matter more than its optimum.
 """
 
@@ -48,6 +49,10 @@ TOLERANCE = 1e-7
 MASTER_SHARE = 0.2
 """Share of the gap left to which the next master is solved."""
 
+ON_THE_WAY = (0.75, 0.5, 0.25)
+"""Under refit, the shares of the way from the first point to a mask where tangents are taken. Those
+at masks are steep and say little of the rest: with them alone a bound stays at that of the root."""
+
 FIRST_STEPS = 100
 """Frank-Wolfe steps to the first point; any point gives a valid tangent."""
 
@@ -59,14 +64,20 @@ LARGEST_ROW = 2000
 class _Tangents:
     """The tangents collected so far.
 
-    function: the convex one. slopes, offsets: t >= slope . z + offset. seen: masks that have a
-    tangent, as bytes.
+    function: the convex one. first: the point (n,) of the first tangent. shares: of the way from
+    there to each mask, where it has further tangents. slopes, offsets: t >= slope . z + offset.
+    seen: masks that have a tangent, as bytes.
     """
 
     function: Underestimator
+    first: Vector
+    shares: tuple[float, ...] = ()
     slopes: list[Vector] = field(default_factory=list)
     offsets: list[float] = field(default_factory=list)
     seen: set[bytes] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.add(self.first)
 
     def add(self, x: Vector) -> None:
         """The tangent at a point x (n,)."""
@@ -83,7 +94,10 @@ class _Tangents:
         if key in self.seen:
             return False
         self.seen.add(key)
-        self.add(pruned_of(mask).astype(np.float64))
+        z = pruned_of(mask).astype(np.float64)
+        self.add(z)
+        for share in self.shares:
+            self.add(share * z + (1.0 - share) * self.first)
         return True
 
     def height(self, mask: Kept) -> float:
@@ -103,8 +117,7 @@ def build(run: NativeRun, kind: str, diagonal: str) -> _Tangents:
         d = shift.diagonal_shift(run.quad, kind)
         run.check_time()
         quadratic = Quadratic(run.quad - np.diag(d), d, 0.0)
-        tangents = _Tangents(quadratic)
-        tangents.add(_first_point(quadratic, run))
+        tangents = _Tangents(quadratic, _first_point(quadratic, run))
     run.check_time()
     if run.start is not None:
         tangents.add_mask(run.start)
@@ -116,9 +129,7 @@ def _of_refit(run: NativeRun, kind: str) -> _Tangents:
     best, x = best_point(run)
     d = best if kind == "best" else perspective_diagonal(run, kind)
     run.check_time()
-    tangents = _Tangents(Perspective(run.quad, run.target, d))
-    tangents.add(x)
-    return tangents
+    return _Tangents(Perspective(run.quad, run.target, d), x, ON_THE_WAY)
 
 
 def _first_point(function: Quadratic, run: NativeRun) -> Vector:

@@ -4,8 +4,8 @@
     x_j^2 <= s_j y_j,   y = 1 - z,   (w_j - r_j) y_j <= x_j <= (w_j + r_j) y_j
 
 in the units of `solvers.mip.adapter`, with the ranges r of `solvers.native.change_box`. SCIP
-separates the cones by cuts. Without D, as t >= delta^T H delta with big-M rows, its bound stays at 0
-for thousands of nodes: all weights can be kept a little, so only this form is there.
+separates the cones by cuts. Without D, as t >= delta^T H delta with rows of big M, its bound stays
+at 0 at n = 32, since all weights can be kept a little; so that form is not here.
 """
 
 import time
