@@ -17,7 +17,7 @@ from gurobipy import GRB
 from maskgap.instances.problem import Part
 from maskgap.solvers.mip.adapter import NativeRun, Outcome, finite, stop_of
 from maskgap.solvers.native import gurobi_refit
-from maskgap.solvers.native.gurobi_model import Built, empty_model, licence
+from maskgap.solvers.native.gurobi_model import CONES, Built, empty_model, licence
 from maskgap.solvers.native.perspective_diagonal import Diagonal, warm_ups
 from maskgap.solvers.protocol import Answer, Limits, Stop
 from maskgap.solvers.settings import WarmStart, settings
@@ -54,7 +54,10 @@ def build(run: NativeRun, seed: int) -> Built:
 
 
 def optimise(built: Built, run: NativeRun) -> None:
-    """Run Gurobi once in what the deadline has left. Raises Refused for want of a licence."""
+    """Run Gurobi in what the deadline has left, anew where it cannot meet a tolerance of cones.
+
+    Raises Refused for want of a licence.
+    """
 
     def watch(model: Any, where: int) -> None:
         if run.limits.deadline.interrupted:
@@ -65,8 +68,13 @@ def optimise(built: Built, run: NativeRun) -> None:
             run.offer_bound(model.cbGet(GRB.Callback.MIP_OBJBND))
 
     with licence(run):
-        built.model.Params.TimeLimit = run.limits.deadline.remaining()
-        built.model.optimize(watch)
+        for tolerance in CONES:
+            built.model.reset()  # all but the model and its start
+            built.model.Params.BarQCPConvTol = tolerance
+            built.model.Params.TimeLimit = run.limits.deadline.remaining()
+            built.model.optimize(watch)
+            if built.model.Status not in (GRB.SUBOPTIMAL, GRB.NUMERIC):
+                return
 
 
 def read_back(built: Built) -> Outcome:

@@ -2,8 +2,8 @@
 
 `best` is the one that makes the root's bound the highest, which is a semidefinite program of its
 own for each row (`solvers.bounds.perspective.saddle`, for equal groups of columns; for other sets
-of masks it is that of the budget of all columns together); `inverse` is the largest multiple of
-1 / Diag(H^-1).
+of masks it is that of the budget of all columns together, for wide parts the other one), with a little
+of the other; `inverse` is the largest multiple of 1 / Diag(H^-1).
 """
 
 from collections.abc import Callable, Sequence
@@ -19,6 +19,14 @@ from maskgap.solvers.mip.adapter import NativeRun
 Diagonal = Literal["best", "inverse"]
 
 STEPS = 200
+
+WIDEST_BEST = 512
+"""Columns for which the best one is sought, which takes some seconds that no deadline ends."""
+
+CHEAP_SHARE = 0.02
+"""Share of the cheap diagonal in the best one, which alone is nearly 0 on some columns: there
+slopes of the perspective function are as large as D is small. A mixture of two is as valid."""
+
 SHRUNK = 1.0 - 1e-8
 """So that H - Diag(D) has a factor."""
 
@@ -33,14 +41,14 @@ def best_point(run: NativeRun) -> tuple[Vector, Vector]:
         number, left = np.zeros(n, np.int64), np.array([n - int(run.cheap.sum())])
     start = inverse_diagonal(run.quad)
     share = left[number] / np.bincount(number)[number]
-    if not 0 < left[0] < np.bincount(number)[0]:
+    if n > WIDEST_BEST or not 0 < left[0] < np.bincount(number)[0]:
         return start, share
     found = saddle.saddle(
         run.quad, run.target, number, left, np.inf, 0.95 * start, share, 0.0, 0.0, STEPS
     )
     if not np.isfinite(found[0]):
         return start, share
-    return SHRUNK * found[2], found[3]
+    return SHRUNK * ((1.0 - CHEAP_SHARE) * found[2] + CHEAP_SHARE * start), found[3]
 
 
 def perspective_diagonal(run: NativeRun, kind: str) -> Vector:

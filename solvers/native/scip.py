@@ -129,13 +129,15 @@ class ScipFactor:
 
     def solve(self, problem: Part, limits: Limits, seed: int) -> Answer:
         """Mask, bound and nodes. Raises Refused for a row wider than LARGEST_ROW."""
-        run = NativeRun(problem, limits, self.warm_start, seed, FEASIBILITY)
+        refits = problem.objective.refits
+        tolerance = scip_refit.FEASIBILITY if refits else FEASIBILITY
+        run = NativeRun(problem, limits, self.warm_start, seed, tolerance)
         return run.three_steps(
             LARGEST_ROW,
             "its factor is dense",
             lambda: (
                 scip_refit.build_factor(run, seed, self.diagonal)
-                if problem.objective.refits
+                if refits
                 else build_factor(run, seed, self.shift)
             ),
             lambda built: finish(built, run),

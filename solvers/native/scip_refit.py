@@ -27,6 +27,10 @@ from maskgap.solvers.native.scip_model import (
 )
 from maskgap.solvers.objectives import shift
 
+FEASIBILITY = 1e-6
+"""In place of that of `solvers.native.scip_model`: with the cones SCIP asks its LP solver for a
+thousandth of it and less, and that says on standard error what it cannot do."""
+
 
 def build_factor(run: NativeRun, seed: int, kind: str) -> Built:
     """The factor form with a diagonal of a kind. Raises OutOfTime, or Refused."""
@@ -36,6 +40,7 @@ def build_factor(run: NativeRun, seed: int, kind: str) -> Built:
     rows = shift.factor(run.quad - np.diag(d))
     run.check_time()
     model, z, t = empty_model(run, seed)
+    model.setParams({"numerics/feastol": FEASIBILITY, "numerics/dualfeastol": FEASIBILITY})
     constant = model.addVar("one", lb=1.0, ub=1.0)
     terms: dict[Any, float] = {Term(t): -1.0, Term(constant): float(d @ target**2)}
     x, s, y = [], [], []
