@@ -2,8 +2,8 @@
 
 `best` is the one that makes the root's bound the highest, which is a semidefinite program of its
 own for each row (`solvers.bounds.perspective.saddle`, for equal groups of columns; for other sets
-of masks it is that of the budget of all columns together, for wide parts the other one), with a little
-of the other; `inverse` is the largest multiple of 1 / Diag(H^-1).
+of masks it is that of the budget of all columns together, for wide parts the other one), with a
+little of the other; `inverse` is the largest multiple of 1 / Diag(H^-1).
 """
 
 from collections.abc import Callable, Sequence

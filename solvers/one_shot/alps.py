@@ -16,19 +16,19 @@ from d = y without its smallest entries, v = 0, rho = 0.1. Every third step rho 
 ones since the third step before, and where it has not changed the ADMM ends: the scheme of the
 paper. As in the authors' program, rho is too large where the support has not changed at all from
 the beginning: it is divided by 5 and the row begins anew. Then the weights are re-optimised on the
-support of d (`solvers.one_shot.conjugate`).
+support of d (`instances.refit`).
 
 Where this differs from them. A budget is one of each row (or N:M), not one of the layer; so a row
 has its own rho and ends by itself, and its answer does not depend on the others. rho is lowered at
-most LOWERED times. The paper's conjugate gradients stop after 10 steps; here they go on until the
-weights are the best ones up to rounding, unless `refit_steps` says otherwise. All in float64.
+most LOWERED times. The paper re-optimises by 10 steps of conjugate gradients; here the weights are
+the best ones up to rounding. All in float64.
 
 Under the loss of a mask the mask is found alike, with H of the damping, and no weights are handed
 over.
 A step is two products of all rows with a matrix (n, n).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.linalg
@@ -39,10 +39,9 @@ from maskgap.instances.hessian import Hessian
 from maskgap.instances.layer import unit_rows
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.problem import Problem
-from maskgap.solvers.one_shot.conjugate import solve_on
 from maskgap.solvers.one_shot.hessian import DAMPING
 from maskgap.solvers.protocol import Answer, Deadline, Limits, Stop
-from maskgap.solvers.settings import Count, NotNegative, Positive, settings
+from maskgap.solvers.settings import NotNegative, Positive, settings
 
 RHO = 0.1
 EVERY = 3
@@ -51,6 +50,9 @@ FACTORS = ((0.1, 1.3), (0.005, 1.2), (0.0, 1.1))
 LARGEST_RHO = 1e6
 LOWERING = 5.0
 LOWERED = 5
+
+REFIT_ROWS = 512
+"""Rows that are re-optimised between two looks at the deadline."""
 
 
 @settings
@@ -61,46 +63,47 @@ class Alps:
     """Share of the mean diagonal that is added to the Gram; under refit its ridge is, instead."""
     iterations: Positive = 300
     """Steps of the ADMM at most."""
-    refit_steps: Count = 1000
-    """Steps of conjugate gradients at most; the paper takes 10."""
 
     def solve_rows(self, problem: Problem, limits: Limits, seed: int) -> list[Answer]:
         """One mask a row with its number of steps, under refit with weights.
 
-        The deadline is looked at in each step; at the end of it the masks are those of d, and no
-        weights are handed over where the ADMM was not through.
+        The deadline is looked at in each step; at the end of it the masks are those of d, and rows
+        that are not re-optimised by then have no weights.
         """
         groups = problem.groups
         with limits.journal.phase("build"):
             hessian, live = _hessian(problem, self.damping)
             scale = np.sqrt(hessian.diagonal())
             matrix = hessian / np.outer(scale, scale)
-            weight, exponents = unit_rows(problem.weight)
+            weight, _ = unit_rows(problem.weight)
             weight[:, ~live] = 0.0  # costs nothing to prune, whatever its size
             target = weight * scale
             admm = Admm.start(matrix, target, groups)
         stops = admm.run(self.iterations, limits.deadline)
         masks = groups.prune_lowest(admm.d**2)
-        weights: Matrix | None = None
-        if problem.objective.refits and not limits.deadline.expired():
-            found = solve_on(
-                matrix,
-                admm.right,
-                masks,
-                np.where(masks, admm.d, 0.0),
-                steps=self.refit_steps,
-                deadline=limits.deadline,
-            )
-            weights = np.ldexp(found / scale, exponents[:, None])
+        weights = _refitted(problem, masks, limits.deadline) if problem.objective.refits else []
         return [
             Answer(
                 Kept(masks[row]),
                 stop,
                 counters={"iterations": int(admm.steps[row])},
-                weights=None if weights is None else weights[row],
+                weights=weights[row] if row < len(weights) else None,
             )
             for row, stop in enumerate(stops)
         ]
+
+
+def _refitted(problem: Problem, masks: Kept, deadline: Deadline) -> list[Vector]:
+    """The best weights (n,) of each row, of fewer rows where time is over."""
+    found: list[Vector] = []
+    for top in range(0, len(masks), REFIT_ROWS):
+        if deadline.expired():
+            break
+        block = Kept(masks[top : top + REFIT_ROWS])
+        first = problem.rows.start + top
+        part = replace(problem, rows=range(first, first + len(block)))
+        found += list(part.refitted(block))
+    return found
 
 
 def _hessian(problem: Problem, damping: float) -> tuple[Matrix, Flags]:

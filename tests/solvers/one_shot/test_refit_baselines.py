@@ -18,7 +18,6 @@ from maskgap.instances.objective import objective_spec
 from maskgap.instances.problem import Problem
 from maskgap.solvers import registry
 from maskgap.solvers.one_shot.alps import Admm
-from maskgap.solvers.one_shot.conjugate import solve_on
 from maskgap.solvers.protocol import Deadline, Limits, Stop
 from tests.helpers.tiny import random_layer
 
@@ -223,29 +222,12 @@ def test_the_steps_of_alps_are_cut_off_in_words_and_rho_is_lowered_five_times():
     assert (answer.stop, answer.counters["iterations"]) == (Stop.FINISHED, 18)
 
 
-@pytest.mark.parametrize("steps", [0, 3, 1000])
-def test_conjugate_gradients_stay_on_the_support_and_end_at_its_best(steps):
-    rng = np.random.default_rng(4)
-    a, y, kept = random_layer(2, 20).gram, rng.normal(size=(5, 20)), rng.random((5, 20)) < 0.5
-    kept[0], kept[1] = False, True
-    root = np.sqrt(a.diagonal())
-    a = a / np.outer(root, root)
-    start = np.where(kept, rng.normal(size=(5, 20)), 0.0)
-    start[2] = 0.0
-    right = y @ a
-    found = solve_on(a, right, kept, start, steps=steps, deadline=Deadline(60.0))
-    assert not found[~kept].any()
-
-    def loss(x):
-        return np.einsum("ij,ij->i", (x - y) @ a, x - y)
-
-    if steps == 0:
-        assert_array_equal(found, start)
-    if steps == 3:
-        assert (loss(found)[1:] < loss(start)[1:]).all()
-    if steps == 1000:
-        for row in range(5):
-            assert_allclose(found[row], best_weights(a, y[row], kept[row])[0], atol=1e-8)
+def test_alps_re_optimises_rows_in_blocks(monkeypatch):
+    problem = problem_of("50%", n=16, rows=5)
+    _, whole, _ = solve("alps", problem)
+    monkeypatch.setattr("maskgap.solvers.one_shot.alps.REFIT_ROWS", 2)
+    _, blocks, _ = solve("alps", problem)
+    assert_allclose(blocks, whole, rtol=1e-10)
 
 
 # All of them
