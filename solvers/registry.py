@@ -208,7 +208,7 @@ _ENTRIES = (
     ),
     Spec(
         "scip-factor",
-        "maskgap.solvers.native.scip:ScipFactor",
+        "maskgap.solvers.native.scip_factor:ScipFactor",
         "SCIP, factor form with a diagonal shift",
         proves=True,
         claims=True,

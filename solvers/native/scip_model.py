@@ -23,6 +23,9 @@ FEASIBILITY = 1e-7
 """Feasibility and dual feasibility tolerance: t may lie below the loss by that, in the units of
 `solvers.mip.adapter`. From 1e-8 on, SCIP asks its LP solver for more than that can do."""
 
+LARGEST_ROW = 2000
+"""Columns; beyond, adding the constraint alone overruns any limit that it is given."""
+
 STATUSES = {
     "optimal": Stop.FINISHED,
     "gaplimit": Stop.GAP,
