@@ -16,6 +16,7 @@ from typing import Protocol, runtime_checkable
 
 from maskgap.instances.arrays import Kept, Vector, pruned_of
 from maskgap.instances.formats.proof import PartProof
+from maskgap.instances.objective import ObjectiveName
 from maskgap.instances.problem import Part, Problem
 from maskgap.solvers.kernels.cache import COMPILING, clock
 
@@ -215,18 +216,18 @@ class Compiled(Protocol):
     A solver called without that compiles them when it comes to them, and its deadline stands still.
     """
 
-    def warm_ups(self) -> Sequence[Callable[[], object]]:
-        """Functions that together compile all kernels that a solver with these settings calls.
+    def warm_ups(self, objective: ObjectiveName) -> Sequence[Callable[[], object]]:
+        """Functions that compile the kernels a solver with these settings calls, no others.
 
-        Each loads what is kept compiled already. They do not need each other, so that several
-        processes may have a share each; what takes longest comes first.
+        objective: what it minimises. Each loads what is kept compiled already. They do not need
+        each other, so that several processes may have a share each; what takes longest comes first.
         """
         ...
 
 
-def warm_up(solver: object) -> None:
+def warm_up(solver: object, objective: ObjectiveName) -> None:
     """Compile the kernels of a solver, or load them; nothing for one without kernels."""
-    for compile_or_load in solver.warm_ups() if isinstance(solver, Compiled) else ():
+    for compile_or_load in solver.warm_ups(objective) if isinstance(solver, Compiled) else ():
         compile_or_load()
 
 

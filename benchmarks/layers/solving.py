@@ -7,7 +7,7 @@ from pathlib import Path
 from maskgap.benchmarks.runs.judge import Judged, judge, parts_of
 from maskgap.benchmarks.runs.pool import Pool
 from maskgap.benchmarks.runs.sharing import share
-from maskgap.benchmarks.runs.task import RunLimits, Task
+from maskgap.benchmarks.runs.task import RunLimits, Task, wanted_of
 from maskgap.instances.errors import Refused
 from maskgap.instances.problem import Problem
 from maskgap.solvers import registry
@@ -57,7 +57,7 @@ class Runs:
 
     def setting_names(self) -> list[str]:
         """The settings that the solver takes. Starts a process, which loads it."""
-        (known,) = self.pool.settings([(self.solver, {})])
+        (known,) = self.pool.settings([wanted_of(self.solver, {}, self.problem.objective.name)])
         return list(known.own)
 
     @property

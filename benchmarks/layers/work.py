@@ -26,7 +26,7 @@ from maskgap.benchmarks.runs.executor import Executor
 from maskgap.benchmarks.runs.judge import Judged, judge
 from maskgap.benchmarks.runs.pool import Pool
 from maskgap.benchmarks.runs.sharing import share
-from maskgap.benchmarks.runs.task import RunLimits, Task
+from maskgap.benchmarks.runs.task import RunLimits, Task, wanted_of
 from maskgap.benchmarks.verify.certificate import BoundKind, Certificate, Verdict, standing
 from maskgap.benchmarks.verify.objective import Score
 from maskgap.instances.arrays import Kept, Matrix
@@ -76,7 +76,8 @@ class LayerWork(ABC):
         targets = (registry.spec_of(stage.solver).target for stage in stages)
         self._pool = executor or Pool(limits.threads, 1)
         self._pool.preload(sorted({target.partition(":")[0] for target in targets}))
-        self._pool.warm([(stage.solver, stage.settings) for stage in stages])
+        objective = problem.objective.name
+        self._pool.warm([wanted_of(one.solver, one.settings, objective) for one in stages])
         self._begin(held or {})
 
     def __iter__(self) -> Iterator[object]:

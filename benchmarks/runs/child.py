@@ -25,11 +25,12 @@ from threadpoolctl import threadpool_limits
 from maskgap.benchmarks.runs.messages import Compiles, Note, RowsDone, Started
 from maskgap.benchmarks.runs.process_start import die_with_parent, mute
 from maskgap.benchmarks.runs.sharing import shared_bytes
-from maskgap.benchmarks.runs.task import KnownSettings, Outcome, Task, failed, given
+from maskgap.benchmarks.runs.task import KnownSettings, Outcome, Task, failed, given, kernels_of
 from maskgap.instances.arrays import Kept
 from maskgap.instances.errors import InputError, Refused
 from maskgap.solvers import registry
 from maskgap.solvers.kernels.cache import COMPILING, mark_compiled
+from maskgap.solvers.kernels.wanted import Wanted
 from maskgap.solvers.protocol import (
     BatchSolver,
     Deadline,
@@ -133,8 +134,10 @@ def child_main(task: Task, memory_bytes: int | None, connection: Connection) -> 
     # cores, rows of 384 columns took ten times as long as on one thread.
     with threadpool_limits(1, user_api="blas"):
         try:
-            warm_up(registry.build(task.solver, task.settings))  # imports stay off the clock too
-            mark_compiled(task.solver, task.settings)
+            kernels = kernels_of(task)
+            # imports stay off the clock too
+            warm_up(registry.build(task.solver, task.settings), kernels.objective)
+            mark_compiled(kernels)
             compiled = COMPILING.seconds() - before
             tell(Started(before))
             deadline.restart()
@@ -160,8 +163,8 @@ def warmed(outcome: Outcome, seconds: float) -> Outcome:
     return replace(outcome, answers=answers)
 
 
-def settings_main(wanted: Sequence[tuple[str, dict[str, object]]], connection: Connection) -> None:
-    """Entry point of a process that tells all settings, defaults included, of (solver, settings).
+def settings_main(wanted: Sequence[Wanted], connection: Connection) -> None:
+    """Entry point of a process that tells all settings, defaults included, of solvers.
 
     Sends a list of `KnownSettings`, or the InputError of a wrong one.
     """
@@ -170,7 +173,7 @@ def settings_main(wanted: Sequence[tuple[str, dict[str, object]]], connection: C
     try:
         told = [
             KnownSettings(registry.settings_of(registry.build(solver, own)), _default(solver))
-            for solver, own in wanted
+            for solver, own, _ in wanted
         ]
         connection.send(told)
     except InputError as error:

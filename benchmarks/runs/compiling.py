@@ -18,20 +18,18 @@ from maskgap.benchmarks.runs.process_start import bare_main, die_with_parent, mu
 from maskgap.instances.errors import InputError
 from maskgap.solvers import registry
 from maskgap.solvers.kernels.cache import COMPILING
+from maskgap.solvers.kernels.wanted import Wanted
 from maskgap.solvers.protocol import Compiled
 
 COMPILERS = 2
 """Processes that compile at once: the largest part takes as long as most others together."""
-
-Wanted: TypeAlias = Sequence[tuple[str, dict[str, object]]]
-"""Solvers, each with its settings."""
 
 Turn: TypeAlias = "Synchronized[int]"
 """The number of the part that is next."""
 
 
 def compiled_by_processes(
-    wanted: Wanted, announce: Callable[[], None], interrupted: Callable[[], bool]
+    wanted: Sequence[Wanted], announce: Callable[[], None], interrupted: Callable[[], bool]
 ) -> float | None:
     """Compile all kernels of some solvers: the seconds that took, None when it did not end well.
 
@@ -58,7 +56,7 @@ class _Process:
     """One of the processes. seconds: that it spent on compiling, None until it is through."""
 
     def __init__(
-        self, wanted: Wanted, turn: Turn, context: multiprocessing.context.SpawnContext
+        self, wanted: Sequence[Wanted], turn: Turn, context: multiprocessing.context.SpawnContext
     ) -> None:
         self.seconds: float | None = None
         self.connection, theirs = context.Pipe(duplex=False)
@@ -90,8 +88,8 @@ class _Process:
         self.connection.close()
 
 
-def compile_main(wanted: Wanted, turn: Turn, connection: Connection) -> None:
-    """Entry point of a process that compiles kernels of (solver, settings), turn by turn.
+def compile_main(wanted: Sequence[Wanted], turn: Turn, connection: Connection) -> None:
+    """Entry point of a process that compiles the kernels wanted, turn by turn.
 
     turn: number of the part that is next to be compiled, by whichever process comes to it. Sends
     `Compiles` when it begins to compile, if it does, and its seconds when nothing is left.
@@ -101,10 +99,11 @@ def compile_main(wanted: Wanted, turn: Turn, connection: Connection) -> None:
     mute()
     COMPILING.listener = lambda seconds: None if seconds else connection.send(Compiles(None))
     parts: dict[Callable[[], object], None] = {}
-    for solver, settings in wanted:
+    for solver, settings, objective in wanted:
         with suppress(ImportError, InputError):  # the run that needs it says so
             built = registry.build(solver, settings)
-            parts |= dict.fromkeys(built.warm_ups() if isinstance(built, Compiled) else ())
+            if isinstance(built, Compiled):
+                parts |= dict.fromkeys(built.warm_ups(objective))
     order = list(parts)
     while (at := _next(turn)) < len(order):
         order[at]()

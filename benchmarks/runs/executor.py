@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from maskgap.benchmarks.runs.task import KnownSettings, Outcome, Task
+from maskgap.solvers.kernels.wanted import Wanted
 
 
 class Executor(Protocol):
@@ -29,24 +30,24 @@ class Executor(Protocol):
         """Name the modules that are loaded once, before the first run, and not by each run."""
         ...
 
-    def warm(self, wanted: Sequence[tuple[str, dict[str, object]]]) -> None:
-        """Name the (solver, settings) whose kernels are compiled, off every clock, before runs.
+    def warm(self, wanted: Sequence[Wanted]) -> None:
+        """Name the kernels that are compiled, off every clock, before runs.
 
         What was not named is compiled by the run that comes to it, off its clock.
         """
         ...
 
     def prepare(self) -> float:
-        """Compile the kernels of the solvers named, unless they are; the seconds that took.
+        """Compile the kernels named, unless they are; the seconds that took.
 
         `settings` and `outcomes` see to it themselves; who has little time asks first.
         """
         ...
 
-    def settings(self, wanted: Sequence[tuple[str, dict[str, object]]]) -> list[KnownSettings]:
-        """All settings of each (solver, settings), whose modules can be imported.
+    def settings(self, wanted: Sequence[Wanted]) -> list[KnownSettings]:
+        """All settings of each solver named, whose modules can be imported.
 
-        Raises InputError.
+        Its kernels are compiled, as it is expected to run. Raises InputError.
         """
         ...
 

@@ -22,9 +22,10 @@ from maskgap.benchmarks.runs.compiling import compiled_by_processes
 from maskgap.benchmarks.runs.executor import Interrupts
 from maskgap.benchmarks.runs.process_start import bare_main, processes
 from maskgap.benchmarks.runs.run_process import GRACE_S, RunProcess
-from maskgap.benchmarks.runs.task import KnownSettings, Outcome, Task
+from maskgap.benchmarks.runs.task import KnownSettings, Outcome, Task, kernels_of
 from maskgap.instances.errors import InputError
 from maskgap.solvers.kernels.cache import is_compiled, is_temporary, mark_compiled, place
+from maskgap.solvers.kernels.wanted import Wanted
 from maskgap.solvers.registry import SPECS
 from maskgap.solvers.settings import Setting
 
@@ -55,7 +56,7 @@ class Pool(Interrupts):
         os.environ |= dict.fromkeys(_RUN_THREADS, str(threads))
         os.environ["OPENBLAS_NUM_THREADS"] = "1"
         self._context = multiprocessing.get_context("forkserver")
-        self._wanted: list[tuple[str, dict[str, object]]] = []
+        self._wanted: list[Wanted] = []
         self._announced = self._compiled_told = False
         self._compiled_s = 0.0
 
@@ -65,10 +66,10 @@ class Pool(Interrupts):
             ["maskgap.benchmarks.runs.child", *modules, loaded.__name__]
         )
 
-    def warm(self, wanted: Sequence[tuple[str, dict[str, object]]]) -> None:
+    def warm(self, wanted: Sequence[Wanted]) -> None:
         """See `Executor`."""
         names = {spec.name for spec in SPECS.values() if spec.compiled}
-        self._wanted += [one for one in wanted if one[0] in names and one not in self._wanted]
+        self._wanted += [one for one in wanted if one.solver in names and one not in self._wanted]
         loaded.tell(self._wanted)
 
     def _announce(self) -> None:
@@ -84,7 +85,7 @@ class Pool(Interrupts):
         the server, and count for each run that is forked from it.
         """
         begun = time.perf_counter()
-        wanted = [one for one in self._wanted if not is_compiled(*one)]
+        wanted = [one for one in self._wanted if not is_compiled(one)]
         if not wanted:
             return 0.0
         if place() is None:  # nothing is kept: the server compiles for itself
@@ -93,8 +94,8 @@ class Pool(Interrupts):
         seconds = compiled_by_processes(wanted, self._announce, lambda: self.interrupted)
         if seconds is not None:  # else the runs will tell what is wrong
             self._compiled_s += seconds
-            for solver, settings in wanted:
-                mark_compiled(solver, settings)
+            for one in wanted:
+                mark_compiled(one)
         return time.perf_counter() - begun
 
     def threads(self, wanted: int) -> int:
@@ -106,11 +107,11 @@ class Pool(Interrupts):
         self._grace_s = min(self._grace_s, grace_s)
         self.interrupted = True
 
-    def settings(self, wanted: Sequence[tuple[str, dict[str, object]]]) -> list[KnownSettings]:
+    def settings(self, wanted: Sequence[Wanted]) -> list[KnownSettings]:
         """See `Executor`. A solver's module is needed to know them, and the server has it."""
         self.warm(wanted)
         self.prepare()
-        names = ", ".join(dict.fromkeys(solver for solver, _ in wanted))
+        names = ", ".join(dict.fromkeys(one.solver for one in wanted))
         told: list[KnownSettings] = self._ask(settings_main, list(wanted), names)
         return told
 
@@ -150,7 +151,7 @@ class Pool(Interrupts):
     def outcomes(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Outcome]]:
         """See `Executor`."""
         if isinstance(tasks, Sequence):
-            self.warm([(task.solver, task.settings) for task in tasks])
+            self.warm([kernels_of(task) for task in tasks])
         self.prepare()
         waiting = iter(enumerate(tasks))
         running: list[RunProcess] = []

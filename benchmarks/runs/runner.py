@@ -19,13 +19,14 @@ from maskgap.benchmarks.runs.planning import Planned, Settings, SuiteRun, chosen
 from maskgap.benchmarks.runs.pool import Pool, memory_share
 from maskgap.benchmarks.runs.record import Record
 from maskgap.benchmarks.runs.record_file import RECORDS_FILE, append_records, prepared, read_records
-from maskgap.benchmarks.runs.task import KnownSettings, Outcome, failed
+from maskgap.benchmarks.runs.task import KnownSettings, Outcome, failed, wanted_of
 from maskgap.benchmarks.suites.plan import PLAN_FILE, suite_digest, write_plan
 from maskgap.benchmarks.suites.suite import SolverEntry, Suite
 from maskgap.benchmarks.verify.certificate import Verdict
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.inside import inside
 from maskgap.instances.formats.outputs import try_directory
+from maskgap.instances.objective import ObjectiveName
 from maskgap.solvers import registry
 from maskgap.solvers.protocol import Stop
 
@@ -144,14 +145,21 @@ def _settings(suite: Suite, solvers: Sequence[str] | None, pool: Executor) -> Se
     entries = chosen_entries(suite, solvers)
     modules = {registry.spec_of(entry.name).target.partition(":")[0] for entry in entries}
     pool.preload(sorted(modules))
-    told = pool.settings([(entry.name, entry.settings) for entry in entries])
+    asked = [(entry, name) for entry in entries for name in _objectives(suite, entry)]
+    told = pool.settings([wanted_of(e.name, e.settings, name) for e, name in asked])
+    told_of = [entry for entry, _ in asked]
 
     def settings(entry: SolverEntry) -> KnownSettings:
-        if entry in entries:
-            return told[entries.index(entry)]
+        if entry in told_of:
+            return told[told_of.index(entry)]
         return KnownSettings(entry.settings, None)  # it cannot be asked here
 
     return settings
+
+
+def _objectives(suite: Suite, entry: SolverEntry) -> list[ObjectiveName]:
+    """What the groups that have an entry minimise."""
+    return sorted({group.minimised.name for group in suite.groups if entry in group.solvers})
 
 
 def _settled(records: Mapping[str, Record], retry_failed: bool) -> set[str]:

@@ -4,9 +4,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from maskgap.benchmarks.runs.environment import Place
-from maskgap.instances.objective import MASK
+from maskgap.instances.objective import MASK, ObjectiveName
 from maskgap.instances.problem import Problem
 from maskgap.solvers import registry
+from maskgap.solvers.kernels.wanted import Wanted
 from maskgap.solvers.protocol import Answer, Stop
 
 
@@ -70,6 +71,17 @@ def handed_over(task: Task) -> bool:
 def given(task: Task) -> Problem:
     """The problem as its solver is given it."""
     return task.problem.under(MASK) if handed_over(task) else task.problem
+
+
+def kernels_of(task: Task) -> Wanted:
+    """The kernels of its solver for what that is given."""
+    return wanted_of(task.solver, task.settings, task.problem.objective.name)
+
+
+def wanted_of(solver: str, settings: dict[str, object], objective: ObjectiveName) -> Wanted:
+    """The kernels of a solver whose masks are judged under an objective."""
+    own = registry.spec_of(solver).objectives
+    return Wanted(solver, settings, objective if objective in own else ObjectiveName.MASK)
 
 
 def without_claims(answer: Answer) -> Answer:

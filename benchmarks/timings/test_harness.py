@@ -21,6 +21,8 @@ from maskgap.benchmarks.runs.pool import Pool
 from maskgap.benchmarks.runs.process_start import bare_main
 from maskgap.benchmarks.runs.runner import run_suite
 from maskgap.benchmarks.suites.suite import Suite
+from maskgap.instances.objective import ObjectiveName
+from maskgap.solvers.kernels.wanted import Wanted
 
 EXECUTORS = ["local", "dask"]
 INSTANCES = ["query0-n12", "key1-n16", "output5-n16"]
@@ -61,7 +63,7 @@ def test_overhead(benchmark, tmp_path, executor):
     with _executor(executor, 1) as found:
         local = Pool(1, 1)
         local.preload(["maskgap.solvers.tree.exhaustive"])
-        assert list(local.settings([("exhaustive", {})]))
+        assert list(local.settings([Wanted("exhaustive", {}, ObjectiveName.MASK)]))
         run_suite(_suite(INSTANCES), tmp_path / "before", executor=found)
         result = benchmark.pedantic(
             lambda: run_suite(_suite(INSTANCES), tmp_path / "run", executor=found), rounds=1

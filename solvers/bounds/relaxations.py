@@ -21,6 +21,7 @@ from maskgap.instances.arrays import Matrix, Vector
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.evidence.leaves import ConvexFunction, root_leaves
 from maskgap.instances.formats.proof import PartProof
+from maskgap.instances.objective import ObjectiveName
 from maskgap.instances.problem import Part
 from maskgap.solvers.bounds import conic, triangles
 from maskgap.solvers.bounds.other_budgets import points_for_other_budgets
@@ -107,7 +108,7 @@ def _answer(
 class QpBound:
     """The convex relaxation of the loss itself."""
 
-    def warm_ups(self) -> Sequence[Callable[[], object]]:
+    def warm_ups(self, objective: ObjectiveName) -> Sequence[Callable[[], object]]:
         """As `solvers.protocol.Compiled`."""
         return hull.warm_ups()
 
@@ -148,7 +149,7 @@ class SdpBound:
                 f"sdp_solver=interior takes triangle inequalities, not {self.sdp_solver}"
             )
 
-    def warm_ups(self) -> Sequence[Callable[[], object]]:
+    def warm_ups(self, objective: ObjectiveName) -> Sequence[Callable[[], object]]:
         """As `solvers.protocol.Compiled`."""
         return triangles.warm_up, *hull.warm_ups()
 

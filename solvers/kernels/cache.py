@@ -18,10 +18,12 @@ import stat
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from maskgap.solvers.kernels.wanted import Wanted
 
 ROOT = Path(__file__).resolve().parents[2]
 """The folder of the package's parts."""
@@ -120,15 +122,16 @@ def _usable(folder: Path) -> bool:
     return True
 
 
-def _mark(solver: str, settings: Mapping[str, object]) -> Path | None:
+def _mark(wanted: Wanted) -> Path | None:
     """Numbers choose no kernels, so solvers that differ in these alone share a mark."""
     folder = place()
     try:
         numba = version("numba")
     except PackageNotFoundError:
         numba = "absent"
-    chosen = sorted((k, str(v)) for k, v in settings.items() if not _is_number(v))
-    digest = hashlib.sha256(repr((solver, chosen)).encode()).hexdigest()[:12]
+    chosen = sorted((k, str(v)) for k, v in wanted.settings.items() if not _is_number(v))
+    named = repr((wanted.solver, chosen, str(wanted.objective)))
+    digest = hashlib.sha256(named.encode()).hexdigest()[:12]
     return None if folder is None else folder / f"{digest}-numba{numba}.compiled"
 
 
@@ -140,15 +143,15 @@ def _is_number(value: object) -> bool:
     return True
 
 
-def is_compiled(solver: str, settings: Mapping[str, object]) -> bool:
-    """Whether the kernels of a solver with these settings were compiled here before."""
-    mark = _mark(solver, settings)
+def is_compiled(wanted: Wanted) -> bool:
+    """Whether these kernels were compiled here before."""
+    mark = _mark(wanted)
     return mark is not None and mark.exists()
 
 
-def mark_compiled(solver: str, settings: Mapping[str, object]) -> None:
+def mark_compiled(wanted: Wanted) -> None:
     """Note that they are. A note that cannot be written costs a process in a later call."""
-    mark = _mark(solver, settings)
+    mark = _mark(wanted)
     if mark is not None and not mark.exists() and _usable(mark.parent):
         mark.touch()
 

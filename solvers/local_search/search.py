@@ -28,6 +28,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from maskgap.instances.objective import ObjectiveName
 from maskgap.instances.problem import Part, Problem
 from maskgap.solvers.local_search.memetic import improve
 from maskgap.solvers.local_search.neighbours import cycles
@@ -55,10 +56,11 @@ class Search:
     loss: Loss = "objective"
     """What it goes by under objective refit: its loss, or that of a mask whose weights stay."""
 
-    def warm_ups(self) -> Sequence[Callable[[], object]]:
+    def warm_ups(self, objective: ObjectiveName) -> Sequence[Callable[[], object]]:
         """As `solvers.protocol.Compiled`."""
-        refits = () if self.loss == "mask" else (refit_population.warm_up,)
-        return improve.warm_up, cycles.warm_up, *refits
+        if objective is ObjectiveName.MASK or self.loss == "mask":
+            return improve.warm_up, cycles.warm_up
+        return refit_population.warm_up, improve.warm_up, cycles.warm_up
 
     def solve_rows(self, problem: Problem, limits: Limits, seed: int) -> list[Answer]:
         """One answer a row, with its number of swaps and a trace of its loss.

@@ -32,6 +32,7 @@ from maskgap.instances.arrays import Kept
 from maskgap.instances.errors import Refused
 from maskgap.instances.hessian import Hessian
 from maskgap.instances.layer import unit_rows
+from maskgap.instances.objective import ObjectiveName
 from maskgap.instances.problem import Part, Problem
 from maskgap.solvers.local_search.memetic import improve
 from maskgap.solvers.local_search.neighbours import cycles
@@ -60,10 +61,11 @@ class Swap:
     precision: Literal["float64", "float32"] = "float64"
     """Numbers that a device begins with under objective refit; it ends with float64."""
 
-    def warm_ups(self) -> Sequence[Callable[[], object]]:
+    def warm_ups(self, objective: ObjectiveName) -> Sequence[Callable[[], object]]:
         """As `solvers.protocol.Compiled`."""
-        refits = () if self.loss == "mask" else (walker.warm_up,)
-        return block.warm_up, improve.warm_up, cycles.warm_up, between.warm_up, *refits
+        if objective is ObjectiveName.MASK or self.loss == "mask":
+            return block.warm_up, improve.warm_up, cycles.warm_up, between.warm_up
+        return (walker.warm_up,)
 
     def solve_rows(self, problem: Problem, limits: Limits, seed: int) -> list[Answer]:
         """One answer a row, with its number of swaps and a trace of its loss.

@@ -26,6 +26,7 @@ import scipy.sparse
 
 from maskgap.instances.arrays import Kept, Vector, pruned_of
 from maskgap.instances.masks.state import KEPT, PRUNED
+from maskgap.instances.objective import ObjectiveName
 from maskgap.instances.problem import Part
 from maskgap.solvers.frank_wolfe import hull
 from maskgap.solvers.mip import highs
@@ -240,7 +241,7 @@ class HighsOuterApproximation:
     warm_start: WarmStart = "none"
     """Score of a mask that it starts from, unless one is given."""
 
-    def warm_ups(self) -> Sequence[Callable[[], object]]:
+    def warm_ups(self, objective: ObjectiveName) -> Sequence[Callable[[], object]]:
         """As `solvers.protocol.Compiled`."""
         return *hull.warm_ups(), warm_up_diagonal
 

@@ -24,8 +24,9 @@ import numpy as np
 from maskgap.instances.arrays import Kept, Matrix, Vector
 from maskgap.instances.layer import unit_rows
 from maskgap.instances.masks.groups import BudgetGroups
+from maskgap.instances.objective import ObjectiveName
 from maskgap.instances.problem import Problem
-from maskgap.solvers.kernels.jit import kernel
+from maskgap.solvers.kernels.jit import unchecked
 from maskgap.solvers.one_shot.hessian import DAMPING, InverseHessian
 from maskgap.solvers.protocol import Answer, Deadline, Limits, Stop
 from maskgap.solvers.settings import NotNegative, settings
@@ -41,7 +42,7 @@ class ObsGreedy:
     damping: NotNegative = DAMPING
     """Share of the mean diagonal that is added to the Gram; under refit its ridge is, instead."""
 
-    def warm_ups(self) -> Sequence[Callable[[], object]]:
+    def warm_ups(self, objective: ObjectiveName) -> Sequence[Callable[[], object]]:
         """As `solvers.protocol.Compiled`."""
         return (warm_up,)
 
@@ -92,7 +93,7 @@ def prune(
     return kept, Stop.FINISHED
 
 
-@kernel(error_model="numpy")
+@unchecked
 def _remove(weight, matrix, kept, left, size, steps):  # type: ignore[no-untyped-def]
     """Remove `steps` weights of a row whose groups have room for them."""
     n = len(weight)

@@ -19,6 +19,7 @@ up the node of least bound next and dives from there, so that this bound keeps r
 
 from collections.abc import Callable, Sequence
 
+from maskgap.instances.objective import ObjectiveName
 from maskgap.instances.problem import Part
 from maskgap.solvers.bounds import triangles
 from maskgap.solvers.bounds.reformulate import Method
@@ -26,7 +27,6 @@ from maskgap.solvers.frank_wolfe import hull
 from maskgap.solvers.frank_wolfe.variants import Variant
 from maskgap.solvers.local_search.memetic import improve
 from maskgap.solvers.local_search.neighbours import cycles
-from maskgap.solvers.local_search.refit_swap import population as refit_search
 from maskgap.solvers.one_shot.scores import starting_mask
 from maskgap.solvers.oracles.make import OracleName
 from maskgap.solvers.protocol import Answer, Limits
@@ -35,9 +35,8 @@ from maskgap.solvers.tree import recorded
 from maskgap.solvers.tree.choices import Branching, Choices, Heuristics, Hull, Traversal
 from maskgap.solvers.tree.compiled import engine
 from maskgap.solvers.tree.driver import Plan, branch_and_bound
-from maskgap.solvers.tree.refit import engine as refit_engine
-from maskgap.solvers.tree.refit.driver import Diagonal, search_refit, terms_of
-from maskgap.solvers.tree.refit.driver import branch_and_bound as branch_and_bound_refit
+from maskgap.solvers.tree.refit import driver as refit_driver
+from maskgap.solvers.tree.refit.driver import Diagonal
 
 GAP_SHARE = 0.5
 """Share of the gap asked for at which nodes close; the rest is for rounding margins."""
@@ -87,11 +86,13 @@ class FwBnb:
     diagonal: Diagonal = "nodes"
     """Objective refit: the diagonal of the perspective function, one a node or one a tree."""
 
-    def warm_ups(self) -> Sequence[Callable[[], object]]:
+    def warm_ups(self, objective: ObjectiveName) -> Sequence[Callable[[], object]]:
         """As `solvers.protocol.Compiled`."""
+        if objective is ObjectiveName.REFIT:
+            own = refit_driver.warm_ups(self.diagonal, self.choices(gap=0.0))
+            return *own, recorded.warm_up
         all_engines = (
             improve.warm_up, cycles.warm_up, triangles.warm_up, recorded.warm_up, *hull.warm_ups(),
-            refit_engine.warm_up, refit_search.warm_up,
         )  # fmt: skip
         if self.oracle != "closed-form":
             return all_engines
@@ -105,9 +106,9 @@ class FwBnb:
         start = starting_mask(problem, self.warm_start, seed)
         if problem.objective.refits:
             choices = self.choices(limits.gap)
-            terms = terms_of(problem, start, limits, seed)
-            search = search_refit(problem, terms, self.diagonal, choices, limits)
-            return branch_and_bound_refit(search, self.max_nodes)
+            terms = refit_driver.terms_of(problem, start, limits, seed)
+            search = refit_driver.search_refit(problem, terms, self.diagonal, choices, limits)
+            return refit_driver.branch_and_bound(search, self.max_nodes)
         if limits.deadline.expired():
             loss = None if start is None else problem.scaled_loss(start)
             return Answer(start, limits.deadline.stop(), loss)

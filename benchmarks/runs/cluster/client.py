@@ -40,6 +40,7 @@ from maskgap.benchmarks.runs.run_process import GRACE_S
 from maskgap.benchmarks.runs.task import KnownSettings, Outcome, Task, failed
 from maskgap.instances.errors import InputError
 from maskgap.instances.layer import Layer
+from maskgap.solvers.kernels.wanted import Wanted
 from maskgap.solvers.protocol import Stop
 from maskgap.solvers.registry import SPECS
 
@@ -113,7 +114,7 @@ class Cluster(Interrupts):
         site = Site(self._site, needed, wanted, self._capped, self._private)
         self._client.register_plugin(site, name=self._site)
 
-    def warm(self, wanted: Sequence[tuple[str, dict[str, object]]]) -> None:
+    def warm(self, wanted: Sequence[Wanted]) -> None:
         """See `Executor`: each worker sees to its own."""
 
     def prepare(self) -> float:
@@ -128,7 +129,7 @@ class Cluster(Interrupts):
             self._look()
         return min(wanted, max(self._workers.values()))
 
-    def settings(self, wanted: Sequence[tuple[str, dict[str, object]]]) -> list[KnownSettings]:
+    def settings(self, wanted: Sequence[Wanted]) -> list[KnownSettings]:
         """See `Executor`."""
         self._look()
         task = self._client.submit(settings_there, self._site, list(wanted), pure=False)

@@ -32,6 +32,7 @@ from maskgap.instances.arrays import Kept
 from maskgap.instances.errors import InputError
 from maskgap.instances.layer import Layer
 from maskgap.solvers.kernels.cache import kernel_digest
+from maskgap.solvers.kernels.wanted import Wanted
 from maskgap.solvers.registry import SPECS
 
 
@@ -151,7 +152,7 @@ class Site(WorkerPlugin):
         for pool in list(self._pools.values()):
             pool.interrupt(grace_s)
 
-    def settings(self, wanted: Sequence[tuple[str, dict[str, object]]]) -> Any:
+    def settings(self, wanted: Sequence[Wanted]) -> Any:
         """What `Executor.settings` returns, or the InputError it raises."""
         pool = self._pool(1)
         try:
@@ -234,7 +235,7 @@ def run_there(site: str, key: str, layer: str, task: Task) -> Any:
     return get_worker().plugins[site].run(key, layer, task)  # type: ignore[attr-defined]
 
 
-def settings_there(site: str, wanted: Sequence[tuple[str, dict[str, object]]]) -> Any:
+def settings_there(site: str, wanted: Sequence[Wanted]) -> Any:
     """See `Site.settings`."""
     return get_worker().plugins[site].settings(wanted)  # type: ignore[attr-defined]
 

@@ -12,7 +12,7 @@ the diagonal entry that it came from, or is no number: what is nearly singular i
 
 import numpy as np
 
-from maskgap.solvers.kernels.jit import fast, strict
+from maskgap.solvers.kernels.jit import fast, unchecked
 
 PIVOT = 1e-14
 """Share of its diagonal entry above which a pivot must lie."""
@@ -32,7 +32,7 @@ def _add_multiple(target, factor, row, start, stop):  # type: ignore[no-untyped-
         target[k] += factor * row[k]
 
 
-@strict
+@unchecked
 def cholesky(matrix, lower):  # type: ignore[no-untyped-def]
     """Write L into the lower triangle of `lower` (m, m); False where there is no factor."""
     m = len(matrix)
@@ -47,7 +47,7 @@ def cholesky(matrix, lower):  # type: ignore[no-untyped-def]
     return True
 
 
-@strict
+@unchecked
 def inverse(lower, own, out):  # type: ignore[no-untyped-def]
     """Write (L L^T)^-1, both triangles, into `out`; `own` (m, m) is overwritten with L^-1."""
     m = len(lower)
@@ -68,7 +68,7 @@ def inverse(lower, own, out):  # type: ignore[no-untyped-def]
             out[j, i] = out[i, j]
 
 
-@strict
+@unchecked
 def forward(lower, right):  # type: ignore[no-untyped-def]
     """Overwrite `right` (m, k) with L^-1 times it."""
     m, width = right.shape
@@ -80,7 +80,7 @@ def forward(lower, right):  # type: ignore[no-untyped-def]
             right[i, k] *= pivot
 
 
-@strict
+@unchecked
 def add_squares(target, rows):  # type: ignore[no-untyped-def]
     """Add B^T B to the lower triangle of `target` (k, k). rows: B (m, k) or wider."""
     size = len(target)
@@ -89,7 +89,7 @@ def add_squares(target, rows):  # type: ignore[no-untyped-def]
             _add_multiple(target[i], rows[k, i], rows[k], 0, i + 1)
 
 
-@strict
+@unchecked
 def solve(lower, right):  # type: ignore[no-untyped-def]
     """Overwrite a vector (m,) with (L L^T)^-1 times it."""
     m = len(lower)

@@ -36,6 +36,7 @@ between 0 and a feasible one, and y inside, is feasible at once.
 
 import numpy as np
 
+from maskgap.solvers.bounds.perspective.boundary import reach, short_of
 from maskgap.solvers.bounds.perspective.dense import (
     add_squares,
     cholesky,
@@ -43,10 +44,7 @@ from maskgap.solvers.bounds.perspective.dense import (
     inverse,
     solve,
 )
-from maskgap.solvers.kernels.jit import strict
-
-TO_BOUNDARY = 0.9
-"""Share of the way to the boundary that a step may go."""
+from maskgap.solvers.kernels.jit import unchecked
 
 LEAST_WEIGHT = 1e-3
 """Share of the largest |w| by which columns are scaled at least."""
@@ -54,16 +52,11 @@ LEAST_WEIGHT = 1e-3
 LEAST_SHARE = 3e-2
 """Shares of a warm start are this far inside at least."""
 
-SHORTENED = 0.8
-"""By this a step is made shorter until a matrix stays definite."""
-
-ATTEMPTS = 60
-
 CENTRING = 0.3
 """Share of the complementarity that a step aims at; its square after a full step."""
 
 
-@strict
+@unchecked
 def group_bound(slope, groups, left, size):  # type: ignore[no-untyped-def]
     """The least sum of slopes (m,) over masks that prune left[g] of the columns of each group g.
 
@@ -85,31 +78,7 @@ def group_bound(slope, groups, left, size):  # type: ignore[no-untyped-def]
     return total
 
 
-@strict
-def _reach(matrix, change, sign, share, shifted, lower):  # type: ignore[no-untyped-def]
-    """The part of a step that a definite matrix goes by `change` and stays so; work space last."""
-    m = len(matrix)
-    for _ in range(ATTEMPTS):
-        factor = sign * share / TO_BOUNDARY
-        for i in range(m):
-            for j in range(i + 1):
-                shifted[i, j] = matrix[i, j] + factor * change[i, j]
-        if cholesky(shifted, lower):
-            return share
-        share *= SHORTENED
-    return 0.0
-
-
-@strict
-def _short_of(values, change, share):  # type: ignore[no-untyped-def]
-    """The same for positive numbers."""
-    for i in range(len(values)):
-        if -change[i] * share > TO_BOUNDARY * values[i]:
-            share = -TO_BOUNDARY * values[i] / change[i]
-    return share
-
-
-@strict
+@unchecked
 def saddle(  # type: ignore[no-untyped-def]
     hessian, weight, groups, left, cut, start_diagonal, start_pruned, barrier, enough, most_steps
 ):
@@ -123,10 +92,13 @@ def saddle(  # type: ignore[no-untyped-def]
     """
     m = len(weight)
     count = len(left)
-    largest = np.abs(weight).max()
-    scale = np.maximum(np.abs(weight), LEAST_WEIGHT * largest)
-    if largest == 0.0:
-        scale[:] = 1.0
+    largest = 0.0
+    for i in range(m):
+        largest = max(largest, abs(weight[i]))
+    scale, w = np.empty(m), np.empty(m)
+    for i in range(m):
+        scale[i] = max(abs(weight[i]), LEAST_WEIGHT * largest) if largest > 0.0 else 1.0
+        w[i] = weight[i] / scale[i]
     h = np.empty((m, m))
     mean = 0.0
     for i in range(m):
@@ -134,7 +106,6 @@ def saddle(  # type: ignore[no-untyped-def]
     for i in range(m):
         for j in range(m):
             h[i, j] = hessian[i, j] * scale[i] * scale[j] / mean
-    w = weight / scale
     b = np.zeros(m)
     for i in range(m):
         for j in range(m):
@@ -143,8 +114,6 @@ def saddle(  # type: ignore[no-untyped-def]
     for i in range(m):
         whole += w[i] * b[i]
     cut = cut / mean
-    diagonal = start_diagonal * scale * scale / mean
-    y = np.minimum(np.maximum(1.0 - start_pruned, LEAST_SHARE), 1.0 - LEAST_SHARE)
     mu = barrier / mean if barrier > 0.0 else 0.1 * max(whole, 1e-300) / m
     size = np.zeros(count, np.int64)
     for j in range(m):
@@ -158,10 +127,20 @@ def saddle(  # type: ignore[no-untyped-def]
     edges = np.empty((m, count + 1))
     nu = np.zeros(count)
     primal, change = np.empty((m, m)), np.zeros((m, m))
-    of_diagonal, of_kept, of_pruned = mu / diagonal, mu / y, mu / (1.0 - y)
+    diagonal, y, lost = np.empty(m), np.empty(m), np.empty(m)
+    of_diagonal, of_kept, of_pruned = np.empty(m), np.empty(m), np.empty(m)
+    for i in range(m):
+        diagonal[i] = start_diagonal[i] * scale[i] * scale[i] / mean
+        y[i] = min(max(1.0 - start_pruned[i], LEAST_SHARE), 1.0 - LEAST_SHARE)
+        of_diagonal[i], of_kept[i], of_pruned[i] = mu / diagonal[i], mu / y[i], mu / (1.0 - y[i])
+    unit, across = np.empty(m), np.empty(m)
+    step, dy, dz = np.empty(m), np.empty(m), np.empty(m)
+    d_diagonal, d_kept, d_pruned = np.empty(m), np.empty(m), np.empty(m)
+    off, wanted = np.empty(count), np.empty(count)
+    normal, corner = np.empty((count, count)), np.empty((count, count))
     best, best_value, steps, full = -np.inf, 0.0, 0, False
-    best_diagonal, best_y = diagonal.copy(), y.copy()
-    best_slope, best_x = np.zeros(m), np.zeros(m)
+    best_diagonal, best_z = np.zeros(m), np.zeros(m)
+    best_slope, best_delta = np.zeros(m), np.zeros(m)
     for steps in range(1, most_steps + 1):
         for i in range(m):
             for j in range(i + 1):
@@ -189,8 +168,11 @@ def saddle(  # type: ignore[no-untyped-def]
             bound -= slope[i] * (1.0 - y[i])
         if bound > best:
             best, best_value = bound, value
-            best_diagonal[:], best_y[:] = diagonal, y
-            best_slope[:], best_x[:] = slope, x
+            for i in range(m):
+                best_diagonal[i] = diagonal[i] * mean / (scale[i] * scale[i])
+                best_z[i] = 1.0 - y[i]
+                best_slope[i] = slope[i] * mean
+                best_delta[i] = weight[i] - x[i] * scale[i]
         if bound >= cut or value - bound <= 1e-9 * abs(value):
             break
         missed = 0.0
@@ -199,14 +181,15 @@ def saddle(  # type: ignore[no-untyped-def]
             for j in range(m):
                 if groups[j] == g:
                     total += y[j]
-            edges[g, count] = total  # read before the columns are filled
+            off[g] = total
             missed = max(missed, abs(total))
         if missed < 1e-2 and value < cut and value - bound <= enough * (cut - value):
             break
-        off = edges[:count, count].copy()
         inverse(lower, own, room)
         if steps == 1:
-            primal[:] = mu * room
+            for i in range(m):
+                for j in range(m):
+                    primal[i, j] = mu * room[i, j]
         else:
             held = 0.0
             for i in range(m):
@@ -217,7 +200,6 @@ def saddle(  # type: ignore[no-untyped-def]
             mu = held / (4 * m) * (CENTRING * CENTRING if full else CENTRING)
 
         # the system, K and C scaled to a unit diagonal
-        unit = np.empty(m)
         for i in range(m):
             ai = (1.0 / y[i] - 1.0) * x[i]
             for j in range(i + 1):
@@ -252,7 +234,6 @@ def saddle(  # type: ignore[no-untyped-def]
                 + of_pruned[i] / (1.0 - y[i])
             )
         add_squares(matrix, sides)
-        across = np.empty(m)
         for i in range(m):
             across[i] = 1.0 / np.sqrt(matrix[i, i])
         for i in range(m):
@@ -268,12 +249,11 @@ def saddle(  # type: ignore[no-untyped-def]
             total = 0.0
             for k in range(m):
                 total += sides[k, i] * sides[k, m]
-            edges[i, :count] = 0.0
+            for g in range(count):
+                edges[i, g] = 0.0
             edges[i, groups[i]] = across[i]
             edges[i, count] = across[i] * (-gradient - total)
         forward(own, edges)
-        normal = np.zeros((count, count))
-        wanted = np.zeros(count)
         for g in range(count):
             for q in range(g + 1):
                 total = 0.0
@@ -284,11 +264,9 @@ def saddle(  # type: ignore[no-untyped-def]
             for k in range(m):
                 total += edges[k, g] * edges[k, count]
             wanted[g] = total
-        corner = np.empty((count, count))
         if not cholesky(normal, corner):
             break
         solve(corner, wanted)
-        dy = np.empty(m)
         for k in range(m):
             total = edges[k, count]
             for g in range(count):
@@ -298,8 +276,9 @@ def saddle(  # type: ignore[no-untyped-def]
             dy[i] /= own[i, i]
             for k in range(i):
                 dy[k] -= own[i, k] * dy[i]
-        dy *= across
-        step = np.empty(m)
+        for i in range(m):
+            dy[i] *= across[i]
+            dz[i], lost[i] = -dy[i], 1.0 - y[i]
         for k in range(m):
             total = sides[k, m]
             for j in range(m):
@@ -309,8 +288,8 @@ def saddle(  # type: ignore[no-untyped-def]
             step[i] /= lower[i, i]
             for k in range(i):
                 step[k] -= lower[i, k] * step[i]
-        step *= unit
-
+        for i in range(m):
+            step[i] *= unit[i]
         for i in range(m):
             for j in range(m):
                 own[i, j] = primal[i, j] * step[j]
@@ -321,28 +300,29 @@ def saddle(  # type: ignore[no-untyped-def]
                 change[i, j] = mu * room[i, j] - primal[i, j] + both
                 matrix[i, j] = 0.0
             matrix[i, i] = step[i]
-        d_diagonal = mu / diagonal - of_diagonal * (1.0 + step / diagonal)
-        d_kept = mu / y - of_kept * (1.0 + dy / y)
-        d_pruned = mu / (1.0 - y) - of_pruned * (1.0 - dy / (1.0 - y))
+            d_diagonal[i] = mu / diagonal[i] - of_diagonal[i] * (1.0 + step[i] / diagonal[i])
+            d_kept[i] = mu / y[i] - of_kept[i] * (1.0 + dy[i] / y[i])
+            d_pruned[i] = mu / lost[i] - of_pruned[i] * (1.0 + dz[i] / lost[i])
 
-        share = _short_of(y, dy, _short_of(1.0 - y, -dy, _short_of(diagonal, step, 1.0)))
+        share = short_of(y, dy, short_of(lost, dz, short_of(diagonal, step, 1.0)))
         for i in range(m):
             for j in range(i + 1):
                 inner[i, j] = h[i, j]
             inner[i, i] -= diagonal[i]
-        share = _reach(inner, matrix, -1.0, share, own, lower)
-        dual = _short_of(of_diagonal, d_diagonal, 1.0)
-        dual = _short_of(of_pruned, d_pruned, _short_of(of_kept, d_kept, dual))
-        dual = _reach(primal, change, 1.0, dual, own, lower)
+        share = reach(inner, matrix, -1.0, share, own, lower)
+        dual = short_of(of_diagonal, d_diagonal, 1.0)
+        dual = short_of(of_pruned, d_pruned, short_of(of_kept, d_kept, dual))
+        dual = reach(primal, change, 1.0, dual, own, lower)
         if not share > 1e-8:
             break
-        diagonal += share * step
-        y += share * dy
-        nu += share * wanted
-        of_diagonal += dual * d_diagonal
-        of_kept += dual * d_kept
-        of_pruned += dual * d_pruned
+        for g in range(count):
+            nu[g] += share * wanted[g]
         for i in range(m):
+            diagonal[i] += share * step[i]
+            y[i] += share * dy[i]
+            of_diagonal[i] += dual * d_diagonal[i]
+            of_kept[i] += dual * d_kept[i]
+            of_pruned[i] += dual * d_pruned[i]
             for j in range(i + 1):
                 primal[i, j] += dual * change[i, j]
                 primal[j, i] = primal[i, j]
@@ -350,10 +330,17 @@ def saddle(  # type: ignore[no-untyped-def]
     return (
         best * mean,
         best_value * mean,
-        best_diagonal * mean / (scale * scale),
-        1.0 - best_y,
-        best_slope * mean,
-        weight - best_x * scale,
+        best_diagonal,
+        best_z,
+        best_slope,
+        best_delta,
         mu * mean,
         steps,
     )
+
+
+def warm_up() -> None:
+    """Compile the kernels, or load them."""
+    h, w = np.eye(3) + 0.1, np.array([1.0, -2.0, 3.0])
+    half = np.full(3, 0.5)
+    saddle(h, w, np.zeros(3, np.int64), np.ones(1, np.int64), np.inf, half, half, 0.0, 0.0, 1)

@@ -233,9 +233,8 @@ def _generator(random: np.random.Generator) -> NDArray[np.uint64]:
 
 
 def warm_up() -> None:
-    """Compile the kernels, or load them."""
+    """Compile the kernels, or load them; those of the search by the mask loss are its own."""
     walkers.warm_up()
-    mask_loss.warm_up()
     one, other = np.array([True, False]), np.array([False, True])
     state = np.ones(1, dtype=np.uint64)
     recombine(one, other, np.array([0, 2]), state, np.empty(2, dtype=bool))

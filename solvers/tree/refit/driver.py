@@ -10,6 +10,7 @@ A diagonal for sets other than equal groups is that of the saddle point for one 
 columns as the first mask prunes: any diagonal gives bounds that hold.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -17,19 +18,25 @@ import numpy as np
 from maskgap.instances.arrays import Kept, Vector, pruned_of
 from maskgap.instances.errors import Refused
 from maskgap.instances.problem import Part
+from maskgap.solvers.bounds.perspective import saddle as saddle_point
 from maskgap.solvers.bounds.perspective.diagonals import (
     eigenvalue_diagonal,
     inverse_diagonal,
     scaled_diagonal,
 )
 from maskgap.solvers.bounds.perspective.saddle import saddle
+from maskgap.solvers.local_search.memetic import improve
+from maskgap.solvers.local_search.neighbours import cycles
 from maskgap.solvers.local_search.neighbours.parts import improve_part
+from maskgap.solvers.local_search.refit_swap import population
 from maskgap.solvers.local_search.terms import Terms
 from maskgap.solvers.objectives.refit_loss import RefitLoss
+from maskgap.solvers.oracles import closed_form
 from maskgap.solvers.protocol import Answer, Limits
 from maskgap.solvers.tree.choices import Choices
 from maskgap.solvers.tree.engine import Engine
 from maskgap.solvers.tree.general.engine import GeneralEngine
+from maskgap.solvers.tree.refit import visit
 from maskgap.solvers.tree.refit.engine import RefitEngine
 
 Diagonal = Literal["nodes", "saddle", "inverse", "scaled", "eigenvalue"]
@@ -58,6 +65,16 @@ def search_refit(
             engine = GeneralEngine(part, objective, limits, choices)
     engine.offer(mask)
     return engine
+
+
+def warm_ups(diagonal: Diagonal, choices: Choices) -> tuple[Callable[[], object], ...]:
+    """What compiles the kernels of such a search, on any set of masks, but for its record."""
+    own: list[Callable[[], object]] = [population.warm_up, improve.warm_up, cycles.warm_up]
+    if choices.oracle == "closed-form":
+        own.insert(0, visit.warm_up if diagonal == "nodes" else closed_form.warm_up)
+    if diagonal in ("nodes", "saddle"):
+        own.insert(0, saddle_point.warm_up)
+    return tuple(own)
 
 
 def branch_and_bound(engine: Engine, max_nodes: int) -> Answer:

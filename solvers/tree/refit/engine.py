@@ -19,16 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskgap.instances.arrays import Flags, Pruned, Vector, kept_of
-from maskgap.instances.layer import Layer
 from maskgap.instances.masks.groups import BudgetGroups
-from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.masks.state import FREE, KEPT, PRUNED, States
-from maskgap.instances.objective import objective_spec
-from maskgap.instances.problem import Part, Problem
+from maskgap.instances.problem import Part
 from maskgap.solvers.bounds.perspective.diagonals import inverse_diagonal
 from maskgap.solvers.objectives.protocol import RecordedTree
 from maskgap.solvers.objectives.refit_loss import RefitLoss
-from maskgap.solvers.protocol import Deadline, Limits, Stop
+from maskgap.solvers.protocol import Limits, Stop
 from maskgap.solvers.tree.choices import Choices
 from maskgap.solvers.tree.engine import Engine
 from maskgap.solvers.tree.general.record import TreeRecord
@@ -38,9 +35,18 @@ from maskgap.solvers.tree.refit.branching import (
     require_known,
     scores,
 )
-from maskgap.solvers.tree.refit.visit import counted, look, sides
+from maskgap.solvers.tree.refit.reduced import Whole, counted
+from maskgap.solvers.tree.refit.visit import (
+    FORCED,
+    NO_MASK,
+    OPEN,
+    Look,
+    Warm,
+    look,
+    sides,
+)
 
-ENOUGH = 1
+ENOUGH = 1.0
 """A node is split once value - bound is at most so many times cut - value."""
 
 ROOT_ENOUGH = 0.05
@@ -56,25 +62,6 @@ LEAST_BARRIER = 1e-3
 """A warm start's barrier is at least this share of the cut, over the free columns."""
 
 BARRIER = 10
-
-OPEN, FORCED, NO_MASK, NO_BOUND = 0, 1, -1, 2
-
-
-class Look(NamedTuple):
-    """What one look at a node found; see `visit.look`."""
-
-    status: int
-    bound: float
-    value: float
-    diagonal: Vector
-    delta: Vector
-    z: Vector
-    slope: Vector
-    pruned: Flags
-    loss: float
-    saliency: Vector
-    barrier: float
-    steps: int
 
 
 class _Split(NamedTuple):
@@ -139,9 +126,9 @@ class RefitEngine(Engine):
         super().__init__(part, objective, limits, choices)
         n = part.n
         self._refit, self._budget = objective, groups
-        self._hessian, self._target = part.hessian, part.target
+        self._spare = inverse_diagonal(part.hessian)
         self._groups = np.arange(n) // groups.size
-        self._spare = inverse_diagonal(self._hessian)
+        self._whole = Whole(part.hessian, part.target, self._spare, self._groups)
         self._record = TreeRecord(16 * n, choices.most_bytes)
         self._root_bound = 0.0
         share = np.full(n, groups.pruned / groups.size)
@@ -208,21 +195,15 @@ class RefitEngine(Engine):
             taken.append(heapq.heappop(self._open)[2])
         return taken
 
-    def _look(self, node: _Node, state: States, warm: tuple[Vector, Vector, float]) -> Look:
-        budget = self._budget
-        diagonal, z, barrier = warm
+    def _look(self, node: _Node, state: States, warm: Warm) -> Look:
         enough = ROOT_ENOUGH if node.depth == 0 else ENOUGH
-        return Look(
-            *look(
-                self._hessian, self._target, self._spare, self._groups, budget.count,
-                budget.pruned, state, self.cut, INSIDE * diagonal, z, barrier, enough,
-            )
-        )  # fmt: skip
+        inside = warm._replace(diagonal=INSIDE * warm.diagonal)
+        return look(self._whole, self._budget, state, inside, (self.cut, enough))
 
     def _visit(self, node: _Node) -> _Visit:
         """Bound a node, force columns, bound it again; in a thread of its own."""
         visit, state, cut = _Visit(node, node.bound), node.state, self.cut
-        warm, bound = (node.diagonal, node.z, node.barrier), node.bound
+        warm, bound = Warm(node.diagonal, node.z, node.barrier), node.bound
         while True:
             found = visit.last = self._look(node, state, warm)
             visit.steps += found.steps
@@ -242,7 +223,7 @@ class RefitEngine(Engine):
             forced = self._forced(found, state, cut) if raised and self.choices.fixing else []
             visit.found.extend(forced)
             free = int((state == FREE).sum())
-            warm = (found.diagonal, found.z, _barrier(found, cut, free))
+            warm = Warm(found.diagonal, found.z, _barrier(found, cut, free))
             if len(forced) <= AGAIN * (free + len(forced)) or self.limits.deadline.expired():
                 return visit
 
@@ -309,18 +290,6 @@ class RefitEngine(Engine):
             state[column] = value
             split = _Split(column, side, alone * change)
             self._put(_Node(state, node.bound, diagonal, z, barrier, row, node.depth + 1, split))
-
-
-def warm_up() -> None:
-    """Compile the kernels that a search calls, or load them."""
-    layer = Layer(np.array([[1.0, -2.0, 3.0, 4.0, 2.5, 1.5]]), np.eye(6) + 0.4)
-    problem = Problem.of(layer, parse_pattern("50%"), objective=objective_spec("refit", None))
-    part = problem.part_of(0)
-    choices = Choices(gap=0.0, most_bytes=1 << 20)
-    engine = RefitEngine(part, part.groups, RefitLoss(part), Limits(Deadline(600.0)), choices)
-    engine.offer(part.groups.prune_lowest(part.hessian.diagonal()))
-    engine.run(-1)
-    engine.answer()
 
 
 def _barrier(found: Look, cut: float, free: int) -> float:

@@ -13,14 +13,80 @@ and x_P = 0 moves the weights and costs a constant (the Optimal Brain Surgeon up
 Cost: n^3 / 3 operations at most.
 """
 
-import numpy as np
+from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from maskgap.instances.arrays import Matrix, Vector
 from maskgap.instances.masks.state import FREE, KEPT, PRUNED
 from maskgap.solvers.bounds.perspective.dense import cholesky, forward, solve
-from maskgap.solvers.kernels.jit import strict
+from maskgap.solvers.kernels.jit import unchecked
 
 
-@strict
+class Whole(NamedTuple):
+    """What is asked of all nodes: H (n, n), w (n,), a diagonal below H (n,), groups (n,) int64."""
+
+    hessian: Matrix
+    weight: Vector
+    spare: Vector
+    groups: NDArray[np.int64]
+
+
+class Reduced(NamedTuple):
+    """The problem of a node on its m free columns.
+
+    kept, free: columns. lower: factor of H on those kept. hessian (m, m), weight (m,), base: of
+    `reduced`. groups: (m,) numbers of the groups that have free columns; left, size: columns to
+    prune, and free ones, of each of these.
+    """
+
+    kept: NDArray[np.int64]
+    free: NDArray[np.int64]
+    lower: Matrix
+    hessian: Matrix
+    weight: Vector
+    base: float
+    groups: NDArray[np.int64]
+    left: NDArray[np.int64]
+    size: NDArray[np.int64]
+
+
+@unchecked
+def settle(state, groups, left, size):  # type: ignore[no-untyped-def]
+    """Force the free columns of groups that have one choice left; False where one has none.
+
+    left: (groups,) columns still to prune. size: (groups,) free columns. All three are updated.
+    """
+    for g in range(len(left)):
+        if left[g] < 0 or left[g] > size[g]:
+            return False
+    for j in range(len(state)):
+        if state[j] == FREE:
+            g = groups[j]
+            if left[g] == 0:
+                state[j] = KEPT
+            elif left[g] == size[g]:
+                state[j] = PRUNED
+    for g in range(len(left)):
+        if left[g] == 0 or left[g] == size[g]:
+            left[g] = size[g] = 0
+    return True
+
+
+@unchecked
+def counted(state, groups, pruned, size):  # type: ignore[no-untyped-def]
+    """(columns still to prune, free columns) of each group. pruned: columns that each prunes."""
+    left, free = np.full(size[0], pruned), np.zeros(size[0], np.int64)
+    for j in range(len(state)):
+        if state[j] == PRUNED:
+            left[groups[j]] -= 1
+        elif state[j] == FREE:
+            free[groups[j]] += 1
+    return left, free
+
+
+@unchecked
 def places(state, wanted):  # type: ignore[no-untyped-def]
     """The columns (int64) in a state."""
     count = 0
@@ -36,7 +102,7 @@ def places(state, wanted):  # type: ignore[no-untyped-def]
     return found
 
 
-@strict
+@unchecked
 def block(hessian, rows, columns):  # type: ignore[no-untyped-def]
     """A copy of the entries at rows and columns."""
     found = np.empty((len(rows), len(columns)))
@@ -46,14 +112,14 @@ def block(hessian, rows, columns):  # type: ignore[no-untyped-def]
     return found
 
 
-@strict
+@unchecked
 def factor_of_kept(hessian, kept):  # type: ignore[no-untyped-def]
     """The Cholesky factor of H_KK (k, k), and whether there is one."""
     lower = np.zeros((len(kept), len(kept)))
     return lower, cholesky(block(hessian, kept, kept), lower)
 
 
-@strict
+@unchecked
 def reduced(hessian, weight, state, lower):  # type: ignore[no-untyped-def]
     """The node's problem: (free columns, H'_FF (m, m), w'_F (m,), base, whether it could be made).
 
@@ -87,3 +153,28 @@ def reduced(hessian, weight, state, lower):  # type: ignore[no-untyped-def]
         base -= change[j] * pull[j]
         moved[j] += change[j]
     return free, inner, moved, base, True
+
+
+@unchecked
+def reduce_node(whole, state, left, size):  # type: ignore[no-untyped-def]
+    """(Whether it can be made, the `Reduced` of a settled node). left, size: of `settle`."""
+    kept = places(state, KEPT)
+    lower, good = factor_of_kept(whole.hessian, kept)
+    free, inner, moved, base, made = reduced(whole.hessian, whole.weight, state, lower)
+    number = np.full(len(left), -1)
+    live = 0
+    for g in range(len(left)):
+        if size[g] > 0:
+            number[g] = live
+            live += 1
+    own, own_left, own_size = (
+        np.empty(len(free), np.int64),
+        np.empty(live, np.int64),
+        np.empty(live, np.int64),
+    )
+    for i in range(len(free)):
+        g = whole.groups[free[i]]
+        own[i] = number[g]
+        own_left[own[i]], own_size[own[i]] = left[g], size[g]
+    made = made and good
+    return made, Reduced(kept, free, lower, inner, moved, base, own, own_left, own_size)

@@ -1,4 +1,4 @@
-"""One look at a node in compiled code: its bound, what it forces, a mask, what splits cost.
+"""One look at a node: its bound, what it forces, a mask, what splits cost.
 
 On the free columns of a node (`tree.refit.reduced`) the saddle point of `bounds.perspective` gives
 a diagonal D and a change delta = w - x of the weights. For the whole row they are completed so that
@@ -18,13 +18,23 @@ The bound is less what its float64 evaluation can have rounded, taken twice.
     saliency   w'_j^2 / (H'^-1)_jj of a free column: what pruning it costs at once
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
-from maskgap.instances.masks.state import FREE, KEPT, PRUNED
+from maskgap.instances.arrays import Flags, Vector
+from maskgap.instances.masks.groups import BudgetGroups
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED, States
 from maskgap.solvers.bounds.perspective.dense import cholesky, inverse, solve
 from maskgap.solvers.bounds.perspective.saddle import group_bound, saddle
-from maskgap.solvers.kernels.jit import strict
-from maskgap.solvers.tree.refit.reduced import block, factor_of_kept, places, reduced
+from maskgap.solvers.kernels.jit import unchecked
+from maskgap.solvers.tree.refit.reduced import (
+    Whole,
+    block,
+    counted,
+    reduce_node,
+    settle,
+)
 
 SHRINKS = np.array([1e-8, 1e-7, 1e-6, 1e-5, 1e-4])
 """The shares by which a diagonal is shrunk, until a factor shows that it holds."""
@@ -37,42 +47,14 @@ ABOVE = 10.0
 
 ROUNDING = 2.0**-53
 
+MOST_STEPS = 60
+"""To a saddle point."""
 
-@strict
-def settle(state, groups, left, size):  # type: ignore[no-untyped-def]
-    """Force the free columns of groups that have one choice left; False where one has none.
-
-    left: (groups,) columns still to prune. size: (groups,) free columns. All three are updated.
-    """
-    for g in range(len(left)):
-        if left[g] < 0 or left[g] > size[g]:
-            return False
-    for j in range(len(state)):
-        if state[j] == FREE:
-            g = groups[j]
-            if left[g] == 0:
-                state[j] = KEPT
-            elif left[g] == size[g]:
-                state[j] = PRUNED
-    for g in range(len(left)):
-        if left[g] == 0 or left[g] == size[g]:
-            left[g] = size[g] = 0
-    return True
+OPEN, FORCED, NO_MASK, NO_BOUND = 0, 1, -1, 2
+"""What a look says of a node; FORCED: all its columns are, NO_BOUND: none could be made."""
 
 
-@strict
-def counted(state, groups, pruned, size):  # type: ignore[no-untyped-def]
-    """(columns still to prune, free columns) of each group. pruned: columns that each prunes."""
-    left, free = np.full(size[0], pruned), np.zeros(size[0], np.int64)
-    for j in range(len(state)):
-        if state[j] == PRUNED:
-            left[groups[j]] -= 1
-        elif state[j] == FREE:
-            free[groups[j]] += 1
-    return left, free
-
-
-@strict
+@unchecked
 def _definite(hessian, diagonal, live, room):  # type: ignore[no-untyped-def]
     """Whether H - Diag(D) less the room has a factor on some columns, scaled to a unit diagonal."""
     m = len(live)
@@ -86,7 +68,7 @@ def _definite(hessian, diagonal, live, room):  # type: ignore[no-untyped-def]
     return cholesky(matrix, lower)
 
 
-@strict
+@unchecked
 def _evaluate(hessian, weight, state, diagonal, lower, delta, slope):  # type: ignore[no-untyped-def]
     """The constant of the minorant less its rounding; c of the free columns goes to `slope`.
 
@@ -119,68 +101,104 @@ def _evaluate(hessian, weight, state, diagonal, lower, delta, slope):  # type: i
     return constant - error
 
 
-@strict
-def look(  # type: ignore[no-untyped-def]
-    hessian,
-    weight,
-    spare,
-    groups,
-    count,
-    pruned,
-    state,
-    cut,
-    diagonal_then,
-    z_then,
-    barrier,
-    enough,
-):
+class Look(NamedTuple):
+    """What one look at a node found, for all columns.
+
+    status: one of those above. bound, value: of the node, and of its perspective function.
+    diagonal, delta, z, slope: (n,) D, the change of the weights, z and c. pruned: (n,) a mask, and
+    loss its g, inf where none was made. saliency: (n,) of free columns. barrier: where the steps
+    ended, for a warm start.
+    """
+
+    status: int
+    bound: float
+    value: float
+    diagonal: Vector
+    delta: Vector
+    z: Vector
+    slope: Vector
+    pruned: Flags
+    loss: float
+    saliency: Vector
+    barrier: float
+    steps: int
+
+
+class Warm(NamedTuple):
+    """Where the steps begin: D and z of all columns (n,), and a barrier.
+
+    Barrier 0: a cold start, which takes D for a feasible one.
+    """
+
+    diagonal: Vector
+    z: Vector
+    barrier: float
+
+
+def look(
+    whole: Whole, budget: BudgetGroups, state: States, warm: Warm, aim: tuple[float, float]
+) -> Look:
     """Look at a node; `state` is settled in place.
 
-    hessian: H (n, n); weight, spare, diagonal_then, z_then: (n,) of all columns; groups: (n,)
-    int64; count, pruned: of groups, and of columns that each prunes; barrier: of a warm start, or
-    0 for a cold one, which takes `diagonal_then` for a feasible D. Returns (status, bound, value,
-    D (n,), delta (n,), z (n,), c (n,), mask pruned (n,) bool, its g, saliency (n,), barrier,
-    steps). status: 0 open, 1 all columns are forced, -1 no mask is left, 2 no bound could be made.
+    aim: the cut, and the share of `perspective.saddle` at which it is enough.
     """
-    n = len(weight)
-    diagonal, delta, z, slope = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
-    chosen, saliency = np.zeros(n, np.bool_), np.zeros(n)
-    left, size = counted(state, groups, pruned, np.full(1, count))
-    if not settle(state, groups, left, size):
-        return -1, np.inf, np.inf, diagonal, delta, z, slope, chosen, np.inf, saliency, 0.0, 0
-    kept = places(state, KEPT)
-    lower, good = factor_of_kept(hessian, kept)
-    free, inner, moved, base, made = reduced(hessian, weight, state, lower)
-    m = len(free)
-    for j in range(n):
-        if state[j] == PRUNED:
-            delta[j], z[j], chosen[j] = weight[j], 1.0, True
-    if not (good and made):
-        return 2, -np.inf, np.inf, diagonal, delta, z, slope, chosen, np.inf, saliency, 0.0, 0
-    steps, value, mu, mask_value = 0, base, 0.0, base
-    reduced_diagonal = np.empty(m)
-    if m:
-        number = np.full(count, -1)
-        live = 0
-        for g in range(count):
-            if size[g] > 0:
-                number[g] = live
-                live += 1
-        own, own_left = np.empty(m, np.int64), np.empty(live, np.int64)
-        for i in range(m):
-            own[i] = number[groups[free[i]]]
-            own_left[own[i]] = left[groups[free[i]]]
-        found = saddle(
-            inner, moved, own, own_left, (cut - base) * (1.0 + 1e-7) + 1e-7 * base,
-            diagonal_then[free], z_then[free], barrier, enough, 60,
+    cut, enough = aim
+    n = len(state)
+    # each of its own, as nodes keep some of them
+    diagonal, delta, z, slope, saliency = (np.zeros(n) for _ in range(5))
+    pruned = state == PRUNED
+
+    def found(
+        status: int, bound: float, value: float, barrier: float = 0.0, steps: int = 0
+    ) -> Look:
+        return Look(
+            status, bound, value, diagonal, delta, z, slope, pruned, np.inf, saliency,
+            barrier, steps,
         )  # fmt: skip
-        if not found[0] > -np.inf:
-            return 2, -np.inf, np.inf, diagonal, delta, z, slope, chosen, np.inf, saliency, 0.0, 0
-        value, mu, steps = base + found[1], found[6], found[7]
-        reduced_diagonal = found[2]
-        for i in range(m):
-            z[free[i]] = found[3][i]
-            delta[free[i]] = weight[free[i]] - (moved[i] - found[5][i])
+
+    left, size = counted(state, whole.groups, budget.pruned, np.full(1, budget.count))
+    if not settle(state, whole.groups, left, size):
+        return found(NO_MASK, np.inf, np.inf)
+    pruned = state == PRUNED
+    made, own = reduce_node(whole, state, left, size)
+    delta[pruned], z[pruned] = whole.weight[pruned], 1.0
+    if not made:
+        return found(NO_BOUND, -np.inf, np.inf)
+    value, barrier, steps, reduced_diagonal = own.base, 0.0, 0, np.empty(0)
+    if len(own.free):
+        known, above, reduced_diagonal, shares, _, change, barrier, steps = saddle(
+            own.hessian, own.weight, own.groups, own.left,
+            (cut - own.base) * (1.0 + 1e-7) + 1e-7 * own.base,
+            warm.diagonal[own.free], warm.z[own.free], warm.barrier, enough, MOST_STEPS,
+        )  # fmt: skip
+        if not known > -np.inf:
+            return found(NO_BOUND, -np.inf, np.inf)
+        value += above
+        z[own.free] = shares
+        delta[own.free] = whole.weight[own.free] - (own.weight - change)
+    constant = complete(whole, own, state, reduced_diagonal, diagonal, delta, slope)
+    if not constant > -np.inf:
+        return found(NO_BOUND, -np.inf, value, barrier, steps)
+    if not len(own.free):
+        return found(FORCED, constant, value, barrier, steps)._replace(loss=own.base)
+    bound = constant + group_bound(slope[own.free], own.groups, own.left, own.size)
+    if bound >= cut:
+        return found(OPEN, bound, value, barrier, steps)
+    made, loss = rounded(own, z, pruned, saliency)
+    if not made:
+        return found(NO_BOUND, -np.inf, value, barrier, steps)
+    return found(OPEN, bound, value, barrier, steps)._replace(loss=loss)
+
+
+@unchecked
+def complete(whole, own, state, reduced_diagonal, diagonal, delta, slope):  # type: ignore[no-untyped-def]
+    """Complete D and delta on the kept columns; the constant of the minorant, -inf where none is.
+
+    reduced_diagonal: (m,) of the free columns. diagonal, delta: (n,), delta is done but for the
+    kept columns. slope: (n,), which takes c of the free columns.
+    """
+    hessian, kept, free = whole.hessian, own.kept, own.free
+    n, m = len(delta), len(free)
     # x of kept columns so that h is zero there
     pull = np.zeros(len(kept))
     for i in range(len(kept)):
@@ -188,64 +206,63 @@ def look(  # type: ignore[no-untyped-def]
             if state[j] != KEPT:
                 pull[i] -= hessian[kept[i], j] * delta[j]
     if len(kept):
-        solve(lower, pull)
+        solve(own.lower, pull)
     for i in range(len(kept)):
         delta[kept[i]] = pull[i]
 
-    alive = np.concatenate((kept, free))
+    alive = np.empty(len(kept) + m, np.int64)
+    for i in range(len(kept)):
+        alive[i] = kept[i]
+    for i in range(m):
+        alive[len(kept) + i] = free[i]
     room = 4.0 * n * (n + 8) * ROUNDING
     taken = np.empty(n)
     for j in range(n):
         taken[j] = LOWERED * n * (n + 8) * ROUNDING * hessian[j, j]
-    good = False
     for shrink in SHRINKS:
         for i in range(m):
             diagonal[free[i]] = (1.0 - shrink) * reduced_diagonal[i]
         for i in range(len(kept)):
-            little = max(shrink * spare[kept[i]], ABOVE * taken[kept[i]])
-            diagonal[kept[i]] = little if m else 0.5 * spare[kept[i]]
+            little = max(shrink * whole.spare[kept[i]], ABOVE * taken[kept[i]])
+            diagonal[kept[i]] = little if m else 0.5 * whole.spare[kept[i]]
         if _definite(hessian, diagonal, alive, room):
-            good = True
-            break
-    if not good:
-        return 2, -np.inf, value, diagonal, delta, z, slope, chosen, np.inf, saliency, mu, steps
-    constant = _evaluate(hessian, weight, state, diagonal, taken, delta, slope)
-    if m == 0:
-        return 1, constant, value, diagonal, delta, z, slope, chosen, base, saliency, mu, steps
-    bound = constant + group_bound(slope[free], own, own_left, size[size > 0])
-    if bound >= cut:
-        return 0, bound, value, diagonal, delta, z, slope, chosen, np.inf, saliency, mu, steps
+            return _evaluate(hessian, whole.weight, state, diagonal, taken, delta, slope)
+    return -np.inf
 
-    # a mask, and what splits would cost
+
+@unchecked
+def rounded(own, z, pruned, saliency):  # type: ignore[no-untyped-def]
+    """A mask by z (n,), added to `pruned` (n,), and saliencies (n,): (whether they are, its g)."""
+    free, moved, m = own.free, own.weight, len(own.free)
     factor, work, back = np.zeros((m, m)), np.empty((m, m)), np.empty((m, m))
-    if not cholesky(inner, factor):
-        return 2, -np.inf, value, diagonal, delta, z, slope, chosen, np.inf, saliency, mu, steps
+    if not cholesky(own.hessian, factor):
+        return False, np.inf
     inverse(factor, work, back)
     order = np.argsort(-z[free])
-    taken = np.zeros(len(own_left), np.int64)
-    for i in order:
-        if taken[own[i]] < own_left[own[i]]:
-            taken[own[i]] += 1
-            chosen[free[i]] = True
-        saliency[free[i]] = moved[i] * moved[i] / back[i, i]
+    taken = np.zeros(len(own.left), np.int64)
     cut_out = np.empty(m, np.int64)
     p = 0
+    for i in order:
+        if taken[own.groups[i]] < own.left[own.groups[i]]:
+            taken[own.groups[i]] += 1
+            pruned[free[i]] = True
+        saliency[free[i]] = moved[i] * moved[i] / back[i, i]
     for i in range(m):
-        if chosen[free[i]]:
+        if pruned[free[i]]:
             cut_out[p] = i
             p += 1
     cut_out = cut_out[:p]
     part, part_lower, lost = block(back, cut_out, cut_out), np.zeros((p, p)), moved[cut_out]
-    mask_value = np.inf
-    if cholesky(part, part_lower):
-        solve(part_lower, lost)
-        mask_value = base
-        for i in range(p):
-            mask_value += moved[cut_out[i]] * lost[i]
-    return 0, bound, value, diagonal, delta, z, slope, chosen, mask_value, saliency, mu, steps
+    if not cholesky(part, part_lower):
+        return True, np.inf
+    solve(part_lower, lost)
+    loss = own.base
+    for i in range(p):
+        loss += moved[cut_out[i]] * lost[i]
+    return True, loss
 
 
-@strict
+@unchecked
 def sides(slope, state, groups, left, bound, cut):  # type: ignore[no-untyped-def]
     """(n,) bounds of the side of each free column that c speaks against, and which side that is.
 
@@ -274,3 +291,17 @@ def sides(slope, state, groups, left, bound, cut):  # type: ignore[no-untyped-de
             else:
                 found[j], side[j] = bound + slope[j] - last, PRUNED
     return found, side
+
+
+def warm_up() -> None:
+    """Compile the kernels, or load them; those of the saddle point are its own."""
+    state, groups = np.full(4, FREE, np.int8), np.zeros(4, np.int64)
+    whole = Whole(np.eye(4) + 0.1, np.arange(1.0, 5.0), np.ones(4), groups)
+    left, size = counted(state, groups, 2, np.full(1, 1))
+    settle(state, groups, left, size)
+    _, own = reduce_node(whole, state, left, size)
+    half, slope = np.full(4, 0.5), np.zeros(4)
+    complete(whole, own, state, half, half.copy(), whole.weight.copy(), slope)
+    group_bound(slope, own.groups, own.left, own.size)
+    rounded(own, half, state == PRUNED, slope)
+    sides(slope, state, groups, left, 0.0, 1.0)

@@ -30,7 +30,9 @@ from maskgap.instances.errors import InputError
 from maskgap.instances.formats.files import write_layer
 from maskgap.instances.layer import Layer
 from maskgap.instances.masks.patterns import PATTERNS, parse_pattern
+from maskgap.instances.objective import ObjectiveName
 from maskgap.instances.problem import Problem
+from maskgap.solvers.kernels.wanted import Wanted
 from maskgap.solvers.protocol import Deadline, Limits, Stop
 from maskgap.solvers.registry import build
 from tests.helpers.command import python, started
@@ -301,7 +303,7 @@ def test_more_threads_than_any_worker_has_is_an_error(scheduler):
 def test_bad_input_found_by_a_solver_is_an_error(scheduler):
     with executor(scheduler) as found:
         with pytest.raises(InputError, match="damping=much: expected a number"):
-            found.settings([("obs", {"damping": "much"})])
+            found.settings([Wanted("obs", {"damping": "much"}, ObjectiveName.MASK)])
         with pytest.raises(InputError, match="'foo' does not exist"):
             list(found.outcomes([_task("Deaf"), _task("Picky", settings={"start": "foo"})]))
 
