@@ -44,7 +44,16 @@ def best_point(run: NativeRun) -> tuple[Vector, Vector]:
     if n > WIDEST_BEST or not 0 < left[0] < np.bincount(number)[0]:
         return start, share
     found = saddle.saddle(
-        run.quad, run.target, number, left, np.inf, 0.95 * start, share, 0.0, 0.0, STEPS
+        run.quad,
+        run.target,
+        number,
+        left,
+        np.inf,
+        0.95 * start,
+        share,
+        0.0,
+        0.0,
+        np.full(1, STEPS),
     )
     if not np.isfinite(found[0]):
         return start, share
@@ -65,5 +74,5 @@ def warm_up() -> None:
     """Compile the kernel, or load it."""
     saddle.saddle(
         np.eye(2), np.ones(2), np.zeros(2, np.int64), np.array([1]), np.inf, np.full(2, 0.5),
-        np.full(2, 0.5), 0.0, 0.0, 2,
+        np.full(2, 0.5), 0.0, 0.0, np.full(1, 2),
     )  # fmt: skip

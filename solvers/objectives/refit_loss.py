@@ -45,9 +45,9 @@ class RefitLoss:
         return self.part.scaled_loss(kept)
 
     def proof(self, tree: RecordedTree, bound: float, mask: Kept | None) -> PartProof | None:
-        """The proof of a bound, in units of the scaled problem; None where it is no number."""
+        """The proof of a bound, in units of the scaled problem; None where some leaf has none."""
         part = self.part
-        if not bound < inf:
+        if not bound < inf or bool((tree.point < 0).any()):
             return None
         points = np.ascontiguousarray(tree.points[:, : part.n], dtype=np.float64)
         distinct, number = np.unique(tree.points[:, part.n :], axis=0, return_inverse=True)

@@ -80,7 +80,7 @@ def group_bound(slope, groups, left, size):  # type: ignore[no-untyped-def]
 
 @unchecked
 def saddle(  # type: ignore[no-untyped-def]
-    hessian, weight, groups, left, cut, start_diagonal, start_pruned, barrier, enough, most_steps
+    hessian, weight, groups, left, cut, start_diagonal, start_pruned, barrier, enough, limit
 ):
     """Newton steps to the saddle point. Returns (bound, value, D, z, c, delta, barrier, steps).
 
@@ -88,7 +88,8 @@ def saddle(  # type: ignore[no-untyped-def]
     and fewer than there are. start_diagonal: a feasible D strictly inside; start_pruned: z (m,),
     and a barrier weight mu; mu <= 0: a first one, from z alone. enough: the end comes where
     f - bound <= enough (cut - f), or 1e-9 |f|. bound, D, z, c, delta = w - x: of the best
-    iterate; bound is -inf if there was none.
+    iterate; bound is -inf if there was none. limit: (1,) int64, steps at most; another thread may
+    lower it, which ends the steps at the next.
     """
     m = len(weight)
     count = len(left)
@@ -141,7 +142,8 @@ def saddle(  # type: ignore[no-untyped-def]
     best, best_value, steps, full = -np.inf, 0.0, 0, False
     best_diagonal, best_z = np.zeros(m), np.zeros(m)
     best_slope, best_delta = np.zeros(m), np.zeros(m)
-    for steps in range(1, most_steps + 1):
+    while steps < limit[0]:
+        steps += 1
         for i in range(m):
             for j in range(i + 1):
                 matrix[i, j] = h[i, j]
@@ -343,4 +345,15 @@ def warm_up() -> None:
     """Compile the kernels, or load them."""
     h, w = np.eye(3) + 0.1, np.array([1.0, -2.0, 3.0])
     half = np.full(3, 0.5)
-    saddle(h, w, np.zeros(3, np.int64), np.ones(1, np.int64), np.inf, half, half, 0.0, 0.0, 1)
+    saddle(
+        h,
+        w,
+        np.zeros(3, np.int64),
+        np.ones(1, np.int64),
+        np.inf,
+        half,
+        half,
+        0.0,
+        0.0,
+        np.ones(1, np.int64),
+    )

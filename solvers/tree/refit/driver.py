@@ -115,7 +115,16 @@ def _diagonal(part: Part, kind: Diagonal, mask: Kept) -> Vector:
         return inverse
     share = np.full(n, pruned / n)
     found = saddle(
-        hessian, part.target, of_column, left, np.inf, 0.5 * inverse, share, 0.0, 0.0, STEPS
+        hessian,
+        part.target,
+        of_column,
+        left,
+        np.inf,
+        0.5 * inverse,
+        share,
+        0.0,
+        0.0,
+        np.full(1, STEPS),
     )
     if not found[0] > -np.inf:
         raise Refused("its Hessian is too near to singular for a diagonal; give a larger ridge")

@@ -11,7 +11,7 @@ their order, so nothing depends on timing but where a deadline falls.
 """
 
 import heapq
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskgap.instances.arrays import Flags, Pruned, Vector, kept_of
+from maskgap.instances.errors import Refused
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.state import FREE, KEPT, PRUNED, States
 from maskgap.instances.problem import Part
@@ -38,8 +39,10 @@ from maskgap.solvers.tree.refit.branching import (
 from maskgap.solvers.tree.refit.reduced import Whole, counted
 from maskgap.solvers.tree.refit.visit import (
     FORCED,
+    MOST_STEPS,
     NO_MASK,
     OPEN,
+    Aim,
     Look,
     Warm,
     look,
@@ -49,7 +52,7 @@ from maskgap.solvers.tree.refit.visit import (
 ENOUGH = 1.0
 """A node is split once value - bound is at most so many times cut - value."""
 
-ROOT_ENOUGH = 0.05
+ROOT_ENOUGH = 0.005
 """The same at the root, whose bound is reported."""
 
 INSIDE = 0.95
@@ -57,6 +60,12 @@ INSIDE = 0.95
 
 AGAIN = 0.2
 """Share of the free columns that must have been forced for a node to be bounded again."""
+
+MOST_COLUMNS = 2048
+"""A step on more takes minutes, and cannot be ended in between."""
+
+LOOK_S = 0.05
+"""Seconds between looks at the deadline while nodes are visited."""
 
 LEAST_BARRIER = 1e-3
 """A warm start's barrier is at least this share of the cut, over the free columns."""
@@ -125,11 +134,17 @@ class RefitEngine(Engine):
     ) -> None:
         super().__init__(part, objective, limits, choices)
         n = part.n
+        if n > MOST_COLUMNS:
+            raise Refused(
+                f"a node of {n} columns would take minutes a step, at most {MOST_COLUMNS}; take "
+                "diagonal=inverse"
+            )
         self._refit, self._budget = objective, groups
         self._spare = inverse_diagonal(part.hessian)
         self._groups = np.arange(n) // groups.size
         self._whole = Whole(part.hessian, part.target, self._spare, self._groups)
         self._record = TreeRecord(16 * n, choices.most_bytes)
+        self._limit = np.full(1, MOST_STEPS)
         self._root_bound = 0.0
         share = np.full(n, groups.pruned / groups.size)
         root = _Node(np.full(n, FREE, np.int8), 0.0, self._spare, share, 0.0)
@@ -176,13 +191,21 @@ class RefitEngine(Engine):
                 taken = self._take(
                     threads if max_nodes < 0 else min(threads, max_nodes - self.nodes)
                 )
-                visits = pool.map(self._visit, taken) if len(taken) > 1 else map(self._visit, taken)
-                for visit in visits:
+                for visit in self._visits(pool, taken):
                     self._learn(visit)
                 self.report()
         if self.stop is Stop.FINISHED and self._open:
             self.least_leaf = min(self.least_leaf, self._open[0][0])
             self._open.clear()
+
+    def _visits(self, pool: ThreadPoolExecutor, nodes: list[_Node]) -> list[_Visit]:
+        """Visit nodes at once; a deadline that comes in between ends their steps at the next."""
+        self._limit[0] = MOST_STEPS
+        visits = [pool.submit(self._visit, node) for node in nodes]
+        while wait(visits, timeout=LOOK_S).not_done:
+            if self.limits.deadline.expired():
+                self._limit[0] = 0
+        return [visit.result() for visit in visits]
 
     def _put(self, node: _Node) -> None:
         self._count += 1
@@ -198,7 +221,7 @@ class RefitEngine(Engine):
     def _look(self, node: _Node, state: States, warm: Warm) -> Look:
         enough = ROOT_ENOUGH if node.depth == 0 else ENOUGH
         inside = warm._replace(diagonal=INSIDE * warm.diagonal)
-        return look(self._whole, self._budget, state, inside, (self.cut, enough))
+        return look(self._whole, self._budget, state, inside, Aim(self.cut, enough, self._limit))
 
     def _visit(self, node: _Node) -> _Visit:
         """Bound a node, force columns, bound it again; in a thread of its own."""

@@ -21,6 +21,7 @@ The bound is less what its float64 evaluation can have rounded, taken twice.
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maskgap.instances.arrays import Flags, Vector
 from maskgap.instances.masks.groups import BudgetGroups
@@ -124,6 +125,18 @@ class Look(NamedTuple):
     steps: int
 
 
+class Aim(NamedTuple):
+    """What a look is to find out.
+
+    cut: the bound at which the node closes. enough: the share of `perspective.saddle` at which it
+    is known not to. limit: (1,) int64, steps at most, as there.
+    """
+
+    cut: float
+    enough: float
+    limit: NDArray[np.int64]
+
+
 class Warm(NamedTuple):
     """Where the steps begin: D and z of all columns (n,), and a barrier.
 
@@ -135,14 +148,9 @@ class Warm(NamedTuple):
     barrier: float
 
 
-def look(
-    whole: Whole, budget: BudgetGroups, state: States, warm: Warm, aim: tuple[float, float]
-) -> Look:
-    """Look at a node; `state` is settled in place.
-
-    aim: the cut, and the share of `perspective.saddle` at which it is enough.
-    """
-    cut, enough = aim
+def look(whole: Whole, budget: BudgetGroups, state: States, warm: Warm, aim: Aim) -> Look:
+    """Look at a node; `state` is settled in place."""
+    cut, enough, limit = aim
     n = len(state)
     # each of its own, as nodes keep some of them
     diagonal, delta, z, slope, saliency = (np.zeros(n) for _ in range(5))
@@ -169,7 +177,7 @@ def look(
         known, above, reduced_diagonal, shares, _, change, barrier, steps = saddle(
             own.hessian, own.weight, own.groups, own.left,
             (cut - own.base) * (1.0 + 1e-7) + 1e-7 * own.base,
-            warm.diagonal[own.free], warm.z[own.free], warm.barrier, enough, MOST_STEPS,
+            warm.diagonal[own.free], warm.z[own.free], warm.barrier, enough, limit,
         )  # fmt: skip
         if not known > -np.inf:
             return found(NO_BOUND, -np.inf, np.inf)

@@ -24,7 +24,7 @@ def found_of(part, cut=np.inf, enough=0.0, steps=100):
     return saddle(
         part.hessian, part.target, np.arange(part.n) // groups.size,
         np.full(groups.count, groups.pruned), cut, 0.5 * inverse_diagonal(part.hessian), share, 0.0,
-        enough, steps,
+        enough, np.full(1, steps),
     )  # fmt: skip
 
 

@@ -124,6 +124,14 @@ def test_an_interrupted_search_keeps_what_it_has():
         assert check_part(part, answer.proof).bound <= part.loss(answer.mask)
 
 
+def test_a_deadline_that_has_come_leaves_the_mask_and_no_false_proof():
+    part = refit_part(random_layer(7, 30, tokens=33), "50%")
+    answer = solve_part(FwBnb(), part, Limits(Deadline(0.0)), 0)
+    found = judged(part, answer)
+    assert found.verdict in (Verdict.FEASIBLE, Verdict.EMPTY)
+    assert found.bound <= part.loss(answer.mask) if answer.mask is not None else True
+
+
 def test_threads_do_not_change_what_is_proved_and_one_is_repeatable():
     part = refit_part(random_layer(8, 24, tokens=26), "50%")
     one, again, two = (solved(part, threads=threads) for threads in (1, 1, 2))
