@@ -29,6 +29,9 @@ from maskgap.solvers.local_search.refit_swap.walker import DRIFT, THRESHOLD, Wal
 ASKED, ASKED_BLIND = 4, 64
 """Columns for which an oracle is asked, where other moves are known and where none are."""
 
+CHECKED = 1000
+"""Moves after which the loss, found afresh, must have fallen."""
+
 LARGEST_TABLES = 1 << 29
 """Numbers of all tableaus together, at most: 4 GiB."""
 
@@ -77,6 +80,12 @@ class AnySet:
         moves, local, least = 0, False, np.inf
         while moves != most and not expired():
             move = self._best(thorough, expired)
+            if move is not None and moves % CHECKED == CHECKED - 1:
+                # rounding must not lead in circles
+                total = sum(row.quadratic.loss(row.kept) for row in self._rows)
+                local, least = total >= least, total
+                if local:
+                    break
             if move is not None:
                 self._make(move)
                 moves += 1
@@ -115,7 +124,7 @@ class AnySet:
             self._forget(place)
 
     def _best(self, thorough: bool, expired: Callable[[], bool]) -> Move | None:
-        limit = -THRESHOLD * sum(row.loss for row in self._rows)
+        limit = -sum(THRESHOLD * abs(row.loss) + row.quadratic.floor for row in self._rows)
         if self._moves is not None:
             move = self._moves.best(limit)
             if move is not None or not thorough or self._legal.equal_groups is not None:

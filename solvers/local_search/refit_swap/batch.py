@@ -17,6 +17,7 @@ from maskgap.instances.errors import Refused
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.solvers.local_search.one_swap.batch import ASSUMED_MEMORY, LARGEST_TILE, MEMORY_SHARE
 from maskgap.solvers.local_search.one_swap.course import Course, next_mark
+from maskgap.solvers.local_search.refit_swap import quadratic
 from maskgap.solvers.local_search.refit_swap.tensors import Exchange, Tableaus, exact_losses
 from maskgap.solvers.local_search.refit_swap.walker import THRESHOLD
 from maskgap.solvers.protocol import Answer, Deadline, Stop
@@ -30,6 +31,9 @@ TABLES = 5
 COARSE = {torch.float64: THRESHOLD, torch.float32: 1e-5}
 """Share of the loss by which an exchange must lower it, by type of the numbers."""
 
+
+FLOOR = {torch.float64: quadratic.FLOOR, torch.float32: 1e-10}
+"""Share of the loss of pruning everything, likewise: where the loss is rounding, so are changes."""
 
 _DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
@@ -98,9 +102,8 @@ class _Batch:
         so that rounding leads it in no circles.
         """
         tables = self.tables
-        share = COARSE[tables.table.dtype]
         best = tables.best(index, self.tile)
-        stuck = best.change >= -share * tables.losses()[index].abs()
+        stuck = best.change >= self._limits(index)
         if self.age and bool(stuck.any()):
             again = index[stuck]
             tables.refresh(again)
@@ -108,7 +111,7 @@ class _Batch:
             for old, fresh in ((best.change, new.change), (best.j, new.j), (best.i, new.i)):
                 old[stuck] = fresh
             losses = tables.losses()[again]
-            none = (new.change >= -share * losses.abs()) | (losses >= self.least[again])
+            none = (new.change >= self._limits(again)) | (losses >= self.least[again])
             self.least[again] = losses
             stuck[stuck.clone()] = none
         elif not self.age:
@@ -116,6 +119,13 @@ class _Batch:
             stuck |= losses >= self.least[index]
             self.least[index] = losses
         return best, stuck.cpu().numpy()
+
+    def _limits(self, index: Tensor) -> Tensor:
+        """(rows,) changes below which an exchange improves."""
+        tables = self.tables
+        largest = ((tables.target[index] @ tables.hessian) * tables.target[index]).sum(dim=1)
+        share = COARSE[tables.table.dtype]
+        return -share * tables.losses()[index].abs() - FLOOR[tables.table.dtype] * largest
 
     def _leave(self, places: NDArray[np.int64]) -> None:
         """Keep the masks of rows that have ended."""

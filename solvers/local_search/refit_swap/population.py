@@ -3,11 +3,11 @@
 First come descents by 1-swaps (`refit_swap.walker`) from the start, from backward elimination (the
 order of ExactOBS), from forward selection and from the mask that a search by the mask loss finds;
 then stages of 16, 32, ... members up to `population`. A stage begins with the best mask so far;
-further members are descents from eliminations whose costs are scaled at random. In a round two
-members at a time have a child (`refit_swap.recombine`), which descends on the columns that are
-open, and takes the place of the parent it is nearer to if it is better. After many children in a
-row without effect all members descend on all columns; while that betters the best, there is another
-round. A search that was not cut short ends 1-swap optimal.
+further members are descents from eliminations whose costs are scaled at random, and from random
+masks. In a round two members at a time have a child (`refit_swap.recombine`), which descends on the
+columns that are open, and takes the place of the parent it is nearer to if it is better. After many
+children in a row without effect all members descend on all columns; while that betters the best,
+there is another round. A search that was not cut short ends 1-swap optimal.
 
 Memory is some n^2 numbers, and a descent a few ms at n = 384: a row takes seconds.
 """
@@ -34,6 +34,9 @@ HINT_POPULATION = 32
 
 SPREAD = 0.5
 """Standard deviation of the logarithm by which costs of an elimination are scaled for a member."""
+
+PLAIN = 4
+"""One member in so many begins with a uniformly random mask, and so does one after a known one."""
 
 SAME = 1e-9
 """Share of the loss within which two members count as one."""
@@ -77,6 +80,7 @@ class _Search:
         self._nothing = NOTHING * float(target @ hessian @ target)
         self.best = Member(self._all, np.inf)
         self.swaps = 0
+        self._repeated = False
 
     def run(self) -> bool:
         """Search to the end; whether no limit came first."""
@@ -134,7 +138,8 @@ class _Search:
             if member is None:
                 return False
             self._take(member)
-            if not _known(member, members):
+            self._repeated = _known(member, members)
+            if not self._repeated:
                 members.append(member)
             if len(members) == size:
                 break
@@ -162,8 +167,12 @@ class _Search:
             hint = mask_loss.improve(quad, groups, own)
             self._walker.go(hint.mask)
             yield True
-        for _ in range(2 * size):
-            yield self._eliminate(plain * np.exp(SPREAD * random.normal(size=groups.n)))
+        for place in range(2 * size):
+            if self._repeated or place % PLAIN == PLAIN - 1:
+                self._walker.go(groups.prune_lowest(random.random(groups.n)))
+                yield True
+            else:
+                yield self._eliminate(plain * np.exp(SPREAD * random.normal(size=groups.n)))
 
     def _eliminate(self, factors: Vector) -> bool:
         if self._dense is None:

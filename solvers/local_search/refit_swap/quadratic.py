@@ -13,6 +13,7 @@ below a node so gets the smaller the deeper the node. Without fixed columns A is
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import scipy.linalg
@@ -22,6 +23,9 @@ from maskgap.instances.arrays import Flags, Kept, Matrix, Vector
 from maskgap.instances.errors import Refused
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.state import FREE, KEPT, PRUNED, States
+
+FLOOR = 1e-22
+"""Changes are of second order in residuals, whose rounding is some 1e-16 of the largest."""
 
 
 def factor(matrix: Matrix) -> Matrix:
@@ -53,6 +57,14 @@ class Quadratic:
     free: NDArray[np.int64]
     offsets: NDArray[np.int64]
     state: States | None = None
+
+    @cached_property
+    def floor(self) -> float:
+        """A change of the loss that may be rounding where the loss itself is: FLOOR of the largest.
+
+        The largest is that of pruning all columns.
+        """
+        return FLOOR * (self.least + float(self.target @ self.matrix @ self.target))
 
     @staticmethod
     def of(

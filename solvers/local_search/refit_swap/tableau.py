@@ -150,14 +150,15 @@ def best_exchange(table, kept, offsets, limit, work):  # type: ignore[no-untyped
 
 
 @kernel(_FUSED, error_model="numpy")
-def descend(table, kept, offsets, work, most, threshold):  # type: ignore[no-untyped-def]
+def descend(table, kept, offsets, work, most, limits):  # type: ignore[no-untyped-def]
     """Take the best exchange until none improves, or `most`; (exchanges, whether none improves).
 
-    An exchange must lower the loss by the share `threshold` of it. work: (5, m + 1) a buffer.
+    limits: (share, floor); an exchange must lower the loss by this share of it, and by the floor.
+    work: (5, m + 1) a buffer.
     """
     m = len(kept)
     for done in range(most):
-        limit = -threshold * abs(table[m, m])
+        limit = -limits[0] * abs(table[m, m]) - limits[1]
         _, j, i = best_exchange(table, kept, offsets, limit, work[:, :m])
         if j < 0:
             return done, True

@@ -189,12 +189,12 @@ class Walker:
 
         At least two fit between two fresh tableaus.
         """
-        done, ended = 0, False
+        done, ended, limits = 0, False, (THRESHOLD, self.quadratic.floor)
         while not ended and done != most and not expired():
             ahead = self._slice if most < 0 else min(self._slice, most - done)
             ahead = min(ahead, max(2, (LARGEST_WALK - self._sweeps) // 2))
             made, ended = descend(
-                self._table, self.kept, self.quadratic.offsets, self._work, ahead, THRESHOLD
+                self._table, self.kept, self.quadratic.offsets, self._work, ahead, limits
             )
             done += made
             self._sweeps += 2 * made

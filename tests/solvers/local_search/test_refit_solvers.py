@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from maskgap.instances.arrays import Kept
 from maskgap.instances.errors import Refused
 from maskgap.instances.layer import Layer
 from maskgap.instances.masks.patterns import parse_pattern
@@ -158,3 +159,49 @@ def test_float32_that_cannot_factorise_is_refused_in_words():
     with pytest.raises(Refused, match="float32 shows"):
         solve(Swap(precision="float32"), problem, device="cpu:0")
     assert all(answer.mask is not None for answer in solve(Swap(), problem, device="cpu:0"))
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_degenerate_rows_end_at_their_optimum(seed):
+    """Zero weights, dead and equal columns, few tokens, tiny ridges: no circles, no poor end."""
+    random = np.random.default_rng([53, seed])
+    n = int(random.choice([1, 4, 8]))
+    inputs = random.normal(size=(int(random.integers(1, 2 * n + 2)), n))
+    if seed % 2 and n > 1:
+        inputs[:, 1] = inputs[:, 0]
+    if seed % 3 == 0:
+        inputs[:, random.integers(n)] = 0.0
+    weight = random.normal(size=(3, n))
+    weight[0] = 0.0
+    weight[1] = np.round(weight[1])
+    if not inputs.any():
+        inputs[0] = 1.0
+    ridge = objective_spec("refit", float(random.choice([1e-8, 1e-4, 0.01, 1.0])))
+    layer = Layer.from_arrays(weight, inputs.T @ inputs * 10.0 ** random.integers(-12, 20))
+    texts = ["50%", "layer:50%", "keep=1"] + (["2:4", "1:4", "50%;block=2"] if n > 1 else [])
+    for text in texts:
+        problem = Problem.of(layer, parse_pattern(text), objective=ridge)
+        for solver in (Swap("random"), Search(population=64), Search("none", population=64)):
+            for part, answer in zip(problem, solve(solver, problem), strict=True):
+                assert answer.stop is Stop.FINISHED
+                assert answer.counters["swaps"] < 10_000
+                assert part.legal.is_legal(answer.mask)
+                loss, nothing = part.loss(answer.mask), part.loss(Kept(answer.mask & False))
+                assert_allclose(answer.claimed_objective, loss, rtol=1e-6, atol=1e-12 * nothing)
+                if isinstance(solver, Search) and part.legal.masks < 3000:
+                    masks = (p for block in part.legal.enumerate_pruned() for p in block)
+                    best = min(part.loss(Kept(~pruned)) for pruned in masks)
+                    assert loss <= best * (1 + 1e-6) + 1e-10 * nothing
+
+
+def test_rows_without_weights_lead_in_no_circles():
+    """All that is pruned weighs nothing, so every difference of losses is rounding."""
+    layer = random_layer(9, 10, 2)
+    weight = layer.weight * np.array([[0.0], [1.0]])
+    layer = Layer.from_arrays(weight, layer.gram)
+    for text, seeds in (("layer:50%", 30), ("50%", 10)):
+        problem = Problem.of(layer, parse_pattern(text), objective=REFIT)
+        for seed in range(seeds):
+            for answer in solve_batch(Swap("random"), problem, Limits(Deadline(60.0)), seed):
+                assert answer.stop is Stop.FINISHED
+                assert answer.counters["swaps"] < 1000
