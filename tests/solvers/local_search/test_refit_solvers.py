@@ -192,16 +192,3 @@ def test_degenerate_rows_end_at_their_optimum(seed):
                     masks = (p for block in part.legal.enumerate_pruned() for p in block)
                     best = min(part.loss(Kept(~pruned)) for pruned in masks)
                     assert loss <= best * (1 + 1e-6) + 1e-10 * nothing
-
-
-def test_rows_without_weights_lead_in_no_circles():
-    """All that is pruned weighs nothing, so every difference of losses is rounding."""
-    layer = random_layer(9, 10, 2)
-    weight = layer.weight * np.array([[0.0], [1.0]])
-    layer = Layer.from_arrays(weight, layer.gram)
-    for text, seeds in (("layer:50%", 30), ("50%", 10)):
-        problem = Problem.of(layer, parse_pattern(text), objective=REFIT)
-        for seed in range(seeds):
-            for answer in solve_batch(Swap("random"), problem, Limits(Deadline(60.0)), seed):
-                assert answer.stop is Stop.FINISHED
-                assert answer.counters["swaps"] < 1000
