@@ -12,7 +12,7 @@ MOST = 5
 MOST_NAMED = 8
 """Keyword-only parameters: more of them are options that want one type."""
 
-KERNELS = {"strict", "exact", "fast", "reordered", "kernel", "jit"}
+KERNELS = {"strict", "unchecked", "exact", "fast", "reordered", "kernel", "jit"}
 """Decorators of compiled functions, which take arrays and no objects."""
 
 COMMANDS = {"command"}

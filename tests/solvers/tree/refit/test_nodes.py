@@ -6,8 +6,8 @@ import pytest
 from maskgap.instances.arrays import Kept
 from maskgap.instances.masks.state import FREE, KEPT, PRUNED
 from maskgap.solvers.bounds.perspective.diagonals import inverse_diagonal
-from maskgap.solvers.tree.refit.reduced import factor_of_kept, reduced
-from maskgap.solvers.tree.refit.visit import counted, look, settle, sides
+from maskgap.solvers.tree.refit.reduced import Whole, counted, factor_of_kept, reduced, settle
+from maskgap.solvers.tree.refit.visit import FORCED, NO_MASK, Aim, Warm, look, sides
 from tests.helpers.legal_masks import legal_pruned
 from tests.helpers.refit_proofs import refit_part
 from tests.helpers.tiny import random_layer
@@ -45,11 +45,11 @@ def test_the_reduced_problem_has_the_losses_of_the_node(kept, pruned):
 
 def seen(part, state, cut=np.inf, enough=0.0):
     groups, spare = part.groups, inverse_diagonal(part.hessian)
+    of_column = np.arange(part.n) // groups.size
+    whole = Whole(part.hessian, part.target, spare, of_column)
     share = np.full(part.n, groups.pruned / groups.size)
-    return look(
-        part.hessian, part.target, spare, np.arange(part.n) // groups.size, groups.count,
-        groups.pruned, state, cut, 0.5 * spare, share, 0.0, enough,
-    )  # fmt: skip
+    aim = Aim(cut, enough, np.full(1, 60))
+    return look(whole, groups, state, Warm(0.5 * spare, share, 0.0), aim)
 
 
 @pytest.mark.parametrize("pattern", ["keep=4", "2:4", "1:4"])
@@ -57,18 +57,19 @@ def seen(part, state, cut=np.inf, enough=0.0):
 def test_a_bound_holds_for_all_masks_and_so_do_those_of_sides(pattern, seed):
     part = refit_part(random_layer(seed, 8), pattern)
     state = node(part, (1,), (4,))
-    status, bound, _, diagonal, delta, _, slope, pruned, loss, saliency, _, _ = seen(part, state)
+    found = seen(part, state)
+    status, bound, slope = found.status, found.bound, found.slope
     masks = masks_of(part, state)
     losses = np.array([part.scaled_loss(Kept(~mask)) for mask in masks])
     assert bound <= losses.min()
-    assert status == 1 or bound > 0.2 * losses.min()
-    if status == 1:
+    assert status == FORCED or bound > 0.2 * losses.min()
+    if status == FORCED:
         return
-    assert any((pruned == mask).all() for mask in masks)
-    assert loss == pytest.approx(part.scaled_loss(Kept(~pruned)), rel=1e-9)
-    assert (saliency[state == FREE] > 0.0).all()
-    assert (diagonal[state == PRUNED] == 0.0).all()
-    np.testing.assert_array_equal(delta[state == PRUNED], part.target[state == PRUNED])
+    assert any((found.pruned == mask).all() for mask in masks)
+    assert found.loss == pytest.approx(part.scaled_loss(Kept(~found.pruned)), rel=1e-9)
+    assert (found.saliency[state == FREE] > 0.0).all()
+    assert (found.diagonal[state == PRUNED] == 0.0).all()
+    np.testing.assert_array_equal(found.delta[state == PRUNED], part.target[state == PRUNED])
     groups = np.arange(part.n) // part.groups.size
     left, _ = counted(state, groups, part.groups.pruned, np.full(1, part.groups.count))
     bounds, side = sides(slope, state, groups, left, bound, np.inf)
@@ -80,17 +81,17 @@ def test_a_bound_holds_for_all_masks_and_so_do_those_of_sides(pattern, seed):
 def test_a_node_of_one_mask_has_its_loss():
     part = refit_part(random_layer(2, 8), "keep=4")
     state = node(part, (0, 2, 5, 7), (1,))
-    status, bound, *_, loss, _, _, _ = seen(part, state)
-    assert status == 1
+    found = seen(part, state)
+    assert found.status == FORCED
     mask = masks_of(part, state)[0]
     wanted = part.scaled_loss(Kept(~mask))
-    assert wanted * (1 - 1e-9) <= bound <= wanted
-    assert loss == pytest.approx(wanted, rel=1e-9)
+    assert wanted * (1 - 1e-9) <= found.bound <= wanted
+    assert found.loss == pytest.approx(wanted, rel=1e-9)
 
 
 def test_a_node_without_masks_is_told():
     part = refit_part(random_layer(2, 8), "keep=4")
-    assert seen(part, node(part, (0, 1, 2, 3, 4), ()))[0] == -1
+    assert seen(part, node(part, (0, 1, 2, 3, 4), ())).status == NO_MASK
 
 
 def test_groups_with_one_choice_are_settled():
