@@ -14,6 +14,7 @@ from typing import Any, Literal
 import gurobipy
 from gurobipy import GRB
 
+from maskgap.instances.objective import ObjectiveName
 from maskgap.instances.problem import Part
 from maskgap.solvers.mip.adapter import NativeRun, Outcome, finite, stop_of
 from maskgap.solvers.native import gurobi_refit
@@ -110,9 +111,9 @@ class Gurobi:
     warm_start: WarmStart = "none"
     """Score of a mask that it starts from, unless one is given."""
 
-    def warm_ups(self) -> Sequence[Callable[[], object]]:
+    def warm_ups(self, objective: ObjectiveName) -> Sequence[Callable[[], object]]:
         """As `solvers.protocol.Compiled`."""
-        return warm_ups(self.diagonal) if self.form == "perspective" else ()
+        return warm_ups(objective, self.diagonal) if self.form == "perspective" else ()
 
     def solve(self, problem: Part, limits: Limits, seed: int) -> Answer:
         """Mask, bound and nodes. Raises Refused where the licence does not cover the row."""

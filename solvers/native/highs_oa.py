@@ -243,7 +243,7 @@ class HighsOuterApproximation:
 
     def warm_ups(self, objective: ObjectiveName) -> Sequence[Callable[[], object]]:
         """As `solvers.protocol.Compiled`."""
-        return *hull.warm_ups(), warm_up_diagonal
+        return (warm_up_diagonal,) if objective is ObjectiveName.REFIT else hull.warm_ups()
 
     def solve(self, problem: Part, limits: Limits, seed: int) -> Answer:
         """Mask, bound and nodes; notes the number of masters. Raises Refused."""

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from maskgap.instances.arrays import Vector
+from maskgap.instances.objective import ObjectiveName
 from maskgap.solvers.bounds.perspective import saddle
 from maskgap.solvers.bounds.perspective.diagonals import inverse_diagonal
 from maskgap.solvers.mip.adapter import NativeRun
@@ -65,9 +66,9 @@ def perspective_diagonal(run: NativeRun, kind: str) -> Vector:
     return best_point(run)[0] if kind == "best" else inverse_diagonal(run.quad)
 
 
-def warm_ups(kind: str) -> Sequence[Callable[[], object]]:
-    """Functions that compile what a kind of diagonal calls."""
-    return (warm_up,) if kind == "best" else ()
+def warm_ups(objective: ObjectiveName, kind: str) -> Sequence[Callable[[], object]]:
+    """Functions that compile what a kind of diagonal calls under refit."""
+    return (warm_up,) if kind == "best" and objective is ObjectiveName.REFIT else ()
 
 
 def warm_up() -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from pyscipopt.scip import Expr, Term
 
 from maskgap.instances.arrays import pruned_of
+from maskgap.instances.objective import ObjectiveName
 from maskgap.instances.problem import Part
 from maskgap.solvers.mip.adapter import NativeRun
 from maskgap.solvers.native import scip_refit
@@ -76,9 +77,9 @@ class ScipFactor:
     warm_start: WarmStart = "none"
     """Score of a mask that it starts from, unless one is given."""
 
-    def warm_ups(self) -> Sequence[Callable[[], object]]:
+    def warm_ups(self, objective: ObjectiveName) -> Sequence[Callable[[], object]]:
         """As `solvers.protocol.Compiled`."""
-        return warm_ups(self.diagonal)
+        return warm_ups(objective, self.diagonal)
 
     def solve(self, problem: Part, limits: Limits, seed: int) -> Answer:
         """Mask, bound and nodes. Raises Refused for a row wider than LARGEST_ROW."""
