@@ -57,7 +57,7 @@ from maskgap.instances.errors import InputError
 from maskgap.instances.formats import files
 from maskgap.instances.layer import Layer
 from maskgap.instances.objective import ObjectiveSpec, objective_spec
-from maskgap.instances.sources import excerpt, families, llm, shipped
+from maskgap.instances.sources import excerpt, families, leading, llm, shipped
 from maskgap.instances.suggestions import did_you_mean
 
 MINIMUM_SEEDS = 3
@@ -181,7 +181,7 @@ def read_suite(name: str) -> Suite:
 
 
 def load_instance(name: str, suite: Suite, run: Path) -> Layer:
-    """A layer by shipped name, `cut:`, `synthetic:`, `llm:` or `extracted:` text, or file path.
+    """A layer by shipped name, `cut:`, `leading:`, ..., `extracted:` text, or file path.
 
     run: the directory that extracted layers are in. Raises InputError.
     """
@@ -191,6 +191,8 @@ def load_instance(name: str, suite: Suite, run: Path) -> Layer:
         return llm.parse_llm(name).layer()
     if name.startswith(excerpt.PREFIX):
         return excerpt.parse_excerpt(name).layer()
+    if name.startswith(leading.PREFIX):
+        return leading.parse_leading(name).layer()
     if name.startswith(EXTRACTED) and suite.extract is not None:
         return suite.extract.read(name.removeprefix(EXTRACTED), run, suite.directory)
     if name in shipped.names():
