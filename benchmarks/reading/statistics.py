@@ -5,6 +5,7 @@
                     within [1e-3, 1e3], so one zero can neither vanish nor decide a table. Zero is
                     what lies below 1e-12 of the row's energy (the error of pruning all of it).
                     Only rows where both have a mask have a ratio: their number stands with it.
+    ratio to best   the same over the least error known of the problem, of all masks of the run.
     own gap         (objective - own bound) / objective, mean over all problems; without a mask or
                     a bound it is 1. Of a bound-only solver: (least error known - bound) / least.
     certified gap   (objective - best checked bound of the run) / objective, mean over all problems;
@@ -72,6 +73,14 @@ def certified_gap(contest: Contest, entry: Entry | None) -> float | None:
     if entry is None:
         return None
     return gap_of(entry.objective, contest.checked(entry.record.problem))
+
+
+def ratio_to_best(contest: Contest, entry: Entry | None) -> float | None:
+    """Error over the least error known of the problem, None without a mask."""
+    if entry is None:
+        return None
+    least = contest.least(entry.record.problem)
+    return error_ratio(entry.objective, least, entry.record.energy)
 
 
 def own_gap(contest: Contest, entry: Entry | None) -> float | None:

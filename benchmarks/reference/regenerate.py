@@ -16,7 +16,7 @@ from maskgap.benchmarks.reading.figures.plots import write_figures
 from maskgap.benchmarks.reading.run_directory import read_run
 from maskgap.benchmarks.reading.tables.ablation import render_ablations
 from maskgap.benchmarks.reading.tables.coupled import render_coupled
-from maskgap.benchmarks.reading.tables.gaps import render_gaps
+from maskgap.benchmarks.reading.tables.gaps import render_gaps, render_short
 from maskgap.benchmarks.reading.tables.layers import render_summed
 from maskgap.benchmarks.reading.tables.summary import origin, page_table, write_tables
 from maskgap.benchmarks.reference import bound_course
@@ -30,10 +30,16 @@ from maskgap.instances.sources.best_known import Found, record_best
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "results" / "reference"
 PAGE = REFERENCE / "README.md"
-SUITES = ("small", "gaps", "block", "ablation", "coupled")
+SUITES = (
+    "small", "gaps", "refit", "sparsegpt", "gaps-refit", "block", "block-refit", "ablation",
+    "coupled",
+)  # fmt: skip
 
 IN_README = "gaps"
-"""The suite whose table the README shows too."""
+"""The marks of the README's table."""
+
+OF_README = ("gaps", "gaps-refit")
+"""The suites whose records it sums up."""
 
 MEASURED: dict[str, Callable[[Path], str]] = {
     "bound": bound_course.main,
@@ -67,11 +73,11 @@ def page_block(suite: str, records: Sequence[Record]) -> str:
     """What a document shows of the cross-checked records of a suite."""
     if suite == "ablation":
         return f"{render_ablations(records, 'md')}\n\n{origin(records)}"
-    if suite == "gaps":
+    if suite in OF_README:
         return f"{render_gaps(records)}\n\n{origin(records)}"
     if suite == "coupled":
         return f"{render_coupled(records)}\n\n{origin(records)}"
-    if suite == "block":
+    if suite in ("block", "block-refit"):
         return f"{render_summed(records)}\n\n{origin(records)}"
     return page_table(records)
 
@@ -79,14 +85,17 @@ def page_block(suite: str, records: Sequence[Record]) -> str:
 def _show(name: str, block: str) -> None:
     """Put what came of a suite where the documents show it."""
     replace_block(PAGE, name, block)
-    if name == IN_README:
-        replace_block(ROOT / "README.md", name, block)
+    if name in OF_README:
+        read = [read_run(REFERENCE / suite).records for suite in OF_README]
+        short = render_short([record for records in read for record in records])
+        origins = "\n\n".join(origin(records) for records in read)
+        replace_block(ROOT / "README.md", IN_README, f"{short}\n\n{origins}")
 
 
 def note_best(records: Sequence[Record], directory: Path) -> int:
     """Take the masks of cross-checked records on shipped layers into the manifest of a folder.
 
-    Returns the number of entries that changed. Only a checked bound makes an entry proved.
+    Those of objective mask alone, which is the manifest's. Returns the number of entries that changed. Only a checked bound makes an entry proved.
     """
     names = set(shipped.names())
     found = [
@@ -100,6 +109,7 @@ def note_best(records: Sequence[Record], directory: Path) -> int:
         )
         for record in records
         if record.pruned is not None
+        and not record.refits
         and record.instance in names
         and record.verdict != Verdict.WRONG
         and parse_pattern(record.pattern).equal_rows  # the manifest has no others

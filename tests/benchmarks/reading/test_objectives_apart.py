@@ -9,7 +9,7 @@ from maskgap.benchmarks.reading.report.overview import place_of
 from maskgap.benchmarks.reading.report.page import write_report
 from maskgap.benchmarks.reading.statistics import summarise
 from maskgap.benchmarks.reading.tables.comparison import render_comparison
-from maskgap.benchmarks.reading.tables.gaps import render_gaps
+from maskgap.benchmarks.reading.tables.gaps import render_gaps, render_short
 from maskgap.benchmarks.reading.tables.summary import problem_frame, summary_frame
 from maskgap.instances.errors import InputError
 from tests.helpers.records import closed, full_run, record, write
@@ -27,6 +27,12 @@ def both(ridge=0.01, swap=0.6):
             closed("exhaustive", refit, 2.0, ridge=ridge),
         ]
     return found
+
+
+def bounded():
+    """The same, and a checked bound on each row under refit."""
+    more = {"bound": 2.0, "bound_kind": "checked", "ridge": 0.01}
+    return both() + [record("sdp-bound", f"p{i}/refit/0.01", None, **more) for i in range(3)]
 
 
 def test_a_group_of_both_is_two():
@@ -53,12 +59,31 @@ def test_tables_for_programs_tell_them_by_group():
 
 
 def test_the_gaps_are_two_tables():
-    text = render_gaps(both())
+    text = render_gaps(bounded())
     tables = [part for part in text.split("\n\n") if part.startswith("|")]
     assert len(tables) == 2
     assert "0.900" in tables[0]
     assert "0.600" not in tables[0]
-    assert "g (refit, ridge 0.01) (3 rows)" in tables[1]
+    assert "**Objective refit, ridge 0.01**\n\n| solver" in text
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in tables[1].splitlines()]
+    # least error 2: swap's 2.4 and Wanda's 4 are 1.2 and 2 times as much, and the bound meets it
+    assert cells[0] == ["solver", "g (3 rows)", "error / wanda", "held out"]
+    assert cells[2] == ["swap", "1.20 (16.7 %)", "0.600", "-"]
+    assert cells[3][:2] == ["wanda", "2.00 (50.0 %)"]
+    assert "exhaustive" not in tables[1]
+
+
+def test_the_short_table_of_gaps_has_both_in_columns_of_their_own():
+    table = render_short(bounded()).split("\n\n")[0].splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table]
+    refit = "refit, ridge 0.01: 50% (3 rows)"
+    heads = ["solver", "mask: 50% (3 rows), gap", f"{refit}, error / best", f"{refit}, gap"]
+    assert cells[0] == heads
+    # no bound of the mask loss, so equal there
+    assert sorted(cells[2:]) == [
+        ["swap", "100.0 %", "1.20", "16.7 %"],
+        ["wanda", "100.0 %", "2.00", "50.0 %"],
+    ]
 
 
 def test_two_runs_are_compared_under_each():
