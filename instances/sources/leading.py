@@ -1,4 +1,4 @@
-"""The leading columns of a shipped layer while all later columns stay free: SparseGPT's first block.
+"""The leading columns of a shipped layer while later ones are free: SparseGPT's first block.
 
     leading:value1-n384,columns=64
 

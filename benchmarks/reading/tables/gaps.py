@@ -21,9 +21,7 @@ from maskgap.benchmarks.reading.statistics import certified_gap, ratio_to_best, 
 from maskgap.benchmarks.reading.typeset import markdown, number, percent
 from maskgap.benchmarks.runs.record import Record
 
-GAP = (
-    "mean of (error - best checked bound of anyone) / error; no legal mask can be better by more"
-)
+GAP = "mean of (error - best checked bound of anyone) / error; no legal mask can be better by more"
 
 LEGEND = (
     f"a column a group of rows: {GAP}",
@@ -59,7 +57,7 @@ class Rows:
 
 
 def rows_of(groups: Sequence[Contest], contender: str) -> Rows:
-    """Over all rows of these groups, in their order; a row without a mask has gap 1 and no ratio."""
+    """Over all rows of these groups, in order; a row without a mask has gap 1 and no ratio."""
     found = [(contest, entry) for contest in groups for _, entry in contest.of(contender)]
     gaps = [certified_gap(*pair) for pair in found]
     return Rows(
@@ -108,9 +106,8 @@ def render_gaps(records: Sequence[Record]) -> str:
             tables += [f"**Objective {objective}**"] * refits
             tables.append(markdown(lines))
     refit = any(_refits(groups) for groups in by_objective.values())
-    legend = (*REFIT_LEGEND, LEGEND[1]) if refit else LEGEND
-    if refit and len(by_objective) > 1:
-        legend = (*LEGEND, *REFIT_LEGEND)
+    mask = any(not _refits(groups) for groups in by_objective.values())
+    legend = [*LEGEND[:1] * mask, *REFIT_LEGEND * refit, *LEGEND[1:]]
     return "\n\n".join([*tables, "\n".join(f"* {line}" for line in legend)])
 
 
