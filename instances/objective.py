@@ -33,7 +33,9 @@ class ObjectiveSpec:
     ridge: float = 0.0
 
     def __str__(self) -> str:
-        return f"refit, ridge {self.ridge!r}" if self.refits else str(self.name)
+        return (
+            f"refit, ridge {repr(self.ridge).removesuffix('.0')}" if self.refits else str(self.name)
+        )
 
     @property
     def refits(self) -> bool:

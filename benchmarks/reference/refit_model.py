@@ -30,12 +30,10 @@ LEGEND = (
 )
 
 
-def _said(*words: str) -> dict[str, Any]:
-    """The last JSON line that a command says."""
-    command = [sys.executable, "-m", "maskgap", *words, "--json"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return said
+def _maskgap(*words: str) -> str:
+    """What a command says."""
+    command = [sys.executable, "-m", "maskgap", *words]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 def run_cases(directory: Path) -> list[dict[str, Any]]:
@@ -44,15 +42,16 @@ def run_cases(directory: Path) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         layers = str(work / "layers")
-        _said("extract", MINILM, "--out", layers)
+        _maskgap("extract", MINILM, "--out", layers)
         for pattern in PATTERNS:
             for solver, objective in CASES:
                 out = str(work / f"{pattern.replace(':', '-')}-{solver}-{objective}")
-                _said(
+                _maskgap(
                     "prune", MINILM, "--extracted", layers, "--solver", solver,
                     "--pattern", pattern, "--objective", objective, "--out", out,
                 )  # fmt: skip
-                found = _said("evaluate", out, "--against", MINILM)
+                told = _maskgap("evaluate", out, "--against", MINILM, "--json")
+                found = json.loads(told.splitlines()[-1])
                 lines.append(
                     {"solver": solver, "objective": objective, "pattern": pattern, **found}
                 )

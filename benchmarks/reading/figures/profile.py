@@ -59,7 +59,7 @@ def profile_figure(contests: Sequence[Contest]) -> "Figure | None":
             axis.set_xlabel(f"seconds (build + solve); dotted: limit {limit:g} s")
         left.set_ylabel(f"share of {len(contest.problems)} {contest.unit}")
         title(left, f"{contest.name}: closed or proved", mixtures(contest))
-        title(right, f"{contest.name}: own gap within {NEAR:.0%}")
+        title(right, f"{contest.name}: own gap within {100 * NEAR:g} %")
         counts = {n: f"{stacked(n)}: {len(exact[n])}, {len(near[n])}" for n in names}
         legend_right(right, "solver: rows left, right", {counts[n]: styles[n] for n in names})
     return figure

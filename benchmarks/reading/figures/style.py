@@ -8,7 +8,7 @@ scale.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from math import ceil, floor, log10, pow
+from math import ceil, floor, inf, log10, pow
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -161,6 +161,15 @@ def say(axis: "Axes", text: str) -> None:
     axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center", color="#555555")
 
 
+FACTORS: tuple[tuple[float, tuple[float, ...]], ...] = (
+    (3.0, (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)),
+    (12.0, (1, 1.5, 2, 3, 5, 7)),
+    (150.0, (1, 2, 5)),
+    (inf, (1,)),
+)
+"""Which multiples of powers of ten have ticks on an axis whose ends are a ratio below so much."""
+
+
 class Lanes:
     """Places outside a log axis' data for what has no logarithm, by name.
 
@@ -204,8 +213,9 @@ class Lanes:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Powers of ten in a range; with their 2 and 5 fold where it spans little."""
-    factors = (1, 2, 5) if high / low < 150 else (1,)
+    """Powers of ten in a range, and as many of their multiples that some have a place in it."""
+    span = high / low
+    factors = next(chosen for most, chosen in FACTORS if span < most)
     decades = range(floor(log10(low)), ceil(log10(high)) + 1)
     ticks = [factor * 10.0**decade for decade in decades for factor in factors]
     return [tick for tick in ticks if low * 0.999 <= tick <= high * 1.001]

@@ -11,7 +11,7 @@ from maskgap.benchmarks.reading.figures.columns import FAILURES, error_figure, g
 from maskgap.benchmarks.reading.figures.growth import growth_figure
 from maskgap.benchmarks.reading.figures.plots import FIGURES, write_figures
 from maskgap.benchmarks.reading.figures.profile import profile_figure
-from maskgap.benchmarks.reading.figures.style import Lanes, looks
+from maskgap.benchmarks.reading.figures.style import Lanes, as_number, looks, new_figure
 from maskgap.benchmarks.reading.figures.trace import (
     bounds_over_time,
     masks_over_time,
@@ -345,3 +345,18 @@ def test_a_look_follows_from_the_name_alone():
     for name in ("swap", "gurobi", "other:Solver"):
         assert looks([name])[name] == crowd[name]
     assert crowd["swap [a]"]["color"] == crowd["swap"]["color"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (0.55, 1.3, [0.6, 0.7, 0.8, 0.9, 1.0, 1.2]),
+        (0.1, 1.0, [0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0]),
+        (0.01, 1.0, [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]),
+        (1e-4, 1.0, [1e-4, 1e-3, 1e-2, 1e-1, 1.0]),
+    ],
+)
+def test_a_narrow_axis_has_more_ticks_than_the_powers_of_ten(low, high, ticks):
+    _, ((axis,),) = new_figure(1, 1, 1.0)
+    Lanes(low, high).draw(axis, as_number)
+    assert list(axis.get_yticks()) == pytest.approx(ticks)
