@@ -86,7 +86,7 @@ def test_modules_that_a_docstring_names_are_there(path):
 @pytest.mark.timeout(600)
 def test_the_quickstart_runs_as_it_is_printed(tmp_path):
     blocks = re.findall(r"^```(python|sh)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-    assert [language for language, _ in blocks] == ["python", "sh", "python"]
+    assert [language for language, _ in blocks] == ["python", "sh", "python", "sh"]
     script = ""
     for language, text in blocks:
         if language == "python":

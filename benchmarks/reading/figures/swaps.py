@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 LEAST_SECONDS = 1e-3
 ERROR_TICKS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
+NARROW_TICKS = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0)
 SWAP_TICKS = (0, 1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
 
 Draw = Callable[["Axes", Sum, dict[str, Any]], None]
@@ -72,7 +73,8 @@ def _figure(contests: Sequence[Contest], draw: Draw, below: str) -> "Figure | No
                     name, style = styles[s.contender]
                     draw(axis, s, style)
                     shown[name] = style
-            title(axis, f"{layer_type}, {pattern}")
+            under = f" ({contest.objective})" if contest.entries[0].record.refits else ""
+            title(axis, f"{layer_type}, {pattern}{under}")
         _finish(line[: len(mine)])
         line[0].set_ylabel("error / Wanda's")
     for axis in axes[-1]:
@@ -109,7 +111,8 @@ def _finish(axes: "Sequence[Axes]") -> None:
     low = min(axis.dataLim.y0 for axis in axes)
     high = max(axis.dataLim.y1 for axis in axes)
     low, high = min(0.95, 0.93 * low), max(1.05, 1.07 * high)
-    ticks = [tick * 10.0**e for e in range(-6, 7) for tick in ERROR_TICKS]
+    chosen = NARROW_TICKS if high / low < 2.0 else ERROR_TICKS
+    ticks = [tick * 10.0**e for e in range(-6, 7) for tick in chosen]
     ticks = [tick for tick in ticks if low <= tick <= high]
     for axis in axes:
         axis.set_yscale("log")
