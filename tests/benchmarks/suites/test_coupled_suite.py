@@ -12,13 +12,21 @@ from maskgap.benchmarks.layers.shared_budget import SharedBudgetBound
 from maskgap.benchmarks.reading.figures.bound_course import falling_figure
 from maskgap.benchmarks.reading.tables.coupled import render_coupled
 from maskgap.benchmarks.reference.bound_course import table
-from maskgap.benchmarks.reference.regenerate import IN_README, NAMES, PAGE, SUITES, marks
+from maskgap.benchmarks.reference.regenerate import (
+    IN_README,
+    NAMES,
+    PAGE,
+    SUITES,
+    marks,
+    note_best,
+)
 from maskgap.benchmarks.runs.task import RunLimits
 from maskgap.benchmarks.suites.names import suite_names
 from maskgap.benchmarks.suites.suite import load_instance, read_suite
 from maskgap.instances.errors import InputError, Refused
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Problem
+from maskgap.instances.sources import shipped
 from maskgap.instances.sources.excerpt import parse_excerpt
 from tests.helpers.command import ROOT
 from tests.helpers.records import record
@@ -143,3 +151,15 @@ def test_the_page_of_results_has_a_place_for_everything_that_is_measured():
             assert text.index(first) < text.index(last)
         assert text.count("<!-- reference:") == 2 * len(names)
     assert set(SUITES) <= set(suite_names())
+
+
+def test_masks_found_under_refit_stay_out_of_the_manifest_of_the_mask_loss(tmp_path):
+    """A mask proved best under refit is not the best one of the other loss."""
+    for name in ("manifest.json", "query0-n12.safetensors"):
+        (tmp_path / name).write_bytes((shipped.folder() / name).read_bytes())
+    found = {
+        "instance": "query0-n12", "n": 12, "pattern": "25%", "pruned": (0, 1, 2),
+        "verdict": "proved", "bound": 10.0, "bound_kind": "checked",
+    }  # fmt: skip
+    assert note_best([record("fw-bnb", **found, ridge=0.01)], tmp_path) == 0
+    assert note_best([record("fw-bnb", **found)], tmp_path) == 1
