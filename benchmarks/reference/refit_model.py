@@ -4,8 +4,8 @@
 
 runs `maskgap extract` once on the layers of 384 inputs of the small encoder that the extra `models`
 brings, and for each case `maskgap prune` and `maskgap evaluate`, and writes what they say
-(`refit.jsonl`, a line a case) and a table into the directory. Wanda's masks are the same under both objectives: the difference is that
-of the weights.
+(`refit.jsonl`, a line a case) and a table into the directory. Wanda's masks are the same under both
+objectives: the difference is that of the weights.
 """
 
 import json
