@@ -49,6 +49,8 @@ def _run(command: Command) -> int:
     except MemoryError as error:
         return _complain(f"out of memory: {error}")
     except Exception as error:
+        if type(error).__name__ == "Abort":  # what click makes of an interrupt
+            return 130
         # typer raises its usage errors as exceptions with a one-line message
         if hasattr(error, "format_message"):
             return _complain(_usage(error))

@@ -34,6 +34,6 @@ def bounding(
     if not problem.pattern.equal_rows:
         raise Refused(
             f"bound takes P%, keep=K, N:M and layer:P%, not '{problem.pattern.text}'; "
-            "use solve with --solver fw-bnb or sdp-bound"
+            f"use solve with --solver fw-bnb{'' if problem.objective.refits else ' or sdp-bound'}"
         )
     return LayerBound(problem, limits, runs=runs, held=held, executor=executor, weights=weights)

@@ -18,7 +18,7 @@ No solver code is imported here.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from math import fsum, isfinite
+from math import fsum, inf, isfinite
 
 import numpy as np
 
@@ -157,8 +157,8 @@ def certify_part(
             reason = f"proof rejected: {error}"
         except Exception as error:  # a solver may hand over anything: its row is rejected, no more
             reason = f"proof rejected: {type(error).__name__} while it was checked: {error}"
-    if kind is BoundKind.TRIVIAL and claimed_bound is not None and isfinite(claimed_bound):
-        bound, kind = max(0.0, claimed_bound), BoundKind.CLAIMED
+    if kind is BoundKind.TRIVIAL and claimed_bound is not None and 0.0 < claimed_bound < inf:
+        bound, kind = claimed_bound, BoundKind.CLAIMED
 
     if mask is None:
         return Certificate(None, None, bound, kind, None, Verdict.EMPTY, reason)

@@ -8,13 +8,15 @@ have in common, which is how they lie in a proof file (`instances.formats.proof_
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from numpy.typing import NDArray
 
 from maskgap.instances.arrays import Kept
-from maskgap.instances.formats.evidence.head import Head
 from maskgap.instances.formats.tensors import Tensors
+
+if TYPE_CHECKING:  # it loads pydantic, which a list of solvers does without
+    from maskgap.instances.formats.evidence.head import Head
 
 
 class Evidence(ABC):
@@ -81,7 +83,7 @@ class Writing:
     key: str
     tensors: Tensors
     shifts: dict[bytes, int]
-    nested: Callable[[PartProof, str, int], Head]
+    nested: "Callable[[PartProof, str, int], Head]"
 
     def put(self, name: str, array: NDArray[Any]) -> None:
         """Add a tensor of the part."""
@@ -97,10 +99,10 @@ class Reading:
     nested: the proof of a row inside, by its head and key.
     """
 
-    head: Head
+    head: "Head"
     key: str
     take: Callable[[str, Any, int], NDArray[Any]]
-    nested: Callable[[Head, str], PartProof]
+    nested: "Callable[[Head, str], PartProof]"
 
     def tensor(self, name: str, dtype: Any, axes: int) -> NDArray[Any]:
         """A tensor of the part. Raises Malformed."""

@@ -254,6 +254,9 @@ def test_the_digest_of_a_suite_of_mask_losses_stays(tmp_path):
     assert suite_digest(suite, None) != suite_digest(other, None)
 
 
-def test_bound_takes_the_mask_loss_alone(layer):
-    with pytest.raises(Refused, match="refit"):
-        package.bound(layer.weight, layer.gram, "50%", objective="refit")
+def test_bound_takes_refit_and_leaves_out_other_sets(layer):
+    work = package.bound(layer.weight, layer.gram, "50%", objective="refit", time_limit=60.0)
+    assert work.total.bound_kind == "checked"
+    assert 0.0 < work.total.bound <= work.total.objective_high
+    with pytest.raises(Refused, match="--solver fw-bnb$"):
+        package.bound(layer.weight, layer.gram, "50%;block=2", objective="refit")
