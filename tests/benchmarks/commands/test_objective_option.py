@@ -258,5 +258,5 @@ def test_bound_takes_refit_and_leaves_out_other_sets(layer):
     work = package.bound(layer.weight, layer.gram, "50%", objective="refit", time_limit=60.0)
     assert work.total.bound_kind == "checked"
     assert 0.0 < work.total.bound <= work.total.objective_high
-    with pytest.raises(Refused, match="--solver fw-bnb$"):
+    with pytest.raises(Refused, match=r"--solver fw-bnb$"):
         package.bound(layer.weight, layer.gram, "50%;block=2", objective="refit")
