@@ -52,6 +52,9 @@ from maskgap.solvers.tree.refit.visit import (
 ENOUGH = 1.0
 """A node is split once value - bound is at most so many times cut - value."""
 
+WIDE_COLUMNS, WIDE_ENOUGH = 192, 0.02
+"""The same on rows that no search closes: their bound only rises by nodes that are bounded well."""
+
 ROOT_ENOUGH = 0.005
 """The same at the root, whose bound is reported."""
 
@@ -219,7 +222,9 @@ class RefitEngine(Engine):
         return taken
 
     def _look(self, node: _Node, state: States, warm: Warm) -> Look:
-        enough = ROOT_ENOUGH if node.depth == 0 else ENOUGH
+        enough = WIDE_ENOUGH if self.part.n > WIDE_COLUMNS else ENOUGH
+        if node.depth == 0:
+            enough = ROOT_ENOUGH
         inside = warm._replace(diagonal=INSIDE * warm.diagonal)
         return look(self._whole, self._budget, state, inside, Aim(self.cut, enough, self._limit))
 
