@@ -358,8 +358,8 @@ def test_the_block_of_a_suite_is_replaced_and_nothing_else(tmp_path, suite):
     page.write_text("a\n" + "between\n".join(blocks) + "b\n")
     replace_block(page, suite, "new")
     once = page.read_text()
-    assert f"old {suite}" not in once
-    assert sum(f"old {name}" in once for name in NAMES) == len(NAMES) - 1
+    assert f"old {suite}\n" not in once
+    assert sum(f"old {name}\n" in once for name in NAMES) == len(NAMES) - 1
     replace_block(page, suite, "new")
     assert page.read_text() == once
     assert once.startswith("a\n")
