@@ -227,7 +227,7 @@ def test_solvers_lists_every_name_in_full():
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["name"] for line in lines] == list(SPECS)
     for line in lines:
-        assert set(line) == {"name", "patterns", "proves", "available", "reason"}
+        assert set(line) == {"name", "patterns", "objectives", "proves", "available", "reason"}
         assert line["available"] == (line["reason"] is None)
     table = maskgap("solvers", env={"COLUMNS": "20"}).stdout
     assert all(name in table for name in SPECS)
