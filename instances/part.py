@@ -28,13 +28,14 @@ import numpy as np
 import scipy.linalg
 
 from maskgap.instances.arrays import Kept, Matrix, Vector, pruned_of
+from maskgap.instances.change import change_errors
 from maskgap.instances.errors import Refused
 from maskgap.instances.hessian import Hessian
 from maskgap.instances.layer import Layer, array_digest, short, unit_exponent
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.protocol import MaskSet
 from maskgap.instances.objective import MASK, ObjectiveSpec
-from maskgap.instances.refit import changes, losses, refit
+from maskgap.instances.refit import changes, refit
 
 OFF_DIAGONAL = 40
 """Binary orders by which an entry of Q may exceed its mean diagonal before the scale is its own."""
@@ -164,7 +165,7 @@ class Part:
         """The loss of a mask in units of `quad`; under refit in those of `hessian` and `target`."""
         if self.objective.refits:
             matrix, _ = self._hessian.unit
-            return fsum(losses(matrix, changes(matrix, *self._by_row(mask))).tolist())
+            return fsum(change_errors(matrix, changes(matrix, *self._by_row(mask))).tolist())
         pruned = pruned_of(mask)
         return max(0.0, float(self.quad[np.ix_(pruned, pruned)].sum()))
 

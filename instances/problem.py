@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from maskgap.instances.arrays import Kept, Matrix, Vector
+from maskgap.instances.change import change_errors
 from maskgap.instances.errors import InputError, Refused
 from maskgap.instances.hessian import Hessian
 from maskgap.instances.layer import Layer, array_digest, short
@@ -132,15 +133,7 @@ class Problem:
         if self.objective.refits:
             return Hessian.of(self.layer, self.objective.ridge).losses(self.weight, masks, gram)
         matrix, exponent = self.layer.gram_unit if gram is None else (gram, 0)
-        values = np.empty(len(self.rows))
-        for top in range(0, len(self.rows), LOSS_ROWS):
-            part = slice(top, top + LOSS_ROWS)
-            weight = self.weight[part]
-            _, exponents = np.frexp(np.abs(weight).max(axis=1))
-            rest = np.where(masks[part], 0.0, np.ldexp(weight, -exponents[:, None]))
-            unit = np.einsum("ij,ij->i", rest @ matrix, rest)
-            values[part] = np.ldexp(unit, 2 * exponents + exponent)
-        return np.maximum(0.0, values)
+        return change_errors(matrix, np.where(masks, 0.0, self.weight), exponent)
 
     def refitted(self, masks: Kept, solves: Solves = AUTO) -> Matrix:
         """(rows, d_in) weights re-optimised for masks alike, 0 where pruned, as in `Part.refitted`.

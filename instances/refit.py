@@ -110,12 +110,6 @@ def _by_row(hessian: Matrix, target: Matrix, kept: Kept) -> Matrix:
     return found
 
 
-def losses(matrix: Matrix, deltas: Matrix) -> Vector:
-    """(rows,) delta^T A delta, at least 0. matrix: (n, n). deltas: (rows, n)."""
-    found: Vector = np.maximum(0.0, np.einsum("ij,ij->i", deltas @ matrix, deltas))
-    return found
-
-
 def _solved(matrix: Matrix, right: Vector) -> Vector:
     try:
         factor = scipy.linalg.cho_factor(matrix, lower=True, check_finite=False)

@@ -7,11 +7,12 @@ from numpy.testing import assert_allclose
 from maskgap.instances import refit as ways
 from maskgap.instances import refit_batch
 from maskgap.instances.arrays import Kept
+from maskgap.instances.change import change_errors
 from maskgap.instances.layer import Layer
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.objective import objective_spec
 from maskgap.instances.problem import Problem
-from maskgap.instances.refit import Solves, changes, gradients_pay, losses, refit
+from maskgap.instances.refit import Solves, changes, gradients_pay, refit
 
 WAYS = {
     "cholesky": Solves("cholesky"),
@@ -53,7 +54,7 @@ def test_every_way_finds_the_least_squares(way, n):
     found = refit(hessian, target, kept, WAYS[way])
     assert (found[~kept] == 0.0).all()
     assert_allclose(found, wanted, atol=1e-6, rtol=1e-6)
-    least, own = (losses(hessian, target - x) for x in (wanted, found))
+    least, own = (change_errors(hessian, target - x) for x in (wanted, found))
     assert_allclose(own, least, rtol=1e-11, atol=1e-12 * least.max())
     delta = changes(hessian, target, kept, WAYS[way])
     assert (delta[~kept] == target[~kept]).all()
@@ -75,9 +76,9 @@ def test_residuals_meet_the_tolerance_that_is_stated(single, tolerance, monkeypa
     assert (left <= 1.01 * tolerance * size + 1e-13 * size.max()).all()
     scaled = hessian * scale * scale[:, None]
     condition = np.linalg.cond(scaled)
-    loss = losses(hessian, delta)
-    least = losses(hessian, target - least_squares(hessian, target, kept))
-    gain = losses(hessian, np.where(kept, 0.0, target)) - least
+    loss = change_errors(hessian, delta)
+    least = change_errors(hessian, target - least_squares(hessian, target, kept))
+    gain = change_errors(hessian, np.where(kept, 0.0, target)) - least
     assert (loss - least <= tolerance**2 * condition * gain * 1.1 + 1e-12 * gain).all()
 
 
@@ -120,10 +121,10 @@ def test_a_hessian_that_is_nearly_singular(way):
     gram = inputs.T @ inputs
     hessian = gram + 1e-9 * gram.diagonal().mean() * np.eye(96)
     target, kept = random.normal(size=(6, 96)), Kept(random.random((6, 96)) < 0.5)
-    least = losses(hessian, target - least_squares(hessian, target, kept))
+    least = change_errors(hessian, target - least_squares(hessian, target, kept))
     found = refit(hessian, target, kept, WAYS[way])
     assert np.isfinite(found).all()
-    loss = losses(hessian, target - found)
+    loss = change_errors(hessian, target - found)
     assert (loss <= least * (1 + 1e-5) + 1e-9 * (target @ hessian * target).sum(axis=1)).all()
 
 
