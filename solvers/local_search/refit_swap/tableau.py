@@ -183,11 +183,13 @@ def walk(table, kept, target, u):  # type: ignore[no-untyped-def]
 
 
 @kernel(_FUSED, error_model="numpy")
-def prune_greedily(table, kept, offsets, left, factors, most, u):  # type: ignore[no-untyped-def]
-    """Prune the column that raises the loss least, until each group has pruned `left` more.
+def move_greedily(table, kept, from_kept, offsets, left, factors, most, u):  # type: ignore[no-untyped-def]
+    """Move the column whose move costs the loss least, until each group has moved `left` more.
 
-    The order of ExactOBS (arXiv 2208.11580). left: (groups,), brought down. factors: (m,), by which
-    the rises are scaled for the choice. most: columns at most. Returns how many were pruned.
+    from_kept: True: kept columns are pruned, which raises the loss (the order of ExactOBS, arXiv
+    2208.11580). False: pruned columns are kept, which lowers it. left: (groups,), brought down.
+    factors: (m,), by which costs are scaled for the choice. most: columns at most. Returns how many
+    were moved.
     """
     m = len(kept)
     done = 0
@@ -196,35 +198,10 @@ def prune_greedily(table, kept, offsets, left, factors, most, u):  # type: ignor
         for g in range(len(left)):
             if left[g] > 0:
                 for a in range(offsets[g], offsets[g + 1]):
-                    if kept[a]:
-                        rise = -table[a, m] * table[a, m] / table[a, a] * factors[a]
-                        if at < 0 or rise < least:
-                            least, at, of = rise, a, g
-        if at < 0:
-            break
-        pivot(table, kept, at, u)
-        left[of] -= 1
-        done += 1
-    return done
-
-
-@kernel(_FUSED, error_model="numpy")
-def keep_greedily(table, kept, offsets, left, most, u):  # type: ignore[no-untyped-def]
-    """Keep the column that lowers the loss most, until each group has kept `left` more.
-
-    As `prune_greedily`.
-    """
-    m = len(kept)
-    done = 0
-    while done < most:
-        largest, at, of = -np.inf, -1, -1
-        for g in range(len(left)):
-            if left[g] > 0:
-                for a in range(offsets[g], offsets[g + 1]):
-                    if not kept[a]:
-                        gain = table[a, m] * table[a, m] / table[a, a]
-                        if at < 0 or gain > largest:
-                            largest, at, of = gain, a, g
+                    if kept[a] == from_kept:
+                        cost = -table[a, m] * table[a, m] / table[a, a] * factors[a]
+                        if at < 0 or cost < least:
+                            least, at, of = cost, a, g
         if at < 0:
             break
         pivot(table, kept, at, u)

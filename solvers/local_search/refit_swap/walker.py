@@ -19,8 +19,7 @@ from maskgap.solvers.local_search.refit_swap.quadratic import Quadratic
 from maskgap.solvers.local_search.refit_swap.tableau import (
     best_exchange,
     descend,
-    keep_greedily,
-    prune_greedily,
+    move_greedily,
     walk,
 )
 
@@ -143,21 +142,27 @@ class Walker:
     ) -> bool:
         """Prune by least rise until group g has pruned left[g] more; whether time sufficed.
 
-        factors: (m,), see `tableau.prune_greedily`. left is changed.
+        factors: (m,), see `tableau.move_greedily`. left is changed.
         """
-        done, offsets = self._slice, self.quadratic.offsets
-        while done == self._slice and not expired():
-            done = prune_greedily(
-                self._table, self.kept, offsets, left, factors, self._slice, self._work[0]
-            )
-            self._sweeps += done
-        return not left.any()
+        return self._move(True, left, factors, expired)
 
     def grow(self, left: NDArray[np.int64], expired: Callable[[], bool] = never) -> bool:
         """Keep by largest gain until group g has kept left[g] more; as `shrink`."""
+        return self._move(False, left, np.ones(len(self.kept)), expired)
+
+    def _move(
+        self,
+        from_kept: bool,
+        left: NDArray[np.int64],
+        factors: Vector,
+        expired: Callable[[], bool],
+    ) -> bool:
         done, offsets = self._slice, self.quadratic.offsets
         while done == self._slice and not expired():
-            done = keep_greedily(self._table, self.kept, offsets, left, self._slice, self._work[0])
+            done = move_greedily(
+                self._table, self.kept, from_kept, offsets, left, factors, self._slice,
+                self._work[0],
+            )  # fmt: skip
             self._sweeps += done
         return not left.any()
 
