@@ -39,7 +39,7 @@ from maskgap.solvers.local_search.neighbours import cycles
 from maskgap.solvers.local_search.neighbours.answer import search_part
 from maskgap.solvers.local_search.one_swap import between, block
 from maskgap.solvers.local_search.one_swap.course import Course
-from maskgap.solvers.local_search.one_swap.engine import Engine, engine_for
+from maskgap.solvers.local_search.one_swap.engine import Engine
 from maskgap.solvers.local_search.one_swap.shared_budget import descend_part
 from maskgap.solvers.local_search.refit_swap import walker
 from maskgap.solvers.local_search.terms import Loss, Terms, masks_of
@@ -86,15 +86,23 @@ class Swap:
         return self._search(engine, problem, start, limits, begun)
 
     def _engine(self, problem: Problem, limits: Limits) -> Engine:
-        if not problem.objective.refits:
-            return engine_for(limits.device, limits.threads)
-        if limits.device == "cpu":
-            from maskgap.solvers.local_search.refit_swap.rows import Processor
+        """The engine of a device, compiled or opened by a small search. Raises Refused."""
+        processor, refits = limits.device == "cpu", problem.objective.refits
+        if refits and processor:
+            from maskgap.solvers.local_search.refit_swap import rows
 
-            return Processor(limits.threads)
-        from maskgap.solvers.local_search.refit_swap.batch import Device
+            return rows.Processor(limits.threads)
+        if refits:
+            from maskgap.solvers.local_search.refit_swap import batch as refit_batch
 
-        return Device(limits.device, self.precision)
+            return refit_batch.Device(limits.device, self.precision)
+        if processor:
+            from maskgap.solvers.local_search.one_swap import block
+
+            return block.Processor(limits.threads)
+        from maskgap.solvers.local_search.one_swap import batch
+
+        return batch.Device(limits.device)
 
     def _search(
         self, engine: Engine, problem: Problem, start: Kept, limits: Limits, begun: float

@@ -13,6 +13,7 @@ from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.solvers.local_search.one_swap import rule
 from maskgap.solvers.local_search.one_swap.block import Tables
 from maskgap.solvers.local_search.one_swap.course import Course, next_mark
+from maskgap.solvers.local_search.one_swap.probe import try_out, usable
 from maskgap.solvers.local_search.one_swap.tensors import Kernels, Plain, Rows, Shared
 from maskgap.solvers.protocol import Answer, Deadline, Stop
 
@@ -112,15 +113,10 @@ class Device:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        try:
+        with usable(name):
             self._device = torch.device(name)
             self._kernels = _kernels(self._device)
-            self.load(np.eye(2), BudgetGroups(2, 2, 1), 1)
-            course, mask = Course(np.zeros(1, dtype=np.int64), 0.0), Kept(np.array([[False, True]]))
-            self.descend(np.array([[2.0, 1.0]]), mask, course, -1, Deadline(60.0))
-        except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
-            first = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise Refused(f"device '{name}' cannot be used: {first}") from None
+            try_out(self)
 
     def load(self, gram: Matrix, groups: BudgetGroups, rows: int) -> int:
         """See `Engine`."""

@@ -26,14 +26,3 @@ class Engine(Protocol):
         memory does not suffice.
         """
         ...
-
-
-def engine_for(device: str, threads: int) -> Engine:
-    """The engine of a device, compiled or opened by a small search. Raises Refused."""
-    if device == "cpu":
-        from maskgap.solvers.local_search.one_swap.block import Processor
-
-        return Processor(threads)
-    from maskgap.solvers.local_search.one_swap.batch import Device
-
-    return Device(device)

@@ -17,6 +17,7 @@ from maskgap.instances.errors import Refused
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.solvers.local_search.one_swap.batch import ASSUMED_MEMORY, LARGEST_TILE, MEMORY_SHARE
 from maskgap.solvers.local_search.one_swap.course import Course, next_mark
+from maskgap.solvers.local_search.one_swap.probe import try_out, usable
 from maskgap.solvers.local_search.refit_swap import quadratic
 from maskgap.solvers.local_search.refit_swap.tensors import Exchange, Tableaus, exact_losses
 from maskgap.solvers.local_search.refit_swap.walker import THRESHOLD
@@ -150,14 +151,9 @@ class Device:
 
     def __init__(self, name: str, precision: str = "float64") -> None:
         self._name, self._dtype = name, _DTYPES[precision]
-        try:
+        with usable(name):
             self._device = torch.device(name)
-            self.load(np.eye(2), BudgetGroups(2, 2, 1), 1)
-            course, mask = Course(np.zeros(1, dtype=np.int64), 0.0), Kept(np.array([[False, True]]))
-            self.descend(np.array([[2.0, 1.0]]), mask, course, -1, Deadline(60.0))
-        except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
-            first = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise Refused(f"device '{name}' cannot be used: {first}") from None
+            try_out(self)
 
     def load(self, gram: Matrix, groups: BudgetGroups, rows: int) -> int:
         """See `Engine`; gram: H, scaled. Raises Refused where there is no room for one row."""
