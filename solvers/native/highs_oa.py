@@ -28,6 +28,7 @@ from maskgap.instances.arrays import Kept, Vector, pruned_of
 from maskgap.instances.masks.state import KEPT, PRUNED
 from maskgap.instances.objective import ObjectiveName
 from maskgap.instances.problem import Part
+from maskgap.solvers.bounds.perspective import saddle
 from maskgap.solvers.frank_wolfe import hull
 from maskgap.solvers.mip import highs
 from maskgap.solvers.mip.adapter import NativeRun, Outcome, round_to_mask
@@ -36,7 +37,6 @@ from maskgap.solvers.native.perspective_diagonal import (
     best_point,
     perspective_diagonal,
 )
-from maskgap.solvers.native.perspective_diagonal import warm_up as warm_up_diagonal
 from maskgap.solvers.objectives import shift
 from maskgap.solvers.objectives.perspective import Perspective
 from maskgap.solvers.objectives.protocol import Quadratic, Underestimator
@@ -243,7 +243,7 @@ class HighsOuterApproximation:
 
     def warm_ups(self, objective: ObjectiveName) -> Sequence[Callable[[], object]]:
         """As `solvers.protocol.Compiled`."""
-        return (warm_up_diagonal,) if objective is ObjectiveName.REFIT else hull.warm_ups()
+        return (saddle.warm_up,) if objective is ObjectiveName.REFIT else hull.warm_ups()
 
     def solve(self, problem: Part, limits: Limits, seed: int) -> Answer:
         """Mask, bound and nodes; notes the number of masters. Raises Refused."""

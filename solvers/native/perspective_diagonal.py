@@ -15,6 +15,7 @@ from maskgap.instances.arrays import Vector
 from maskgap.instances.objective import ObjectiveName
 from maskgap.solvers.bounds.perspective import saddle
 from maskgap.solvers.bounds.perspective.diagonals import inverse_diagonal
+from maskgap.solvers.bounds.perspective.root import Start, groups_or_one, root_saddle
 from maskgap.solvers.mip.adapter import NativeRun
 
 Diagonal = Literal["best", "inverse"]
@@ -35,30 +36,15 @@ SHRUNK = 1.0 - 1e-8
 def best_point(run: NativeRun) -> tuple[Vector, Vector]:
     """(D (n,), z (n,)), the best diagonal and the pruned shares at its minimum."""
     n = run.problem.n
-    groups = run.legal.equal_groups
-    if groups is not None:
-        number, left = np.arange(n) // groups.size, np.full(groups.count, groups.pruned)
-    else:
-        number, left = np.zeros(n, np.int64), np.array([n - int(run.cheap.sum())])
+    groups = groups_or_one(run.legal.equal_groups, n, n - int(run.cheap.sum()))
     start = inverse_diagonal(run.quad)
-    share = left[number] / np.bincount(number)[number]
-    if n > WIDEST_BEST or not 0 < left[0] < np.bincount(number)[0]:
+    share = np.full(n, groups.pruned / groups.size)
+    if n > WIDEST_BEST or not 0 < groups.pruned < groups.size:
         return start, share
-    found = saddle.saddle(
-        run.quad,
-        run.target,
-        number,
-        left,
-        np.inf,
-        0.95 * start,
-        share,
-        0.0,
-        0.0,
-        np.full(1, STEPS),
-    )
-    if not np.isfinite(found[0]):
+    found = root_saddle(run.quad, run.target, groups, Start(0.95 * start, STEPS))
+    if found is None:
         return start, share
-    return SHRUNK * ((1.0 - CHEAP_SHARE) * found[2] + CHEAP_SHARE * start), found[3]
+    return SHRUNK * ((1.0 - CHEAP_SHARE) * found[0] + CHEAP_SHARE * start), found[1]
 
 
 def perspective_diagonal(run: NativeRun, kind: str) -> Vector:
@@ -68,12 +54,4 @@ def perspective_diagonal(run: NativeRun, kind: str) -> Vector:
 
 def warm_ups(objective: ObjectiveName, kind: str) -> Sequence[Callable[[], object]]:
     """Functions that compile what a kind of diagonal calls under refit."""
-    return (warm_up,) if kind == "best" and objective is ObjectiveName.REFIT else ()
-
-
-def warm_up() -> None:
-    """Compile the kernel, or load it."""
-    saddle.saddle(
-        np.eye(2), np.ones(2), np.zeros(2, np.int64), np.array([1]), np.inf, np.full(2, 0.5),
-        np.full(2, 0.5), 0.0, 0.0, np.full(1, 2),
-    )  # fmt: skip
+    return (saddle.warm_up,) if kind == "best" and objective is ObjectiveName.REFIT else ()

@@ -18,14 +18,13 @@ from maskgap.instances.arrays import Kept
 from maskgap.instances.problem import Part
 from maskgap.solvers.bounds.reformulate import reformulate
 from maskgap.solvers.bounds.semidefinite import Effort
-from maskgap.solvers.local_search.neighbours.parts import improve_part
-from maskgap.solvers.local_search.terms import Terms
 from maskgap.solvers.objectives.mask_loss import MaskLoss
 from maskgap.solvers.protocol import Answer, Limits, Stop
 from maskgap.solvers.tree.choices import Choices
 from maskgap.solvers.tree.compiled.engine import CompiledEngine
 from maskgap.solvers.tree.engine import Engine
 from maskgap.solvers.tree.general.engine import GeneralEngine
+from maskgap.solvers.tree.masks import Masks
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ def branch_and_bound(
 ) -> Answer:
     """Search the masks of a part for the least mask loss. start: a legal mask (n,), or None."""
     objective = MaskLoss(part)
-    masks = _Masks(part, limits, [seed, part.row])
+    masks = Masks(part, limits, [seed, part.row])
     found = masks.better(start, _first_population(part))
     later = plan.method == "sdp-triangles" and plan.triangle_nodes > 0
     with limits.journal.phase("build"):
@@ -107,7 +106,7 @@ def _engine(
 
 
 def _run_stages(
-    engine: Engine, stages: tuple[Stage, ...], objective: MaskLoss, masks: "_Masks", plan: Plan
+    engine: Engine, stages: tuple[Stage, ...], objective: MaskLoss, masks: Masks, plan: Plan
 ) -> None:
     part, deadline, made = engine.part, engine.limits.deadline, 0
     for stage in stages:
@@ -131,24 +130,3 @@ def _first_population(part: Part) -> int:
     if part.legal.equal_groups is not None:
         return FIRST_POPULATION
     return COUPLED_POPULATION if part.n > SMALL_PART else 1
-
-
-@dataclass(frozen=True, slots=True)
-class _Masks:
-    """The search for masks of a part. seed: whole numbers."""
-
-    part: Part
-    limits: Limits
-    seed: list[int]
-
-    def better(self, start: Kept | None, population: int) -> Kept:
-        """A mask (n,) at least as good as the start."""
-        part, journal = self.part, self.limits.journal
-        terms = Terms(
-            start,
-            self.seed,
-            population,
-            expired=self.limits.deadline.expired,
-            report=lambda mask, _: journal.incumbent(mask, part.scaled_loss(mask)),
-        )
-        return improve_part(part, terms).mask

@@ -35,8 +35,9 @@ from maskgap.solvers.tree import recorded
 from maskgap.solvers.tree.choices import Branching, Choices, Heuristics, Hull, Traversal
 from maskgap.solvers.tree.compiled import engine
 from maskgap.solvers.tree.driver import Plan, branch_and_bound
-from maskgap.solvers.tree.refit import driver as refit_driver
-from maskgap.solvers.tree.refit.driver import Diagonal
+from maskgap.solvers.tree.masks import Masks
+from maskgap.solvers.tree.refit.driver import Diagonal, RefitPlan, search_refit
+from maskgap.solvers.tree.refit.driver import warm_ups as refit_warm_ups
 
 GAP_SHARE = 0.5
 """Share of the gap asked for at which nodes close; the rest is for rounding margins."""
@@ -89,7 +90,7 @@ class FwBnb:
     def warm_ups(self, objective: ObjectiveName) -> Sequence[Callable[[], object]]:
         """As `solvers.protocol.Compiled`."""
         if objective is ObjectiveName.REFIT:
-            own = refit_driver.warm_ups(self.diagonal, self.choices(gap=0.0))
+            own = refit_warm_ups(self.diagonal, self.choices(gap=0.0))
             return *own, recorded.warm_up
         all_engines = (
             improve.warm_up, cycles.warm_up, triangles.warm_up, recorded.warm_up, *hull.warm_ups(),
@@ -105,10 +106,9 @@ class FwBnb:
         """Mask, bound with proof, counters."""
         start = starting_mask(problem, self.warm_start, seed)
         if problem.objective.refits:
-            choices = self.choices(limits.gap)
-            terms = refit_driver.terms_of(problem, start, limits, seed)
-            search = refit_driver.search_refit(problem, terms, self.diagonal, choices, limits)
-            return refit_driver.branch_and_bound(search, self.max_nodes)
+            masks = Masks(problem, limits, [seed, problem.row])
+            own = RefitPlan(self.choices(limits.gap), self.diagonal, self.max_nodes)
+            return search_refit(masks, start, own)
         if limits.deadline.expired():
             loss = None if start is None else problem.scaled_loss(start)
             return Answer(start, limits.deadline.stop(), loss)

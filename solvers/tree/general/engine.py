@@ -52,7 +52,7 @@ class GeneralEngine(Engine):
         self.oracle = Counted(make_oracle(kind, part.legal, limits.deadline, limits.threads))
         self._fixed = part.legal.linear_rows().state
         self._pool, self._record = Pool(n), TreeRecord(4 * n, choices.most_bytes)
-        self._open = OpenNodes(choices.traversal == "depth-first")
+        self._open: OpenNodes[Node] = OpenNodes(choices.traversal == "depth-first")
         self._pseudo = PseudoCosts(n)
         self._root_bound = -np.inf
         self._looked_at: set[bytes] = set()

@@ -3,6 +3,7 @@
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -32,27 +33,36 @@ class Node:
     depth: int = 0
 
 
-class OpenNodes:
+class Bounded(Protocol):
+    """What open nodes are ordered by."""
+
+    bound: float
+
+
+Kind = TypeVar("Kind", bound=Bounded)
+
+
+class OpenNodes(Generic[Kind]):
     """Open nodes by bound, or the last first."""
 
     def __init__(self, depth_first: bool) -> None:
         self._depth_first = depth_first
-        self._heap: list[tuple[float, int, Node]] = []
+        self._heap: list[tuple[float, int, Kind]] = []
         self._count = 0
 
     def __len__(self) -> int:
         return len(self._heap)
 
-    def __iter__(self) -> Iterator[Node]:
+    def __iter__(self) -> Iterator[Kind]:
         return (node for _, _, node in self._heap)
 
-    def put(self, node: Node) -> None:
+    def put(self, node: Kind) -> None:
         """Add a node."""
         self._count += 1
         key = float(-self._count) if self._depth_first else node.bound
         heapq.heappush(self._heap, (key, -self._count, node))
 
-    def take(self) -> Node:
+    def take(self) -> Kind:
         """The next node; of equal bounds, the newest."""
         return heapq.heappop(self._heap)[2]
 

@@ -45,6 +45,11 @@ class PseudoCosts:
         return np.asarray(np.sqrt(np.maximum(ratio[0], 1e-9) * np.maximum(ratio[1], 1e-9)))
 
 
+def inner(z: Vector) -> Vector:
+    """(n,) z so far inside that a split changes it either way."""
+    return np.clip(z, LEAST_CHANGE, 1.0 - LEAST_CHANGE)
+
+
 def require_known(rule: Branching) -> None:
     """Raise Refused for a rule that this search does not have."""
     if rule == "strong":
@@ -55,7 +60,8 @@ def scores(
     rule: Branching, z: Vector, saliency: Vector, slope: Vector, known: PseudoCosts
 ) -> Vector:
     """(n,) of all columns; those that are not free have z of 0 or 1, and so score 0."""
-    between = z * (1.0 - z)
+    share = inner(z)
+    between = share * (1.0 - share)
     if rule == "fractionality":
         return between
     if rule == "gradient":

@@ -11,9 +11,8 @@ columns as the first mask prunes: any diagonal gives bounds that hold.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
-
-import numpy as np
 
 from maskgap.instances.arrays import Kept, Vector, pruned_of
 from maskgap.instances.errors import Refused
@@ -24,18 +23,17 @@ from maskgap.solvers.bounds.perspective.diagonals import (
     inverse_diagonal,
     scaled_diagonal,
 )
-from maskgap.solvers.bounds.perspective.saddle import saddle
+from maskgap.solvers.bounds.perspective.root import Start, groups_or_one, root_saddle
 from maskgap.solvers.local_search.memetic import improve
 from maskgap.solvers.local_search.neighbours import cycles
-from maskgap.solvers.local_search.neighbours.parts import improve_part
 from maskgap.solvers.local_search.refit_swap import population
-from maskgap.solvers.local_search.terms import Terms
 from maskgap.solvers.objectives.refit_loss import RefitLoss
 from maskgap.solvers.oracles import closed_form
-from maskgap.solvers.protocol import Answer, Limits
+from maskgap.solvers.protocol import Answer
 from maskgap.solvers.tree.choices import Choices
 from maskgap.solvers.tree.engine import Engine
 from maskgap.solvers.tree.general.engine import GeneralEngine
+from maskgap.solvers.tree.masks import Masks
 from maskgap.solvers.tree.refit import visit
 from maskgap.solvers.tree.refit.engine import RefitEngine
 
@@ -47,15 +45,24 @@ SHRINK = 1e-8
 STEPS = 60
 
 POPULATION = 4
-"""Of the search for a first mask."""
+"""Last population of the search for a first mask, which takes a small part of a tree's time."""
 
 
-def search_refit(
-    part: Part, terms: Terms, diagonal: Diagonal, choices: Choices, limits: Limits
-) -> Engine:
-    """A search of a part, set up but not run. terms: those of the search for a first mask."""
+@dataclass(frozen=True, slots=True)
+class RefitPlan:
+    """What a search is to do. max_nodes: -1 for no limit."""
+
+    choices: Choices
+    diagonal: Diagonal
+    max_nodes: int
+
+
+def search_refit(masks: Masks, start: Kept | None, plan: RefitPlan) -> Answer:
+    """Search the masks of a part for the least refit loss. start: a legal mask (n,), or None."""
+    part, limits = masks.part, masks.limits
     objective, groups = RefitLoss(part), part.legal.equal_groups
-    mask = improve_part(part, terms).mask
+    diagonal, choices = plan.diagonal, plan.choices
+    mask = masks.better(start, POPULATION)
     with limits.journal.phase("build"):
         engine: Engine
         if diagonal == "nodes" and groups is not None and choices.oracle == "closed-form":
@@ -64,7 +71,8 @@ def search_refit(
             objective.add(_diagonal(part, diagonal, mask))
             engine = GeneralEngine(part, objective, limits, choices)
     engine.offer(mask)
-    return engine
+    engine.run(plan.max_nodes)
+    return engine.answer()
 
 
 def warm_ups(diagonal: Diagonal, choices: Choices) -> tuple[Callable[[], object], ...]:
@@ -77,23 +85,6 @@ def warm_ups(diagonal: Diagonal, choices: Choices) -> tuple[Callable[[], object]
     return tuple(own)
 
 
-def branch_and_bound(engine: Engine, max_nodes: int) -> Answer:
-    """Run a search and say what came of it. max_nodes: -1 for no limit."""
-    engine.run(max_nodes)
-    return engine.answer()
-
-
-def terms_of(part: Part, start: Kept | None, limits: Limits, seed: int) -> Terms:
-    """Those of the search for a first mask, which takes a small part of the time of a tree."""
-    return Terms(
-        start,
-        [seed, part.row],
-        POPULATION,
-        expired=limits.deadline.expired,
-        report=lambda mask, _: limits.journal.incumbent(mask, part.scaled_loss(mask)),
-    )
-
-
 def _diagonal(part: Part, kind: Diagonal, mask: Kept) -> Vector:
     """(n,) a feasible diagonal of a kind for the whole part."""
     hessian, n = part.hessian, part.n
@@ -102,31 +93,11 @@ def _diagonal(part: Part, kind: Diagonal, mask: Kept) -> Vector:
     if kind == "scaled":
         return scaled_diagonal(hessian)
     inverse = inverse_diagonal(hessian)
-    pruned = int(pruned_of(mask).sum())
-    if kind == "inverse" or not 0 < pruned < n:
+    groups = groups_or_one(part.legal.equal_groups, n, int(pruned_of(mask).sum()))
+    if kind == "inverse" or not 0 < groups.pruned < groups.size:
         return inverse
-    groups = part.legal.equal_groups
-    if groups is None:
-        of_column, left = np.zeros(n, np.int64), np.array([pruned])
-    else:
-        of_column = np.arange(n) // groups.size
-        left = np.full(groups.count, groups.pruned)
-    if groups is not None and not 0 < groups.pruned < groups.size:
-        return inverse
-    share = np.full(n, pruned / n)
-    found = saddle(
-        hessian,
-        part.target,
-        of_column,
-        left,
-        np.inf,
-        0.5 * inverse,
-        share,
-        0.0,
-        0.0,
-        np.full(1, STEPS),
-    )
-    if not found[0] > -np.inf:
+    found = root_saddle(hessian, part.target, groups, Start(0.5 * inverse, STEPS))
+    if found is None:
         raise Refused("its Hessian is too near to singular for a diagonal; give a larger ridge")
-    best: Vector = (1.0 - SHRINK) * found[2] + 0.5 * SHRINK * inverse
+    best: Vector = (1.0 - SHRINK) * found[0] + 0.5 * SHRINK * inverse
     return best

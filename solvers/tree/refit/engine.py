@@ -10,7 +10,6 @@ Nodes of least bound come first, as many at once as there are threads; what they
 their order, so nothing depends on timing but where a deadline falls.
 """
 
-import heapq
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -29,10 +28,11 @@ from maskgap.solvers.objectives.refit_loss import RefitLoss
 from maskgap.solvers.protocol import Limits, Stop
 from maskgap.solvers.tree.choices import Choices
 from maskgap.solvers.tree.engine import Engine
+from maskgap.solvers.tree.general.nodes import OpenNodes
 from maskgap.solvers.tree.general.record import TreeRecord
 from maskgap.solvers.tree.refit.branching import (
-    LEAST_CHANGE,
     PseudoCosts,
+    inner,
     require_known,
     scores,
 )
@@ -73,7 +73,8 @@ LOOK_S = 0.05
 LEAST_BARRIER = 1e-3
 """A warm start's barrier is at least this share of the cut, over the free columns."""
 
-BARRIER = 10
+BARRIER = 10.0
+"""A warm start's barrier, in units of what the node has to close, over the free columns."""
 
 
 class _Split(NamedTuple):
@@ -95,7 +96,7 @@ class _Node:
     barrier: float
     row: int = 0
     depth: int = 0
-    split: "_Split | None" = None
+    split: _Split | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -117,9 +118,9 @@ class _Visit:
 
     node: _Node
     inherited: float
+    last: Look
     found: list[NDArray[np.float64] | _Forced] = field(default_factory=list)
     masks: list[tuple[float, Flags]] = field(default_factory=list)
-    last: Look | None = None
     closed: bool = False
     steps: int = 0
 
@@ -142,20 +143,17 @@ class RefitEngine(Engine):
                 f"a node of {n} columns would take minutes a step, at most {MOST_COLUMNS}; take "
                 "diagonal=inverse"
             )
-        self._refit, self._budget = objective, groups
-        self._spare = inverse_diagonal(part.hessian)
-        self._groups = np.arange(n) // groups.size
-        self._whole = Whole(part.hessian, part.target, self._spare, self._groups)
+        self._budget = groups
+        spare = inverse_diagonal(part.hessian)
+        self._whole = Whole(part.hessian, part.target, spare, np.arange(n) // groups.size)
         self._record = TreeRecord(16 * n, choices.most_bytes)
         self._limit = np.full(1, MOST_STEPS)
         self._root_bound = 0.0
         share = np.full(n, groups.pruned / groups.size)
-        root = _Node(np.full(n, FREE, np.int8), 0.0, self._spare, share, 0.0)
         require_known(choices.branching)
         self._pseudo = PseudoCosts(n)
-        self._open: list[tuple[float, int, _Node]] = []
-        self._count = 0
-        self._put(root)
+        self._open: OpenNodes[_Node] = OpenNodes(depth_first=False)
+        self._open.put(_Node(np.full(n, FREE, np.int8), 0.0, spare, share, 0.0))
 
     def take_functions(self) -> None:
         """See `Engine`; every node makes its own."""
@@ -167,7 +165,7 @@ class RefitEngine(Engine):
 
     def least_open(self) -> float:
         """See `Engine`."""
-        return self._open[0][0] if self._open else np.inf
+        return self._open.least_bound()
 
     def tree(self) -> RecordedTree | None:
         """See `Engine`; a witness is delta and D one after the other."""
@@ -182,7 +180,7 @@ class RefitEngine(Engine):
         threads = max(1, self.limits.threads)
         self.stop = Stop.FINISHED
         with ThreadPoolExecutor(threads) as pool:
-            while self._open and self._open[0][0] < self.cut:
+            while self.least_open() < self.cut:
                 if self.limits.deadline.expired():
                     self.stop = self.limits.deadline.stop()
                 elif 0 <= max_nodes <= self.nodes:
@@ -197,9 +195,9 @@ class RefitEngine(Engine):
                 for visit in self._visits(pool, taken):
                     self._learn(visit)
                 self.report()
-        if self.stop is Stop.FINISHED and self._open:
-            self.least_leaf = min(self.least_leaf, self._open[0][0])
-            self._open.clear()
+        if self.stop is Stop.FINISHED:
+            self.least_leaf = min(self.least_leaf, self.least_open())
+            self._open = OpenNodes(depth_first=False)
 
     def _visits(self, pool: ThreadPoolExecutor, nodes: list[_Node]) -> list[_Visit]:
         """Visit nodes at once; a deadline that comes in between ends their steps at the next."""
@@ -210,15 +208,11 @@ class RefitEngine(Engine):
                 self._limit[0] = 0
         return [visit.result() for visit in visits]
 
-    def _put(self, node: _Node) -> None:
-        self._count += 1
-        heapq.heappush(self._open, (node.bound, -self._count, node))
-
     def _take(self, most: int) -> list[_Node]:
         """The next nodes, of those that the cut leaves open."""
-        taken = [heapq.heappop(self._open)[2]]
-        while len(taken) < most and self._open and self._open[0][0] < self.cut:
-            taken.append(heapq.heappop(self._open)[2])
+        taken = [self._open.take()]
+        while len(taken) < most and self.least_open() < self.cut:
+            taken.append(self._open.take())
         return taken
 
     def _look(self, node: _Node, state: States, warm: Warm) -> Look:
@@ -230,10 +224,10 @@ class RefitEngine(Engine):
 
     def _visit(self, node: _Node) -> _Visit:
         """Bound a node, force columns, bound it again; in a thread of its own."""
-        visit, state, cut = _Visit(node, node.bound), node.state, self.cut
-        warm, bound = Warm(node.diagonal, node.z, node.barrier), node.bound
+        state, cut, bound = node.state, self.cut, node.bound
+        found = self._look(node, state, Warm(node.diagonal, node.z, node.barrier))
+        visit = _Visit(node, bound, found)
         while True:
-            found = visit.last = self._look(node, state, warm)
             visit.steps += found.steps
             if found.loss < np.inf:
                 visit.masks.append((found.loss, found.pruned))
@@ -251,15 +245,16 @@ class RefitEngine(Engine):
             forced = self._forced(found, state, cut) if raised and self.choices.fixing else []
             visit.found.extend(forced)
             free = int((state == FREE).sum())
-            warm = Warm(found.diagonal, found.z, _barrier(found, cut, free))
             if len(forced) <= AGAIN * (free + len(forced)) or self.limits.deadline.expired():
                 return visit
+            warm = Warm(found.diagonal, found.z, _barrier(found, cut, free))
+            found = visit.last = self._look(node, state, warm)
 
     def _forced(self, found: Look, state: States, cut: float) -> list[_Forced]:
         """Force columns of which one side's bound reaches the cut."""
-        budget = self._budget
-        left, _ = counted(state, self._groups, budget.pruned, np.full(1, budget.count))
-        bounds, side = sides(found.slope, state, self._groups, left, found.bound, cut)
+        groups, budget = self._whole.groups, self._budget
+        left, _ = counted(state, groups, budget.count, budget.pruned)
+        bounds, side = sides(found.slope, state, groups, left, found.bound)
         forced = []
         for j in np.flatnonzero(bounds >= cut):
             other = PRUNED if side[j] == KEPT else KEPT
@@ -281,13 +276,13 @@ class RefitEngine(Engine):
                 node.row = pruned_row if found.side == PRUNED else kept
             else:
                 self._record.bounded(node.row, found, 0)
-        if node.split is not None and last is not None and last.status == OPEN:
+        if node.split is not None and last.status == OPEN:
             column, side, expected = node.split
             self._pseudo.learn(column, side, node.bound - visit.inherited, expected)
         if node.depth == 0:
             self._root_bound = node.bound
-        if last is None or visit.closed:
-            if last is None or last.status != NO_MASK:
+        if visit.closed:
+            if last.status != NO_MASK:
                 self.least_leaf = min(self.least_leaf, node.bound)
             return
         self._split(node, last)
@@ -296,28 +291,25 @@ class RefitEngine(Engine):
         free = np.flatnonzero(node.state == FREE)
         if not len(free):
             # forced after the last look: one mask is left, and is looked at as a node
-            self._put(node)
+            self._open.put(node)
             return
-        diagonal, z, barrier, saliency = self._spare, node.z, 0.0, last.saliency
+        diagonal, z, barrier = last.diagonal, last.z, _barrier(last, self.cut, len(free))
         rule = self.choices.branching
-        if last.status == OPEN:
-            diagonal, z, barrier = last.diagonal, last.z, _barrier(last, self.cut, len(free))
-        else:
-            rule = "fractionality"
-        score = scores(
-            rule, np.clip(z, LEAST_CHANGE, 1.0 - LEAST_CHANGE), saliency, last.slope, self._pseudo
-        )
+        if last.status != OPEN:
+            diagonal, z, barrier, rule = self._whole.spare, node.z, 0.0, "fractionality"
+        score = scores(rule, z, last.saliency, last.slope, self._pseudo)
         column = int(free[np.argmax(score[free])])
         kept, pruned = self._record.split(node.row, column)
-        share = min(max(float(z[column]), LEAST_CHANGE), 1.0 - LEAST_CHANGE)
-        alone = float(saliency[column])
+        share, alone = float(inner(z)[column]), float(last.saliency[column])
         for side, (value, row, change) in enumerate(
             ((KEPT, kept, share), (PRUNED, pruned, 1.0 - share))
         ):
             state = node.state.copy()
             state[column] = value
             split = _Split(column, side, alone * change)
-            self._put(_Node(state, node.bound, diagonal, z, barrier, row, node.depth + 1, split))
+            self._open.put(
+                _Node(state, node.bound, diagonal, z, barrier, row, node.depth + 1, split)
+            )
 
 
 def _barrier(found: Look, cut: float, free: int) -> float:

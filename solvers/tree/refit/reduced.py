@@ -75,9 +75,9 @@ def settle(state, groups, left, size):  # type: ignore[no-untyped-def]
 
 
 @unchecked
-def counted(state, groups, pruned, size):  # type: ignore[no-untyped-def]
-    """(columns still to prune, free columns) of each group. pruned: columns that each prunes."""
-    left, free = np.full(size[0], pruned), np.zeros(size[0], np.int64)
+def counted(state, groups, count, pruned):  # type: ignore[no-untyped-def]
+    """(columns still to prune, free columns) of each of `count` groups, which prune `pruned`."""
+    left, free = np.full(count, pruned), np.zeros(count, np.int64)
     for j in range(len(state)):
         if state[j] == PRUNED:
             left[groups[j]] -= 1

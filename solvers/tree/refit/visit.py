@@ -164,7 +164,7 @@ def look(whole: Whole, budget: BudgetGroups, state: States, warm: Warm, aim: Aim
             barrier, steps,
         )  # fmt: skip
 
-    left, size = counted(state, whole.groups, budget.pruned, np.full(1, budget.count))
+    left, size = counted(state, whole.groups, budget.count, budget.pruned)
     if not settle(state, whole.groups, left, size):
         return found(NO_MASK, np.inf, np.inf)
     pruned = state == PRUNED
@@ -271,7 +271,7 @@ def rounded(own, z, pruned, saliency):  # type: ignore[no-untyped-def]
 
 
 @unchecked
-def sides(slope, state, groups, left, bound, cut):  # type: ignore[no-untyped-def]
+def sides(slope, state, groups, left, bound):  # type: ignore[no-untyped-def]
     """(n,) bounds of the side of each free column that c speaks against, and which side that is.
 
     The bounds are of nodes where the column is pruned (side PRUNED) though not among the least of
@@ -305,11 +305,11 @@ def warm_up() -> None:
     """Compile the kernels, or load them; those of the saddle point are its own."""
     state, groups = np.full(4, FREE, np.int8), np.zeros(4, np.int64)
     whole = Whole(np.eye(4) + 0.1, np.arange(1.0, 5.0), np.ones(4), groups)
-    left, size = counted(state, groups, 2, np.full(1, 1))
+    left, size = counted(state, groups, 1, 2)
     settle(state, groups, left, size)
     _, own = reduce_node(whole, state, left, size)
     half, slope = np.full(4, 0.5), np.zeros(4)
     complete(whole, own, state, half, half.copy(), whole.weight.copy(), slope)
     group_bound(slope, own.groups, own.left, own.size)
     rounded(own, half, state == PRUNED, slope)
-    sides(slope, state, groups, left, 0.0, 1.0)
+    sides(slope, state, groups, left, 0.0)

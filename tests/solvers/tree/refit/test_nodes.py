@@ -71,8 +71,8 @@ def test_a_bound_holds_for_all_masks_and_so_do_those_of_sides(pattern, seed):
     assert (found.diagonal[state == PRUNED] == 0.0).all()
     np.testing.assert_array_equal(found.delta[state == PRUNED], part.target[state == PRUNED])
     groups = np.arange(part.n) // part.groups.size
-    left, _ = counted(state, groups, part.groups.pruned, np.full(1, part.groups.count))
-    bounds, side = sides(slope, state, groups, left, bound, np.inf)
+    left, _ = counted(state, groups, part.groups.count, part.groups.pruned)
+    bounds, side = sides(slope, state, groups, left, bound)
     for j in np.flatnonzero(state == FREE):
         there = losses[masks[:, j] == (side[j] == PRUNED)]
         assert len(there) == 0 or bounds[j] <= there.min()
@@ -97,7 +97,7 @@ def test_a_node_without_masks_is_told():
 def test_groups_with_one_choice_are_settled():
     state = np.array([FREE, PRUNED, FREE, FREE, KEPT, KEPT, FREE, FREE], np.int8)
     groups = np.arange(8) // 4
-    left, size = counted(state, groups, 1, np.full(1, 2))
+    left, size = counted(state, groups, 2, 1)
     np.testing.assert_array_equal(left, [0, 1])
     np.testing.assert_array_equal(size, [3, 2])
     assert settle(state, groups, left, size)
