@@ -20,10 +20,11 @@ from maskgap.instances.formats.proof_file import ProofFile
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Part, Problem
 
-CHECKER = 2
+CHECKER = 3
 """Version of the rules by which proofs are accepted: what an earlier one accepted is judged again.
 
 2: factors are multiplied out, one form for all parts of a proof, objectives are intervals.
+3: functions may hold in a subtree only.
 """
 
 

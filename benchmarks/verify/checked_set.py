@@ -17,8 +17,9 @@ from maskgap.instances.masks.state import States
 class RowTerms:
     """What multipliers alpha of the equality rows a_g . z = k_g add to a function.
 
-    spread: sum of a_g alpha_g^T, (n, n). paid: sum of k_g alpha_g, (n,). spread_size, paid_size:
-    the same sums of absolute terms. meeting: the most equality rows that one column is in, less 1.
+    Of n free columns, where k_g is what is left of a budget by the columns that are pruned. spread:
+    sum of a_g alpha_g^T, (n, n). paid: sum of k_g alpha_g, (n,). spread_size, paid_size: the same
+    sums of absolute terms. meeting: the most equality rows that one column is in, less 1.
     """
 
     spread: Matrix
@@ -36,8 +37,8 @@ class CheckedSet(Protocol):
         """Number of equality rows, those of forced columns among them."""
         ...
 
-    def terms(self, alpha: Matrix) -> RowTerms:
-        """See `RowTerms`. alpha: (equalities, n)."""
+    def terms(self, alpha: Matrix, state: States) -> RowTerms:
+        """See `RowTerms`. alpha: (equalities, n). state: (n,), which columns are free or pruned."""
         ...
 
     def least(self, gradient: Matrix, states: States, clock: Clock) -> Vector:

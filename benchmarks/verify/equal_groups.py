@@ -40,11 +40,13 @@ class EqualGroups:
         """As `CheckedSet.equalities`."""
         return self.groups.count
 
-    def terms(self, alpha: Matrix) -> RowTerms:
+    def terms(self, alpha: Matrix, state: States) -> RowTerms:
         """As `CheckedSet.terms`."""
-        size, k = np.abs(alpha), self.groups.pruned
-        group = np.arange(self.groups.n) // self.groups.size
-        return RowTerms(alpha[group], size[group], k * alpha.sum(axis=0), k * size.sum(axis=0), 0)
+        groups, free = self.groups, np.flatnonzero(state == FREE)
+        alpha, group = alpha[:, free], free // groups.size
+        gone = (state == PRUNED).reshape(groups.count, groups.size).sum(axis=1)
+        size, k = np.abs(alpha), (groups.pruned - gone).astype(np.float64)
+        return RowTerms(alpha[group], size[group], k @ alpha, np.abs(k) @ size, 0)
 
     def least(self, gradient: Matrix, states: States, clock: Clock) -> Vector:
         """As `CheckedSet.least`."""

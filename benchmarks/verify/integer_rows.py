@@ -13,7 +13,7 @@ import numpy as np
 
 from maskgap.benchmarks.verify.checked_set import RowTerms
 from maskgap.benchmarks.verify.clock import Clock
-from maskgap.benchmarks.verify.leaf_minimum import LeafMinimum
+from maskgap.benchmarks.verify.leaf_minimum import WHOLE, LeafMinimum
 from maskgap.instances.arrays import Flags, Matrix, Pruned, Vector
 from maskgap.instances.errors import ProofError
 from maskgap.instances.formats.evidence.leaves import equality_rows
@@ -50,12 +50,17 @@ class IntegerRows:
         """As `CheckedSet.equalities`."""
         return len(self._equalities[1])
 
-    def terms(self, alpha: Matrix) -> RowTerms:
+    def terms(self, alpha: Matrix, state: States) -> RowTerms:
         """As `CheckedSet.terms`."""
-        size, (rows, budget) = np.abs(alpha), self._equalities
+        (whole, k), free, gone = self._equalities, state == FREE, state == PRUNED
+        if gone.any():
+            if not float((np.abs(whole).sum(axis=1) + np.abs(k)).max(initial=0.0)) < WHOLE:
+                raise ProofError(f"{self.where}: rows with numbers that float64 does not hold")
+            k = k - whole[:, gone].sum(axis=1)  # whole numbers: exact
+        rows, alpha = whole[:, free], alpha[:, free]
         meeting = max(0, int((rows != 0.0).sum(axis=0).max(initial=0)) - 1)
-        wide, dear = np.abs(rows), np.abs(budget)
-        return RowTerms(rows.T @ alpha, wide.T @ size, budget @ alpha, dear @ size, meeting)
+        wide, size = np.abs(rows), np.abs(alpha)
+        return RowTerms(rows.T @ alpha, wide.T @ size, k @ alpha, np.abs(k) @ size, meeting)
 
     def least(self, gradient: Matrix, states: States, clock: Clock) -> Vector:
         """As `CheckedSet.least`."""

@@ -5,10 +5,11 @@ leaf has a lower bound b(x) on its losses, and the least over the leaves bounds 
 
     bound = min over leaves of  c - x^T P x + min over legal v in the leaf of (2 P x + q) . v,
 
-where z^T P z + q^T z + c is a convex function that is at most the loss on the legal binaries z.
-That the leaves partition the legal set is seen while the tree is walked (`benchmarks.verify.tree`);
-that P is semidefinite and that float64 does not flatter the bounds is shown in
-`benchmarks.verify.quadratic`.
+where z^T P z + q^T z + c is a convex function that is at most the loss on the legal binaries z of
+the subtree where it holds. That the leaves partition the legal set is seen while the tree is walked
+(`benchmarks.verify.tree`), and that they use functions only where these hold, in
+`benchmarks.verify.open_functions`; that P is semidefinite and that float64 does not flatter the
+bounds is shown in `benchmarks.verify.quadratic`.
 """
 
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import numpy as np
 
 from maskgap.benchmarks.verify.clock import Clock
 from maskgap.benchmarks.verify.form import array_fault, number_fault
+from maskgap.benchmarks.verify.open_functions import OpenFunctions, most_bytes, subtree_faults
 from maskgap.benchmarks.verify.quadratic import (
     Points,
     Quadratic,
@@ -34,7 +36,7 @@ from maskgap.instances.formats.triangles import CONSTANT, Triangles
 from maskgap.instances.problem import Part
 
 MATRIX_BYTES = 2 << 30
-"""Most memory for the matrices of all functions of a tree, which are held while it is walked."""
+"""Most memory for the matrices of functions that are held at one time while a tree is walked."""
 
 
 def leaves_faults(problem: Part, tree: Leaves) -> Iterator[str]:
@@ -64,23 +66,25 @@ def leaves_faults(problem: Part, tree: Leaves) -> Iterator[str]:
     fault = number_fault(tree.points)
     if fault:
         yield f"points: {fault}"
-    used = np.unique(function[function >= 0])
-    if len(used) * n * n * 8 > MATRIX_BYTES:
-        yield (
-            f"its {len(used)} functions of {n} columns take more than the "
-            f"{MATRIX_BYTES / 2**30:g} GiB that the checker holds"
-        )
     rows = checked_set(problem).equalities
     for number, one in enumerate(tree.functions):
         fault = _function_fault(n, rows, one)
         if fault:
             yield f"function {number}: {fault}"
+    yield from subtree_faults(problem, tree)
+    if most_bytes(problem, tree) > MATRIX_BYTES:
+        yield (
+            f"its functions of {n} columns take more than the {MATRIX_BYTES / 2**30:g} GiB that "
+            "the checker holds at one time"
+        )
 
 
 def _function_fault(n: int, rows: int, function: ConvexFunction) -> str:
     """What is wrong with a function of n columns and so many equality rows, or nothing."""
     if not isinstance(function, ConvexFunction) or not isinstance(function.triangles, Triangles):
         return "it is none"
+    if not isinstance(function.holds, int) or function.holds < 0:
+        return f"it holds in the subtree of {function.holds!r:.40}, which is no node"
     triangles = function.triangles
     count = triangles.weight.shape[0] if np.ndim(triangles.weight) == 1 else 0
     arrays: tuple[tuple[str, Any, Any, tuple[int | None, ...]], ...] = (
@@ -118,23 +122,29 @@ def leaves_bound(problem: Part, leaves: Leaves, clock: Clock) -> tuple[float, in
     leaves: of a form that `leaves_faults` has found right. Raises ProofError.
     """
     quad, own = scaled_quad(problem), checked_set(problem)
-    functions: dict[int, Quadratic] = {}
-    for number in np.unique(leaves.function[leaves.function >= 0]).tolist():
-        clock.look(f"row {problem.row}: {len(functions)} of its functions are")
-        functions[number] = verified(problem, quad, leaves.functions[number], number)
-    least, first = np.inf, 0
+    opened = OpenFunctions.of(problem, leaves)
+    held: dict[int, Quadratic] = {}
+    least, first, built = np.inf, 0, 0
     for states in walk(problem, leaves.branch):
         clock.look(f"row {problem.row}: {first} of {len(leaves.function)} leaves are")
         numbers = leaves.function[first : first + len(states)]
         bounded = numbers >= 0
         point = leaves.point[first : first + len(states)]
-        for number, function in functions.items():
+        last = first + len(states) - 1
+        for number in np.unique(numbers[bounded]).tolist():
+            clock.look(f"row {problem.row}: {built} of its functions are")
+            function = held.pop(number, None)
+            if function is None:
+                own_state = opened.state(number)
+                function = verified(problem, quad, leaves.functions[number], number, own_state)
+                built += 1
+            if opened.last_use[number] > last:
+                held[number] = function
             chosen = numbers == number
-            if chosen.any():
-                distinct, of_leaf = np.unique(point[chosen], return_inverse=True)
-                at = Points(leaves.points[distinct].astype(np.float64), of_leaf)
-                values = leaf_bounds(own, function, at, states[chosen], clock)
-                least = min(least, float(values.min()))
+            distinct, of_leaf = np.unique(point[chosen], return_inverse=True)
+            at = Points(leaves.points[distinct].astype(np.float64), of_leaf)
+            values = leaf_bounds(own, function, at, states[chosen], clock)
+            least = min(least, float(values.min()))
         if not bounded.all():
             pruned, empty = own.last_masks(states[~bounded])
             values = np.where(empty, np.inf, losses(quad, pruned))

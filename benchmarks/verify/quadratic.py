@@ -17,6 +17,11 @@ and, if P is positive semidefinite, no loss in a leaf (columns forced kept or pr
 
     b(x) = c - x^T P x + min over legal v in the leaf of (2 P x + q) . v,     for every x.
 
+Of a function that holds in a subtree only, all of this is meant of the columns F that are free at
+its node, with p others pruned there: Q_FF for Q, 2 Q_FP e added to q, e^T Q_PP e to c, and k_g less
+what is pruned of its row, a whole number and exact. F has the terms of a function of its own set,
+and below n is the number of its columns, unless all n columns of the part are named.
+
 All is evaluated in float64 with unit roundoff r = 2^-53; gamma_m = m r / (1 - m r) bounds the
 relative rounding of m operations in any order (Higham, Accuracy and Stability of Numerical
 Algorithms, section 3.1). Four allowances make it rigorous; each is taken 1 % larger than derived,
@@ -29,7 +34,7 @@ Entries. Q is formed from the mantissas of w and G, two roundings an entry; the 
     entries are whole numbers, so sums of r products take the place of one exact term: r - 1 more
     roundings, counted into m. With T the matrix of sums of the absolute terms of each entry, the
     stored P differs from the exact one by at most E_ij = gamma_{m+8} T_ij, so by
-    gamma_{m+8} ||T||_inf in the spectral norm. The sum in c is rounded once (`fsum`).
+    gamma_{m+8} ||T||_inf in the spectral norm. The sum of t d is rounded once (`fsum`).
 Positive semidefinite. A = stored P minus s I is factorised and the factor multiplied out
     (`instances.definite`): that shows lambda_min(A) >= -e for a computed e, whatever LAPACK did. So
     the exact P is semidefinite if e <= s less what the other roundings can take, that is for
@@ -40,8 +45,11 @@ Lowering u. The best P is singular and cannot pass. Replacing u by u - delta, ag
     adds delta I to P and leaves the loss on binaries alone: the smallest delta of LADDER times s
     that passes is used, and no further allowance is due for it.
 Evaluation. P x, x^T P x, q, c and their sums over v take fewer than 4 n + rows + m + 32 roundings
-    on any path from data to result, rows being those of equalities, one a group. What else rounds
-    in the minimum over v of other sets is taken off there (`benchmarks.verify.leaf_minimum`). With
+    on any path from data to result, for all n columns of the part, rows being those of equalities,
+    one a group. In a subtree an entry of Q that goes into 2 Q_FP e has its two roundings, p - 1 of
+    the sum, and m + rows + 4 more of q; one of e^T Q_PP e, two sums of p and as many more of c. To
+    that come at most n of a sum over v and 4 for b: with p <= n that is below the count. What else
+    rounds in the minimum over v is taken off there (`benchmarks.verify.leaf_minimum`). With
     t = T |x| and a the sums of the absolute terms of q, the error of b(x) is at most that gamma
     times |x|^T t + sum_i (2 t_i + a_i) + |c|. No product with T is due for it: |x|^T t <= max|x|
     sum_i t_i, and sum_i t_i = (T e) . |x|. A loss z^T Q z takes fewer than 2 n + 8, of terms that
@@ -49,7 +57,7 @@ Evaluation. P x, x^T P x, q, c and their sums over v take fewer than 4 n + rows 
 """
 
 from dataclasses import dataclass, replace
-from math import fsum, isfinite, ldexp, nextafter
+from math import isfinite, ldexp, nextafter
 from typing import Any
 
 import numpy as np
@@ -59,12 +67,13 @@ from numpy.typing import NDArray
 from maskgap.benchmarks.verify.checked_set import CheckedSet
 from maskgap.benchmarks.verify.clock import Clock
 from maskgap.benchmarks.verify.sets import checked_set
+from maskgap.benchmarks.verify.triangle_sums import TriangleSums
 from maskgap.instances.arrays import Matrix, Pruned, Vector
 from maskgap.instances.definite import SMALL, defect, gamma
 from maskgap.instances.errors import ProofError
 from maskgap.instances.formats.evidence.leaves import ConvexFunction
 from maskgap.instances.formats.triangles import CONSTANT, Triangles
-from maskgap.instances.masks.state import States
+from maskgap.instances.masks.state import FREE, PRUNED, States
 from maskgap.instances.problem import Part
 
 LADDER = (0.0, 2.0, 8.0, 32.0, 128.0)
@@ -73,19 +82,13 @@ LADDER = (0.0, 2.0, 8.0, 32.0, 128.0)
 TINY = 2.0**-900
 """Far above what underflow can lose (2^-1074 an operation), far below any allowance."""
 
-PAIR_SIGNS = np.array([[-1, -1, 1], [-1, 1, -1], [1, -1, -1], [1, 1, 1]])
-"""Signs of z_a z_b, z_a z_c, z_b z_c in a triangle's term; a row for apex 0, 1, 2 and -1."""
-
-SINGLE_SIGNS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, -1, -1]])
-"""Signs of z_a, z_b, z_c in a triangle's term; rows as above."""
-
 
 @dataclass(frozen=True, eq=False)
 class Quadratic:
     """A function z^T P z + q^T z + c as stored, and what bounds its rounding.
 
     matrix, linear, constant: P (n, n), q (n,), c. size: T e, (n,). rest: sum of a, and |c|.
-    meeting: m. rows: equality rows.
+    meeting: m. rows: equality rows. free: its n columns among those of the part; None for all.
     """
 
     matrix: Matrix
@@ -95,6 +98,7 @@ class Quadratic:
     rest: float
     meeting: int
     rows: int
+    free: NDArray[np.intp] | None = None
 
     def with_diagonal(self, u: Vector) -> "Quadratic":
         """The function with u (n,) taken off the diagonal of P and added to q."""
@@ -171,17 +175,25 @@ def losses(quad: Matrix, pruned: Pruned) -> Vector:
     return found
 
 
-def verified(problem: Part, quad: Matrix, function: ConvexFunction, number: int) -> Quadratic:
-    """The function with u lowered until its exact P is verified. Raises ProofError."""
-    plain = _build(checked_set(problem), quad, function)
-    stated = plain.with_diagonal(function.u)
-    require_finite(f"row {problem.row}: function {number}", stated.matrix, stated.linear)
+def verified(
+    problem: Part, quad: Matrix, function: ConvexFunction, number: int, state: States | None = None
+) -> Quadratic:
+    """The function with u lowered until its exact P is verified. Raises ProofError.
+
+    state: (n,), what is forced where it holds; None where it holds everywhere.
+    """
+    plain = _build(checked_set(problem), quad, function, state)
+    u = function.u if plain.free is None else function.u[plain.free]
+    stated = plain.with_diagonal(u)
+    require_finite(
+        f"row {problem.row}: function {number}", stated.matrix, stated.linear, stated.constant
+    )
     unit = sum(_shift(stated))
     for step in LADDER:
-        built = plain.with_diagonal(function.u - step * unit) if step else stated
+        built = plain.with_diagonal(u - step * unit) if step else stated
         taken, room = _shift(built)
         shifted = built.matrix.copy()
-        shifted[np.diag_indices(problem.n)] -= taken + room
+        shifted[np.diag_indices(len(u))] -= taken + room
         if defect(shifted) <= room:
             return built
     raise ProofError(
@@ -189,56 +201,48 @@ def verified(problem: Part, quad: Matrix, function: ConvexFunction, number: int)
     )
 
 
-def _build(own: CheckedSet, quad: Matrix, function: ConvexFunction) -> Quadratic:
+def _build(
+    own: CheckedSet, quad: Matrix, function: ConvexFunction, state: States | None
+) -> Quadratic:
     """A function without its u."""
-    n, rows = len(quad), own.terms(function.alpha)
+    rows = own.terms(function.alpha, np.full(len(quad), FREE, np.int8) if state is None else state)
+    linear, linear_size = -rows.paid, rows.paid_size
+    constant, constant_size, triangles, free = 0.0, 0.0, function.triangles, None
+    if state is not None:
+        free, gone = np.flatnonzero(state == FREE), (state == PRUNED).astype(np.float64)
+        given, given_size = quad @ gone, np.abs(quad) @ gone
+        linear, linear_size = linear + 2.0 * given[free], linear_size + 2.0 * given_size[free]
+        constant, constant_size = float(given @ gone), float(given_size @ gone)
+        quad, triangles = quad[np.ix_(free, free)], _among(triangles, free)
     matrix = quad + 0.5 * (rows.spread + rows.spread.T)
     size = np.abs(quad).sum(axis=1)
     size += 0.5 * (rows.spread_size.sum(axis=0) + rows.spread_size.sum(axis=1))
-    triangles = function.triangles
-    linear, linear_size, meeting = -rows.paid, rows.paid_size, 0
+    meeting = rows.meeting
     if len(triangles):
-        signs = triangles.weight[:, None] * PAIR_SIGNS[triangles.apex]
-        single = triangles.weight[:, None] * SINGLE_SIGNS[triangles.apex]
-        pairs, pairs_size = (_pair_sums(n, triangles, v) for v in (signs, np.abs(signs)))
-        matrix -= 0.5 * pairs[1:, 1:]
-        size += 0.5 * pairs_size[1:, 1:].sum(axis=1)
-        linear -= pairs[0, 1:] + _column_sums(n, triangles, single)
-        linear_size += pairs_size[0, 1:] + _column_sums(n, triangles, np.abs(single))
-        meeting = int(_column_sums(n, triangles, np.ones_like(single)).max())
-    of_constant = triangles.columns[:, 0] == CONSTANT
-    constant = -fsum(triangles.weight[triangles.apex == np.where(of_constant, 0, -1)])
-    rest = float(linear_size.sum()) - constant
-    return Quadratic(
-        matrix, linear, constant, size, rest, meeting + rows.meeting, len(function.alpha)
-    )
+        taken = TriangleSums.of(len(quad), triangles)
+        matrix -= taken.matrix
+        size += taken.size.sum(axis=1)
+        linear, linear_size = linear - taken.linear, linear_size + taken.linear_size
+        constant, constant_size = constant - taken.constant, constant_size + taken.constant
+        meeting += taken.meeting
+    rest = float(linear_size.sum()) + constant_size
+    return Quadratic(matrix, linear, constant, size, rest, meeting, len(function.alpha), free)
 
 
-def _pair_sums(n: int, triangles: Triangles, values: Matrix) -> Matrix:
-    """Sums of values (t, 3) over what falls on each pair of columns, symmetric (n + 1, n + 1).
-
-    Row and column 0 stand for the constant z_0 = 1: a product with it is linear.
-    """
-    columns = triangles.columns.astype(np.intp) + 1
-    cells = columns[:, [0, 0, 1]] * (n + 1) + columns[:, [1, 2, 2]]
-    flat = np.bincount(cells.ravel(), values.ravel(), minlength=(n + 1) ** 2)
-    upper = flat.reshape(n + 1, n + 1)  # columns increase along a row: nothing lies elsewhere
-    return np.asarray(upper + upper.T, dtype=np.float64)
-
-
-def _column_sums(n: int, triangles: Triangles, values: Matrix) -> Vector:
-    """Sums of values (t, 3) over what falls on each column, (n,); the constant's are left out."""
-    columns = triangles.columns.astype(np.intp) + 1
-    sums = np.bincount(columns.ravel(), values.ravel(), minlength=n + 1)
-    return np.asarray(sums[1:], dtype=np.float64)
+def _among(triangles: Triangles, free: NDArray[np.intp]) -> Triangles:
+    """Triangles on free columns, by their places among these."""
+    places = np.searchsorted(free, triangles.columns)
+    columns = np.where(triangles.columns == CONSTANT, CONSTANT, places).astype(np.int32)
+    return replace(triangles, columns=columns)
 
 
 def _shift(function: Quadratic) -> tuple[float, float]:
     """The s of the module's docstring: what roundings can take, and the room for a factor."""
     diagonal = np.maximum(function.matrix.diagonal(), 0.0)
-    entries = gamma(function.meeting + 8) * float(function.size.max())
-    tiny = len(diagonal) * (len(diagonal) + float(diagonal.max())) * TINY
-    taken = 1.01 * (entries + 2.0**-51 * float(diagonal.max())) + tiny
+    largest = float(diagonal.max(initial=0.0))
+    entries = gamma(function.meeting + 8) * float(function.size.max(initial=0.0))
+    tiny = len(diagonal) * (len(diagonal) + largest) * TINY
+    taken = 1.01 * (entries + 2.0**-51 * largest) + tiny
     room = 1.01 * gamma(2 * len(diagonal) + 8) * float(diagonal.sum()) + 2.0 * len(diagonal) * SMALL
     return taken, room
 
@@ -263,16 +267,22 @@ def leaf_bounds(
     own: the set that the leaves are of. at: their points. states: (leaves, n). clock: the time
     that it may take; None for no limit.
     """
-    x, point, clock = at.x, at.of_leaf, clock or Clock()
+    x, point, clock, free = at.x, at.of_leaf, clock or Clock(), function.free
+    n = x.shape[1]
+    if free is not None:
+        x = x[:, free]
     product, width = x @ function.matrix, np.abs(x)
-    size = (2.0 + width.max(axis=1)) * (width @ function.size) + function.rest
-    operations = 4 * len(function.linear) + function.rows + function.meeting + 32
+    size = (2.0 + width.max(axis=1, initial=0.0)) * (width @ function.size) + function.rest
+    operations = 4 * n + function.rows + function.meeting + 32
     allowance = gamma(operations) * size + TINY
     base = function.constant - np.einsum("ij,ij->i", x, product) - allowance
     slope = 2.0 * product + function.linear
     require_finite("a leaf's bound", base, slope)  # a sort would put NaN last, where none looks
-    gradient = slope[point]
-
+    if free is None:
+        gradient = slope[point]
+    else:
+        gradient = np.zeros((len(point), n))
+        gradient[:, free] = slope[point]
     bounds: Vector = own.least(gradient, states, clock) + base[point]
     if np.isnan(bounds).any():
         raise ProofError("a leaf's bound is not a number")

@@ -4,7 +4,8 @@ A tree is malformed when it ends too early or too late, or splits a column that 
 was split already; its leaves partition the legal set otherwise. Nothing here knows a bound.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,49 @@ def walk(problem: Part, branch: NDArray[np.integer]) -> Iterator[States]:
             reach *= 2
         state = states[-1]
         yield states
+
+
+@dataclass(frozen=True, eq=False)
+class Subtrees:
+    """Some nodes of a tree.
+
+    first, last: (nodes,) int; a subtree has leaves first to last - 1. states: (nodes, n) int8, what
+    the splits above a node force, and nothing else.
+    """
+
+    first: NDArray[np.intp]
+    last: NDArray[np.intp]
+    states: States
+
+
+def subtrees(problem: Part, branch: NDArray[np.integer], nodes: Sequence[int]) -> Subtrees:
+    """The subtrees of nodes of a tree, each at least 0. Raises ProofError when malformed.
+
+    A first child follows its parent, and a second one the last leaf of the first.
+    """
+    splits, (_, middle, last) = _splits(problem, branch)
+    outside = [node for node in nodes if not 0 <= node < len(branch)]
+    if outside:
+        raise ProofError(f"row {problem.row}: node {outside[0]} is not in the tree")
+    leaf_nodes = np.flatnonzero(branch == -1)
+    parent = np.full(len(branch), -1, dtype=np.intp)
+    parent[splits + 1] = splits
+    parent[leaf_nodes[middle - 1] + 1] = splits
+
+    at = np.array(nodes, dtype=np.intp)
+    first = np.searchsorted(leaf_nodes, at)
+    end = first + 1
+    inner = branch[at] != -1
+    end[inner] = last[np.searchsorted(splits, at[inner])]
+    states = np.full((len(at), problem.n), FREE, dtype=np.int8)
+    row = np.arange(len(at))
+    while len(at):  # one step up at a time, until all are at the root
+        above = parent[at]
+        below = above >= 0
+        row, at, above = row[below], at[below], above[below]
+        states[row, branch[above]] = np.where(at == above + 1, KEPT, PRUNED)
+        at = above
+    return Subtrees(first, end, states)
 
 
 def _splits(

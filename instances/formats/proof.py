@@ -6,7 +6,7 @@ have in common, which is how they lie in a proof file (`instances.formats.proof_
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -17,6 +17,10 @@ from maskgap.instances.formats.tensors import Tensors
 
 if TYPE_CHECKING:  # it loads pydantic, which a list of solvers does without
     from maskgap.instances.formats.evidence.head import Head
+
+
+class Malformed(Exception):  # noqa: N818 - becomes a ProofError with the file's name
+    """What is wrong with a file."""
 
 
 class Evidence(ABC):
@@ -96,13 +100,18 @@ class Reading:
 
     head: what the part says of itself; it has the fields of its kind. key: as of `Writing`. take:
     the tensor of the file of a name, dtype and number of axes; raises Malformed without one.
-    nested: the proof of a row inside, by its head and key.
+    nested: the proof of a row inside, by its head and key. names: of all tensors of the file.
     """
 
     head: "Head"
     key: str
     take: Callable[[str, Any, int], NDArray[Any]]
     nested: "Callable[[Head, str], PartProof]"
+    names: Collection[str]
+
+    def has(self, name: str) -> bool:
+        """Whether the part has a tensor of this name."""
+        return f"{self.key}.{name}" in self.names
 
     def tensor(self, name: str, dtype: Any, axes: int) -> NDArray[Any]:
         """A tensor of the part. Raises Malformed."""

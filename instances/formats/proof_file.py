@@ -21,7 +21,7 @@ fit the problem that a proof is checked against is for `benchmarks.verify`.
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -33,11 +33,11 @@ from pydantic import ValidationError
 
 from maskgap.instances.arrays import Kept
 from maskgap.instances.errors import InputError, ProofError
-from maskgap.instances.formats.evidence.head import HEADS, OF_KINDS, Head, Malformed
+from maskgap.instances.formats.evidence.head import HEADS, OF_KINDS, Head
 from maskgap.instances.formats.evidence.kinds import KINDS
 from maskgap.instances.formats.files import write_tensors
 from maskgap.instances.formats.outputs import stored_kind
-from maskgap.instances.formats.proof import PartProof, Reading, Writing
+from maskgap.instances.formats.proof import Malformed, PartProof, Reading, Writing
 from maskgap.instances.formats.tensors import Tensors, read_tensors
 from maskgap.instances.layer import short
 from maskgap.instances.objective import MASK, ObjectiveName, ObjectiveSpec
@@ -145,22 +145,11 @@ def _parse(tensors: Tensors, meta: dict[str, str]) -> ProofFile:
     stated = meta.pop("digest")
     if stated != _digest(tensors, meta):
         raise Malformed("its contents do not match its digest: the file was altered")
-    unused = set(tensors)
-
-    def take(name: str, dtype: Any, axes: int) -> NDArray[Any]:
-        array = tensors.get(name)
-        if array is None or array.dtype != dtype or array.ndim != axes:
-            found = "none" if array is None else f"{array.dtype} of shape {array.shape}"
-            raise Malformed(
-                f"tensor '{name}' must be {np.dtype(dtype)} with {axes} axes, found {found}"
-            )
-        unused.discard(name)
-        return array
-
+    held = _Held(tensors, set(tensors))
     heads = HEADS.validate_json(meta["parts"])
-    proofs = tuple(_row(head, f"part{t}", take) for t, head in enumerate(heads))
-    if unused:
-        raise Malformed(f"no part names its tensor '{min(unused)}'")
+    proofs = tuple(_row(head, f"part{t}", held) for t, head in enumerate(heads))
+    if held.unused:
+        raise Malformed(f"no part names its tensor '{min(held.unused)}'")
     first, colon, last = meta["rows"].partition(":")
     if not (colon and _is_count(first) and _is_count(last) and int(first) < int(last)):
         raise Malformed(f"its rows are '{meta['rows'][:40]}', expected A:B with A < B")
@@ -193,10 +182,26 @@ def _is_count(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) < 10
 
 
-Take = Callable[[str, Any, int], NDArray[Any]]
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """The tensors of a file, and the names of those that nothing has taken."""
+
+    tensors: Tensors
+    unused: set[str]
+
+    def take(self, name: str, dtype: Any, axes: int) -> NDArray[Any]:
+        """As `Reading.take`."""
+        array = self.tensors.get(name)
+        if array is None or array.dtype != dtype or array.ndim != axes:
+            found = "none" if array is None else f"{array.dtype} of shape {array.shape}"
+            raise Malformed(
+                f"tensor '{name}' must be {np.dtype(dtype)} with {axes} axes, found {found}"
+            )
+        self.unused.discard(name)
+        return array
 
 
-def _row(head: Head, key: str, take: Take, nested: bool = False) -> PartProof:
+def _row(head: Head, key: str, held: _Held, nested: bool = False) -> PartProof:
     """A proof from its head and tensors; what its kind does not have must be absent."""
     kind = KINDS.get(head.kind)
     if kind is None:
@@ -208,14 +213,14 @@ def _row(head: Head, key: str, take: Take, nested: bool = False) -> PartProof:
             raise Malformed(f"{key} is of kind '{head.kind}' and {must} have '{name}'")
 
     def row(own: Head, place: str) -> PartProof:
-        return _row(own, place, take, nested=True)
+        return _row(own, place, held, nested=True)
 
     return PartProof(
         row=head.row,
         problem=head.problem,
         bound=_hexadecimal(head.bound, key),
-        mask=Kept(take(f"{key}.mask", np.bool_, 1)) if head.mask else None,
-        evidence=kind.read(Reading(head, key, take, row)),
+        mask=Kept(held.take(f"{key}.mask", np.bool_, 1)) if head.mask else None,
+        evidence=kind.read(Reading(head, key, held.take, row, held.tensors)),
         passes=head.passes,
         height=head.height,
     )

@@ -17,10 +17,6 @@ Count = Annotated[int, Field(ge=0, le=LARGEST_NUMBER)]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
-class Malformed(Exception):  # noqa: N818 - becomes a ProofError with the file's name
-    """What is wrong with a file."""
-
-
 class Head(BaseModel):
     """bound: hexadecimal, so that no digit is lost. budget: of a row inside a shared budget."""
 

@@ -11,6 +11,19 @@ alpha_g per equality row, on every legal binary z the scaled loss z^T Q z equals
 A function may also carry triangle inequalities with weights (`instances.formats.triangles`), taken
 off F: it then is at most the loss on legal binaries, and has a constant term.
 
+Subtrees. A function may hold in the subtree of one node only, named by its place in preorder (0:
+the root, so everywhere). Let S be the columns that the splits above the node fix and nothing else,
+P those of S that are pruned, and F all columns outside S. With z_F alone for a variable, u and all
+alpha_g 0 outside F, and triangles on columns of F and the constant, the loss of every legal mask of
+the subtree is z_F^T Q_FF z_F + 2 (Q_FP e)^T z_F + e^T Q_PP e, and the rows are a_gF . z_F = k_g -
+a_gP . e; so
+
+    F(z_F) = z_F^T P_F z_F + q_F^T z_F + e^T Q_PP e,
+    P_F = Q_FF - Diag(u_F) + sum_g (alpha_gF a_gF^T + a_gF alpha_gF^T) / 2,
+    q_F = 2 Q_FP e + u_F - sum_g (k_g - a_gP . e) alpha_gF,
+
+is the loss there, or at most it with triangles taken off. It need be convex in z_F only.
+
 Leaves. The legal set is split by a binary tree, stored in preorder: `branch[t]` is the column split
 at node t (first child: kept, second child: pruned) or -1 at a leaf. A leaf names one point x, which
 leaves may share, and a function; when that F is convex, its bound is the least value of the
@@ -18,12 +31,14 @@ linearisation
 
     F(x) + min over legal v of the leaf of grad F(x) . (v - x).
 
+A leaf uses functions that hold where it lies; of its point, the entries of F count alone.
 A leaf that has one mask left needs neither: its function is -1 and its loss is the bound; in sets
 other than equal groups, all of its columns are forced then. The bound proved is the least over the
 leaves.
 
 Tensors of a part: of function i, `u<i>`, `alpha<i>`, `triangles<i>`, `apex<i>`, `weight<i>`; of the
-tree, `branch`, `function`, `point`, `points`. The head has the number of `functions`.
+tree, `branch`, `function`, `point`, `points`; and `holds`, a node for each function, where not all
+of them hold everywhere. The head has the number of `functions`.
 """
 
 from dataclasses import dataclass, field
@@ -33,7 +48,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskgap.instances.arrays import Matrix, Vector
-from maskgap.instances.formats.proof import Evidence, Reading, Writing
+from maskgap.instances.formats.proof import Evidence, Malformed, Reading, Writing
 from maskgap.instances.formats.triangles import Triangles, no_triangles
 from maskgap.instances.masks.protocol import MaskSet
 from maskgap.instances.masks.state import FREE, PRUNED
@@ -55,17 +70,22 @@ _TREE: tuple[tuple[str, Any, int], ...] = (
 )
 """Tensors of a tree of leaves."""
 
+_HOLDS: tuple[str, Any, int] = ("holds", np.int32, 1)
+"""A tensor of trees with functions that do not hold everywhere."""
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ConvexFunction:
     """Multipliers of one function.
 
-    u: (n,) float64; alpha: (equality rows, n) float64; triangles.
+    u: (n,) float64; alpha: (equality rows, n) float64; triangles. holds: the node in whose subtree
+    it does, by its place in preorder; u, alpha and triangles are 0 on columns fixed above it.
     """
 
     u: Vector
     alpha: Matrix
     triangles: Triangles = field(default_factory=no_triangles)
+    holds: int = 0
 
     def __repr__(self) -> str:
         return f"ConvexFunction(of {len(self.u)} columns, {self.triangles!r})"
@@ -105,18 +125,34 @@ class Leaves(Evidence):
                 to.put(f"{name}{i}", np.asarray(array))
         for name, _, _ in _TREE:
             to.put(name, np.asarray(getattr(self, name)))
+        if any(function.holds for function in self.functions):
+            to.put(_HOLDS[0], np.array([one.holds for one in self.functions], _HOLDS[1]))
         return {"functions": len(self.functions)}
 
     @classmethod
     def read(cls, of: Reading) -> Self:
         """As `Evidence.read`."""
         functions = []
-        for i in range(of.head.functions or 0):
+        holds = _read_holds(of)
+        for i, node in enumerate(holds):
             u, alpha, columns, apex, weight = (
                 of.tensor(f"{name}{i}", dtype, axes) for name, dtype, axes in _FUNCTION
             )
-            functions.append(ConvexFunction(u, alpha, Triangles(columns, apex, weight)))
+            functions.append(ConvexFunction(u, alpha, Triangles(columns, apex, weight), node))
         return cls(tuple(functions), *(of.tensor(*tensor) for tensor in _TREE))
+
+
+def _read_holds(of: Reading) -> list[int]:
+    """Where each function holds. Raises Malformed."""
+    count = of.head.functions or 0
+    if not of.has(_HOLDS[0]):
+        return [0] * count
+    holds: list[int] = of.tensor(*_HOLDS).tolist()
+    if len(holds) != count:
+        raise Malformed(f"{of.key} says of {len(holds)} functions where they hold, not of {count}")
+    if not any(holds):
+        raise Malformed(f"{of.key} must not have 'holds' where all functions hold everywhere")
+    return holds
 
 
 def equality_rows(legal: MaskSet) -> tuple[Matrix, Vector]:

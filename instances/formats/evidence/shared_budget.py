@@ -12,8 +12,7 @@ field `rows`, each with its `budget`.
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from maskgap.instances.formats.evidence.head import Malformed
-from maskgap.instances.formats.proof import Evidence, PartProof, Reading, Writing
+from maskgap.instances.formats.proof import Evidence, Malformed, PartProof, Reading, Writing
 
 
 @dataclass(frozen=True, eq=False, repr=False)
