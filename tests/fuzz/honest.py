@@ -32,6 +32,7 @@ from tests.helpers.exact import losses
 from tests.helpers.hostile import overflowing, rooted, with_matrix
 from tests.helpers.legal_masks import legal_pruned
 from tests.helpers.refit_proofs import refit_proof, refit_shared, refit_tree
+from tests.helpers.subtree_proofs import subtree_proof
 
 FAMILIES = ("plain", "few tokens", "whole numbers", "repeated", "simplex", "balanced")
 
@@ -40,6 +41,8 @@ DEEP = ("fw-bnb", {"convexify": "none", "heuristics": "none"})
 TRIANGLES = ("sdp-bound", {"triangle_rounds": "3"})
 SHARED = ("shared-budget", {})
 TRIVIAL = ("trivial", {})
+SUBTREES = ("subtrees", {"depth": 3})
+"""Not a solver: functions that hold in subtrees, made with numpy."""
 REFIT = ("refit", {"ridge": 0.01})
 HEAVY = ("refit", {"ridge": 1.0})
 
@@ -71,6 +74,14 @@ KINDS = (  # pattern, rows, columns, what proves it
     ("1:2^T", 2, 4, REFIT),
     ("layer:50%", 2, 4, REFIT),
     ("keep=2;cap=1/2", 1, 6, HEAVY),
+    ("50%", 1, 8, SUBTREES),
+    ("2:4", 2, 8, SUBTREES),
+    ("keep=3", 1, 7, SUBTREES),
+    ("50%;block=2", 1, 8, SUBTREES),
+    ("50%;cost=50%", 2, 6, SUBTREES),
+    ("50%;forced", 2, 6, SUBTREES),
+    ("layer:50%", 2, 4, SUBTREES),
+    ("1:2^T", 2, 4, SUBTREES),
 )
 
 
@@ -160,6 +171,8 @@ def _proofs(problem, name, settings):
         return [replace(trivial_proof(part), mask=_first_mask(part)) for part in problem]
     if name == SHARED[0]:
         return [_shared(part, limits) for part in problem]
+    if name == SUBTREES[0]:
+        return [_subtrees(part, **settings) for part in problem]
     if name == "refit":
         return [_refit(part) for part in problem]
     solver = registry.build(name, settings)
@@ -187,6 +200,18 @@ def _shared(part, limits):
         part.row, part.digest, 0.0, _first_mask(part), SharedBudget(tuple(rows)),
         height=part.height,
     )  # fmt: skip
+
+
+def _subtrees(part, depth):
+    """The first of some random trees that proves something, else the last."""
+    pruned = legal_pruned(part.layer, part.pattern, part.rows)
+    for seed in range(9):
+        rng = np.random.default_rng([25, part.row, part.n, seed])
+        proof = subtree_proof(part, pruned, rng, depth, mask=_first_mask(part))
+        bound = check_part(part, proof).bound
+        if bound > 0.0:
+            break
+    return replace(proof, bound=bound)
 
 
 def _refit(part):

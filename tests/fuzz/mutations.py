@@ -19,6 +19,7 @@ from tests.fuzz.structure import (
     other_kind,
     other_parts,
     other_question,
+    other_subtrees,
     spliced,
     split_leaf,
 )
@@ -41,11 +42,11 @@ MUTATIONS = (
     special_numbers, scaled_numbers, noisy_numbers, higher_multipliers, whole_numbers, shuffled,
     other_dtype, other_shape, missing, exchanged, added, of_another, spliced, other_head,
     other_bound, other_kind, other_parts, other_question, split_leaf, cut_tree, no_functions,
-    more_triangles, more_dropped,
+    more_triangles, more_dropped, other_subtrees,
 )  # fmt: skip
 FREQUENT = (
     special_numbers, scaled_numbers, noisy_numbers, higher_multipliers, whole_numbers, split_leaf,
-    cut_tree, more_triangles, no_functions, more_dropped,
+    cut_tree, more_triangles, no_functions, more_dropped, other_subtrees,
 )  # fmt: skip
 """Those after which a file may well be read and judged by its numbers."""
 

@@ -10,6 +10,7 @@ from maskgap.benchmarks.runs.child import run_task
 from maskgap.benchmarks.runs.judge import Judged, judge, parts_of
 from maskgap.benchmarks.runs.task import RunLimits, Task
 from maskgap.benchmarks.verify.certificate import BoundKind, Verdict, certify_part
+from maskgap.instances.arrays import Kept
 from maskgap.instances.formats.evidence.shared_budget import RowProof, SharedBudget
 from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.masks.groups import BudgetGroups
@@ -24,6 +25,7 @@ from tests.helpers.exact import losses
 from tests.helpers.exact_checker import exact_bound
 from tests.helpers.exact_functions import Rejected
 from tests.helpers.legal_masks import legal_pruned
+from tests.helpers.subtree_proofs import subtree_proof
 
 GAP = 1e-6
 LIMIT_S = 3.0
@@ -31,8 +33,12 @@ LIMIT_S = 3.0
 SHARED = "shared-budget"
 """Not a solver: proofs of the rows of a `layer:P%`, put together."""
 
+SUBTREES = "subtrees"
+"""Not a solver: trees of functions that hold in subtrees, made with numpy."""
+
 WEIGHTS = {
     "fw-bnb": 30, "sdp-bound": 9, "qp-bound": 9, "shift-bound": 5, "exhaustive": 8, SHARED: 16,
+    SUBTREES: 14,
     "swap": 4, "search": 4, "random": 1, "magnitude": 1, "wanda": 1, "ria": 1, "obs": 1,
     "sparsegpt": 1, "obs-greedy": 1, "alps": 1, "dsnot": 1, "sparsefw": 0.6, "fw-bnb-highs": 0.7,
     "fw-bnb-scip": 0.7, "scip-miqp": 0.5, "scip-factor": 0.5, "highs-milp": 0.8, "highs-oa": 0.5,
@@ -84,6 +90,8 @@ def solver_of(rng, problem):
 def _takes(name, problem):
     if name == SHARED:
         return problem.pattern.text.startswith("layer:")
+    if name == SUBTREES:
+        return True
     spec = registry.spec_of(name)
     return spec.missing is None and spec.refusal(problem.pattern) is None
 
@@ -122,6 +130,9 @@ def _judged(problem, solver, settings, seed, rng):
     parts = parts_of(problem)
     if solver == SHARED:
         return [_shared(next(iter(problem)), rng)]
+    if solver == SUBTREES:
+        own = list(problem)
+        return [_subtrees(own[int(rng.integers(len(own)))], rng)]
     whole = registry.spec_of(solver).batched
     chosen = problem if whole else parts[int(rng.integers(len(parts)))]
     task = Task(chosen, solver, settings, RunLimits(LIMIT_S, GAP, seed=seed))
@@ -147,6 +158,15 @@ def _shared(part, rng):
         part.row, part.digest, 0.0, None, SharedBudget(tuple(rows)), height=part.height,
     )  # fmt: skip
     mask = part.legal.prune_lowest(part.weight**2)
+    answer = Answer(mask, Stop.FINISHED, proof=proof)
+    return Judged(part, answer, certify_part(part, mask, proof=proof, tolerance=GAP), 0.0)
+
+
+def _subtrees(part, rng):
+    """A random tree, with the first mask that is legal."""
+    pruned = legal_pruned(part.layer, part.pattern, part.rows)
+    proof = subtree_proof(part, pruned, rng, depth=int(rng.integers(1, 4)))
+    mask = Kept(~pruned[0])
     answer = Answer(mask, Stop.FINISHED, proof=proof)
     return Judged(part, answer, certify_part(part, mask, proof=proof, tolerance=GAP), 0.0)
 

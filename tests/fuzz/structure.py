@@ -168,6 +168,32 @@ def no_functions(rng, tensors, meta, pool):
         tensors[f"{key}.function"] = function
 
 
+def other_subtrees(rng, tensors, meta, pool):
+    """Functions said to hold elsewhere, everywhere or beyond the tree, or with other columns."""
+    key = _tree(rng, tensors)
+    if key is None:
+        return
+    own = [name for name in sorted(tensors) if name.startswith(f"{key}.u")]
+    holds, nodes = tensors.get(f"{key}.holds"), len(tensors[f"{key}.branch"])
+    if holds is None or holds.ndim != 1 or not len(holds):
+        holds = np.zeros(max(1, len(own)), np.int32)
+    holds, place = holds.copy(), int(rng.integers(len(holds)))
+    near = int(holds[place]) + int(rng.integers(-2, 3))
+    among = [int(rng.integers(nodes)), near, 0, nodes, int(rng.choice([-1, 2**30]))]
+    match int(rng.integers(6)):
+        case 0 if f"{key}.holds" in tensors:
+            del tensors[f"{key}.holds"]
+            return
+        case 1:
+            holds = rng.permutation(holds)
+        case 2 if own:  # a multiplier on each column, of those that are fixed too
+            name = str(rng.choice(own))
+            tensors[name] = tensors[name] + 10.0 ** rng.integers(-30, 1)
+        case _:
+            holds[place] = np.array(among[int(rng.integers(5))]).astype(holds.dtype)
+    tensors[f"{key}.holds"] = holds
+
+
 # ---- diagonals
 
 

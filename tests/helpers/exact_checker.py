@@ -24,26 +24,43 @@ from maskgap.instances.formats.evidence.trivial import Trivial
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.problem import Part
 from tests.helpers.exact import losses, quadratic, squared_weight, whole
-from tests.helpers.exact_functions import Rejected, convex, finite, function_of, least, require
+from tests.helpers.exact_functions import (
+    Rejected,
+    convex,
+    finite,
+    function_of,
+    given,
+    least,
+    require,
+)
 from tests.helpers.exact_refit import refit_bound, refit_curve
+
+
+def leaf_ways(leaves, n):
+    """The way to each leaf, in order: {node: the columns split above it, {column: pruned}}.
+
+    It goes from the root to the leaf, both among them.
+    """
+    open_nodes, found = [({}, {})], []
+    for node, column in enumerate(leaves.branch.tolist()):
+        require(open_nodes, "the tree has nodes beyond its leaves")
+        state, above = open_nodes.pop()
+        way = {**above, node: state}
+        if column == -1:
+            found.append(way)
+            continue
+        require(0 <= column < n, f"the tree splits column {column}")
+        require(column not in state, f"the tree splits column {column} twice")
+        open_nodes += [({**state, column: True}, way), ({**state, column: False}, way)]
+    require(not open_nodes, "the tree ends before its last leaf")
+    counts = (len(found),)
+    require(leaves.function.shape == leaves.point.shape == counts, "leaves are miscounted")
+    return found
 
 
 def leaf_states(leaves, n):
     """The columns split on the way to each leaf, in order: {column: pruned}."""
-    open_nodes, states = [{}], []
-    for column in leaves.branch.tolist():
-        require(open_nodes, "the tree has nodes beyond its leaves")
-        state = open_nodes.pop()
-        if column == -1:
-            states.append(state)
-            continue
-        require(0 <= column < n, f"the tree splits column {column}")
-        require(column not in state, f"the tree splits column {column} twice")
-        open_nodes += [{**state, column: True}, {**state, column: False}]
-    require(not open_nodes, "the tree ends before its last leaf")
-    counts = (len(states),)
-    require(leaves.function.shape == leaves.point.shape == counts, "leaves are miscounted")
-    return states
+    return [list(way.values())[-1] for way in leaf_ways(leaves, n)]
 
 
 def points_of(leaves, n):
@@ -55,27 +72,29 @@ def points_of(leaves, n):
 def tree_bound(part, pruned, leaves):
     """The least bound of the leaves over the masks of the part."""
     rows, sides = rows_of(part, pruned)
-    points = [whole(point) for point in points_of(leaves, part.n)]
+    points = points_of(leaves, part.n)
     quad = quadratic(part)
-    used = {which for which in leaves.function.tolist() if 0 <= which < len(leaves.functions)}
-    functions = {
-        which: convex(*function_of(part, quad, leaves.functions[which], rows, sides))
-        for which in used
-    }
-    found = []
-    for number, state in enumerate(leaf_states(leaves, part.n)):
+    functions, found = {}, []
+    for number, way in enumerate(leaf_ways(leaves, part.n)):
         left = pruned
-        for column, value in state.items():
+        for column, value in list(way.values())[-1].items():
             left = left[left[:, column] == value]
         which, at = int(leaves.function[number]), int(leaves.point[number])
-        require(which == -1 or which in functions, f"leaf {number} names function {which}")
+        require(-1 <= which < len(leaves.functions), f"leaf {number} names function {which}")
         if which == -1:
             require(len(left) <= 1, f"leaf {number} has {len(left)} masks left")
             found += losses(part, left)
             continue
+        function = leaves.functions[which]
+        require(function.holds in way, f"leaf {number} is not where function {which} holds")
+        fixed = way[function.holds]
+        if which not in functions:
+            made = function_of(part, quad, function, rows, sides)
+            functions[which] = convex(*given(*made, function, fixed))
         require(0 <= at < len(points), f"leaf {number} names point {at}")
+        free = [column for column in range(part.n) if column not in fixed]
         if len(left):
-            found.append(least(functions[which], [points[at]], left))
+            found.append(least(functions[which], [whole(points[at][free])], left[:, free]))
     require(found, "no leaf has a mask")
     return min(found)
 

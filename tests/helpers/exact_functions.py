@@ -51,6 +51,27 @@ def function_of(part, quad, function, rows, sides):
     return matrix - taken, np.stack([quad, np.diag(u), products, taken[1:, 1:]])
 
 
+def given(matrix, terms, function, fixed):
+    """H and the terms of P when the columns fixed, {column: pruned}, are put in: over the others.
+
+    With y = T (1, z) for z of the other columns it is T^T H T. The function must not name those
+    that are fixed.
+    """
+    n = len(matrix) - 1
+    free = [column for column in range(n) if column not in fixed]
+    for column in fixed:
+        named = (function.u[column], *function.alpha[:, column])
+        require(not any(named), f"u or alpha of the fixed column {column} is not 0")
+        require(column not in function.triangles.columns, f"a triangle of fixed column {column}")
+    to = np.full((n + 1, len(free) + 1), 0, dtype=object)
+    to[0, 0] = 1
+    for column, pruned in fixed.items():
+        to[column + 1, 0] = int(pruned)
+    for place, column in enumerate(free):
+        to[column + 1, place + 1] = 1
+    return to.T.dot(matrix).dot(to), terms[:, free][:, :, free]
+
+
 def triangles_of(triangles, n):
     """The triangle terms times their weights over (1, z); CONSTANT = -1 lands on index 0."""
     count = len(triangles.weight)

@@ -93,7 +93,7 @@ def function_at(part, state, rng, holds):
     """(a function that holds where a state is forced, and its (state, P, q) in float64)."""
     n, free, gone = part.n, state == FREE, (state == PRUNED).astype(float)
     rows, budget = equality_rows(part.legal)
-    alpha = rng.choice([0.0, 0.05, 0.3]) * rng.normal(size=(len(rows), n)) * free
+    alpha = rng.choice([0.0, 0.01, 0.1]) * rng.normal(size=(len(rows), n)) * free
     triangles = triangles_on(np.flatnonzero(free), rng)
     matrix = part.quad + 0.5 * (alpha.T @ rows + rows.T @ alpha)
     linear = 2.0 * (part.quad @ gone) - (budget - rows @ gone) @ alpha
@@ -114,7 +114,7 @@ def function_at(part, state, rng, holds):
             else:
                 matrix[i, j] -= 0.5 * weight * sign
                 matrix[j, i] -= 0.5 * weight * sign
-    scale = np.where(free, rng.uniform(0.2, 1.0, n), 1.0)
+    scale = np.where(free, rng.uniform(0.5, 1.0, n), 1.0)
     square = (matrix / np.sqrt(np.outer(scale, scale)))[np.ix_(free, free)]
     least = float(np.linalg.eigvalsh(square)[0]) if free.any() else 0.0
     slack = rng.choice([1e-13, 1e-6, 1e-2])
@@ -132,7 +132,7 @@ def triangles_on(columns, rng):
     return Triangles(
         chosen.astype(np.int32),
         rng.integers(-1, 3, count).astype(np.int16),
-        rng.uniform(0.0, 0.05, count),
+        rng.uniform(0.0, 0.02, count),
     )
 
 

@@ -29,4 +29,6 @@ def test_the_honest_files_are_of_every_kind_of_proof_and_pattern():
     held = [proof.evidence for one in honest() for proof in one.proofs]
     trees = [evidence for evidence in held if isinstance(evidence, Leaves)]
     assert any(len(tree.branch) > 5 for tree in trees)
-    assert any(len(function.triangles) for tree in trees for function in tree.functions)
+    functions = [function for tree in trees for function in tree.functions]
+    assert any(len(function.triangles) for function in functions)
+    assert sum(function.holds > 0 for function in functions) > 20

@@ -9,7 +9,7 @@ from maskgap.solvers import registry
 from tests.fuzz.families import FAMILIES
 from tests.fuzz.problems import KINDS, draw
 from tests.fuzz.refits import run_refit
-from tests.fuzz.runs import SHARED, WEIGHTS, Tally, run_problem, solver_of
+from tests.fuzz.runs import SHARED, SUBTREES, WEIGHTS, Tally, run_problem, solver_of
 
 CHUNK = 100
 
@@ -46,6 +46,6 @@ def test_every_family_kind_and_solver_is_drawn():
     assert {one.kind for one in problems} == set(KINDS)
     solvers = {solver_of(np.random.default_rng([21, one.seed]), one.problem)[0] for one in problems}
     assert solvers == {
-        name for name in WEIGHTS if name == SHARED or not registry.SPECS[name].missing
+        name for name in WEIGHTS if name in (SHARED, SUBTREES) or not registry.SPECS[name].missing
     }
     assert {*registry.SPECS} - solvers <= {"gurobi"}
