@@ -18,9 +18,9 @@ and, if P is positive semidefinite, no loss in a leaf (columns forced kept or pr
     b(x) = c - x^T P x + min over legal v in the leaf of (2 P x + q) . v,     for every x.
 
 Of a function that holds in a subtree only, all of this is meant of the columns F that are free at
-its node, with p others pruned there: Q_FF for Q, 2 Q_FP e added to q, e^T Q_PP e to c, and k_g less
-what is pruned of its row, a whole number and exact. F has the terms of a function of its own set,
-and below n is the number of its columns, unless all n columns of the part are named.
+its node, with p others pruned there: Q_FF for Q, 2 Q_FP e added to q, e^T Q_PP e to c, and for k_g
+what is left of it, a whole number and exact. Below, n is the number of columns in F, but where all
+columns of the part are named.
 
 All is evaluated in float64 with unit roundoff r = 2^-53; gamma_m = m r / (1 - m r) bounds the
 relative rounding of m operations in any order (Higham, Accuracy and Stability of Numerical

@@ -6,8 +6,8 @@ x, for all v, a convex F has
     F(v) >= F(x) + F'(x)(v - x) = H_00 - x^T P x + (2 P x + 2 H_01) . v.
 
 A P that is semidefinite but for the rounding of its multipliers is made so: u is lowered by the
-least of 2^-110, 2^-109, ... 2^-30 times the terms of each column's diagonal, or times the largest
-term of P, which lowers F between masks and nowhere else.
+least multiple, found to twelve bits between 2^-110 and 2^-30, of the terms of each column's
+diagonal, or of the largest term of P, which lowers F between masks and nowhere else.
 """
 
 from fractions import Fraction
@@ -17,6 +17,9 @@ import numpy as np
 from tests.helpers.exact import semidefinite, whole
 
 LOWERINGS = range(30, 111)
+"""Powers of 1/2 that bound the multiples."""
+
+BITS = 12
 
 
 class Rejected(Exception):  # noqa: N818 - as `Refused` is one
@@ -116,12 +119,13 @@ def convex(matrix, terms):
     found = []
     for amounts in (own, largest):
 
-        def lowered(power, amounts=amounts):
+        def lowered(power, times=1, amounts=amounts):
+            """Of u less times / 2^power of the amounts."""
             raised = numbers * 2 ** (power + 1)
             at = np.arange(1, n + 1)
-            raised[at, at] += 2 * amounts
-            raised[0, at] -= amounts
-            raised[at, 0] -= amounts
+            raised[at, at] += 2 * times * amounts
+            raised[0, at] -= times * amounts
+            raised[at, 0] -= times * amounts
             return raised
 
         if not semidefinite(lowered(LOWERINGS[0])[1:, 1:]):
@@ -133,7 +137,14 @@ def convex(matrix, terms):
                 holds = middle
             else:
                 fails = middle
-        found.append((lowered(holds), divisor * 2 ** (holds + 1)))
+        low, high, power = 1 << (BITS - 1), 1 << BITS, holds + BITS
+        while high - low > 1:
+            middle = (low + high) // 2
+            if semidefinite(lowered(power, middle)[1:, 1:]):
+                high = middle
+            else:
+                low = middle
+        found.append((lowered(power, high), divisor * 2 ** (power + 1)))
     require(found, "P is not positive semidefinite")
     return found
 

@@ -5,6 +5,8 @@ Each is under a budget of its own; they bound the whole by a multiplier
 the row: the bound under k is taken at the point whose sum is k, on the line between those of the
 proof's points, all 0 and all 1 among them, whose sums lie next to k.
 
+A row proof has one leaf, so its function holds everywhere.
+
 The proof of the i-th row inside part<t> is a part of key part<t>.<i>; the heads of all are the
 field `rows`, each with its `budget`.
 """

@@ -11,11 +11,13 @@ from maskgap.benchmarks.verify import leaves as leaves_checker
 from maskgap.benchmarks.verify import tree
 from maskgap.benchmarks.verify.check import check_part
 from maskgap.benchmarks.verify.open_functions import most_bytes
-from maskgap.benchmarks.verify.quadratic import scaled_quad, verified
+from maskgap.benchmarks.verify.quadratic import Points, leaf_bounds, scaled_quad, verified
+from maskgap.benchmarks.verify.sets import checked_set
 from maskgap.instances.errors import InputError, ProofError
 from maskgap.instances.formats.evidence.leaves import equality_rows
 from maskgap.instances.formats.proof_file import read_proof, write_proof
 from maskgap.instances.formats.triangles import no_triangles
+from maskgap.instances.layer import Layer
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.masks.state import FREE, KEPT, PRUNED
 from maskgap.instances.problem import Problem
@@ -26,6 +28,7 @@ from tests.helpers.general import SHAPES, layer_with_extras
 from tests.helpers.legal_masks import legal_pruned
 from tests.helpers.proofs import rejected, whole
 from tests.helpers.subtree_proofs import function_at, masks_of, subtree_proof
+from tests.helpers.tiny import random_layer
 
 SIZES = {**SHAPES, "50%": (1, 9), "2:4": (1, 12), "keep=3": (1, 8), "1:2": (1, 6), "100%": (1, 5)}
 
@@ -55,7 +58,8 @@ def test_bounds_are_just_below_exact_ones_and_those_below_the_least_loss(pattern
     bounded = 0
     for seed in range(6):
         part, pruned, optimum = part_of(pattern, seed)
-        proof = subtree_proof(part, pruned, np.random.default_rng(seed), depth=2 + seed % 4)
+        depth = 2 + seed % (4 if part.n < 16 else 2)
+        proof = subtree_proof(part, pruned, np.random.default_rng(seed), depth)
         bound, exact = check_part(part, proof).bound, exact_bound(part, pruned, proof)
         assert bound <= exact <= optimum
         assert float(exact) - bound <= 1e-10 * float(optimum)
@@ -153,6 +157,41 @@ def test_bounds_do_not_depend_on_blocks_and_functions_are_built_once(monkeypatch
         built.clear()
         assert check_part(part, proof).bound == pytest.approx(expected.bound, rel=1e-12)
         assert sorted(built) == used.tolist()
+
+
+@pytest.mark.parametrize("spread", [0.0, 4.0])
+@pytest.mark.parametrize(("pattern", "size"), [("50%", 32), ("2:4", 4), ("1:8", 8)])
+def test_bounds_of_wide_nodes_lie_just_below_exact_arithmetic(pattern, size, spread):
+    """In every point, below 0 as well; the weights are of sizes 10^-spread to 10^spread."""
+    rng = np.random.default_rng(size)
+    plain = random_layer(3, 32)
+    layer = Layer.from_arrays(plain.weight * 10.0 ** rng.uniform(-spread, spread, 32), plain.gram)
+    part = next(iter(Problem.of(layer, parse_pattern(pattern))))
+    quad, unit = quadratic(part), Fraction(2) ** part.exponent
+    rows, sides = (array.astype(int).astype(object) for array in equality_rows(part.legal))
+    k = int(sides[0])
+    for share in (0.1, 0.4, 0.6):
+        state = some_forced(~part.legal.prune_lowest(rng.random(32)), rng, share)
+        free, gone = state == FREE, state == PRUNED
+        function, _ = function_at(part, state, rng, holds=1)
+        function = replace(function, u=function.u - 0.1 * free)  # so that it is not lowered
+        stored = verified(part, scaled_quad(part), function, 0, state)
+        fixed = {j: bool(gone[j]) for j in np.flatnonzero(~free).tolist()}
+        matrix, _ = given(*function_of(part, quad, function, rows, sides), function, fixed)
+        matrix = matrix / unit
+        points = rng.random((6, 32)).astype(np.float32)
+        at = Points(points.astype(np.float64), np.arange(6))
+        bounds = leaf_bounds(checked_set(part), stored, at, np.tile(state, (6, 1)))
+        group = np.flatnonzero(free) // size
+        left = k - np.bincount(np.arange(32)[gone] // size, minlength=32 // size)
+        for point, bound in zip(points[:, free], bounds.tolist(), strict=True):
+            x = np.array([Fraction(value) for value in point.tolist()], dtype=object)
+            px = matrix[1:, 1:].dot(x)
+            slope = 2 * px + 2 * matrix[0, 1:]
+            least = sum(sum(sorted(slope[group == g])[: left[g]]) for g in range(32 // size))
+            exact = matrix[0, 0] - x.dot(px) + least
+            assert Fraction(bound) <= exact
+            assert float(exact) - bound < 1e-9
 
 
 @pytest.mark.parametrize("block", [1, 3, 1024])
