@@ -263,6 +263,15 @@ _ENTRIES = (
         patterns=ROW_PATTERNS,
     ),
     Spec(
+        "lowrank-bound",
+        "maskgap.solvers.bounds.lowrank_bound:LowRankBound",
+        "the semidefinite relaxation of wide rows by a low-rank method: bounds with proofs",
+        bound_only=True,
+        batched=True,
+        requires=_NUMBA,
+        patterns=ROW_PATTERNS,
+    ),
+    Spec(
         "fw-bnb",
         "maskgap.solvers.tree.fw_bnb:FwBnb",
         "Frank-Wolfe branch and bound on a convex reformulation, with proof",

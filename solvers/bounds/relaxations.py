@@ -14,17 +14,15 @@ one legal mask, or Q = 0 need no other way.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from maskgap.instances.arrays import Matrix, Vector
 from maskgap.instances.errors import InputError
-from maskgap.instances.formats.evidence.leaves import ConvexFunction, root_leaves
-from maskgap.instances.formats.proof import PartProof
+from maskgap.instances.formats.evidence.leaves import ConvexFunction
 from maskgap.instances.objective import ObjectiveName
 from maskgap.instances.problem import Part
 from maskgap.solvers.bounds import conic, triangles
-from maskgap.solvers.bounds.other_budgets import points_for_other_budgets
+from maskgap.solvers.bounds.root_bound import RootBound
 from maskgap.solvers.bounds.semidefinite import Effort
 from maskgap.solvers.bounds.tilts import relaxations
 from maskgap.solvers.frank_wolfe import hull
@@ -46,18 +44,9 @@ TRIANGLE_SHARE = 0.9
 """Share of the seconds left that triangle inequalities may take; the rest is for the proof."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Bound:
-    """A repaired function, a point, and the bound to state, in units of `quad`."""
-
-    function: ConvexFunction
-    point: hull.HullPoint
-    stated: float
-
-
 def _bound(
     problem: Part, function: ConvexFunction, limits: Limits, start: Vector | None = None
-) -> _Bound:
+) -> RootBound:
     legal = problem.legal
     repaired = convexify.repair(problem.quad, legal, function)
     matrix, linear, _ = convexify.quadratic(problem.quad, legal, repaired)
@@ -74,33 +63,25 @@ def _bound(
         if x is not None:
             other = hull.linearise(convex, legal, x)
             point = other if other.bound > point.bound else point
-    stated = hull.stated_bound(problem.quad, legal, repaired, point.x)
-    limits.journal.bound(stated)
-    return _Bound(repaired, point, stated)
+    bound = RootBound.at(problem, repaired, point)
+    limits.journal.bound(bound.stated)
+    return bound
 
 
 def _answer(
     problem: Part,
-    bound: _Bound,
+    bound: RootBound,
     stop: Stop,
     notes: dict[str, str | float],
     beside: Matrix | None = None,
 ) -> Answer:
-    proof = PartProof(
-        row=problem.row,
-        problem=problem.digest,
-        bound=problem.rescale(bound.stated),
-        mask=None,
-        evidence=root_leaves(bound.function, bound.point.x, beside),
-        height=problem.height,
-    )
     return Answer(
         None,
         stop,
         claimed_bound=bound.stated,
         counters={"iterations": bound.point.iterations},
         notes={"hull_gap": bound.point.gap, **notes},
-        proof=proof,
+        proof=bound.proof(problem, beside),
     )
 
 
@@ -188,16 +169,12 @@ class SdpBound:
     def _finish(
         self,
         problem: Part,
-        bound: _Bound,
+        bound: RootBound,
         stop: Stop,
         notes: dict[str, str | float],
         limits: Limits,
     ) -> Answer:
-        groups, beside = problem.legal.equal_groups, None
-        if self.beside and groups is not None and groups.count == 1 and not groups.single:
-            beside = points_for_other_budgets(
-                problem.quad, groups, bound.function, bound.point.x, limits.deadline
-            )
+        beside = bound.beside(problem, limits.deadline) if self.beside else None
         return _answer(problem, bound, stop, notes, beside)
 
     def _dual(

@@ -57,11 +57,11 @@ class SdpSolution:
             everywhere[kept] = touched
             touched = everywhere
         point = np.clip(0.5 * (1.0 + first[1:]), 0.0, 1.0)
-        function = _whole_space(quad, legal, 4.0 * touched[1:], triangles)
+        function = whole_space(quad, legal, 4.0 * touched[1:], triangles)
         return SdpSolution(function, point, at.value, iterations, converged)
 
 
-def _whole_space(quad: Matrix, legal: MaskSet, u: Vector, triangles: Triangles) -> ConvexFunction:
+def whole_space(quad: Matrix, legal: MaskSet, u: Vector, triangles: Triangles) -> ConvexFunction:
     """The function of u with the alpha that makes P as convex everywhere as on the budgets.
 
     With E the equality rows made orthonormal (of budgets: normalised) and M = Q - Diag(u), less the

@@ -18,7 +18,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg
 
 from maskgap.instances.arrays import Matrix, Vector
 from maskgap.instances.formats.evidence.leaves import ConvexFunction
@@ -29,6 +28,7 @@ from maskgap.solvers.frank_wolfe import steps, vertices
 from maskgap.solvers.frank_wolfe.pool import ActiveSet, Pool
 from maskgap.solvers.objectives import convexify
 from maskgap.solvers.objectives.protocol import Quadratic
+from maskgap.solvers.objectives.shift import largest_eigenvalue
 from maskgap.solvers.oracles import closed_form
 from maskgap.solvers.oracles.make import exact_oracle
 from maskgap.solvers.protocol import Deadline
@@ -105,8 +105,9 @@ def minimise(
     *,
     iterations: int = 1000,
     start: Vector | None = None,
+    gap: float = GAP,
 ) -> HullPoint:
-    """The point with the best bound seen; stops at GAP, after `iterations`, or at the deadline.
+    """The point with the best bound seen; stops at a gap, after `iterations`, or at the deadline.
 
     start: a point (n,) to start from, else the centre; only equal groups use it. An expired
     deadline leaves the bound of the first point, valid too.
@@ -115,7 +116,7 @@ def minimise(
     if groups is not None:
         centre = np.full(groups.n, groups.pruned / groups.size)
         x = centre if start is None else project(start, groups)
-        return _on_groups(function, groups, x, deadline, iterations)
+        return _on_groups(function, groups, x, _Until(deadline, iterations, gap))
     found = vertices.minimise(
         function,
         np.full(legal.n, FREE, np.int8),
@@ -126,33 +127,36 @@ def minimise(
     return HullPoint(found.x, found.value, found.bound, found.steps)
 
 
-def _on_groups(
-    function: Quadratic, groups: BudgetGroups, x: Vector, deadline: Deadline, iterations: int
-) -> HullPoint:
+@dataclass(frozen=True, slots=True)
+class _Until:
+    """When to stop."""
+
+    deadline: Deadline
+    iterations: int
+    gap: float
+
+
+def _on_groups(function: Quadratic, groups: BudgetGroups, x: Vector, until: _Until) -> HullPoint:
     """As `minimise`, by projected gradients from a point x (n,) of the hull."""
     matrix, linear = function.matrix, function.linear
     best = linearise(function, groups, x)
-    largest = float(
-        scipy.linalg.eigh(matrix, eigvals_only=True, subset_by_index=[groups.n - 1, groups.n - 1])[
-            0
-        ]
-    )
     if groups.pruned in (0, groups.size):
         return best
+    largest = largest_eigenvalue(matrix)
     step = 0.5 / largest if largest > 0.0 else 1.0
     ahead, momentum = x, 1.0
-    for iteration in range(1, iterations + 1):
+    for iteration in range(1, until.iterations + 1):
         new = project(ahead - step * (2.0 * (matrix @ ahead) + linear), groups)
         if float((ahead - new) @ (new - x)) > 0.0:
             momentum = 1.0
         following = 0.5 * (1.0 + float(np.sqrt(1.0 + 4.0 * momentum * momentum)))
         ahead = new + (momentum - 1.0) / following * (new - x)
         x, momentum = new, following
-        if iteration % CHECK_EVERY == 0 or iteration == iterations:
+        if iteration % CHECK_EVERY == 0 or iteration == until.iterations:
             point = linearise(function, groups, x)
             if point.bound > best.bound:
                 best = HullPoint(x, point.value, point.bound, iteration)
-            if point.gap <= GAP or deadline.expired():
+            if point.gap <= until.gap or until.deadline.expired():
                 break
     return best
 

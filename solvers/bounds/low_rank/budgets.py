@@ -1,0 +1,96 @@
+"""The budget rows of a batch: penalties, multipliers, and the space on which they hold.
+
+With s = 2 z - 1, the budget of a group g of some columns of which k are pruned reads a_g . (1, s) =
+0 with a_g = (size - 2 k, e_g), and Y a_g = 0 for Y = V V^T says V^T a_g = 0. The method adds
+
+    sum over g of  rho |V^T a_g|^2  +  alpha_g^T V V^T a_g
+
+to <C, V V^T>. At a minimiser, multipliers that take the whole load are alpha_g + 2 rho V
+(V^T V)^-1 V^T a_g: the least change with the same gradient. They reach the value of the relaxation
+itself, and leave the penalty small, on which the speed of the method depends. They take (n + 1)
+groups numbers a row.
+"""
+
+import torch
+
+from maskgap.instances.masks.groups import BudgetGroups
+
+PENALTY_OF_ROW = 0.03
+"""Penalty of a budget of the whole row, in units of the mean absolute row sum of Q over n.
+
+Of 0.003 to 1, the best at n = 384, 576 and 1536.
+"""
+
+PENALTY_OF_GROUP = 1.0
+"""Penalty of one of several budgets, in units of the mean diagonal of Q."""
+
+RIDGE = 1e-9
+"""Added to V^T V, in units of its trace."""
+
+
+class Budgets:
+    """The rows of some equal groups, for each row of a batch.
+
+    penalty: rho (rows,). alpha: (rows, groups, n + 1).
+    """
+
+    def __init__(self, groups: BudgetGroups, penalty: torch.Tensor) -> None:
+        self.groups = groups
+        self.first = float(groups.size - 2 * groups.pruned)
+        self.penalty = penalty
+        self.alpha = penalty.new_zeros((len(penalty), groups.count, groups.n + 1))
+
+    def _sums(self, inner: torch.Tensor) -> torch.Tensor:
+        """(groups, ...) sums of (n, ...) over the columns of each group."""
+        return inner.reshape(self.groups.count, self.groups.size, *inner.shape[1:]).sum(dim=1)
+
+    def forms(self, vectors: torch.Tensor) -> torch.Tensor:
+        """V^T a_g, (groups, rows, rank) of V (n + 1, rows, rank), or without the last axis."""
+        return self._sums(vectors[1:]) + self.first * vectors[0]
+
+    def add_to(self, out: torch.Tensor, vectors: torch.Tensor) -> None:
+        """Add the gradient of both terms, halved, at V to out (n + 1, rows, rank)."""
+        forms = self.forms(vectors)
+        pull = self.penalty[:, None] * forms
+        pull += 0.5 * (self.alpha @ vectors.transpose(0, 1)).transpose(0, 1)
+        out += 0.5 * (self.alpha.transpose(1, 2) @ forms.transpose(0, 1)).transpose(0, 1)
+        shape = (self.groups.count, self.groups.size, *vectors.shape[1:])
+        out[1:].reshape(shape).add_(pull[:, None])
+        out[0].add_(pull.sum(dim=0), alpha=self.first)
+
+    def lengths(self) -> torch.Tensor:
+        """(n + 1, rows) the norms of the rows of the matrix of the penalties."""
+        norm = (self.groups.size + self.first**2) ** 0.5
+        out: torch.Tensor = norm * self.penalty.repeat(self.groups.n + 1, 1)
+        out[0] *= abs(self.first) * self.groups.count**0.5
+        return out
+
+    def move_load(self, vectors: torch.Tensor) -> None:
+        """Have the multipliers take what the penalty holds at V (n + 1, rows, rank)."""
+        exact = vectors.to(torch.float64).transpose(0, 1)  # (rows, n + 1, rank)
+        inner = exact.transpose(1, 2) @ exact
+        inner.diagonal(dim1=1, dim2=2).add_(RIDGE * exact.shape[1])
+        forms = self.forms(exact.transpose(0, 1)).permute(1, 2, 0)  # (rows, rank, groups)
+        moved = exact @ torch.linalg.solve(inner, forms)
+        moved = 2.0 * self.penalty[:, None, None] * moved.transpose(1, 2)
+        self.alpha += moved.to(self.alpha.dtype)
+
+    def project(self, x: torch.Tensor) -> torch.Tensor:
+        """Take off x (n + 1, rows) its part in the span of the a_g."""
+        count, size, first = self.groups.count, self.groups.size, self.first
+        forms = self.forms(x)
+        # the inverse of size I + first^2 e e^T
+        share = first * first / (size + count * first * first)
+        part = (forms - share * forms.sum(dim=0)) / size
+        out = x.clone()
+        out[1:].reshape(count, size, *x.shape[1:]).sub_(part[:, None])
+        out[0].sub_(part.sum(dim=0), alpha=first)
+        return out
+
+
+def penalties(groups: BudgetGroups, gram: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Penalties (rows,) for weights (n, rows) of mean square 1, gram (n, n) of unit diagonal."""
+    if groups.count > 1:
+        return torch.full_like(weight[0], PENALTY_OF_GROUP)
+    wide = weight.abs()
+    return PENALTY_OF_ROW / groups.n * (wide * (gram.abs() @ wide)).mean(dim=0)
