@@ -32,7 +32,7 @@ from maskgap.solvers.bounds.face import Face
 from maskgap.solvers.bounds.interior import Iterate, advance, begin, centre, cholesky, to_boundary
 from maskgap.solvers.bounds.rows_face import rows_face
 from maskgap.solvers.bounds.sdp_solution import SdpSolution
-from maskgap.solvers.bounds.triangles import separate
+from maskgap.solvers.bounds.triangles import Cuts, separate
 from maskgap.solvers.protocol import Deadline
 
 TOLERANCE = 1e-6
@@ -113,7 +113,7 @@ def solve_sdp(
     if first is None:
         return SdpSolution.trivial(legal)
     at, _, iterations = _relax(first, deadline, tolerance)
-    return SdpSolution.of(quad, legal, at, iterations, _closed(at, tolerance))
+    return SdpSolution.of(quad, legal, at, iterations, closed(at, tolerance))
 
 
 def solve_with_triangles(
@@ -128,11 +128,11 @@ def solve_with_triangles(
     if first is None:
         return [SdpSolution.trivial(legal)]
     at, fork, iterations = _relax(first, deadline, TOLERANCE)
-    plain = SdpSolution.of(quad, legal, at, iterations, _closed(at, TOLERANCE))
-    best, iterations = _lift(at if fork is None else fork, deadline, effort)
+    plain = SdpSolution.of(quad, legal, at, iterations, closed(at, TOLERANCE))
+    best, iterations = lift(at if fork is None else fork, deadline, effort)
     if best.value <= plain.bound:
         return [plain]
-    return [plain, SdpSolution.of(quad, legal, best, iterations, _closed(best, effort.tolerance))]
+    return [plain, SdpSolution.of(quad, legal, best, iterations, closed(best, effort.tolerance))]
 
 
 def _first(quad: Matrix, legal: MaskSet, tilt: Tilt | None) -> Iterate | None:
@@ -155,28 +155,33 @@ def _relax(
     at: Iterate, deadline: Deadline, tolerance: float
 ) -> tuple[Iterate, Iterate | None, int]:
     """The last iterate without triangle inequalities, the first that is ready for them, steps."""
-    ready = None
+    fork = None
     for steps in range(MOST_STEPS):
-        ready = at if ready is None and _ready(at) else ready
-        following = None if _closed(at, tolerance) or deadline.expired() else advance(at)
+        fork = at if fork is None and ready(at) else fork
+        following = None if closed(at, tolerance) or deadline.expired() else advance(at)
         if following is None:
-            return at, ready, steps
+            return at, fork, steps
         at = following
-    return at, ready, MOST_STEPS
+    return at, fork, MOST_STEPS
 
 
-def _lift(at: Iterate, deadline: Deadline, effort: Effort) -> tuple[Iterate, int]:
-    """The iterate of largest value on the way on with triangle inequalities, and steps."""
+def lift(
+    at: Iterate, deadline: Deadline, effort: Effort, aim: float = np.inf
+) -> tuple[Iterate, int]:
+    """The iterate of largest value on the way on with triangle inequalities, and steps.
+
+    aim: the value at which to stop.
+    """
     best, rounds, left = at, 0, deadline.remaining()
     most = MOST_STEPS + STEPS_PER_ROUND * effort.rounds
     for steps in range(most):
         at = _active(at)
         spent = left - deadline.remaining()
-        adding = rounds < effort.rounds and not spent > 0.5 * effort.share * left and _ready(at)
+        adding = rounds < effort.rounds and not spent > 0.5 * effort.share * left and ready(at)
         fuller = _with_violated(at, effort) if adding else None
         if fuller is not None:
             at, rounds = fuller, rounds + 1
-        elif _closed(at, effort.tolerance):
+        elif closed(at, effort.tolerance):
             return at, steps
         over = deadline.expired() or spent > effort.share * left
         following = None if over else advance(at)
@@ -184,6 +189,8 @@ def _lift(at: Iterate, deadline: Deadline, effort: Effort) -> tuple[Iterate, int
             return best, steps
         at = following
         best = at if at.value > best.value else best
+        if best.value >= aim:
+            return best, steps + 1
     return best, most
 
 
@@ -202,11 +209,12 @@ def _scale(at: Iterate) -> float:
     return max(abs(at.value), LEAST_SCALE)
 
 
-def _closed(at: Iterate, tolerance: float) -> bool:
+def closed(at: Iterate, tolerance: float) -> bool:
+    """Whether the gap is, and the primal constraints are met."""
     return at.gap <= tolerance * _scale(at) and at.missed <= MISSED
 
 
-def _ready(at: Iterate) -> bool:
+def ready(at: Iterate) -> bool:
     """Whether the iterate is near enough to say which inequalities matter."""
     return at.gap <= ADD_GAP * _scale(at) and at.missed <= ADD_MISSED
 
@@ -228,9 +236,12 @@ def _active(at: Iterate) -> Iterate:
 
 def _with_violated(at: Iterate, effort: Effort) -> Iterate | None:
     """With the inequalities that Y violates most; None where there are none, or no room."""
-    new = separate(
-        at.lifted, at.cuts, max(0, min(effort.batch, effort.most - len(at.cuts))), effort.least
-    )
+    most = max(0, min(effort.batch, effort.most - len(at.cuts)))
+    return with_cuts(at, separate(at.lifted, at.cuts, most, effort.least))
+
+
+def with_cuts(at: Iterate, new: Cuts) -> Iterate | None:
+    """With more inequalities; None where there are none, or S has no room for them."""
     lower = cholesky(at.slack)
     if not len(new) or lower is None:
         return None

@@ -142,3 +142,17 @@ class Objective(Protocol):
     def proof(self, tree: RecordedTree, bound: float, mask: Kept | None) -> PartProof | None:
         """The proof of a bound by the tree of a search, None where the objective has no checker."""
         ...
+
+
+class QuadraticLoss(Objective, Protocol):
+    """A quadratic loss z^T Q z, bounded by quadratics with known matrices."""
+
+    @property
+    def quad(self) -> Matrix:
+        """(n, n) float64, the Q of the masks that are searched."""
+        ...
+
+    @property
+    def functions(self) -> Sequence[Quadratic]:
+        """As `Objective.functions`."""
+        ...

@@ -24,6 +24,8 @@ IMAGINED = 2.0
 Heuristics = Literal["rounding", "vertices", "both", "none"]
 HEURISTICS: tuple[Heuristics, ...] = get_args(Heuristics)
 
+Reoptimise = Literal["auto", "on", "off"]
+
 Hull = Literal["convex", "relaxation"]
 HULLS: tuple[Hull, ...] = get_args(Hull)
 

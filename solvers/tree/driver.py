@@ -5,7 +5,9 @@
     an engine       searches the tree: compiled for equal groups seen through their closed form,
                     general for all else
     more            a search that has outgrown some nodes while its gap is wide gets functions with
-                    triangle inequalities, and masks from a larger population
+                    triangle inequalities, and masks from a larger population; on wide rows of one
+                    budget it begins anew with functions of their own for all nodes
+                    (`reoptimised.engine`)
 
 Triangles cost more than a small tree, and deep in the tree they take more off the function than
 they bring, so a search that will soon end does without; one whose bound has far to rise has them
@@ -15,16 +17,18 @@ early. A stage that asks for no more effort than was made is passed over.
 from dataclasses import dataclass
 
 from maskgap.instances.arrays import Kept
+from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.problem import Part
 from maskgap.solvers.bounds.reformulate import reformulate
 from maskgap.solvers.bounds.semidefinite import Effort
 from maskgap.solvers.objectives.mask_loss import MaskLoss
 from maskgap.solvers.protocol import Answer, Limits, Stop
-from maskgap.solvers.tree.choices import Choices
+from maskgap.solvers.tree.choices import Choices, Reoptimise
 from maskgap.solvers.tree.compiled.engine import CompiledEngine
 from maskgap.solvers.tree.engine import Engine
 from maskgap.solvers.tree.general.engine import GeneralEngine
 from maskgap.solvers.tree.masks import Masks
+from maskgap.solvers.tree.reoptimised.engine import ReoptimisedEngine
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,13 @@ COMPILED_STAGES = (
 GENERAL_STAGES = (Stage(0.1, 0.02, SOME),)
 """Nodes of the general engine cost many times as much."""
 
+REOPTIMISED_COLUMNS = 224
+"""Rows of one budget with as many columns have functions of their own at every node, once a search
+with one function has not ended soon."""
+
+MORE_MASKS = 128
+"""Last population of the search for masks before that."""
+
 FIRST_POPULATION = 32
 """Last population of the first search for a mask; it takes a small part of the time of the SDP."""
 
@@ -66,7 +77,8 @@ SMALL_PART = 32
 class Plan:
     """What a search is to do beside its choices.
 
-    method: of `reformulate`. triangle_nodes: nodes after which triangles are thought of; 0: at
+    method: of `reformulate`. reoptimise: whether nodes make their own functions, for one budget a
+    row. triangle_nodes: nodes after which triangles are thought of; 0: at
     once, and once only. max_nodes: -1 for no limit.
     """
 
@@ -74,6 +86,7 @@ class Plan:
     method: str
     triangle_nodes: int
     max_nodes: int
+    reoptimise: Reoptimise = "off"
 
 
 def branch_and_bound(
@@ -83,16 +96,61 @@ def branch_and_bound(
     objective = MaskLoss(part)
     masks = Masks(part, limits, [seed, part.row])
     found = masks.better(start, _first_population(part))
+    own = _own_functions(part, plan)
+    if own is not None and plan.reoptimise == "on":
+        at_once = ReoptimisedEngine(part, own, objective, limits, plan.choices)
+        at_once.offer(found)
+        at_once.run(plan.max_nodes)
+        return at_once.answer()
     later = plan.method == "sdp-triangles" and plan.triangle_nodes > 0
     with limits.journal.phase("build"):
         method = "sdp" if later else plan.method
         objective.add(reformulate(part.quad, part.legal, method, limits.deadline).functions)
         engine, stages = _engine(part, objective, limits, plan.choices)
     engine.offer(found)
-    if later:
+    if own is not None and later and part.n >= REOPTIMISED_COLUMNS:
+        engine.run(_least(plan.triangle_nodes, plan.max_nodes))
+        if _goes_on(engine, plan.max_nodes):
+            return _anew(engine, own, masks, plan)
+    elif later:
         _run_stages(engine, stages, objective, masks, plan)
     engine.run(plan.max_nodes)
     return engine.answer()
+
+
+def _own_functions(part: Part, plan: Plan) -> BudgetGroups | None:
+    """The budget of a part whose nodes may make their own functions, else None."""
+    groups = part.legal.equal_groups
+    fit = plan.method == "sdp-triangles" and plan.choices.oracle == "closed-form"
+    if groups is None or groups.count > 1 or groups.single or not part.quad.any():
+        return None
+    return groups if fit and plan.reoptimise != "off" else None
+
+
+def _least(pause: int, max_nodes: int) -> int:
+    return pause if max_nodes < 0 else min(pause, max_nodes)
+
+
+def _goes_on(engine: Engine, max_nodes: int) -> bool:
+    """Whether a search that was to pause has more to do, and may."""
+    if not engine.open or engine.stop is not Stop.NODES or engine.limits.deadline.expired():
+        return False
+    return not 0 <= max_nodes <= engine.nodes
+
+
+def _anew(first: Engine, groups: BudgetGroups, masks: Masks, plan: Plan) -> Answer:
+    """A search whose nodes make their own functions; the answer of whichever proves more."""
+    part, limits = first.part, first.limits
+    engine = ReoptimisedEngine(part, groups, MaskLoss(part), limits, plan.choices)
+    engine.offer(masks.better(first.mask, MORE_MASKS))
+    engine.nodes, engine.steps, engine.calls = first.nodes, first.steps, first.calls
+    engine.run(plan.max_nodes)
+    if first.bound() <= engine.bound() or engine.mask is None:
+        return engine.answer()
+    first.offer(engine.mask)
+    first.nodes, first.steps, first.calls = engine.nodes, engine.steps, engine.calls
+    first.stop = engine.stop
+    return first.answer()
 
 
 def _engine(
@@ -110,11 +168,8 @@ def _run_stages(
 ) -> None:
     part, deadline, made = engine.part, engine.limits.deadline, 0
     for stage in stages:
-        pause, most = int(stage.times * plan.triangle_nodes), plan.max_nodes
-        engine.run(pause if most < 0 else min(pause, most))
-        if not engine.open or engine.stop is not Stop.NODES or deadline.expired():
-            return
-        if 0 <= most <= engine.nodes:
+        engine.run(_least(int(stage.times * plan.triangle_nodes), plan.max_nodes))
+        if not _goes_on(engine, plan.max_nodes):
             return
         if engine.gap() >= stage.gap and stage.effort.rounds > made:
             with engine.limits.journal.phase("build"):

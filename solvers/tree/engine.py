@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from maskgap.instances.arrays import Kept
+from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.problem import Part
 from maskgap.solvers.objectives.protocol import Objective, RecordedTree
 from maskgap.solvers.protocol import Answer, Limits, Stop
@@ -61,6 +62,11 @@ class Engine(ABC):
         return {}
 
     @property
+    def margin(self) -> float:
+        """What is taken off a bound for rounding."""
+        return self.objective.margin
+
+    @property
     def cut(self) -> float:
         """The bound at which a node closes."""
         return self.loss - self.choices.gap * abs(self.loss) if self.loss < np.inf else np.inf
@@ -76,7 +82,7 @@ class Engine(ABC):
         """What is left, less the margin of rounding."""
         least = min(self.least_leaf, self.loss, self.least_open())
         known = self.objective.least
-        return max(known, float(least) - self.objective.margin) if np.isfinite(least) else known
+        return max(known, float(least) - self.margin) if np.isfinite(least) else known
 
     def gap(self) -> float:
         """Distance of bound and incumbent as a share of the incumbent's loss."""
@@ -91,7 +97,7 @@ class Engine(ABC):
 
     def answer(self) -> Answer:
         """The incumbent, the bound and its proof."""
-        bound, tree = self.bound(), self.tree() if self.nodes > 0 else None
+        bound = self.bound()
         return Answer(
             self.mask,
             self.stop,
@@ -99,5 +105,10 @@ class Engine(ABC):
             bound,
             counters={"nodes": self.nodes, "steps": self.steps, "oracle_calls": self.calls},
             notes=self.notes(),
-            proof=None if tree is None else self.objective.proof(tree, bound, self.mask),
+            proof=self.proof(bound) if self.nodes > 0 else None,
         )
+
+    def proof(self, bound: float) -> PartProof | None:
+        """The proof of a bound by the tree so far, None where there is none."""
+        tree = self.tree()
+        return None if tree is None else self.objective.proof(tree, bound, self.mask)

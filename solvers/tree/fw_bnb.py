@@ -9,6 +9,9 @@ Equal budget groups are searched by an engine whose compiled code knows their hu
 (`tree.compiled`), all other sets of masks, and all that a native oracle is asked about, by one that
 sees them through their oracle (`tree.general`).
 
+Where a row has one budget and is wide, every node makes a function of its own, which holds in its
+subtree (`tree.reoptimised`).
+
 Under the objective refit, F are perspective functions, with a diagonal of its own a node: see
 `tree.refit.driver`.
 
@@ -32,12 +35,20 @@ from maskgap.solvers.oracles.make import OracleName
 from maskgap.solvers.protocol import Answer, Limits
 from maskgap.solvers.settings import Count, Limit, NotNegative, Positive, WarmStart, settings
 from maskgap.solvers.tree import recorded
-from maskgap.solvers.tree.choices import Branching, Choices, Heuristics, Hull, Traversal
+from maskgap.solvers.tree.choices import (
+    Branching,
+    Choices,
+    Heuristics,
+    Hull,
+    Reoptimise,
+    Traversal,
+)
 from maskgap.solvers.tree.compiled import engine
 from maskgap.solvers.tree.driver import Plan, branch_and_bound
 from maskgap.solvers.tree.masks import Masks
 from maskgap.solvers.tree.refit.driver import Diagonal, RefitPlan, search_refit
 from maskgap.solvers.tree.refit.driver import warm_ups as refit_warm_ups
+from maskgap.solvers.tree.reoptimised import visit
 
 GAP_SHARE = 0.5
 """Share of the gap asked for at which nodes close; the rest is for rounding margins."""
@@ -84,6 +95,8 @@ class FwBnb:
     """MiB for the open nodes, and as much again for the proof, which is given up beyond it."""
     hull: Hull = "convex"
     """The hull of the masks, or the linear relaxation of their rows."""
+    reoptimise: Reoptimise = "auto"
+    """Whether nodes make their own functions, for one budget a row; auto: on wide rows."""
     diagonal: Diagonal = "nodes"
     """Objective refit: the diagonal of the perspective function, one a node or one a tree."""
 
@@ -97,7 +110,8 @@ class FwBnb:
         )  # fmt: skip
         if self.oracle != "closed-form":
             return all_engines
-        return self._warm_up_tree, *all_engines
+        own = () if self.reoptimise == "off" else (visit.warm_up,)
+        return self._warm_up_tree, *own, *all_engines
 
     def _warm_up_tree(self) -> None:
         engine.warm_up(self.choices(gap=0.0))
@@ -112,7 +126,13 @@ class FwBnb:
         if limits.deadline.expired():
             loss = None if start is None else problem.scaled_loss(start)
             return Answer(start, limits.deadline.stop(), loss)
-        plan = Plan(self.choices(limits.gap), self.convexify, self.triangle_nodes, self.max_nodes)
+        plan = Plan(
+            self.choices(limits.gap),
+            self.convexify,
+            self.triangle_nodes,
+            self.max_nodes,
+            self.reoptimise,
+        )
         return branch_and_bound(problem, start, plan, limits, seed)
 
     def choices(self, gap: float) -> Choices:

@@ -23,7 +23,7 @@ WIDTH = 2
 """Columns on the shortlist."""
 
 THRESHOLD = 1e-12
-"""A change below this share of the sum of Q_pp over pruned columns may be rounding."""
+"""A change below this share of the sum of |Q_pp| over pruned columns may be rounding."""
 
 
 @strict
@@ -40,7 +40,7 @@ def arrange(size, pruned, order):  # type: ignore[no-untyped-def]
 
 @strict
 def sum_afresh(quad, size, budget, order, c):  # type: ignore[no-untyped-def]
-    """Sum c = Q z afresh; returns (loss, sum of Q_pp over pruned columns)."""
+    """Sum c = Q z afresh; returns (loss, sum of |Q_pp| over pruned columns)."""
     c[:] = 0.0
     for first in range(0, len(order), size):
         for i in range(first, first + budget):
@@ -52,12 +52,12 @@ def sum_afresh(quad, size, budget, order, c):  # type: ignore[no-untyped-def]
 
 @strict
 def loss_of(quad, size, budget, order, c):  # type: ignore[no-untyped-def]
-    """(loss, sum of Q_pp over pruned columns) from c = Q z."""
+    """(loss, sum of |Q_pp| over pruned columns) from c = Q z; Q_pp may be negative in a node."""
     loss, diagonal = 0.0, 0.0
     for first in range(0, len(order), size):
         for i in range(first, first + budget):
             loss += c[order[i]]
-            diagonal += quad[order[i], order[i]]
+            diagonal += abs(quad[order[i], order[i]])
     return loss, diagonal
 
 

@@ -18,7 +18,7 @@ from maskgap.solvers.frank_wolfe.active_set import room
 from maskgap.solvers.frank_wolfe.variants import EDGES
 from maskgap.solvers.objectives import convexify
 from maskgap.solvers.objectives.mask_loss import MaskLoss
-from maskgap.solvers.objectives.protocol import RecordedTree
+from maskgap.solvers.objectives.protocol import QuadraticLoss, RecordedTree
 from maskgap.solvers.protocol import Deadline, Limits, Stop
 from maskgap.solvers.tree.choices import Choices
 from maskgap.solvers.tree.compiled import frontier
@@ -63,18 +63,21 @@ class _Worker:
 
 
 class CompiledEngine(Engine):
-    """A search over the masks of equal groups, of the mask loss."""
+    """A search over the masks of equal groups, of the mask loss.
+
+    objective: of the part, or of what a node of another search leaves of it.
+    """
 
     def __init__(
         self,
         part: Part,
         groups: BudgetGroups,
-        objective: MaskLoss,
+        objective: QuadraticLoss,
         limits: Limits,
         choices: Choices,
     ) -> None:
         super().__init__(part, objective, limits, choices)
-        n = part.n
+        self._n = n = objective.n
         self._quad, self._quadratics = objective.quad, objective.functions
         self.rules = Rules.of(choices, groups)
         self._record = Record(n, choices.most_bytes)
@@ -93,6 +96,11 @@ class CompiledEngine(Engine):
         for worker in self._workers:
             worker.frontier.function[:] = len(self._quadratics) - 1
 
+    def assume(self, loss: float) -> None:
+        """A mask of this loss is known elsewhere: nodes that cannot be better are closed."""
+        if loss < self.loss:
+            self.mask, self.loss = None, loss
+
     @property
     def open(self) -> int:
         """Number of open nodes."""
@@ -100,7 +108,7 @@ class CompiledEngine(Engine):
 
     def run(self, max_nodes: int) -> None:
         """See `Engine`."""
-        deadline, n = self.limits.deadline, self.part.n
+        deadline, n = self.limits.deadline, self._n
         most = max(FIRST_SLICE, int(SLICE_WORK / (n * n)))
         length = min(most, FIRST_SLICE)
         self.stop = Stop.FINISHED
@@ -125,7 +133,7 @@ class CompiledEngine(Engine):
         busy = [worker for worker in self._workers if worker.open > 0]
         self.rules = self.rules._replace(recording=self._record.recording)
         share = -(-most_nodes // len(busy))
-        start: Vector = np.zeros(self.part.n)
+        start: Vector = np.zeros(self._n)
         if self.mask is not None:
             start = pruned_of(self.mask).astype(np.float64)
 

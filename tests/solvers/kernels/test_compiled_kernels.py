@@ -82,6 +82,7 @@ FOREIGN = {
         *([objective, FOREIGN[objective], name] for name, objective in COMPILED),
         ["mask", FOREIGN["mask"], "fw-bnb", "variant=away"],
         ["mask", FOREIGN["mask"], "fw-bnb", "branching=strong", "triangle_nodes=0"],
+        ["mask", FOREIGN["mask"], "fw-bnb", "reoptimise=on"],
         ["mask", FOREIGN["mask"], "sdp-bound", "triangle_rounds=2", "triangle_least=0"],
         *(
             ["refit", FOREIGN["refit"], "fw-bnb", f"diagonal={kind}"]

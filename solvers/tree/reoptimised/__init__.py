@@ -1,0 +1,1 @@
+"""Branch and bound with multipliers that are re-optimised at every node."""

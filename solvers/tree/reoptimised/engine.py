@@ -1,0 +1,209 @@
+"""Branch and bound in which every node re-optimises its multipliers.
+
+Nodes are few and cost a relaxation with triangle inequalities each (`visit`). The node of least
+bound is next, so the bound of the search, the least of open nodes and closed leaves, rises with
+every node; a node that lacks little is searched to its end by the compiled engine. Each function
+holds in the subtree of the node that made it, and so does the proof.
+
+Visits run on threads. So that nothing depends on timing but where a deadline falls, their results
+are taken in the order in which they were begun, with a fixed number under way.
+"""
+
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from maskgap.instances.arrays import Kept
+from maskgap.instances.formats.proof import PartProof
+from maskgap.instances.masks.groups import BudgetGroups
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED
+from maskgap.instances.problem import Part
+from maskgap.solvers.bounds.inherited import Inherited
+from maskgap.solvers.objectives.mask_loss import MaskLoss
+from maskgap.solvers.objectives.protocol import RecordedTree
+from maskgap.solvers.protocol import Limits, Stop
+from maskgap.solvers.tree.choices import Choices
+from maskgap.solvers.tree.engine import Engine
+from maskgap.solvers.tree.general.nodes import OpenNodes
+from maskgap.solvers.tree.reoptimised.branching import PseudoCosts
+from maskgap.solvers.tree.reoptimised.close import Closing, Reach
+from maskgap.solvers.tree.reoptimised.record import Graft, SubtreeRecord
+from maskgap.solvers.tree.reoptimised.visit import Aim, Node, Visit, visit
+
+AHEAD = 2
+"""Visits under way for each thread, where there are several."""
+
+
+class ReoptimisedEngine(Engine):
+    """A search over the masks of one budget, of the mask loss."""
+
+    def __init__(
+        self,
+        part: Part,
+        groups: BudgetGroups,
+        objective: MaskLoss,
+        limits: Limits,
+        choices: Choices,
+    ) -> None:
+        super().__init__(part, objective, limits, choices)
+        self._quad, self._pruned = objective.quad, groups.pruned
+        self._record = SubtreeRecord(part.n, choices.most_bytes)
+        self._pseudo, self._reach = PseudoCosts(part.n), Reach()
+        self._margin = objective.margin
+        self._open: OpenNodes[Node] = OpenNodes(depth_first=False)
+        self._under_way: deque[tuple[Future[Visit], float]] = deque()
+        self._bytes = 0
+        self.relaxations = 0
+        free = np.full(part.n, FREE, np.int8)
+        self._open.put(Node(free, 0.0, 0, Inherited.none()))
+
+    def take_functions(self) -> None:
+        """See `Engine`; every node makes its own."""
+
+    @property
+    def open(self) -> int:
+        """Number of open nodes."""
+        return len(self._open) + len(self._under_way)
+
+    def least_open(self) -> float:
+        """See `Engine`."""
+        under_way = min((bound for _, bound in self._under_way), default=np.inf)
+        return min(self._open.least_bound(), under_way)
+
+    @property
+    def margin(self) -> float:
+        """See `Engine`."""
+        return self._margin
+
+    def tree(self) -> RecordedTree | None:
+        """None: its functions are not those of the objective; see `proof`."""
+        return None
+
+    def proof(self, bound: float) -> PartProof | None:
+        """See `Engine`."""
+        leaves, part = self._record.leaves(), self.part
+        if leaves is None:
+            return None
+        stated = part.rescale(bound)
+        return PartProof(part.row, part.digest, stated, self.mask, leaves, height=part.height)
+
+    def notes(self) -> dict[str, str | float]:
+        """How many nodes had a relaxation of their own."""
+        return {"relaxations": float(self.relaxations)}
+
+    def run(self, max_nodes: int) -> None:
+        """See `Engine`."""
+        threads = max(1, self.limits.threads)
+        most = threads * AHEAD if threads > 1 else 1
+        self.stop = Stop.FINISHED
+        with ThreadPoolExecutor(threads) as pool:
+            while self.stop is Stop.FINISHED and self.least_open() < self.cut:
+                self._look_at_limits(max_nodes)
+                if self.stop is Stop.FINISHED:
+                    self._begin(pool, most)
+                    self._take_oldest()
+            while self._under_way:
+                self._take_oldest()
+        if self.stop is Stop.FINISHED:
+            self.least_leaf = min(self.least_leaf, self.least_open())
+            self._open = OpenNodes(depth_first=False)
+
+    def _look_at_limits(self, max_nodes: int) -> None:
+        if self.limits.deadline.expired():
+            self.stop = self.limits.deadline.stop()
+        elif 0 <= max_nodes <= self.nodes + len(self._under_way):
+            self.stop = Stop.NODES
+        elif self._bytes > self.choices.most_bytes:
+            self.stop = Stop.MEMORY
+
+    def _begin(self, pool: ThreadPoolExecutor, most: int) -> None:
+        """Begin visits to the nodes of least bound until so many are under way."""
+        closing = Closing(self.part, self.limits.deadline, self.choices, self.loss)
+        aim = Aim(self._quad, self._pruned, self.cut, self._reach.gap, self.choices.fixing, closing)
+        while len(self._under_way) < most and self._open.least_bound() < self.cut:
+            node = self._open.take()
+            self._bytes -= self._size(node)
+            self._under_way.append((pool.submit(visit, node, aim), node.bound))
+
+    def _take_oldest(self) -> None:
+        if self._under_way:
+            self._learn(self._under_way[0][0].result())
+            self._under_way.popleft()
+            self.report()
+
+    def _learn(self, found: Visit) -> None:
+        """Record what a visit found, then close or split its node."""
+        node = found.node
+        self.nodes, self.steps = self.nodes + 1, self.steps + found.steps
+        for mask in found.masks:
+            self.offer(mask)
+        if found.alone:
+            self._settle(node)
+            return
+        self.relaxations += 1
+        self._state_function(found)
+        if node.split is not None:
+            self._pseudo.learn(node.split, node.bound - found.inherited)
+        ending = found.ending
+        if ending is not None:
+            self.nodes, self.steps = self.nodes + ending.nodes, self.steps + ending.steps
+            self.calls += ending.calls
+            self._reach.learn(found.lacking, ending)
+            if ending.ended:
+                self.least_leaf = min(self.least_leaf, ending.least)
+                return
+        for fixed in found.fixed:
+            self.least_leaf = min(self.least_leaf, fixed.bound)
+            kept, pruned = self._record.split(node.row, fixed.column)
+            node.row = pruned if fixed.to == PRUNED else kept
+        self._split(found)
+
+    def _state_function(self, found: Visit) -> None:
+        """Record the function of a node, and the tree that ends it."""
+        if found.function is None or found.point is None:
+            return
+        self._margin = max(self._margin, found.margin)
+        row = found.node.row
+        number = self._record.function(row, found.function)
+        self._record.bounded(row, found.point, number)
+        if found.ending is not None and found.ending.ended and found.reduced is not None:
+            if found.ending.tree is None:
+                self._record.give_up()
+            else:
+                self._record.grafted(row, Graft(found.reduced, found.ending.tree, (number,)))
+
+    def _settle(self, node: Node) -> None:
+        """A node with at most one mask."""
+        self._record.settled(node.row)
+        free, gone = node.state == FREE, node.state == PRUNED
+        left = self._pruned - int(gone.sum())
+        if 0 <= left <= int(free.sum()):
+            mask = Kept(~gone if left == 0 else ~(gone | free))
+            self.offer(mask)
+            self.least_leaf = min(self.least_leaf, self.objective.exact(mask))
+
+    def _split(self, found: Visit) -> None:
+        node = found.node
+        if node.bound >= self.cut:
+            self.least_leaf = min(self.least_leaf, node.bound)
+            return
+        known = found.known if len(found.known.weight) else node.known
+        node.known = known
+        if found.prospects is None:  # all is fixed: it is looked at as a node of one mask
+            self._put(node)
+            return
+        splits = self._pseudo.choose(found.prospects)
+        rows = self._record.split(node.row, splits[0].column)
+        for split, row, to in zip(splits, rows, (KEPT, PRUNED), strict=True):
+            state = node.state.copy()
+            state[split.column] = to
+            self._put(Node(state, node.bound, row, known, split))
+
+    def _put(self, node: Node) -> None:
+        self._bytes += self._size(node)
+        self._open.put(node)
+
+    def _size(self, node: Node) -> int:
+        """Memory of an open node, which shares the inequalities with another."""
+        return self.part.n + node.known.nbytes // 2 + 200

@@ -1,0 +1,188 @@
+"""The search whose nodes make their own functions: truth by enumeration, proofs that check."""
+
+import numpy as np
+import pytest
+
+from maskgap.benchmarks.verify.certificate import BoundKind, Verdict, certify_part
+from maskgap.benchmarks.verify.check import check_part
+from maskgap.instances.formats.proof_file import read_proof, write_proof
+from maskgap.instances.layer import Layer
+from maskgap.instances.masks.patterns import parse_pattern
+from maskgap.instances.problem import Problem
+from maskgap.solvers.objectives.mask_loss import MaskLoss
+from maskgap.solvers.protocol import Deadline, Limits, Stop, solve_part
+from maskgap.solvers.tree import driver
+from maskgap.solvers.tree.fw_bnb import FwBnb
+from maskgap.solvers.tree.reoptimised import close
+from maskgap.solvers.tree.reoptimised.engine import ReoptimisedEngine
+from tests.helpers.proofs import whole
+from tests.helpers.tiny import brute_force, random_layer
+
+ON = FwBnb(reoptimise="on")
+
+
+def one_row(seed, n, pattern="50%", tokens=None):
+    layer = random_layer(seed, n, tokens=tokens)
+    return Problem.of(layer, parse_pattern(pattern)).part_of(0)
+
+
+def solved(problem, solver=ON, limits=None):
+    limits = limits or Limits(Deadline(60.0))
+    answer = solve_part(solver, problem, limits, 0)
+    return answer, certify_part(
+        problem,
+        answer.mask,
+        answer.claimed_objective,
+        answer.claimed_bound,
+        answer.proof,
+        tolerance=limits.gap,
+    )
+
+
+@pytest.fixture
+def no_endings(monkeypatch):
+    """Every node is split; none is given to the compiled engine."""
+    monkeypatch.setattr(close, "FIRST_REACH", -1.0)
+
+
+@pytest.mark.parametrize("pattern", ["50%", "keep=3", "keep=11", "keep=1"])
+@pytest.mark.parametrize("seed", range(3))
+def test_optimum_is_found_and_proved(seed, pattern, no_endings):
+    problem = one_row(seed, 12, pattern, tokens=6)
+    best, _ = brute_force(problem.weight, problem.layer.gram, 12, problem.groups.pruned)
+    answer, certificate = solved(problem)
+    assert certificate.verdict is Verdict.PROVED, certificate
+    assert certificate.objective == pytest.approx(best, rel=1e-9)
+    assert certificate.bound <= best * (1 + 1e-9)
+    assert answer.stop is Stop.FINISHED
+    assert answer.counters["nodes"] == answer.notes["relaxations"] + alone(answer)
+
+
+def alone(answer):
+    return int((answer.proof.evidence.function == -1).sum())
+
+
+def test_nodes_make_functions_that_hold_in_their_subtrees_only(no_endings):
+    problem = one_row(3, 40, tokens=14)
+    answer, certificate = solved(problem, limits=Limits(Deadline(60.0), gap=1e-4))
+    other, known = solved(problem, FwBnb(reoptimise="off"))
+    assert certificate.verdict is Verdict.PROVED
+    assert certificate.objective == pytest.approx(known.objective, rel=1e-6)
+    holds = [function.holds for function in answer.proof.evidence.functions]
+    assert len(set(holds)) == len(holds) > 3
+    assert answer.counters["nodes"] < other.counters["nodes"]
+
+
+def test_endings_are_grafted_into_the_proof(monkeypatch):
+    problem = one_row(3, 40, tokens=14)
+    monkeypatch.setattr(close, "FIRST_REACH", 0.05)
+    answer, certificate = solved(problem, limits=Limits(Deadline(60.0), gap=1e-4))
+    assert certificate.verdict is Verdict.PROVED
+    assert answer.counters["nodes"] > 2 * answer.notes["relaxations"]
+    assert answer.proof.evidence.leaf_count > 2 * len(answer.proof.evidence.functions)
+
+
+@pytest.mark.parametrize("max_nodes", [0, 1, 2, 5])
+def test_a_search_cut_short_has_a_checked_bound(max_nodes, no_endings):
+    problem = one_row(3, 40, tokens=14)
+    full, _ = solved(problem, FwBnb(reoptimise="off"))
+    answer, certificate = solved(problem, FwBnb(reoptimise="on", max_nodes=max_nodes))
+    assert certificate.verdict is Verdict.FEASIBLE
+    assert certificate.bound <= full.claimed_objective * (1 + 1e-9)
+    assert answer.stop is Stop.NODES
+    assert answer.counters["nodes"] == max_nodes
+    if max_nodes:
+        assert certificate.bound_kind is BoundKind.CHECKED
+        assert certificate.bound > 0.1 * full.claimed_objective
+
+
+@pytest.mark.parametrize("more", [0, 1, -1])
+def test_wide_rows_begin_anew_once_one_function_has_not_sufficed(more, monkeypatch, no_endings):
+    problem = one_row(3, 40, tokens=14)
+    full, _ = solved(problem, FwBnb(reoptimise="off"))
+    monkeypatch.setattr(driver, "REOPTIMISED_COLUMNS", 40)
+    most = 20 + more if more >= 0 else -1
+    solver = FwBnb(triangle_nodes=20, max_nodes=most)
+    answer, certificate = solved(problem, solver, Limits(Deadline(60.0), gap=1e-4))
+    expected = Verdict.PROVED if more < 0 else Verdict.FEASIBLE
+    assert certificate.verdict is expected
+    assert certificate.bound_kind is BoundKind.CHECKED
+    assert certificate.bound <= full.claimed_objective * (1 + 1e-9)
+    assert certificate.objective >= full.claimed_objective * (1 - 1e-9)
+    assert ("relaxations" in answer.notes) == (more != 0)
+    assert full.counters["nodes"] > 20
+
+
+def test_what_has_more_than_one_budget_is_searched_as_before():
+    problem = one_row(3, 12, "2:4")
+    answer, certificate = solved(problem)
+    assert certificate.verdict is Verdict.PROVED
+    assert "relaxations" not in answer.notes
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.05, 0.5])
+def test_a_deadline_leaves_what_there_is(seconds):
+    problem = one_row(6, 96)
+    answer, certificate = solved(problem, limits=Limits(Deadline(seconds)))
+    assert certificate.verdict in (Verdict.FEASIBLE, Verdict.PROVED)
+    assert problem.groups.is_legal(answer.mask)
+
+
+def test_the_bound_rises_with_every_node_and_stays_below_the_optimum(no_endings):
+    problem = one_row(5, 36, tokens=12)
+    full, _ = solved(problem, FwBnb(reoptimise="off"))
+    answer, _ = solved(problem, limits=Limits(Deadline(60.0), gap=1e-4))
+    bounds = [point.bound for point in answer.trace if point.bound is not None]
+    assert len(bounds) > 3
+    assert bounds == sorted(bounds)
+    assert bounds[-1] <= full.claimed_objective * (1 + 1e-9)
+
+
+def test_threads_search_the_same_nodes_every_time(no_endings):
+    problem = one_row(3, 40, tokens=14)
+    limits = [Limits(Deadline(60.0), gap=1e-4, threads=2) for _ in range(2)]
+    first, second = (solved(problem, limits=own)[0] for own in limits)
+    assert first.counters == second.counters
+    assert first.claimed_bound == second.claimed_bound
+    assert check_part(problem, first.proof).bound == check_part(problem, second.proof).bound
+
+
+def test_a_proof_survives_its_file(tmp_path, no_endings):
+    problem = one_row(3, 40, tokens=14)
+    answer, _ = solved(problem, FwBnb(reoptimise="on", max_nodes=9))
+    path = tmp_path / "proof.safetensors"
+    write_proof(path, whole(problem), [answer.proof])
+    (again,) = read_proof(path).proofs
+    assert check_part(problem, again) == check_part(problem, answer.proof)
+
+
+def test_a_proof_too_large_is_given_up_and_the_bound_stays(no_endings):
+    problem = one_row(3, 40, tokens=14)
+    limits = Limits(Deadline(60.0), gap=1e-4)
+    choices = FwBnb().choices(1e-4)
+    small = type(choices)(gap=choices.gap, most_bytes=1 << 13)
+    engine = ReoptimisedEngine(problem, problem.groups, MaskLoss(problem), limits, small)
+    engine.offer(problem.groups.prune_lowest(problem.quad.diagonal()))
+    engine.run(-1)
+    answer = engine.answer()
+    assert answer.proof is None
+    assert answer.stop in (Stop.FINISHED, Stop.MEMORY)
+    assert 0.0 < answer.claimed_bound <= answer.claimed_objective
+
+
+@pytest.mark.parametrize("kind", ["dead", "equal", "nothing"])
+def test_degenerate_rows(kind, no_endings):
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(10, 5))
+    w = rng.normal(size=10)
+    if kind == "dead":
+        w[:3] = 0.0
+    elif kind == "equal":
+        x[1:4], w[1:4] = x[0], w[0]
+    else:
+        w[:] = 0.0
+    problem = Problem.of(Layer(w[None], x @ x.T), parse_pattern("50%")).part_of(0)
+    best, _ = brute_force(problem.weight, problem.layer.gram, 10, 5)
+    _, certificate = solved(problem)
+    assert certificate.verdict is Verdict.PROVED
+    assert certificate.objective == pytest.approx(best, abs=1e-9)
