@@ -85,16 +85,18 @@ class Journal:
 
     `listener` is called with each improving mask and objective, and with each bound (mask None),
     so that what a killed run had found is kept. `progress` is called with the number of rows that a
-    batch solver has done so far; it may be called from any thread.
+    batch solver has done so far, and `rows` with answers of its rows from a place on, for the same
+    end; they may be called from any thread.
     """
 
     def __init__(
         self,
         listener: Callable[[Kept | None, float], None] | None = None,
         progress: Callable[[int], None] | None = None,
+        rows: Callable[[int, "Sequence[Answer]"], None] | None = None,
     ) -> None:
         self._start = clock()
-        self._listener, self._progress = listener, progress
+        self._listener, self._progress, self._answers = listener, progress, rows
         self._rows, self._lock = 0, threading.Lock()
         self.points: list[TracePoint] = []
         self.phases: dict[str, float] = {}
@@ -127,6 +129,12 @@ class Journal:
             self._rows += count
             if self._progress is not None:
                 self._progress(self._rows)
+
+    def answered(self, first: int, answers: "Sequence[Answer]") -> None:
+        """Note the answers of the parts from the 0-based `first` on, and that they are done."""
+        if self._answers is not None:
+            self._answers(first, answers)
+        self.rows_done(len(answers))
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:

@@ -3,13 +3,14 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from maskgap.benchmarks.commands.bound_store import PROOF_NAME, Store
 from maskgap.benchmarks.commands.limit_options import LimitOptions
 from maskgap.benchmarks.commands.numbers import at_least, at_most, percent
 from maskgap.benchmarks.commands.objective_options import DEFAULT_OBJECTIVE, ObjectiveOptions
@@ -17,7 +18,9 @@ from maskgap.benchmarks.commands.screen import Results, errors, say
 from maskgap.benchmarks.commands.solve_lines import interval, refit_fields
 from maskgap.benchmarks.layers.bounding import bounding
 from maskgap.benchmarks.layers.course import Course
+from maskgap.benchmarks.layers.estimate import CONFIDENCE, Estimate
 from maskgap.benchmarks.layers.found import Found
+from maskgap.benchmarks.layers.sampled import Sample, SampledBound
 from maskgap.benchmarks.layers.standing_rows import RowState
 from maskgap.benchmarks.layers.work import LayerWork
 from maskgap.benchmarks.runs.chosen_executor import chosen_cluster
@@ -25,18 +28,13 @@ from maskgap.benchmarks.runs.environment import require_device
 from maskgap.benchmarks.runs.lock import locked
 from maskgap.benchmarks.runs.placement import Placement
 from maskgap.benchmarks.verify.certificate import BoundKind, Verdict, summed
-from maskgap.benchmarks.verify.check import require_same_question
 from maskgap.instances.arrays import Matrix, pruned_of
-from maskgap.instances.errors import InputError, ProofError
+from maskgap.instances.errors import InputError
 from maskgap.instances.formats import files
-from maskgap.instances.formats.outputs import Writes, check_file, replacing, try_directory, try_file
-from maskgap.instances.formats.proof import PartProof
-from maskgap.instances.formats.proof_file import PROOF, read_proof, write_proof
+from maskgap.instances.formats.outputs import Writes, replacing, try_directory, try_file
 from maskgap.instances.formats.row_range import parse_rows
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Problem
-
-PROOF_NAME = "bound.proof.safetensors"
 
 SAVE_INTERVAL_S = 60.0
 """Proofs found are on disk after this time, whatever happens to the command."""
@@ -57,6 +55,8 @@ class BoundOptions:
     objective: ObjectiveOptions = DEFAULT_OBJECTIVE
     mask: Path | None = None
     rows: str | None = None
+    sample: int | None = None
+    confidence: float = CONFIDENCE
     max_runs: int | None = None
     proof: Path | None = None
     out: Path | None = None
@@ -77,6 +77,7 @@ def run(options: BoundOptions) -> int:
         raise InputError(f"--max-runs {max_runs}: expected a whole number, 1 or more")
     if options.resume and proof is None:
         raise InputError("--resume goes on from the proofs in a directory; name it by --proof DIR")
+    _require_sample(options)
     require_device(limits.device)
     layer = files.read_layer(file)
     rows = options.rows
@@ -93,7 +94,7 @@ def run(options: BoundOptions) -> int:
         if proof is not None:
             try_directory(proof)
             stack.enter_context(locked(proof, "wait for it or choose another --proof"))
-            store = _Store.opened(proof / PROOF_NAME, problem, options.resume, (file, options.mask))
+            store = Store.opened(proof / PROOF_NAME, problem, options.resume, (file, options.mask))
         if out is not None:
             try_file(out, files.MASK, [file, options.mask])
             if store is not None and os.path.realpath(out) == os.path.realpath(store.target):
@@ -103,19 +104,30 @@ def run(options: BoundOptions) -> int:
         if options.scheduler is not None and options.limits.threads is None:
             limits = replace(limits, threads=sys.maxsize)  # as many as the cluster has
         held = {} if store is None else store.held
+        sample = None
+        if options.sample is not None:
+            sizes = None if store is None else store.sizes
+            sample = Sample(options.sample, options.confidence, sizes)
         work = bounding(
-            problem, limits, runs=max_runs, held=held, executor=cluster, weights=weights
+            problem,
+            limits,
+            runs=max_runs,
+            held=held,
+            executor=cluster,
+            weights=weights,
+            sample=sample,
         )
         if store is not None:
-            _tell(store.target, work)
+            store.tell(work)
         saved, course = time.monotonic(), Course()
         try:
             with _reporting(file.stem) as report:
+                work.watch(lambda: report(work))
                 for _ in work:
                     report(work)
                     course.look(work)
                     if store is not None and time.monotonic() - saved > SAVE_INTERVAL_S:
-                        _save_meanwhile(store, work)
+                        store.save_meanwhile(work)
                         saved = time.monotonic()
         finally:  # whatever ends the work
             if store is not None:
@@ -137,6 +149,14 @@ def run(options: BoundOptions) -> int:
     return 1 if work.total.verdict in (Verdict.WRONG, Verdict.EMPTY) else 0
 
 
+def _require_sample(options: BoundOptions) -> None:
+    """Raise InputError for a number or a confidence out of range."""
+    if options.sample is not None and options.sample < 1:
+        raise InputError(f"--sample {options.sample}: expected a whole number of rows, 1 or more")
+    if not 0.0 < options.confidence < 1.0:
+        raise InputError(f"--confidence {options.confidence:g}: expected a number between 0 and 1")
+
+
 def weights_as_they_are(
     given: files.MaskFile, problem: Problem, path: Path | None
 ) -> Matrix | None:
@@ -150,60 +170,6 @@ def weights_as_they_are(
         say(f"{path}: its mask alone is judged; its weights are, with --objective refit")
         return None
     return given.weights[problem.rows.start : problem.rows.stop]
-
-
-@dataclass(eq=False)
-class _Store:
-    """The proof file of the work. held: its proofs, by row. aside: whether a file was set aside."""
-
-    target: Path
-    problem: Problem
-    held: Mapping[int, PartProof] = field(default_factory=dict)
-    aside: bool = False
-
-    @staticmethod
-    def opened(
-        target: Path, problem: Problem, resume: bool, inputs: tuple[Path | None, ...]
-    ) -> "_Store":
-        """What there is to go on from. Raises InputError rather than lose or mistake any."""
-        check_file(target, PROOF, inputs)
-        if not target.exists():
-            return _Store(target, problem)
-        if not resume:
-            raise InputError(f"{target} exists; go on from it with --resume, or move it away")
-        try:
-            file = read_proof(target)
-            require_same_question(problem, file)
-        except ProofError as error:
-            raise InputError(f"{target}: cannot be gone on from: {error}; move it away") from None
-        return _Store(target, problem, {proof.row: proof for proof in file.proofs})
-
-    def save(self, work: LayerWork) -> None:
-        """Write the proofs of all rows. Raises InputError.
-
-        A file with proofs that do not hold, and so are not in the new one, is set aside.
-        """
-        if not work.rejected or self.aside:
-            write_proof(self.target, self.problem, work.proofs())
-            return
-        with replacing(self.target, say) as new:
-            write_proof(new, self.problem, work.proofs())
-        self.aside = True
-
-
-def _tell(target: Path, work: LayerWork) -> None:
-    """Say which proofs of an earlier call do not count."""
-    if work.rejected:
-        more = f"; {len(work.rejected) - 1} more" if len(work.rejected) > 1 else ""
-        say(f"maskgap: {target}: not gone on from: {work.rejected[0]}{more}")
-
-
-def _save_meanwhile(store: _Store, work: LayerWork) -> None:
-    """Save; a failure is said and not more, since a later one may succeed."""
-    try:
-        store.save(work)
-    except InputError as error:
-        say(f"maskgap: {error}; the work goes on")
 
 
 def _line(state: RowState) -> dict[str, object]:
@@ -237,7 +203,8 @@ def _show(work: LayerWork, course: Course, results: Results, as_json: bool) -> N
         for state in work.rows:
             results.line(_line(state))
         own = total_refit_fields(work)
-        results.line({"total": True, **asdict(total), **own, "trace": course.points})
+        estimated = asdict(work.estimate) if isinstance(work, SampledBound) else {}
+        results.line({"total": True, **asdict(total), **own, **estimated, "trace": course.points})
         return
     from rich.table import Table
 
@@ -258,20 +225,37 @@ def _show(work: LayerWork, course: Course, results: Results, as_json: bool) -> N
         percent(total.gap), str(total.verdict),
     )  # fmt: skip
     results.table(table)
+    if isinstance(work, SampledBound):
+        results.text(_in_words(work.estimate, total.rows))
+
+
+def _in_words(found: Estimate, rows: int) -> str:
+    """An estimate, which is no bound."""
+    if found.estimate is None:
+        return "no estimate yet: no row drawn has a checked bound"
+    return (
+        f"estimated gap {percent(found.estimate)}, between {percent(found.low)} and "
+        f"{percent(found.high)} at {100 * found.confidence:g}% confidence, from "
+        f"{found.rows_sampled} of {rows} rows drawn at random; this is no bound"
+    )
 
 
 def _advise(work: LayerWork, proof: Path | None, max_runs: int | None) -> None:
     """Say what can be done about rows that are left without a bound, or an end that came early."""
     total = work.total
+    drawn = isinstance(work, SampledBound)
     bare = [
         str(state.problem.row)
         for state in work.rows
-        if state.certificate.bound_kind is BoundKind.TRIVIAL and state.certificate.gap != 0
+        if not drawn
+        and state.certificate.bound_kind is BoundKind.TRIVIAL
+        and state.certificate.gap != 0
     ]
     if bare:
         names = ", ".join(bare[:5]) + (", ..." if len(bare) > 5 else "")
         longer = "a longer --time-limit" if max_runs is None else "more --max-runs"
-        say(f"no bound yet for {len(bare)} of {total.rows} rows ({names}): give {longer}")
+        kept = "" if proof is None else "; their proof is that of the bound 0, which always holds"
+        say(f"no bound yet for {len(bare)} of {total.rows} rows ({names}): give {longer}{kept}")
     if total.closed == total.rows:
         return
     if work.interrupted:
@@ -295,10 +279,14 @@ def _reporting(name: str) -> Iterator[Callable[[LayerWork], None]]:
         if now - said < interval:
             return
         said, total = now, work.total
-        text = (
-            f"{name}: {now - begun:.0f} s, total gap {percent(total.gap)}, "
-            f"{total.closed} of {total.rows} rows closed"
-        )
+        if isinstance(work, SampledBound):
+            known = work.estimate
+            stands = f"estimated gap {percent(known.estimate)} from {known.rows_sampled} rows"
+        else:
+            stands = f"total gap {percent(total.gap)}"
+        text = f"{name}: {now - begun:.0f} s, {stands}, {total.closed} of {total.rows} rows closed"
+        if work.under_way:
+            text += f" ({work.under_way})"
         if status is None:
             say(text)
         else:

@@ -16,7 +16,7 @@ from maskgap.benchmarks.commands.numbers import at_least, at_most
 from maskgap.benchmarks.commands.objective_options import DEFAULT_OBJECTIVE, ObjectiveOptions
 from maskgap.benchmarks.commands.screen import say
 from maskgap.benchmarks.verify.certificate import gap_of
-from maskgap.benchmarks.verify.check import Checked, check_part, question_of
+from maskgap.benchmarks.verify.check import Checked, check_part, checked_together, question_of
 from maskgap.benchmarks.verify.clock import Clock
 from maskgap.benchmarks.verify.objective import sum_down
 from maskgap.instances.errors import InputError, ProofError
@@ -26,6 +26,9 @@ from maskgap.instances.formats.proof_file import read_proof
 from maskgap.instances.formats.row_range import parse_rows
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Part, Problem
+
+TOGETHER = 256
+"""Parts looked at together, where their proofs have work in common."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +64,19 @@ def run(options: CheckOptions) -> int:
     try:
         file = read_proof(proof)
         problem = question_of(whole, file, asked)
-        for part, own in zip(problem, file.proofs, strict=True):
-            row = part.row
-            checked = check_part(part, own, clock)
-            bounds.append(checked.bound)
-            for line in _lines(part, own, checked, as_json):
-                print(line, flush=True)
+        parts = list(problem)
+        for top in range(0, len(parts), TOGETHER):
+            some, proofs = parts[top : top + TOGETHER], file.proofs[top : top + TOGETHER]
+            row = some[0].row
+            known = checked_together(some, proofs)
+            for place, (part, own) in enumerate(zip(some, proofs, strict=True)):
+                row = part.row
+                checked = known.get(place) or check_part(part, own, clock)
+                if isinstance(checked, ProofError):
+                    raise checked
+                bounds.append(checked.bound)
+                for line in _lines(part, own, checked, as_json):
+                    print(line, flush=True)
     except ProofError as error:
         if as_json:
             print(json.dumps({"row": row, "holds": False, "reason": str(error)}), flush=True)

@@ -124,6 +124,11 @@ def bound(
     seed: Annotated[int, typer.Option(help="Seed of the search for masks.")] = 0,
     threads: Annotated[int | None, typer.Option(help="Threads; all cores if absent.")] = None,
     device: Annotated[str, typer.Option(help="Torch device of batched solvers.")] = "cpu",
+    sample: Annotated[
+        int | None,
+        typer.Option(help="Bound so many rows, drawn at random, and estimate the gap of all."),
+    ] = None,
+    confidence: Annotated[float, typer.Option(help="Of the interval that --sample gives.")] = 0.95,
     max_runs: Annotated[
         int | None, typer.Option(help="Runs on a row at most, in all; no limit if absent.")
     ] = None,
@@ -147,6 +152,8 @@ def bound(
             objective=ObjectiveOptions(objective, ridge),
             mask=mask,
             rows=rows,
+            sample=sample,
+            confidence=confidence,
             max_runs=max_runs,
             proof=proof,
             out=out,

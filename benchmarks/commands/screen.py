@@ -76,6 +76,10 @@ class Results:
 
         self._write(show)
 
+    def text(self, text: str) -> None:
+        """A line for people. Raises as `line` does."""
+        self._write(lambda: print(visible(text), flush=True))
+
     def _write(self, show: Callable[[], None]) -> None:
         if self._failure is not None:
             return

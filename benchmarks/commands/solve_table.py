@@ -18,6 +18,7 @@ from maskgap.benchmarks.runs.judge import Judged
 from maskgap.benchmarks.verify.certificate import BoundKind
 from maskgap.instances.arrays import Kept
 from maskgap.instances.errors import MaskgapError
+from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Problem
 from maskgap.solvers.one_shot.scores import lowest, wanda
 from maskgap.solvers.protocol import Stop
@@ -88,8 +89,12 @@ def _advise(seen: list[Judged], file: Path) -> None:
     pattern, objective = seen[0].problem.pattern, seen[0].problem.objective
     ridge = objective.ridge if objective.refits else None
     own = ObjectiveOptions(str(objective.name), ridge).words()
-    if all(_unbounded(row_line(judged, "")) for judged in seen) and any(
-        judged.certificate.objective for judged in seen
+    kind = parse_pattern(pattern)
+    bounded = kind.equal_rows or kind.one_budget  # by `bound`, which refuses others
+    if (
+        bounded
+        and all(_unbounded(row_line(judged, "")) for judged in seen)
+        and any(judged.certificate.objective for judged in seen)
     ):
         say(
             f"no bounds from this solver; how good can a mask be? maskgap bound {file} "

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from maskgap.benchmarks.layers.rows import LayerBound
+from maskgap.benchmarks.layers.sampled import Sample, SampledBound
 from maskgap.benchmarks.layers.shared_budget import SharedBudgetBound
 from maskgap.benchmarks.layers.work import LayerWork
 from maskgap.benchmarks.runs.executor import Executor
@@ -21,13 +22,19 @@ def bounding(
     held: Mapping[int, PartProof] | None = None,
     executor: Executor | None = None,
     weights: Matrix | None = None,
+    sample: Sample | None = None,
 ) -> LayerWork:
     """The work on a layer; iterate to have it done.
 
-    The arguments are those of `LayerWork`. Raises Refused for a pattern whose layers are not
-    bounded as a whole.
+    The arguments are those of `LayerWork`. sample: of rows that are bounded, None for all. Raises
+    Refused for a pattern whose layers are not bounded as a whole, or not by a sample.
     """
     if problem.pattern.one_budget:
+        if sample is not None:
+            raise Refused(
+                f"--sample takes P%, keep=K and N:M: rows that share the budget of "
+                f"'{problem.pattern.text}' are not bounded one by one"
+            )
         return SharedBudgetBound(
             problem, limits, runs=runs, held=held, executor=executor, weights=weights
         )
@@ -35,5 +42,9 @@ def bounding(
         raise Refused(
             f"bound takes P%, keep=K, N:M and layer:P%, not '{problem.pattern.text}'; "
             f"use solve with --solver fw-bnb{'' if problem.objective.refits else ' or sdp-bound'}"
+        )
+    if sample is not None:
+        return SampledBound(
+            problem, limits, sample, runs=runs, held=held, executor=executor, weights=weights
         )
     return LayerBound(problem, limits, runs=runs, held=held, executor=executor, weights=weights)

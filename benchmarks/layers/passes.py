@@ -1,7 +1,7 @@
 """The passes that bound the rows of a layer, by growing cost."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count, takewhile
 
 from maskgap.instances.formats.proof import PartProof
@@ -9,13 +9,16 @@ from maskgap.instances.formats.proof import PartProof
 SEARCHED_COLUMNS = 224
 """Rows up to here are often closed by the tree search in seconds."""
 
+WIDE_COLUMNS = 480
+"""Rows beyond here take a second each for a bound of their own, so all get a cheap one first."""
+
 SEMIDEFINITE_COLUMNS = 1200
 """Rows beyond here take minutes each for the semidefinite relaxation; cheaper bounds come first."""
 
 REFIT_SEARCHED_COLUMNS = 160
 """The same under the objective refit."""
 
-DISTINCT_PASSES = 6
+DISTINCT_PASSES = 9
 """Passes after which a ladder only repeats its last solver."""
 
 MOST_PASSES = 64
@@ -24,32 +27,43 @@ MOST_PASSES = 64
 
 @dataclass(frozen=True)
 class Pass:
-    """One run of a solver on each open row.
+    """A run of a solver on an open row.
 
     looks_for_masks: it gives no bound, so it is left out where a mask is given to be judged.
-    takes_masks: it starts from the mask that the row has.
+    takes_masks: it starts from the mask that the row has. together: all open rows are one run,
+    which costs little more than one of them; such passes come first.
     """
 
     solver: str
     settings: dict[str, object] = field(default_factory=dict)
     looks_for_masks: bool = False
     takes_masks: bool = False
+    together: bool = False
 
 
 def ladder(n: int) -> Iterator[Pass]:
     """Passes over rows of n columns, cheapest first; without end, the last kind ever longer.
 
-    None is limited in seconds, so what a pass gives does not depend on the machine. The tree search
-    comes where it pays: at n = 384, twice the triangle inequalities lift a bound by more than
-    minutes of branching do.
+    None is limited in seconds, so what a pass gives does not depend on the machine. Wide rows all
+    have a mask and a bound before anything is improved: masks by score, one shift of the Gram, and
+    then swaps; what bounds them by themselves is the low-rank method. The tree search comes where
+    it pays: at n = 384, twice the triangle inequalities lift a bound by more than minutes of
+    branching do.
     """
+    swap = Pass("swap", looks_for_masks=True, takes_masks=True, together=True)
+    if n > WIDE_COLUMNS:
+        yield replace(swap, settings={"max_swaps": 0})
+        quick: dict[str, object] = {"shift": "eig", "iterations": 8}
+        yield Pass("shift-bound", quick, takes_masks=True, together=True)
+    yield swap
     if n > SEMIDEFINITE_COLUMNS:
-        yield Pass("swap", looks_for_masks=True)
-        yield Pass("shift-bound")
+        yield Pass("shift-bound", {"iterations": 30}, takes_masks=True, together=True)
     yield Pass("search", {"population": 32}, looks_for_masks=True, takes_masks=True)
     if n <= SEARCHED_COLUMNS:
         for attempt in count():
             yield Pass("fw-bnb", {"max_nodes": 20_000 * 4**attempt}, takes_masks=True)
+    if n > WIDE_COLUMNS:
+        yield from low_rank()
     yield Pass("sdp-bound")
     yield Pass("sdp-bound", {"triangle_rounds": 12})
     yield Pass("search", {"population": 128}, looks_for_masks=True, takes_masks=True)
@@ -61,6 +75,19 @@ def ladder(n: int) -> Iterator[Pass]:
         )
 
 
+def low_rank() -> Iterator[Pass]:
+    """The passes over wide rows, once they have a mask and a cheap bound."""
+    yield Pass("lowrank-bound")
+    yield Pass("lowrank-bound", {"triangle_rounds": 6})
+    yield Pass("search", {"population": 128}, looks_for_masks=True, takes_masks=True)
+    for attempt in count(1):
+        rounds, batch = 12 * attempt, 1000 * attempt
+        yield Pass(
+            "lowrank-bound",
+            {"triangle_rounds": rounds, "triangle_batch": batch, "triangle_least": 0.05 / attempt},
+        )
+
+
 def refit_ladder(n: int) -> Iterator[Pass]:
     """The same under the objective refit.
 
@@ -68,6 +95,7 @@ def refit_ladder(n: int) -> Iterator[Pass]:
     root alone is what a wide row gets at first.
     """
     wide = n > REFIT_SEARCHED_COLUMNS
+    yield Pass("swap", looks_for_masks=True, takes_masks=True, together=True)
     yield Pass("search", {"population": 8 if wide else 16}, looks_for_masks=True, takes_masks=True)
     if wide:
         yield Pass("fw-bnb", {"max_nodes": 1}, takes_masks=True)
@@ -77,28 +105,30 @@ def refit_ladder(n: int) -> Iterator[Pass]:
         yield Pass("fw-bnb", {"max_nodes": nodes}, takes_masks=True)
 
 
-def shared_ladder() -> Iterator[Pass]:
-    """Passes over rows that share one budget.
+def shared_ladder(n: int) -> Iterator[Pass]:
+    """Passes over rows of n columns that share one budget.
 
     `swap` moves the budget between rows, after each search at fixed budgets. The semidefinite
     relaxation comes twice before triangle inequalities: first at the budgets of the mask, then
     where each row's curve is lowest.
     """
-    yield Pass("swap", looks_for_masks=True, takes_masks=True)
+    yield Pass("swap", looks_for_masks=True, takes_masks=True, together=True)
     yield Pass("search", {"population": 32}, looks_for_masks=True, takes_masks=True)
-    yield Pass("swap", looks_for_masks=True, takes_masks=True)
+    yield Pass("swap", looks_for_masks=True, takes_masks=True, together=True)
     beside: dict[str, object] = {"beside": True}
-    yield Pass("sdp-bound", beside)
-    yield Pass("sdp-bound", beside)
+    solver = "lowrank-bound" if n > WIDE_COLUMNS else "sdp-bound"
+    yield Pass(solver, beside)
+    yield Pass(solver, beside)
     for attempt in count(1):
-        rounds, most = 12 * attempt, 2500 * attempt
-        triangles = {
-            "triangle_rounds": rounds, "triangle_most": most, "triangle_least": 0.1 / attempt,
+        triangles: dict[str, object] = {
+            "triangle_rounds": 12 * attempt, "triangle_least": 0.1 / attempt,
         }  # fmt: skip
+        if solver == "sdp-bound":
+            triangles["triangle_most"] = 2500 * attempt
         for _ in range(2):
-            yield Pass("sdp-bound", {**beside, **triangles})
+            yield Pass(solver, {**beside, **triangles})
         yield Pass("search", {"population": 64 * attempt}, looks_for_masks=True, takes_masks=True)
-        yield Pass("swap", looks_for_masks=True, takes_masks=True)
+        yield Pass("swap", looks_for_masks=True, takes_masks=True, together=True)
 
 
 def refit_shared_ladder() -> Iterator[Pass]:
@@ -107,15 +137,15 @@ def refit_shared_ladder() -> Iterator[Pass]:
     Its minorant bounds a row under every budget, and is the best one where the multiplier of its
     budget is that of all rows: so each pass is worth another once budgets have moved.
     """
-    yield Pass("swap", looks_for_masks=True, takes_masks=True)
+    yield Pass("swap", looks_for_masks=True, takes_masks=True, together=True)
     yield Pass("search", {"population": 8}, looks_for_masks=True, takes_masks=True)
-    yield Pass("swap", looks_for_masks=True, takes_masks=True)
+    yield Pass("swap", looks_for_masks=True, takes_masks=True, together=True)
     root: dict[str, object] = {"max_nodes": 1, "fixing": False}
     for attempt in count(1):
         for _ in range(2):
             yield Pass("fw-bnb", root)
         yield Pass("search", {"population": 32 * attempt}, looks_for_masks=True, takes_masks=True)
-        yield Pass("swap", looks_for_masks=True, takes_masks=True)
+        yield Pass("swap", looks_for_masks=True, takes_masks=True, together=True)
 
 
 def believed(proof: PartProof, stages: Iterator[Pass]) -> int:

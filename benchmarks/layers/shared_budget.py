@@ -61,7 +61,9 @@ class SharedBudgetBound(LayerWork):
     passes: int
 
     def _ladder(self) -> Iterator[Pass]:
-        return refit_shared_ladder() if self.problem.objective.refits else shared_ladder()
+        if self.problem.objective.refits:
+            return refit_shared_ladder()
+        return shared_ladder(self.problem.layer.d_in)
 
     def _begin(self, held: Mapping[int, PartProof]) -> None:
         (self.part,) = self.problem
@@ -217,7 +219,7 @@ class SharedBudgetBound(LayerWork):
         """Search the whole layer, exchanges between rows included, from the mask there is."""
         masks = self.masks()
         start = None if masks is None else self._starting_with(self.part.rows, masks)
-        threads = self._threads_of(batched=True)
+        threads = self._threads_of(stage)
         whole = False
         tasks = [self._task(replace(self.problem, start=start), stage, threads)]
         for _, judged in self._judged(tasks, lambda task: task):
@@ -232,7 +234,7 @@ class SharedBudgetBound(LayerWork):
     def _row_by_row(self, stage: Pass) -> Generator[SharedRow, None, bool]:
         """One run on each row at the budget that decides its part, the largest parts first."""
         self._runs_left -= len(self._rows)
-        threads = self._threads_of(batched=False)
+        threads = self._threads_of(stage)
         shared = self._shared()
         order = sorted(range(len(self._rows)), key=lambda i: -self._width(i, shared))
 

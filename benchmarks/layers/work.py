@@ -6,8 +6,8 @@ of a run what is better than before is kept. Which parts a pass takes, in which 
 kept of them is for the subclasses to say. One deadline covers all of it, compiling apart.
 
 The state of the work is the proofs with their masks and the number of passes they have had: a later
-call goes on from it, and one that is limited in runs rather than seconds comes to the same end
-whether or not it was interrupted between them.
+call goes on from it. Work that is limited in runs goes pass by pass in an order that no clock has a
+say in, and comes to the same end whether or not it was interrupted between runs.
 """
 
 from abc import ABC, abstractmethod
@@ -52,6 +52,7 @@ class LayerWork(ABC):
     which are judged as they are; None: the best there are.
 
     rejected: why proofs of an earlier call do not hold. judging: whether masks are given.
+    under_way: in words, the run on all rows that goes on, if there is one.
     """
 
     def __init__(
@@ -69,7 +70,9 @@ class LayerWork(ABC):
         self.weights = weights
         self.judging = problem.start is not None
         self.rejected: list[str] = []
+        self.under_way = self._together = ""
         self._end = perf_counter() + limits.limit_s
+        self._by_runs = runs is not None
         self._runs_left = inf if runs is None else runs
         # modules are loaded once, before the first run: all that may be needed
         stages = list(islice(self._ladder(), DISTINCT_PASSES))
@@ -84,11 +87,26 @@ class LayerWork(ABC):
         """Steps, as runs end, until the time, the runs or what is open come to an end."""
         with self._pool.watched():  # between runs too
             self._end += self._pool.prepare()
-            for number, stage in enumerate(self._ladder(), start=1):
-                if stage.looks_for_masks and self.judging:
-                    self._leave_out(number)
-                elif not (yield from self._pass(number, stage)):
-                    return
+            yield from self._steps()
+
+    def _steps(self) -> Iterator[object]:
+        """Pass by pass."""
+        for number, stage in enumerate(self._ladder(), start=1):
+            if stage.looks_for_masks and self.judging:
+                self._leave_out(number)
+            elif not (yield from self._pass(number, stage)):
+                return
+
+    def watch(self, look: Callable[[], None]) -> None:
+        """Have `look` called now and then while a run on all rows goes on."""
+        if not isinstance(self._pool, Pool):
+            return
+
+        def progress(rows: int) -> None:
+            self.under_way = f"{self._together}: {rows} rows" if self._together else ""
+            look()
+
+        self._pool.progress = progress
 
     @abstractmethod
     def _ladder(self) -> Iterator[Pass]:
@@ -138,13 +156,20 @@ class LayerWork(ABC):
         """Whether no run may begin any more."""
         return self.interrupted or perf_counter() >= self._end
 
-    def _threads_of(self, batched: bool) -> int:
-        """The threads of each run: all for a batch, which runs alone; else one, and many runs."""
-        if batched:
+    def _threads_of(self, stage: Pass) -> int:
+        """The threads of each run of a pass: all where it runs alone, else one, and many runs."""
+        alone = self._alone(stage)
+        self._together = stage.solver if alone else ""
+        if alone:
             self._pool.jobs = 1
             return self._pool.threads(self.limits.threads)
         self._pool.jobs = self.limits.threads
         return 1
+
+    def _alone(self, stage: Pass) -> bool:
+        """Whether its runs are on many rows each, and one at a time: those of a device are."""
+        batched = registry.spec_of(stage.solver).batched
+        return batched and (stage.together or self.limits.device != "cpu")
 
     def _task(self, problem: Problem, stage: Pass, threads: int) -> Task:
         """A run in what is left of the time."""

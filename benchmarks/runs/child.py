@@ -2,9 +2,9 @@
 
 The process dies with its parent, pins its threads, caps its memory, turns SIGINT into an interrupt
 of the deadline, and sends messages: started, notes (masks and bounds as they improve, so that a
-killed run leaves what it had), the number of rows a batch solver is through with, and one last
-outcome. Bad input that only a solver can tell (a warm start that does not exist) is sent back as
-the InputError it is.
+killed run leaves what it had), the rows that a batch solver is through with and their answers, and
+one last outcome. Bad input that only a solver can tell (a warm start that does not exist) is sent
+back as the InputError it is.
 """
 
 import os
@@ -22,7 +22,7 @@ from typing import cast
 
 from threadpoolctl import threadpool_limits
 
-from maskgap.benchmarks.runs.messages import Compiles, Note, RowsDone, Started
+from maskgap.benchmarks.runs.messages import Answered, Compiles, Note, RowsDone, Started
 from maskgap.benchmarks.runs.process_start import die_with_parent, mute
 from maskgap.benchmarks.runs.sharing import shared_bytes
 from maskgap.benchmarks.runs.task import KnownSettings, Outcome, Task, failed, given, kernels_of
@@ -32,6 +32,7 @@ from maskgap.solvers import registry
 from maskgap.solvers.kernels.cache import COMPILING, mark_compiled
 from maskgap.solvers.kernels.wanted import Wanted
 from maskgap.solvers.protocol import (
+    Answer,
     BatchSolver,
     Deadline,
     Journal,
@@ -121,6 +122,9 @@ def child_main(task: Task, memory_bytes: int | None, connection: Connection) -> 
             last_rows_s = time.perf_counter()
             tell(RowsDone(count))
 
+    def send_answers(first: int, answers: Sequence[Answer]) -> None:
+        tell(Answered(first, list(answers)))
+
     def send(mask: Kept | None, value: float) -> None:
         nonlocal last_bound_s
         now = time.perf_counter()
@@ -142,7 +146,7 @@ def child_main(task: Task, memory_bytes: int | None, connection: Connection) -> 
             tell(Started(before))
             deadline.restart()
             ending: Outcome | InputError = warmed(
-                run_task(task, Journal(send, send_rows), deadline), compiled
+                run_task(task, Journal(send, send_rows, send_answers), deadline), compiled
             )
         except InputError as error:
             ending = error

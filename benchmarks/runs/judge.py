@@ -15,8 +15,9 @@ from maskgap.benchmarks.verify.certificate import (
     is_mask,
     width_for,
 )
+from maskgap.benchmarks.verify.check import checked_together
 from maskgap.benchmarks.verify.clock import Clock
-from maskgap.benchmarks.verify.objective import scores_of
+from maskgap.benchmarks.verify.objective import scores_of_parts
 from maskgap.instances.arrays import Kept, Matrix, Vector, pruned_of
 from maskgap.instances.problem import Part, Problem
 from maskgap.solvers.protocol import Answer
@@ -44,16 +45,21 @@ def judge(task: Task, outcome: Outcome) -> list[Judged]:
     start = time.perf_counter()
     problem = task.problem
     answers = [without_claims(a) if handed_over(task) else a for a in outcome.answers]
-    masks = Kept(np.ones((len(problem), problem.height * problem.layer.d_in), dtype=bool))
-    for place, (part, answer) in enumerate(zip(problem, answers, strict=True)):
-        if answer.mask is not None and is_mask(part, answer.mask):
-            masks[place] = answer.mask
-    by_row = Kept(masks.reshape(len(problem.rows), -1))
-    scores = scores_of(problem, by_row, width_for(task.limits.gap))
+    parts = list(problem)
+    legal = {
+        place: answer.mask
+        for place, (part, answer) in enumerate(zip(parts, answers, strict=True))
+        if answer.mask is not None and is_mask(part, answer.mask)
+    }
+    found = scores_of_parts(
+        [parts[place] for place in legal], list(legal.values()), width_for(task.limits.gap)
+    )
+    scores = dict(zip(legal, found, strict=True))
+    checked = checked_together(parts, [answer.proof for answer in answers])
     limit_s = max(LEAST_CHECK_S, CHECK_SHARE * task.limits.limit_s)
     share = (time.perf_counter() - start) / len(problem)
     judged = []
-    for part, answer, score in zip(problem, answers, scores, strict=True):
+    for place, (part, answer) in enumerate(zip(parts, answers, strict=True)):
         start = time.perf_counter()
         certificate = certify_part(
             part,
@@ -62,9 +68,10 @@ def judge(task: Task, outcome: Outcome) -> list[Judged]:
             answer.claimed_bound,
             answer.proof,
             tolerance=task.limits.gap,
-            recomputed=score,
+            recomputed=scores.get(place),
             weights=answer.weights,
             clock=Clock(limit_s),
+            checked=checked.get(place),
         )
         judged.append(Judged(part, answer, certificate, share + time.perf_counter() - start))
     return judged

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from maskgap.instances.arrays import Kept
+from maskgap.solvers.protocol import Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,14 @@ class RowsDone:
     """How many of its rows a batch solver is through with."""
 
     count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Answers of a batch solver to the parts from the 0-based `first` on, while it goes on."""
+
+    first: int
+    answers: list[Answer]
 
 
 @dataclass(frozen=True, slots=True)

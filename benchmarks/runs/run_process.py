@@ -12,7 +12,7 @@ from dataclasses import replace
 from multiprocessing.process import BaseProcess
 
 from maskgap.benchmarks.runs.child import child_main
-from maskgap.benchmarks.runs.messages import Compiles, Note, RowsDone, Started
+from maskgap.benchmarks.runs.messages import Answered, Compiles, Note, RowsDone, Started
 from maskgap.benchmarks.runs.process_start import bare_main, processes
 from maskgap.benchmarks.runs.task import Outcome, Task, failed
 from maskgap.instances.arrays import Kept
@@ -66,6 +66,7 @@ class RunProcess:
         self.objective: float | None = None
         self.bound: float | None = None
         self.rows_done = 0
+        self.answers: dict[int, Answer] = {}
 
     def receive(self) -> Outcome | None:
         """Take what has arrived; the outcome when the run is over, by answer or by death.
@@ -85,6 +86,8 @@ class RunProcess:
                     self._keep(message)
                 elif isinstance(message, RowsDone):
                     self.rows_done = message.count
+                elif isinstance(message, Answered):
+                    self.answers.update(enumerate(message.answers, start=message.first))
                 elif isinstance(message, InputError):
                     raise message
                 else:
@@ -120,11 +123,14 @@ class RunProcess:
         else:
             stop, reason = Stop.CRASHED, f"process ended with code {code} and no answer"
         outcome = failed(self.task, stop, reason)
-        if len(self.task.problem) == 1:
+        if len(self.task.problem) == 1 and not self.answers:
             answer = Answer(
                 self.mask, stop, self.objective, self.bound, notes=outcome.answers[0].notes
             )
             outcome = replace(outcome, answers=[answer])
+        else:  # a row that was done is as good as if the others had been
+            known = [self.answers.get(at, empty) for at, empty in enumerate(outcome.answers)]
+            outcome = replace(outcome, answers=known)
         wall = time.perf_counter() - self.started if self.started is not None else 0.0
         return replace(outcome, wall_s=wall)
 

@@ -12,7 +12,7 @@ import os
 import tempfile
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from multiprocessing import reduction
 from typing import Any
@@ -43,13 +43,15 @@ class _Place:
 class _Block:
     """Where the arrays lie in the file, by name.
 
-    exponent: of `Layer.gram_unit`, whose matrix is the Gram itself where it is 0.
+    exponent: of `Layer.gram_unit`, whose matrix is the Gram itself where it is 0. digest: of the
+    Gram, which takes a while too.
     """
 
     descriptor: int
     size: int
     places: Mapping[str, _Place]
     exponent: int
+    digest: str
 
 
 _blocks: "weakref.WeakKeyDictionary[Layer, _Block]" = weakref.WeakKeyDictionary()
@@ -68,7 +70,7 @@ def share(layer: Layer) -> Layer:
     for name, array in arrays.items():
         places[name] = _Place(size, array.shape, array.dtype)
         size = -(-(size + array.nbytes) // ALIGNMENT) * ALIGNMENT
-    block = _Block(_anonymous_file(), size, places, exponent)
+    block = _Block(_anonymous_file(), size, places, exponent, layer.gram_digest)
     with open(block.descriptor, "wb", closefd=False) as file:
         file.truncate(size)
         for name, array in arrays.items():
@@ -106,6 +108,7 @@ def _mapped(block: _Block, bare: Layer) -> Layer:
     layer = bare.with_arrays(arrays)
     unit = arrays.get(UNIT, layer.gram)
     layer.__dict__["gram_unit"] = (unit, block.exponent)  # where cached_property keeps its value
+    layer.__dict__["gram_digest"] = block.digest
     _blocks[layer] = block
     return layer
 
@@ -115,19 +118,13 @@ def _reduce(layer: Layer) -> Any:
     if block is None:
         return layer.__reduce_ex__(4)
     sent = reduction.DupFd(block.descriptor)
-    return _received, (sent, block.size, block.places, block.exponent, bare(layer))
+    return _received, (sent, replace(block, descriptor=-1), bare(layer))
 
 
-def _received(
-    sent: Any,
-    size: int,
-    places: Mapping[str, _Place],
-    exponent: int,
-    bare: Layer,
-) -> Layer:
+def _received(sent: Any, block: _Block, bare: Layer) -> Layer:
     descriptor = sent.detach()
     try:
-        return _mapped(_Block(descriptor, size, places, exponent), bare)
+        return _mapped(replace(block, descriptor=descriptor), bare)
     finally:
         os.close(descriptor)  # the map stays
 

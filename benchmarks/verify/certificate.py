@@ -22,7 +22,7 @@ from math import fsum, inf, isfinite
 
 import numpy as np
 
-from maskgap.benchmarks.verify.check import check_part
+from maskgap.benchmarks.verify.check import Checked, check_part
 from maskgap.benchmarks.verify.clock import Clock
 from maskgap.benchmarks.verify.objective import (
     WIDTH,
@@ -142,17 +142,22 @@ def certify_part(
     recomputed: Score | None = None,
     weights: Vector | None = None,
     clock: Clock | None = None,
+    checked: Checked | ProofError | None = None,
 ) -> Certificate:
     """Judge one answer. mask: (n,), or None. tolerance: relative gap.
 
     recomputed: what the mask is worth, where the caller has that of many rows; None: it is found
     here. weights: under refit, (n,) what the solver made of those that stay, or None. clock: the
-    time that checking the proof may take. Raises InputError where a loss leaves float64.
+    time that checking the proof may take. checked: what that gave where the caller checked it with
+    others. Raises InputError where a loss leaves float64.
     """
     bound, kind, reason = 0.0, BoundKind.TRIVIAL, ""
     if proof is not None:
         try:
-            bound, kind = max(0.0, check_part(problem, proof, clock).bound), BoundKind.CHECKED
+            if isinstance(checked, ProofError):
+                raise checked
+            own = checked or check_part(problem, proof, clock)
+            bound, kind = max(0.0, own.bound), BoundKind.CHECKED
         except ProofError as error:
             reason = f"proof rejected: {error}"
         except Exception as error:  # a solver may hand over anything: its row is rejected, no more
@@ -170,10 +175,10 @@ def certify_part(
     found = standing(score, bound, kind, tolerance)
     if weights is not None and problem.objective.refits:
         try:
-            own = loss_of_weights(problem, mask, weights)
+            loss = loss_of_weights(problem, mask, weights)
         except InputError as error:
             return replace(found, verdict=Verdict.WRONG, reason=str(error))
-        found = replace(found, error_own_weights=own.value)
+        found = replace(found, error_own_weights=loss.value)
     objective = score.loss.value
     if (
         found.verdict is Verdict.CLOSED

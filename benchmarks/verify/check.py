@@ -6,13 +6,20 @@ is computed from it. A stated bound above the derived one is a rejection, howeve
 difference; the derived one is what counts.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from maskgap.benchmarks.verify.clock import Clock
-from maskgap.benchmarks.verify.kinds import derived, require_form
-from maskgap.benchmarks.verify.objective import Loss, exact_loss
+from maskgap.benchmarks.verify.form import has_mask
+from maskgap.benchmarks.verify.kinds import (
+    derived,
+    derived_together,
+    have_work_in_common,
+    require_form,
+)
+from maskgap.benchmarks.verify.objective import Loss, exact_loss, scores_of_parts
 from maskgap.benchmarks.verify.quadratic import require_arithmetic
 from maskgap.instances.errors import MaskgapError, ProofError
 from maskgap.instances.formats.proof import PartProof
@@ -27,14 +34,18 @@ CHECKER = 3
 3: functions may hold in a subtree only.
 """
 
+MANY_COLUMNS = 1024
+"""From here on the exact loss of a mask takes tenths of a second and more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Checked:
     """What was derived again.
 
     bound: lower bound on the loss of every legal mask, in units of the layer's loss, at least the
-    stated one and never negative. loss: of the proof's mask, exact; None without a mask. leaves: of
-    the tree; for an enumeration, the masks listed.
+    stated one and never negative. loss: of the proof's mask, None without one; exact but for rows
+    of many columns whose bound lies well below it. leaves: of the tree; for an enumeration, the
+    masks listed.
     """
 
     bound: float
@@ -47,28 +58,95 @@ def check_part(problem: Part, proof: PartProof, clock: Clock | None = None) -> C
 
     clock: the time that it may take; None for no limit.
     """
+    (found,) = check_parts([problem], [proof], clock)
+    if isinstance(found, ProofError):
+        raise found
+    return found
+
+
+def check_parts(
+    problems: Sequence[Part], proofs: Sequence[PartProof], clock: Clock | None = None
+) -> list[Checked | ProofError]:
+    """The same of parts of one layer under one pattern; why one fails stands in its place.
+
+    What they have in common is done once: products with the Gram, and the factor of a shift.
+    """
     clock = clock or Clock()
     require_arithmetic()
+    # what leaves float64 is looked for where it matters, and is no news on a terminal
+    with np.errstate(all="ignore"):
+        bounds = derived_together(problems, proofs)
+        losses = _losses(problems, proofs) if len(proofs) > 1 else [None] * len(proofs)
+        return [
+            _checked(problem, proof, clock, bound, loss)
+            for problem, proof, bound, loss in zip(problems, proofs, bounds, losses, strict=True)
+        ]
+
+
+def checked_together(
+    parts: Sequence[Part], proofs: Sequence[PartProof | None]
+) -> dict[int, Checked | ProofError]:
+    """What checking gave of the proofs, by place, that have work in common with others."""
+    own = {place: proof for place, proof in enumerate(proofs) if proof is not None}
+    chosen = [place for place, proof in own.items() if have_work_in_common(proof)]
+    if len(chosen) < 2:
+        return {}
+    found = check_parts([parts[place] for place in chosen], [own[place] for place in chosen])
+    return dict(zip(chosen, found, strict=True))
+
+
+def _checked(
+    problem: Part,
+    proof: PartProof,
+    clock: Clock,
+    known: tuple[float, int] | ProofError | None,
+    enclosed: Loss | None,
+) -> Checked | ProofError:
+    """One of them. known: what was derived with others. enclosed: an interval of its mask's loss.
+
+    The exact loss is found where that does not tell whether the bound lies below it.
+    """
     try:
-        # what leaves float64 is looked for where it matters, and is no news on a terminal
-        with np.errstate(all="ignore"):
-            require_form(problem, proof)
-            loss = None if proof.mask is None else exact_loss(problem, proof.mask)
-            bound, leaves = derived(problem, proof, clock)
-    except ProofError:
-        raise
+        require_form(problem, proof)
+        if isinstance(known, ProofError):
+            raise known
+        bound, leaves = derived(problem, proof, clock) if known is None else known
+        loss = enclosed
+        if proof.mask is not None and not (loss is not None and bound <= loss.low):
+            loss = exact_loss(problem, proof.mask)
+        if not proof.bound <= max(0.0, bound):
+            raise ProofError(
+                f"row {proof.row}: the stated bound {proof.bound:.17g} is not supported: "
+                f"the proof gives {bound:.17g}"
+            )
+        if loss is not None and not bound <= loss.high:
+            raise ProofError(
+                f"row {proof.row}: the bound {bound:.17g} exceeds the loss {loss.high:.17g} "
+                "of a mask"
+            )
+    except ProofError as error:
+        return error
     except (MaskgapError, MemoryError) as error:
-        raise ProofError(f"row {problem.row}: it cannot be checked: {error}") from None
-    if not proof.bound <= max(0.0, bound):
-        raise ProofError(
-            f"row {proof.row}: the stated bound {proof.bound:.17g} is not supported: "
-            f"the proof gives {bound:.17g}"
-        )
-    if loss is not None and not bound <= loss.high:
-        raise ProofError(
-            f"row {proof.row}: the bound {bound:.17g} exceeds the loss {loss.high:.17g} of a mask"
-        )
+        return ProofError(f"row {problem.row}: it cannot be checked: {error}")
     return Checked(bound, loss, leaves)
+
+
+def _losses(problems: Sequence[Part], proofs: Sequence[PartProof]) -> list[Loss | None]:
+    """Intervals of the masks' losses from one product, where whole numbers would take long."""
+    found: list[Loss | None] = [None] * len(proofs)
+    chosen = [
+        place
+        for place, (part, proof) in enumerate(zip(problems, proofs, strict=True))
+        if part.n >= MANY_COLUMNS and not part.objective.refits and has_mask(part, proof)
+    ]
+    masks = [mask for i in chosen if (mask := proofs[i].mask) is not None]
+    try:
+        scores = scores_of_parts([problems[i] for i in chosen], masks)
+    except (MaskgapError, MemoryError):
+        return found  # each is asked for again by itself, and says why
+    for place, score in zip(chosen, scores, strict=True):
+        found[place] = score.loss
+    return found
 
 
 def question_of(whole: Problem, file: ProofFile, asked: range | None) -> Problem:

@@ -42,16 +42,21 @@ def proof_faults(problem: Part, proof: PartProof) -> Iterator[str]:
         yield f"the stated bound is {proof.bound!r:.40}, not a finite number"
     if not isinstance(proof.passes, int) or proof.passes < 0:
         yield f"it is said to have had {proof.passes!r:.40} passes"
+    if proof.mask is not None and not has_mask(problem, proof):
+        yield f"its mask does not meet '{problem.pattern}'"
+    if not isinstance(proof.evidence, Evidence):
+        yield f"it is of kind {type(proof.evidence).__name__!r:.40}, which is none of a proof"
+
+
+def has_mask(problem: Part, proof: PartProof) -> bool:
+    """Whether a proof has a legal mask (n,) of a problem."""
     mask = proof.mask
-    if mask is not None and not (
+    return (
         isinstance(mask, np.ndarray)
         and mask.dtype == np.bool_
         and mask.shape == (problem.n,)
         and problem.legal.is_legal(Kept(mask))
-    ):
-        yield f"its mask does not meet '{problem.pattern}'"
-    if not isinstance(proof.evidence, Evidence):
-        yield f"it is of kind {type(proof.evidence).__name__!r:.40}, which is none of a proof"
+    )
 
 
 def array_fault(array: Any, dtype: Any, shape: tuple[int | None, ...]) -> str:

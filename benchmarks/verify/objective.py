@@ -85,6 +85,22 @@ def scores_of(
     return judged.scores(problem.height, width)
 
 
+def scores_of_parts(
+    parts: Sequence[Part], masks: Sequence[Kept], width: float = WIDTH
+) -> list[Score]:
+    """What masks (n,) of some parts of one layer, of equal heights, are worth, together.
+
+    Raises InputError where float64 ends.
+    """
+    if not parts:
+        return []
+    layer, height = parts[0].layer, parts[0].height
+    weight = np.concatenate([part.weight.reshape(height, -1) for part in parts])
+    shape = (len(weight), layer.d_in)
+    by_row = Kept(np.stack(masks).reshape(shape))
+    return _Judged(layer, parts[0].objective, weight, by_row).scores(height, width)
+
+
 def loss_of_weights(problem: Part, mask: Kept, weights: Vector, width: float = WIDTH) -> Loss:
     """The refit loss of weights (n,) as they are. Raises InputError for what is not weights."""
     require_weights(problem.layer.name, mask, weights)

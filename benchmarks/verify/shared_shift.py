@@ -23,16 +23,19 @@ Evaluation. Fewer than 4 n + 32 roundings lie on any path from data to b(x). Off
         |x|^T T |x| + sum_i 2 (T |x|)_i + sum_i w_i^2 |d_i|  <=  a^2 + 2 a b + sum_i w_i^2 |d_i|
 
     with a = sum |w_j x_j| r_j and b = sum |w_j| r_j, and the error of b(x) is at most gamma times
-    that. No product with |G| is due for it.
+    that. No product with |G| is due for it. The allowance covers sums in whatever order, so rows go
+    through one product with the Gram together, and what a row's neighbours make of its last bits
+    does not matter.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ldexp, nextafter
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maskgap.benchmarks.verify.clock import Clock
 from maskgap.benchmarks.verify.form import array_fault, number_fault
@@ -48,7 +51,7 @@ LARGEST = 1e30
 """Shifts beyond this, in units of the largest entry of the Gram, are refused."""
 
 BLOCK = 256
-"""Rows of the Gram scaled at once."""
+"""Rows of the Gram scaled at once, and rows of weights that go through one product with it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,34 +91,76 @@ def shift_bound(problem: Part, shared: SharedShift, _: Clock) -> tuple[float, in
 
     shared: of a form that `shift_faults` has found right. Raises ProofError.
     """
-    n, groups, point = problem.n, problem.groups, shared.point
-    known = _seen.setdefault(problem.layer, {})
-    key = array_digest(shared.shift)  # not by identity: arrays can be written to
-    if key not in known:
-        known[key] = _verified(problem.layer, shared.shift)
-    held = known[key]
-    if held.reason:
-        raise ProofError(f"row {problem.row}: {held.reason}")
+    (found,) = shift_bounds([problem], [shared])
+    if isinstance(found, ProofError):
+        raise found
+    return found, 1
 
-    gram, gram_exponent = problem.layer.gram_unit
-    rows, exponents = unit_rows(problem.weight[None, :])
-    weight, x = rows[0], point.astype(np.float64)
+
+def shift_bounds(
+    problems: Sequence[Part], proofs: Sequence[SharedShift]
+) -> list[float | ProofError]:
+    """The same of rows of one layer under one pattern, or why a row has none.
+
+    Rows that share a shift go through one product with the Gram, by blocks.
+    """
+    found: dict[int, float | ProofError] = {}
+    by_shift: dict[str, list[int]] = {}
+    for place, shared in enumerate(proofs):
+        # not by identity: arrays can be written to
+        by_shift.setdefault(array_digest(shared.shift), []).append(place)
+    for key, places in by_shift.items():
+        layer = problems[places[0]].layer
+        known = _seen.setdefault(layer, {})
+        if key not in known:
+            known[key] = _verified(layer, proofs[places[0]].shift)
+        for top in range(0, len(places), BLOCK):
+            own = places[top : top + BLOCK]
+            bounds = _block(known[key], [problems[i] for i in own], [proofs[i].point for i in own])
+            found.update(zip(own, bounds, strict=True))
+    return [found[place] for place in range(len(proofs))]
+
+
+def _block(
+    held: _Shift, problems: Sequence[Part], points: Sequence[NDArray[np.float32]]
+) -> list[float | ProofError]:
+    """The bounds of rows that share a shift, one product for all of them."""
+    if held.reason:
+        return [ProofError(f"row {part.row}: {held.reason}") for part in problems]
+    layer, groups = problems[0].layer, problems[0].groups
+    gram, gram_exponent = layer.gram_unit
+    weight, exponents = unit_rows(np.stack([part.weight for part in problems]))
+    x = np.stack(points).astype(np.float64)
     image = weight * x
-    product = weight * (gram @ image - held.shift * image)
+    product = weight * (image @ gram - held.shift * image)
     energy = weight * weight * held.shift
-    gradient = (2.0 * product + energy).reshape(groups.count, groups.size)
-    gradient = np.sort(gradient, axis=1)
-    inner = float((np.abs(image) * held.spread).sum())
-    width = float((np.abs(weight) * held.spread).sum())
-    size = inner * inner + 2.0 * inner * width + float(np.abs(energy).sum())
-    allowance = gamma(4 * n + 32) * size + TINY
-    bound = float(gradient[:, : groups.pruned].sum()) - float(x @ product) - allowance
-    require_finite(f"row {problem.row}: the bound at its point", gradient, bound)
-    exponent = 2 * int(exponents[0]) + gram_exponent
-    value = float(np.ldexp(max(0.0, bound), exponent))
+    gradient = (2.0 * product + energy).reshape(len(x), groups.count, groups.size)
+    lowest = np.sort(gradient, axis=2)[:, :, : groups.pruned].reshape(len(x), -1).sum(axis=1)
+    inner = (np.abs(image) * held.spread).sum(axis=1)
+    width = (np.abs(weight) * held.spread).sum(axis=1)
+    size = inner * inner + 2.0 * inner * width + np.abs(energy).sum(axis=1)
+    allowance = gamma(4 * layer.d_in + 32) * size + TINY
+    bounds = lowest - (x * product).sum(axis=1) - allowance
+    clean = np.isfinite(gradient).reshape(len(x), -1).all(axis=1) & np.isfinite(bounds)
+    found: list[float | ProofError] = []
+    for place, part in enumerate(problems):
+        try:
+            if not clean[place]:
+                raise ProofError(
+                    f"row {part.row}: the bound at its point left the range of float64"
+                )
+            least = max(0.0, float(bounds[place]))
+            found.append(_rescaled(part, least, 2 * int(exponents[place]) + gram_exponent))
+        except ProofError as error:
+            found.append(error)
+    return found
+
+
+def _rescaled(problem: Part, bound: float, exponent: int) -> float:
+    """At most bound 2^exponent, and next to it. Raises ProofError."""
+    value = float(np.ldexp(bound, exponent))
     require_finite(f"row {problem.row}: the bound", value)
-    exact = ldexp(value, -exponent) <= max(0.0, bound)
-    return (value if exact else nextafter(value, 0.0)), 1
+    return value if ldexp(value, -exponent) <= bound else nextafter(value, 0.0)
 
 
 def _verified(layer: Layer, stated: Vector) -> _Shift:

@@ -32,6 +32,12 @@ GAP = 0.01
 """What is left of the rise in c^T d at the end, as a share of it."""
 
 MOST_STEPS = 30
+STEADY = 1e-3
+"""By what share the estimate of the least eigenvalue may still fall when it is taken."""
+
+SINGLE_LEAST = 1e-5
+"""What is added to R before its factor is made in float32, for the rounding of that."""
+
 LEAST = 1e-9
 """An eigenvalue of R below this counts as 0."""
 
@@ -56,14 +62,24 @@ def least_eigenvalue(correlation: torch.Tensor, steps: int = 20) -> float:
     Inverse iteration estimates it from above; what is returned factorises.
     """
     n = len(correlation)
-    lower = cholesky(lowered(correlation, LEAST))
+    single = correlation.to(torch.float32)  # an estimate; it is shown in full precision
+    lower = cholesky(lowered(single, -SINGLE_LEAST))
+    if lower is None:
+        lower = cholesky(lowered(correlation, LEAST))
     if lower is None:
         return 0.0
-    vector = torch.ones(n, dtype=correlation.dtype, device=correlation.device)
+    vector = torch.ones(n, dtype=lower.dtype, device=correlation.device)
     vector += torch.linspace(0.0, 0.5, n, dtype=vector.dtype, device=vector.device)
+    least = torch.inf
     for _ in range(steps):
         vector = torch.cholesky_solve((vector / vector.norm())[:, None], lower)[:, 0]
-    least = 1.0 / float(vector.norm())
+        before, least = least, 1.0 / float(vector.norm())
+        if before - least <= STEADY * least:
+            break
+    if lower.dtype == torch.float32:
+        least -= SINGLE_LEAST
+    if least <= LEAST:
+        return 0.0
     for share in (0.99, 0.9, 0.5):
         if cholesky(lowered(correlation, share * least)) is not None:
             return share * least

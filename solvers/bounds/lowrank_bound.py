@@ -94,7 +94,7 @@ class LowRankBound:
                     continue
                 solved = work.solve(rows)
                 answers += [work.finish(problem.part_of(row), solved, self.beside) for row in rows]
-                limits.journal.rows_done(len(answers))
+                limits.journal.answered(rows.start - problem.rows.start, answers[-len(rows) :])
         finally:
             torch.set_num_threads(before)
         return answers

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from maskgap.instances.arrays import Vector
+from maskgap.instances.arrays import Kept, Vector, pruned_of
 from maskgap.instances.errors import Refused
 from maskgap.instances.formats.evidence.shared_shift import SharedShift
 from maskgap.instances.formats.proof import PartProof
@@ -83,7 +83,7 @@ class ShiftBound:
     def _solve(self, problem: Problem, limits: Limits) -> list[Answer]:
         with limits.journal.phase("build"):
             work = _Layer.of(problem, limits.device)
-            shift, steps = self._shift(work, problem.groups, limits)
+            shift, steps = self._shift(work, problem, limits)
             shared = self._shared(work, shift)
             stored = work.stored(shift)
         answers: list[Answer] = []
@@ -91,11 +91,12 @@ class ShiftBound:
             if limits.deadline.expired():
                 answers += [Answer(None, limits.deadline.stop())] * len(rows)
                 continue
-            point = self._minimise(work, shared, rows, problem.groups, limits)
+            point = self._minimise(work, shared, rows, problem, limits)
             stop = limits.deadline.stop() if limits.deadline.expired() else Stop.FINISHED
             counters = {"iterations": point.iterations}
             notes: dict[str, str | float] = {"shift_mean": float(shift.mean()), **steps}
-            x = point.x.clamp(0.0, 1.0).to(torch.float32)
+            x = point.x.to(torch.float32)
+            first = len(answers)
             bounds = work.stated(stored, rows, x, problem.groups)
             for row, bound, own in zip(rows.tolist(), bounds, x.cpu().numpy(), strict=True):
                 proof = PartProof(
@@ -115,11 +116,11 @@ class ShiftBound:
                         proof=proof,
                     )
                 )
-            limits.journal.rows_done(len(answers))
+            limits.journal.answered(first, answers[first:])
         return answers
 
     def _shift(
-        self, work: "_Layer", groups: BudgetGroups, limits: Limits
+        self, work: "_Layer", problem: Problem, limits: Limits
     ) -> tuple[torch.Tensor, dict[str, float]]:
         """The shift in units of diag(G), shown feasible, and notes on it."""
         none = torch.zeros_like(work.root)
@@ -135,7 +136,7 @@ class ShiftBound:
         chosen = sample.round().long()
 
         def relaxed(shift: torch.Tensor) -> batch_hull.BatchPoint:
-            return self._minimise(work, self._shared(work, shift), chosen, groups, limits)
+            return self._minimise(work, self._shared(work, shift), chosen, problem, limits)
 
         point, unit = relaxed(shift), work.scale[chosen].square()
         squares = work.weight[chosen].square() * unit[:, None]
@@ -156,26 +157,33 @@ class ShiftBound:
     def _shared(self, work: "_Layer", shift: torch.Tensor) -> batch_hull.Shared:
         """What the rows share under a shift, in the working precision."""
         matrix = layer_shift.lowered(work.correlation, shift)
+        matrix = matrix.to(PRECISIONS[self.precision])
         lower = torch.linalg.cholesky(2.0 * layer_shift.lowered(matrix, -batch_hull.RHO))
-        dtype = PRECISIONS[self.precision]
         inverse = torch.cholesky_inverse(lower)
-        return batch_hull.Shared(matrix.to(dtype), inverse.to(dtype), shift.to(dtype))
+        return batch_hull.Shared(matrix, inverse, shift.to(matrix.dtype))
 
     def _minimise(
         self,
         work: "_Layer",
         shared: batch_hull.Shared,
         rows: torch.Tensor,
-        groups: BudgetGroups,
+        problem: Problem,
         limits: Limits,
     ) -> batch_hull.BatchPoint:
+        """The points of some rows, from the masks that they start with, where they do."""
+        weight, start = work.weight[rows].to(shared.matrix.dtype), None
+        if problem.start is not None:
+            top = problem.rows.start
+            kept = problem.start[rows.numpy() + top]
+            start = torch.as_tensor(pruned_of(Kept(kept)), device=weight.device).to(weight.dtype)
         return batch_hull.minimise(
             shared,
-            work.weight[rows].to(shared.matrix.dtype),
-            groups,
+            weight,
+            problem.groups,
             limits.deadline,
             tolerance=self.tolerance,
             iterations=self.iterations,
+            start=start,
         )
 
 

@@ -44,7 +44,7 @@ from maskgap.solvers.local_search.one_swap.shared_budget import descend_part
 from maskgap.solvers.local_search.refit_swap import walker
 from maskgap.solvers.local_search.terms import Loss, Terms, masks_of
 from maskgap.solvers.one_shot.scores import starting_masks
-from maskgap.solvers.protocol import Answer, Limits
+from maskgap.solvers.protocol import Answer, Limits, Stop
 from maskgap.solvers.settings import Limit, WarmStart, settings
 
 
@@ -55,7 +55,7 @@ class Swap:
     warm_start: WarmStart = "wanda"
     """Score of the mask to start from, unless one is given."""
     max_swaps: Limit = -1
-    """Swaps per row at most; -1: to the end."""
+    """Swaps per row at most; -1: to the end; 0: none, and the loss is not summed."""
     loss: Loss = "objective"
     """What swaps go by under objective refit: its loss, or that of a mask whose weights stay."""
     precision: Literal["float64", "float32"] = "float64"
@@ -81,6 +81,10 @@ class Swap:
             raise Refused("swap needs a start: magnitude, wanda, ria, obs, random or a mask")
         if not problem.pattern.equal_rows:
             return self._parts(problem, start, limits, seed, begun)
+        if not self.max_swaps and not problem.objective.refits:
+            nothing = [Answer(Kept(mask), Stop.ITERATIONS, counters={"swaps": 0}) for mask in start]
+            limits.journal.answered(0, nothing)
+            return nothing
         with limits.journal.phase("warmup"):
             engine = self._engine(problem, limits)
         return self._search(engine, problem, start, limits, begun)
@@ -129,7 +133,7 @@ class Swap:
             answers = engine.descend(
                 weight[part], Kept(start[part].copy()), course, self.max_swaps, deadline
             )
-            limits.journal.rows_done(len(answers))
+            limits.journal.answered(part.start, answers)
             return answers
 
         parts = [slice(first, first + height) for first in range(0, len(problem), height)]

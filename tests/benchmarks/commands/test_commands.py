@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from maskgap.benchmarks.commands.bound import PROOF_NAME
+from maskgap.benchmarks.commands.bound_store import PROOF_NAME
 from maskgap.benchmarks.commands.cli import main
 from maskgap.benchmarks.commands.numbers import at_least, at_most, percent
 from maskgap.benchmarks.commands.solve import LAYER_PROOF

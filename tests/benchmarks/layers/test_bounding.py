@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from maskgap import bound
-from maskgap.benchmarks.commands.bound import PROOF_NAME
+from maskgap.benchmarks.commands.bound_store import PROOF_NAME
 from maskgap.benchmarks.layers import rows as bounding
 from maskgap.benchmarks.layers.bounding import bounding as bound_layer
 from maskgap.benchmarks.layers.passes import Pass, ladder
@@ -144,11 +144,11 @@ def test_no_time_leaves_trivial_bounds_and_says_so(file):
 
 def test_wide_rows_go_up_the_ladder_and_widest_first():
     layer = random_layer(1, 232, rows=3)
-    work = LayerBound(problem_of(layer), RunLimits(120.0), runs=6)
+    work = LayerBound(problem_of(layer), RunLimits(120.0), runs=9)
     seen = [(state.problem.row, state.passes) for state in work]
-    assert [passes for _, passes in seen] == [1, 1, 1, 2, 2, 2]
+    assert [passes for _, passes in seen] == [1, 1, 1, 2, 2, 2, 3, 3, 3]
     objectives = {s.problem.row: s.certificate.objective for s in work.rows}
-    assert [row for row, _ in seen[3:]] == sorted(objectives, key=lambda r: -objectives[r])
+    assert [row for row, _ in seen[6:]] == sorted(objectives, key=lambda r: -objectives[r])
     assert work.total.bound_kind is BoundKind.CHECKED
     assert 0.0 < work.total.gap < 0.5
     assert work.total.verdict is Verdict.FEASIBLE

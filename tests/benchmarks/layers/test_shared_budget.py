@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from maskgap.benchmarks.commands.bound import PROOF_NAME
+from maskgap.benchmarks.commands.bound_store import PROOF_NAME
 from maskgap.benchmarks.layers.shared_budget import SharedBudgetBound
 from maskgap.benchmarks.runs.task import RunLimits
 from maskgap.benchmarks.verify.budget_curve import share_budget
