@@ -36,13 +36,13 @@ _EPS = float(np.finfo(np.float64).eps)
 DENSE = 320
 """Order up to which all of a matrix is brought to tridiagonal form for one eigenvalue."""
 
-NEAR = 1e-3
+NEAR = 5e-3
 """A wide matrix's least eigenvalue may come out too low by this share of itself."""
 
 FIRST_LIFT = 1e-8
 """The first t in units of the mean diagonal; LIFT: what a t that does not do is multiplied by."""
 
-LIFT = 8.0
+LIFT = 100.0
 INVERSE_STEPS = 8
 
 

@@ -75,16 +75,19 @@ class Budgets:
         moved = 2.0 * self.penalty[:, None, None] * moved.transpose(1, 2)
         self.alpha += moved.to(self.alpha.dtype)
 
-    def project(self, x: torch.Tensor) -> torch.Tensor:
-        """Take off x (n + 1, rows) its part in the span of the a_g."""
-        count, size, first = self.groups.count, self.groups.size, self.first
-        forms = self.forms(x)
-        # the inverse of size I + first^2 e e^T
-        share = first * first / (size + count * first * first)
-        part = (forms - share * forms.sum(dim=0)) / size
+    def project(self, x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        """Take off x (n + 1, rows) its part in the span of the scale * a_g; scale: alike."""
+        first = self.first * scale[0]
+        forms = self._sums(scale[1:] * x[1:]) + first * x[0]
+        # the rows are orthogonal but for index 0, which all have: Sherman and Morrison
+        own = self._sums(scale[1:].square())
+        part = forms / own
+        share = first * part.sum(dim=0) / (1.0 + (first * first / own).sum(dim=0))
+        part = part - first * share / own
         out = x.clone()
-        out[1:].reshape(count, size, *x.shape[1:]).sub_(part[:, None])
-        out[0].sub_(part.sum(dim=0), alpha=first)
+        shape = (self.groups.count, self.groups.size, x.shape[1])
+        out[1:].reshape(shape).sub_(part[:, None] * scale[1:].reshape(shape))
+        out[0] -= first * part.sum(dim=0)
         return out
 
 

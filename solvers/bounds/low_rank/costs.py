@@ -37,6 +37,11 @@ class Costs:
         length = torch.cat([first[None], inner]).sqrt()
         return Costs(gram, weight, border, corner, length)
 
+    def diagonal(self) -> torch.Tensor:
+        """(n + 1, rows) the diagonal of C."""
+        own = 0.25 * self.weight.square() * self.gram.diagonal()[:, None]
+        return torch.cat([self.corner[None], own])
+
     @property
     def rows(self) -> int:
         """Rows of the batch."""

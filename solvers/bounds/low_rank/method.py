@@ -26,22 +26,24 @@ BLOCK = 100
 
 LOOKS = 2
 
-TURNS = 12
+TURNS = 8
 """Moves of the inequalities' multipliers in a round; STEPS: steps before each."""
 
-STEPS = 30
-LOADS = 5
+STEPS = 15
+LOADS = 4
 """Moves after which the budgets' multipliers take the load."""
 
-FINDING = 0.6
+FINDING = 0.5
 """Share of the rounds that add inequalities, and MEAN: rounds whose multipliers are averaged."""
 
 MEAN = 2
 SLOPE = 0.02
 """Of the multipliers of inequalities, in units of the mean diagonal of Q."""
 
-HELD = 8
-"""Most blocks of TURNS * STEPS steps while multipliers are held."""
+HELD = 10
+"""Most blocks of HELD_STEPS steps while multipliers are held."""
+
+HELD_STEPS = 120
 
 INJECTED = 3e-3
 """Share of the squared norm of V that a direction of the least eigenvalue is given."""
@@ -49,7 +51,10 @@ INJECTED = 3e-3
 NEGATIVE = 1e-7
 """Eigenvalues above minus this are none."""
 
-PLAIN_LANCZOS, LANCZOS = 60, 120
+LANCZOS = 120
+"""Steps of Lanczos with inequalities; PLAIN_LANCZOS: without, and one more for 32 columns each."""
+
+PLAIN_LANCZOS = 60
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,7 @@ class Course:
             more = self._advance(BLOCK) and block < blocks
             factor.budgets.move_load(factor.vectors)
             if block % LOOKS == 0 or not more:
-                slack = self._look(PLAIN_LANCZOS)
+                slack = self._look(PLAIN_LANCZOS + len(factor.vectors) // 32)
                 if not more or self._done(slack):
                     return
                 self._inject(slack)
@@ -155,7 +160,7 @@ class Course:
         factor.slope = 0.0
         factor.prepare()
         for block in range(HELD):
-            more = self._advance(TURNS * STEPS // 2)
+            more = self._advance(HELD_STEPS)
             factor.budgets.move_load(factor.vectors)
             slack = self._look(LANCZOS)
             if not more or block + 1 == HELD or self._done(slack):

@@ -6,10 +6,14 @@ For any y and any t >= 0 the relaxation is at least
 
     sum of y + sum of t + (n + 1) min(0, lambda_min(S)),
 
-as the Y that it is over have trace n + 1 and live there. Lanczos with full orthogonalisation finds
-lambda_min from above, which is enough to go by; what is proved is factorised later.
+as the Y that it is over have trace n + 1 and live there. Lanczos with full orthogonalisation is
+done on D^-1/2 S D^-1/2 with D the diagonal of S, whose largest eigenvalues are not thousands of
+times its mean as those of S may be, so that few steps reach the least; S itself is then minimised
+over the space that they span. That finds lambda_min from above, which is enough to go by; what is
+proved is factorised later.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +22,11 @@ from maskgap.solvers.bounds.low_rank.factor import Factor
 
 FOUND = 8
 """Eigenvectors that are looked for."""
+
+FLOOR = 1e-4
+"""Least entry of D as a share of the mean."""
+
+TINY = 1e-30
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,21 +49,43 @@ def slack_of(factor: Factor, steps: int) -> Slack:
     value = y.sum(dim=0) + factor.cuts.sums()
     costs, budgets, cuts = factor.costs, factor.budgets, factor.cuts
     own = y.to(factor.vectors.dtype)
+    diagonal = costs.diagonal() - own - cuts.loads(len(own), 0.0) / 3.0
+    scale = diagonal.clamp_min(FLOOR * diagonal.abs().mean(dim=0) + TINY).rsqrt()
 
     def times(x: torch.Tensor) -> torch.Tensor:
-        inner = budgets.project(x)[:, :, None]
+        inner = (scale * budgets.project(x, scale))[:, :, None]
         out = costs.times(inner)
         cuts.pull(inner, 0.0, out)
-        return budgets.project((out[:, :, 0]).addcmul_(own, inner[:, :, 0], value=-1.0))
+        out = out[:, :, 0].addcmul_(own, inner[:, :, 0], value=-1.0)
+        return budgets.project(scale * out, scale)
 
     order = len(y)
     steps = min(steps, order - budgets.groups.count)
     draw = torch.Generator().manual_seed(order)
     start = torch.randn(tuple(own.shape), generator=draw, dtype=torch.float32).to(own)
-    start = budgets.project(start)
-    basis = own.new_zeros((steps, *own.shape))
-    basis[0] = start / start.norm(dim=0).clamp_min(1e-30)
-    inner = own.new_zeros((own.shape[1], steps, steps))
+    basis, inner = _krylov(times, budgets.project(start, scale), steps)
+    basis = scale * basis
+    flat = basis.transpose(0, 2).reshape(own.shape[1], order, steps)  # (rows, n + 1, steps)
+    exact = flat.to(torch.float64)
+    lower = torch.linalg.cholesky_ex(exact.transpose(1, 2) @ exact)[0]
+    half = torch.linalg.solve_triangular(lower, inner, upper=False)
+    half = torch.linalg.solve_triangular(lower, half.transpose(1, 2), upper=False)
+    values, turn = torch.linalg.eigh(half)
+    found = min(FOUND, steps)
+    turn = torch.linalg.solve_triangular(lower.transpose(1, 2), turn[:, :, :found], upper=True)
+    directions = (flat @ turn.to(flat.dtype)).transpose(0, 1)
+    least = values[:, :found]
+    bound = value + order * least[:, 0].clamp_max(0.0)
+    return Slack(y, value, bound, least, directions)
+
+
+def _krylov(
+    times: Callable[[torch.Tensor], torch.Tensor], start: torch.Tensor, steps: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """An orthonormal basis (steps, n + 1, rows), and the operator in it (rows, steps, steps)."""
+    basis = start.new_zeros((steps, *start.shape))
+    basis[0] = start / start.norm(dim=0).clamp_min(TINY)
+    inner = start.new_zeros((start.shape[1], steps, steps), dtype=torch.float64)
     for step in range(steps):
         image = times(basis[step])
         for _ in range(2):  # twice is enough (Parlett)
@@ -62,11 +93,6 @@ def slack_of(factor: Factor, steps: int) -> Slack:
             inner[:, : step + 1, step] += against.T
             image = image - torch.einsum("snb,sb->nb", basis[: step + 1], against)
         if step + 1 < steps:
-            basis[step + 1] = image / image.norm(dim=0).clamp_min(1e-30)
-    upper = torch.triu(inner).to(torch.float64)
-    values, turn = torch.linalg.eigh(upper + torch.triu(upper, 1).transpose(1, 2))
-    found = min(FOUND, steps)
-    directions = torch.einsum("snb,bsk->nbk", basis, turn[:, :, :found].to(own.dtype))
-    least = values[:, :found]
-    bound = value + order * least[:, 0].clamp_max(0.0)
-    return Slack(y, value, bound, least, directions)
+            basis[step + 1] = image / image.norm(dim=0).clamp_min(TINY)
+    upper = torch.triu(inner)
+    return basis, upper + torch.triu(upper, 1).transpose(1, 2)
