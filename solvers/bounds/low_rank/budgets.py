@@ -7,8 +7,8 @@ With s = 2 z - 1, the budget of a group g of some columns of which k are pruned 
 
 to <C, V V^T>. At a minimiser, multipliers that take the whole load are alpha_g + 2 rho V
 (V^T V)^-1 V^T a_g: the least change with the same gradient. They reach the value of the relaxation
-itself, and leave the penalty small, on which the speed of the method depends. They take (n + 1)
-groups numbers a row.
+itself, and leave the penalty small, on which the speed of the method depends; a row's is raised where what its
+budgets miss does not fall by itself. They take (n + 1) groups numbers a row.
 """
 
 import torch
@@ -23,6 +23,13 @@ Of 0.003 to 1, the best at n = 384, 576 and 1536.
 
 PENALTY_OF_GROUP = 1.0
 """Penalty of one of several budgets, in units of the mean diagonal of Q."""
+
+FALL = 0.3
+"""What budgets miss is to fall to this share each time; RAISE: the penalty is raised by else."""
+
+RAISE = 3.0
+MISSED = 1e-3
+"""What may be missed, as a share of the norm of V."""
 
 RIDGE = 1e-9
 """Added to V^T V, in units of its trace."""
@@ -39,6 +46,7 @@ class Budgets:
         self.first = float(groups.size - 2 * groups.pruned)
         self.penalty = penalty
         self.alpha = penalty.new_zeros((len(penalty), groups.count, groups.n + 1))
+        self._missed = torch.full_like(penalty, torch.inf)
 
     def _sums(self, inner: torch.Tensor) -> torch.Tensor:
         """(groups, ...) sums of (n, ...) over the columns of each group."""
@@ -59,11 +67,14 @@ class Budgets:
         out[0].add_(pull.sum(dim=0), alpha=self.first)
 
     def lengths(self) -> torch.Tensor:
-        """(n + 1, rows) the norms of the rows of the matrix of the penalties."""
+        """(n + 1, rows) no less than the norms of the rows of the matrices of both terms."""
         norm = (self.groups.size + self.first**2) ** 0.5
-        out: torch.Tensor = norm * self.penalty.repeat(self.groups.n + 1, 1)
-        out[0] *= abs(self.first) * self.groups.count**0.5
-        return out
+        wide = self.alpha.abs()
+        pull = norm * self.penalty[:, None] + 0.5 * wide.norm(dim=2)  # (rows, groups)
+        out = 0.5 * norm * wide.sum(dim=1)  # (rows, n + 1)
+        out[:, 1:] += pull.repeat_interleave(self.groups.size, dim=1)
+        out[:, 0] += abs(self.first) * pull.sum(dim=1)
+        return out.T.contiguous()
 
     def move_load(self, vectors: torch.Tensor) -> None:
         """Have the multipliers take what the penalty holds at V (n + 1, rows, rank)."""
@@ -74,6 +85,10 @@ class Budgets:
         moved = exact @ torch.linalg.solve(inner, forms)
         moved = 2.0 * self.penalty[:, None, None] * moved.transpose(1, 2)
         self.alpha += moved.to(self.alpha.dtype)
+        missed = forms.square().sum(dim=(1, 2)).sqrt().to(self.penalty.dtype)
+        slow = (missed > FALL * self._missed) & (missed > MISSED * exact.shape[1] ** 0.5)
+        self.penalty = torch.where(slow, RAISE * self.penalty, self.penalty)
+        self._missed = missed
 
     def project(self, x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
         """Take off x (n + 1, rows) its part in the span of the scale * a_g; scale: alike."""

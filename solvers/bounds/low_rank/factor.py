@@ -54,7 +54,12 @@ class Factor:
         return out
 
     def prepare(self) -> None:
-        """Set tau for what the costs, multipliers and slope now are, and begin without momentum."""
+        """Set tau for what the multipliers and slope now are, and begin without momentum."""
+        self.scale_steps()
+        self._ahead, self._momentum = self.vectors, self.vectors.new_ones(self.costs.rows)
+
+    def scale_steps(self) -> None:
+        """Set tau for what the multipliers and slope now are."""
         costs, slope = self.costs, self.slope
         load = costs.length + self.budgets.lengths()
         if len(self.cuts):
@@ -68,7 +73,11 @@ class Factor:
             size = x.norm(dim=0)
             x = x / size.clamp_min(torch.finfo(x.dtype).tiny)
         self._tau = ROOM * size * load[:, :, None]
-        self._ahead, self._momentum = self.vectors, self.vectors.new_ones(costs.rows)
+
+    def move_load(self) -> None:
+        """Have the budgets' multipliers take the load of their penalties."""
+        self.budgets.move_load(self.vectors)
+        self.scale_steps()
 
     def run(self, steps: int) -> None:
         """Take some steps; momentum goes on from the last ones."""

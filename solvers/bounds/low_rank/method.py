@@ -124,7 +124,7 @@ class Course:
         blocks = -(-effort.iterations // BLOCK)
         for block in range(1, blocks + 1):
             more = self._advance(BLOCK) and block < blocks
-            factor.budgets.move_load(factor.vectors)
+            factor.move_load()
             if block % LOOKS == 0 or not more:
                 slack = self._look(PLAIN_LANCZOS + len(factor.vectors) // 32)
                 if not more or self._done(slack):
@@ -146,7 +146,7 @@ class Course:
             for turn in range(1, TURNS + 1):
                 more = self._advance(STEPS)
                 if turn % LOADS == 0:
-                    factor.budgets.move_load(factor.vectors)
+                    factor.move_load()
                 cuts.update(factor.vectors, SLOPE)
                 if not more:
                     return
@@ -161,7 +161,7 @@ class Course:
         factor.prepare()
         for block in range(HELD):
             more = self._advance(HELD_STEPS)
-            factor.budgets.move_load(factor.vectors)
+            factor.move_load()
             slack = self._look(LANCZOS)
             if not more or block + 1 == HELD or self._done(slack):
                 return

@@ -9,7 +9,7 @@ For any y and any t >= 0 the relaxation is at least
 as the Y that it is over have trace n + 1 and live there. Lanczos with full orthogonalisation is
 done on D^-1/2 S D^-1/2 with D the diagonal of S, whose largest eigenvalues are not thousands of
 times its mean as those of S may be, so that few steps reach the least; S itself is then minimised
-over the space that they span. That finds lambda_min from above, which is enough to go by; what is
+over the span of what they find least. That finds lambda_min from above, which is enough to go by; what is
 proved is factorised later.
 """
 
@@ -22,6 +22,9 @@ from maskgap.solvers.bounds.low_rank.factor import Factor
 
 FOUND = 8
 """Eigenvectors that are looked for."""
+
+SPANNED = 16
+"""Vectors that S is minimised over."""
 
 FLOOR = 1e-4
 """Least entry of D as a share of the mean."""
@@ -64,17 +67,20 @@ def slack_of(factor: Factor, steps: int) -> Slack:
     draw = torch.Generator().manual_seed(order)
     start = torch.randn(tuple(own.shape), generator=draw, dtype=torch.float32).to(own)
     basis, inner = _krylov(times, budgets.project(start, scale), steps)
-    basis = scale * basis
-    flat = basis.transpose(0, 2).reshape(own.shape[1], order, steps)  # (rows, n + 1, steps)
-    exact = flat.to(torch.float64)
-    lower = torch.linalg.cholesky_ex(exact.transpose(1, 2) @ exact)[0]
-    half = torch.linalg.solve_triangular(lower, inner, upper=False)
-    half = torch.linalg.solve_triangular(lower, half.transpose(1, 2), upper=False)
-    values, turn = torch.linalg.eigh(half)
-    found = min(FOUND, steps)
-    turn = torch.linalg.solve_triangular(lower.transpose(1, 2), turn[:, :, :found], upper=True)
-    directions = (flat @ turn.to(flat.dtype)).transpose(0, 1)
-    least = values[:, :found]
+    _, turn = torch.linalg.eigh(inner)
+    lowest = turn[:, :, : min(SPANNED, steps)].to(basis.dtype)
+    near = ((scale * basis).permute(2, 1, 0) @ lowest).to(torch.float64)  # (rows, n + 1, SPANNED)
+    # S is far below 0 along an a_g: what float32 left of them there is taken off
+    wide = near.permute(1, 0, 2).reshape(order, -1)
+    wide = budgets.project(wide, torch.ones_like(wide))
+    span, _ = torch.linalg.qr(wide.reshape(order, len(near), -1).permute(1, 0, 2))
+    thin = span.to(own.dtype).transpose(0, 1).contiguous()
+    image = costs.times(thin)
+    cuts.pull(thin, 0.0, image)
+    image = image.addcmul_(own[:, :, None], thin, value=-1.0).transpose(0, 1).to(torch.float64)
+    least, turn = torch.linalg.eigh(span.transpose(1, 2) @ image)
+    directions = (span @ turn).to(own.dtype).transpose(0, 1)[:, :, :FOUND]
+    least = least[:, :FOUND]
     bound = value + order * least[:, 0].clamp_max(0.0)
     return Slack(y, value, bound, least, directions)
 
