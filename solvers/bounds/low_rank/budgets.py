@@ -7,8 +7,8 @@ With s = 2 z - 1, the budget of a group g of some columns of which k are pruned 
 
 to <C, V V^T>. At a minimiser, multipliers that take the whole load are alpha_g + 2 rho V
 (V^T V)^-1 V^T a_g: the least change with the same gradient. They reach the value of the relaxation
-itself, and leave the penalty small, on which the speed of the method depends; a row's is raised where what its
-budgets miss does not fall by itself. They take (n + 1) groups numbers a row.
+itself, and leave the penalty small, on which the speed of the method depends; a row's is raised
+where what its budgets miss does not fall by itself. They take (n + 1) groups numbers a row.
 """
 
 import torch
@@ -63,7 +63,7 @@ class Budgets:
         pull += 0.5 * (self.alpha @ vectors.transpose(0, 1)).transpose(0, 1)
         out += 0.5 * (self.alpha.transpose(1, 2) @ forms.transpose(0, 1)).transpose(0, 1)
         shape = (self.groups.count, self.groups.size, *vectors.shape[1:])
-        out[1:].reshape(shape).add_(pull[:, None])
+        out[1:].view(shape).add_(pull[:, None])
         out[0].add_(pull.sum(dim=0), alpha=self.first)
 
     def lengths(self) -> torch.Tensor:
@@ -74,7 +74,8 @@ class Budgets:
         out = 0.5 * norm * wide.sum(dim=1)  # (rows, n + 1)
         out[:, 1:] += pull.repeat_interleave(self.groups.size, dim=1)
         out[:, 0] += abs(self.first) * pull.sum(dim=1)
-        return out.T.contiguous()
+        lengths: torch.Tensor = out.T.contiguous()
+        return lengths
 
     def move_load(self, vectors: torch.Tensor) -> None:
         """Have the multipliers take what the penalty holds at V (n + 1, rows, rank)."""
@@ -101,7 +102,7 @@ class Budgets:
         part = part - first * share / own
         out = x.clone()
         shape = (self.groups.count, self.groups.size, x.shape[1])
-        out[1:].reshape(shape).sub_(part[:, None] * scale[1:].reshape(shape))
+        out[1:].view(shape).sub_(part[:, None] * scale[1:].reshape(shape))
         out[0] -= first * part.sum(dim=0)
         return out
 

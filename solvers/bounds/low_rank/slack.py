@@ -9,8 +9,8 @@ For any y and any t >= 0 the relaxation is at least
 as the Y that it is over have trace n + 1 and live there. Lanczos with full orthogonalisation is
 done on D^-1/2 S D^-1/2 with D the diagonal of S, whose largest eigenvalues are not thousands of
 times its mean as those of S may be, so that few steps reach the least; S itself is then minimised
-over the span of what they find least. That finds lambda_min from above, which is enough to go by; what is
-proved is factorised later.
+over the span of what they find least. That finds lambda_min from above, which is enough to go by;
+what is proved is factorised later.
 """
 
 from collections.abc import Callable
