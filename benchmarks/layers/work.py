@@ -12,6 +12,7 @@ say in, and comes to the same end whether or not it was interrupted between runs
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import islice
 from math import inf
@@ -19,6 +20,7 @@ from time import perf_counter
 from typing import TypeVar
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from maskgap.benchmarks.layers.passes import DISTINCT_PASSES, Pass
 from maskgap.benchmarks.layers.standing_rows import RowState, Total
@@ -81,11 +83,12 @@ class LayerWork(ABC):
         self._pool.preload(sorted({target.partition(":")[0] for target in targets}))
         objective = problem.objective.name
         self._pool.warm([wanted_of(one.solver, one.settings, objective) for one in stages])
-        self._begin(held or {})
+        with _one_thread():
+            self._begin(held or {})
 
     def __iter__(self) -> Iterator[object]:
         """Steps, as runs end, until the time, the runs or what is open come to an end."""
-        with self._pool.watched():  # between runs too
+        with self._pool.watched(), _one_thread():  # between runs too
             self._end += self._pool.prepare()
             yield from self._steps()
 
@@ -213,6 +216,11 @@ class LayerWork(ABC):
         if wrong:
             found = replace(found, verdict=Verdict.WRONG, reason=wrong)
         return found
+
+
+def _one_thread() -> AbstractContextManager[object]:
+    """Certify on one thread: runs have the others, and on busy cores idle threads of BLAS spin."""
+    return threadpool_limits(1, user_api="blas")
 
 
 def ended(judged: Judged) -> bool:

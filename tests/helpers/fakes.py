@@ -71,6 +71,16 @@ class Picky:
 
 
 @dataclass(frozen=True)
+class HangsAfterTwo:
+    """A batch that answers two parts and then does not hear its limit."""
+
+    def solve_rows(self, problem, limits, seed):
+        done = [Answer(_first(part), Stop.FINISHED) for part in problem][:2]
+        limits.journal.answered(0, done)
+        time.sleep(600.0)
+
+
+@dataclass(frozen=True)
 class Walker:
     """A batch with a trace: 10 above the loss of its mask, 4 above it after one swap, then it."""
 

@@ -12,7 +12,7 @@ from maskgap import bound
 from maskgap.benchmarks.commands.bound_store import PROOF_NAME
 from maskgap.benchmarks.layers import rows as bounding
 from maskgap.benchmarks.layers.bounding import bounding as bound_layer
-from maskgap.benchmarks.layers.passes import Pass, ladder
+from maskgap.benchmarks.layers.passes import WIDE_COLUMNS, Pass, ladder
 from maskgap.benchmarks.layers.rows import LayerBound
 from maskgap.benchmarks.runs.pool import Pool
 from maskgap.benchmarks.runs.task import RunLimits
@@ -22,6 +22,7 @@ from maskgap.instances.layer import Layer
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Problem
 from maskgap.instances.sources import shipped
+from maskgap.solvers.one_shot import scores
 from tests.helpers.command import maskgap, started
 from tests.helpers.tiny import brute_force, random_layer
 
@@ -154,13 +155,25 @@ def test_wide_rows_go_up_the_ladder_and_widest_first():
     assert work.total.verdict is Verdict.FEASIBLE
 
 
-@pytest.mark.parametrize("n", [16, 384, 4096])
+def test_wide_rows_all_have_a_mask_and_a_bound_before_any_is_improved():
+    layer = random_layer(1, WIDE_COLUMNS + 8, rows=3, tokens=4 * WIDE_COLUMNS)
+    work = LayerBound(problem_of(layer), RunLimits(120.0), runs=2 * 3)
+    list(work)
+    assert {state.passes for state in work.rows} == {2}
+    kinds = {state.certificate.bound_kind for state in work.rows}
+    assert kinds == {BoundKind.CHECKED}
+    assert all(0.0 < state.certificate.gap < 0.9 for state in work.rows)
+    wanda = scores.lowest(work.problem, scores.wanda(layer))
+    assert (work.masks() == wanda).all()
+
+
+@pytest.mark.parametrize("n", [16, 384, 1024, 4096])
 def test_the_ladder_begins_with_masks_and_never_ends(n):
     from itertools import islice
 
     from maskgap.solvers.registry import build, spec_of
 
-    stages = list(islice(ladder(n), 8))
+    stages = list(islice(ladder(n), 12))
     assert stages[0].looks_for_masks
     for stage in stages:
         assert spec_of(stage.solver).missing is None

@@ -72,6 +72,15 @@ def test_a_run_that_ignores_its_limit_is_killed_and_leaves_what_it_had():
     assert time.perf_counter() - start < GRACE_S + 30
 
 
+def test_a_batch_that_is_killed_leaves_the_rows_that_were_done():
+    problem = Problem.of(random_layer(3, 8, rows=4), parse_pattern("50%"))
+    task = Task(problem, f"{FAKES}:HangsAfterTwo", {}, RunLimits(0.2))
+    ((_, outcome),) = _pool().outcomes([task])
+    assert [answer.mask is not None for answer in outcome.answers] == [True, True, False, False]
+    stops = [answer.stop for answer in outcome.answers]
+    assert stops == [Stop.FINISHED, Stop.FINISHED, Stop.TIME, Stop.TIME]
+
+
 def test_a_memory_cap_is_a_reason_not_a_crash():
     ((_, outcome),) = _pool(memory_bytes=1 << 32).outcomes([_task(f"{FAKES}:Hungry")])
     assert outcome.answers[0].stop is Stop.MEMORY

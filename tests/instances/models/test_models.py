@@ -74,6 +74,15 @@ def test_a_bad_device_is_an_input_error(device):
         load_model("tests.helpers.toys:Net", device)
 
 
+@pytest.mark.parametrize("device", ["nonsense", "xla", "cuda:99", "cpu:x"])
+def test_a_bad_device_is_told_in_one_short_line(device):
+    with pytest.raises(InputError) as told:
+        load_model("tests.helpers.toys:Net", device)
+    assert f"'{device}'" in str(told.value)
+    assert len(str(told.value)) < 150
+    assert "\n" not in str(told.value)
+
+
 def test_out_must_be_a_folder(tmp_path):
     path, data = tmp_path / "file", tmp_path / "x.npy"
     path.write_text("")
