@@ -35,9 +35,11 @@ smoke: .venv/.installed
 micro: .venv/.installed
 	$(BIN)/python -m pytest benchmarks/timings/test_kernels.py --benchmark-only -p no:xdist --override-ini=addopts=
 
-# 1-swap on layers of 4096 x 4096 and more, on CUDA too where there is a device: some minutes.
+# 1-swap and bounds on layers of 4096 x 4096 and more, on CUDA too where there is a device, and the
+# table of how bounds grow with the width of rows: half an hour.
 scale: .venv/.installed
 	$(BIN)/python -m pytest benchmarks/timings/test_scale.py benchmarks/timings/test_refit.py -s --benchmark-only -p no:xdist --override-ini=addopts=
+	$(BIN)/python -m maskgap.benchmarks.reference.growth results/runs/growth
 
 # What a run costs beyond itself, and what a second worker brings, in processes and on dask.
 harness: .venv/.installed
