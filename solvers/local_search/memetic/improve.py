@@ -1,151 +1,250 @@
-"""Memetic search of one row, in stages of growing populations.
+"""Memetic search of one row: tabu walks with kicks, then populations that grow.
 
-The first stage is a descent from the start; the next has FIRST_STAGE members, and each further one
-twice as many. A stage begins with the best mask of the one before, otherwise afresh, and ends when
-it has converged. Doubling costs less than twice the last stage, gives good masks early, and found
-better ones than the last stage alone. The best mask of each stage descends by the exact rule, so a
-search that was not cut short ends 1-swap optimal. A loss that is zero to rounding, or a single
-legal mask, ends it at once.
+A *chain* walks (`tabu`) from a mask, then again and again from the best mask of the chain after a
+kick of up to KICK random swaps among the columns that walks have touched, until many kicks in a row
+found nothing. Few columns are ever touched (a sixth at 1536 columns), and a walk after a kick costs
+some hundred swaps of two rows of Q, so that a row of 4096 columns tries thousands a second.
+
+A search is a chain from the start; then populations (`population`) of FIRST_POPULATION members and
+each further one of twice as many. A stage begins with the best mask of the one before; its other
+members are short chains from that mask after a large kick. It ends when it has converged. The best
+mask of each stage descends by the exact rule in float64, so a search that was not cut short ends
+1-swap optimal. A loss that is zero to rounding, or a single legal mask, ends it at once.
+
+Rows of more than EXACT_COLUMNS are walked in float32. A mask counts as found when its loss, summed
+in float64, is lower.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maskgap.instances.arrays import Kept, Matrix, Pruned, Vector, kept_of, pruned_of
+from maskgap.instances.arrays import Kept, Matrix, Vector, pruned_of
 from maskgap.instances.masks.groups import BudgetGroups
-from maskgap.solvers.local_search.memetic.descent import THRESHOLD, arrange, descend, sum_afresh
-from maskgap.solvers.local_search.memetic.population import DONE, evolve, new_population
+from maskgap.solvers.local_search.memetic.best import Best, Found, Spent
+from maskgap.solvers.local_search.memetic.kicks import hammer, leap
+from maskgap.solvers.local_search.memetic.population import (
+    MEMBERS,
+    admit,
+    converged,
+    evolve,
+    new_population,
+)
+from maskgap.solvers.local_search.memetic.tabu import (
+    DONE,
+    GAIN,
+    LEAST,
+    LOSS,
+    Numbers,
+    by_group,
+    depart,
+    go,
+    new_walk,
+    save,
+    stand,
+)
 from maskgap.solvers.local_search.terms import Terms
 
 FIRST_STAGE = 16
+"""Members of the first population of searches by other moves."""
 
-SLICE_WORK = 1e6
-"""Swaps of a slice times n: a few milliseconds."""
+FIRST_POPULATION = 8
 
-POLISH_SLICE = 8
-"""Swaps of a slice by the exact rule, which looks at more pairs."""
+VAIN = 4
+"""Populations in a row without gain that end a search."""
 
+NARROW = 768
+"""Rows up to here have members that start at random, and short walks: many find more than good
+ones. At random, wider rows end far above the best mask known."""
 
-@dataclass(frozen=True, eq=False)
-class Found:
-    """What a search found.
+SHORT_WALK = 10
+SHORT_WALK_OF_CHILD = 3
+"""Patience of the walks of members and children of narrow rows."""
 
-    mask: (n,). loss: of it, in the units of Q. swaps: made in all. finished:
-    whether the last stage ended, or nothing can be better.
-    """
+EXACT_COLUMNS = 256
+"""Rows up to here are walked in float64: their matrix is small, and small losses matter."""
 
-    mask: Kept
-    loss: float
-    swaps: int
-    finished: bool
+LARGE_KICK = 0.1
+LARGE_KICK_OF_GROUPS = 0.3
+"""Swaps of the kick that a member of a wide row begins with, as a share of the columns: of a row
+with one budget, and with groups that have their own."""
+
+TELL = 8
+"""Swaps of a chain before its best mask is summed in float64 again, per pruned column."""
+
+AFRESH = 1 << 14
+"""Swaps of a chain before c is summed afresh: each adds rounding."""
 
 
 def improve(quad: Matrix, groups: BudgetGroups, terms: Terms) -> Found:
-    """Search from a legal start, or from a random one. quad: Q (n, n)."""
-    search = _Search(quad, groups, terms)
-    search.start()
-    size = 1
-    while search.stage(size) and size < terms.population:
-        size = min(max(FIRST_STAGE, 2 * size), terms.population)
-    return Found(search.mask, search.loss, search.swaps, search.finished)
+    """Search from a legal start, or from a random one. quad: Q (n, n).
+
+    Population 1 is a descent to a 1-swap optimum.
+    """
+    best, finished = Best(quad, groups, terms), True
+    try:
+        if terms.population == 1:
+            best.descend()
+        elif not best.settled():
+            _Search(quad, groups, terms, best).run()
+    except Spent:
+        finished = False
+    return Found(best.mask, best.loss, best.swaps, finished)
 
 
 class _Search:
-    """The best mask so far, the swaps made, and what limits them."""
+    """A chain, then populations, with one walk that goes on for all of them."""
 
-    def __init__(self, quad: Matrix, groups: BudgetGroups, terms: Terms) -> None:
-        self._quad, self._diag = quad, quad.diagonal().copy()
-        self._groups, self._terms = groups, terms
-        self._slice = max(1, int(SLICE_WORK / groups.n))
-        self._order = np.arange(groups.n, dtype=np.int32)
-        self._c: Vector = np.zeros(groups.n)
-        self.mask = Kept(np.ones(groups.n, dtype=bool))
-        self.loss = np.inf
-        self.swaps = 0
-        self.finished = False
+    def __init__(self, quad: Matrix, groups: BudgetGroups, terms: Terms, best: Best) -> None:
+        n = groups.n
+        self._groups, self._terms, self._best = groups, terms, best
+        self._places = by_group(groups)
+        ordered = quad if groups.count == 1 else quad[np.ix_(self._places, self._places)]
+        self._quad: Numbers = np.ascontiguousarray(ordered)
+        if n > EXACT_COLUMNS:
+            self._quad = ordered.astype(np.float32, order="C")
+        self._walk = new_walk(self._quad, terms.seed)
+        self._patience = max(30, min(100, n // 10))
+        self._lowest, self._told = np.inf, 0
+        self._unsaid: NDArray[np.bool_] | None = None
 
-    def start(self) -> None:
-        """Take the start as the best mask so far."""
-        start = self._terms.start
-        if start is None:
-            random = np.random.default_rng(self._terms.seed)
-            start = self._groups.prune_lowest(random.random(self._groups.n))
-        self._take(start)
+    def run(self) -> None:
+        """Search until it has converged. Raises Spent, with the best mask taken."""
+        n, best, size, vain = self._groups.n, self._best, 1, 0
+        try:
+            self._stand(pruned_of(best.mask)[self._places])
+            self._chain(max(24, n // 16), min(1000, 100 + n))
+            best.polish()
+            while vain < VAIN and size < self._terms.population and not best.settled():
+                before = best.loss
+                size = min(max(FIRST_POPULATION, 2 * size), self._terms.population)
+                filled = self._population(size)
+                best.polish()
+                vain = 0 if best.loss < before * (1.0 - GAIN) else vain + 1
+                if not filled:
+                    break
+        except Spent:
+            save(self._walk)
+            self._note()  # of the walk under way
+            self._tell(0)
+            raise
 
-    def stage(self, size: int) -> bool:
-        """Search a population that begins with the best mask; whether it converged."""
-        if self._settled():
-            self.finished = True
-            return False
-        self.finished = False
-        groups, seen = self._groups, self.loss
-        population = new_population(groups.n, size, [*self._terms.seed, size])
-        arrange(groups.size, pruned_of(self.mask), population.order)
-        while not population.numbers[DONE]:
-            if self._spent():
-                self._take(self._mask_of(population.order))  # of the child under way
-                return False
-            self.swaps += evolve(
-                self._quad, self._diag, groups.size, groups.pruned, population, self._next_slice()
-            )
-            best = population.loss.argmin()
-            if population.loss[best] < seen:
-                seen = float(population.loss[best])
-                self._take(kept_of(Pruned(population.pruned[best])))
-        self._polish()
-        self.finished = not self._spent()
-        return self.finished and not self._settled()
+    def _population(self, size: int) -> bool:
+        """Search a population of some members until it has converged; whether there were as many.
 
-    def _next_slice(self) -> int:
-        return min(self._slice, self._left())
-
-    def _left(self) -> int:
-        most = self._terms.max_moves
-        return self._slice if most < 0 else most - self.swaps
-
-    def _spent(self) -> bool:
-        return self._left() <= 0 or self._terms.expired()
-
-    def _settled(self) -> bool:
-        """Whether no mask can be better."""
-        pruned = self._groups.pruned
-        if not 0 < pruned < self._groups.size:
-            return True
-        return self.loss <= THRESHOLD * float(self._diag[pruned_of(self.mask)].sum())
-
-    def _take(self, mask: Kept) -> None:
-        """Take a mask if its loss, summed afresh, is lower."""
-        arrange(self._groups.size, pruned_of(mask), self._order)
-        loss, _ = sum_afresh(
-            self._quad, self._groups.size, self._groups.pruned, self._order, self._c
-        )
-        if loss < self.loss:
-            self.mask, self.loss = mask, max(0.0, float(loss))
-            self._terms.report(mask, self.loss)
-
-    def _polish(self) -> None:
-        """Descend from the best mask by the exact rule."""
-        groups, least = self._groups, np.inf
-        arrange(groups.size, pruned_of(self.mask), self._order)
-        while not self._spent():
-            loss, swaps = descend(
-                self._quad, self._diag, groups.size, groups.pruned, self._order, self._c,
-                groups.total_pruned, min(POLISH_SLICE, self._left()),
-            )  # fmt: skip
-            self.swaps += swaps
-            if swaps == 0 or loss >= least:
+        Where starts end in fewer different masks, a larger one would have no more.
+        """
+        groups, walk = self._groups, self._walk
+        population = new_population(groups.n, size, self._quad.dtype)
+        self._stand(pruned_of(self._best.mask)[self._places])
+        admit(population, walk)
+        base, among = self._base(), self._likely()
+        random = np.random.default_rng([*self._terms.seed, size])
+        for _ in range(2 * size):
+            if population.numbers[MEMBERS] == size:
                 break
-            least = loss
-        self._take(self._mask_of(self._order))
+            if groups.n <= NARROW:
+                start = groups.prune_lowest(random.random(groups.n))
+                self._stand(pruned_of(start)[self._places])
+                self._go(SHORT_WALK)
+                self._stand(walk.best)
+            else:
+                share = LARGE_KICK if groups.count == 1 else LARGE_KICK_OF_GROUPS
+                leap(self._quad, groups.count, walk, base, among, int(share * groups.n))
+                self._chain(groups.n // 160, self._patience)
+            admit(population, walk)
+            self._note()
+            self._tell(0)
+        patience = SHORT_WALK_OF_CHILD if groups.n <= NARROW else self._patience
+        while not converged(population):
+            most = self._best.next_slice()
+            self._best.swaps += evolve(self._quad, groups.count, population, walk, patience, most)
+            if walk.numbers[DONE]:
+                self._note()
+                self._tell(0)
+        return int(population.numbers[MEMBERS]) == size
 
-    def _mask_of(self, order: NDArray[np.int32]) -> Kept:
-        mask = Kept(np.ones(self._groups.n, dtype=bool))
-        mask[order.reshape(-1, self._groups.size)[:, : self._groups.pruned]] = False
+    def _chain(self, idle: int, patience: int) -> None:
+        """Walk on, then kick from the best; it ends with the walk standing at its best mask.
+
+        idle: kicks without gain that end it. patience: of the first walk.
+        """
+        walk, since, left = self._walk, self._best.swaps, idle
+        self._go(patience)
+        self._stand(walk.best)
+        self._note()
+        self._tell(0)
+        base, among = self._base(), np.flatnonzero(walk.touched)
+        walk.numbers[DONE] = 1
+        while len(among):
+            most = self._best.next_slice()
+            made, left = hammer(
+                self._quad, self._groups.count, walk, base, among, left, self._patience, most
+            )
+            self._best.swaps += made
+            if not walk.numbers[DONE]:
+                continue
+            if not walk.values[LEAST] < base[2][0] - GAIN * abs(base[2][0]):
+                break
+            left = idle
+            if self._best.swaps - since > AFRESH:
+                since = self._best.swaps
+                self._stand(walk.best)
+                walk.numbers[DONE] = 1
+            base, among = self._base(), np.flatnonzero(walk.touched)
+            self._note()
+            self._tell(TELL * self._groups.total_pruned)
+        walk.pruned[:], walk.c[:], walk.values[LOSS] = base[0], base[1], base[2][0]
+        depart(walk)
+        self._note()
+        self._tell(0)
+
+    def _base(self) -> tuple[NDArray[np.bool_], Numbers, Vector]:
+        """The best mask of the walk, its Q z and loss."""
+        walk = self._walk
+        return walk.best.copy(), walk.best_c.copy(), walk.values[LEAST : LEAST + 1].copy()
+
+    def _stand(self, pruned: NDArray[np.bool_]) -> None:
+        """Let the walk depart from a mask, its loss summed afresh."""
+        self._walk.pruned[:] = pruned
+        stand(self._quad, self._walk)
+        depart(self._walk)
+
+    def _likely(self) -> NDArray[np.int64]:
+        """Columns for a large kick: of a single group, without the kept ones of the larger b."""
+        walk = self._walk
+        if self._groups.count > 1:
+            return np.arange(self._groups.n)
+        b = np.where(walk.pruned, -np.inf, walk.diag + 2.0 * walk.c)
+        return np.flatnonzero(b <= np.median(b[~walk.pruned]))
+
+    def _mask_at(self, pruned: NDArray[np.bool_]) -> Kept:
+        """The mask of columns by group."""
+        mask = Kept(np.empty(self._groups.n, dtype=bool))
+        mask[self._places] = ~pruned
         return mask
+
+    def _go(self, patience: int) -> None:
+        """Walk to the end, or raise Spent."""
+        walk = self._walk
+        while not walk.numbers[DONE]:
+            most = self._best.next_slice()
+            self._best.swaps += go(self._quad, self._groups.count, walk, patience, most)
+
+    def _note(self) -> None:
+        """Note the best mask of the walk if it is the lowest."""
+        if self._walk.values[LEAST] < self._lowest:
+            self._lowest = float(self._walk.values[LEAST])
+            self._unsaid = self._walk.best.copy()
+
+    def _tell(self, after: int) -> None:
+        """Take the lowest mask, if that was not done yet and so many swaps were made since."""
+        if self._unsaid is not None and self._best.swaps - self._told >= after:
+            self._best.take(self._mask_at(self._unsaid))
+            self._unsaid, self._told = None, self._best.swaps
 
 
 def warm_up() -> None:
     """Compile the kernels, or load them."""
-    improve(np.eye(4) + 0.1, BudgetGroups(4, 4, 2), Terms(None, [0], 2))
+    for n in (4, EXACT_COLUMNS + 4):
+        quad = np.eye(n) + 0.1
+        improve(quad, BudgetGroups(n, 4, 2), Terms(None, [0], 2, 1000))

@@ -12,7 +12,8 @@ from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.protocol import MaskSet
 from maskgap.instances.objective import MASK
 from maskgap.instances.part import Part
-from maskgap.solvers.local_search.memetic.improve import Found, improve
+from maskgap.solvers.local_search.memetic.best import Found
+from maskgap.solvers.local_search.memetic.improve import improve
 from maskgap.solvers.local_search.neighbours import population as populations
 from maskgap.solvers.local_search.neighbours.cycles import Cycles
 from maskgap.solvers.local_search.neighbours.exchanges import Exchanges

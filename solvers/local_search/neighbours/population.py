@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from maskgap.instances.arrays import Pruned, kept_of, pruned_of
-from maskgap.solvers.local_search.memetic.improve import FIRST_STAGE, Found
+from maskgap.solvers.local_search.memetic.best import Found
+from maskgap.solvers.local_search.memetic.improve import FIRST_STAGE
 from maskgap.solvers.local_search.memetic.population import PATIENCE
 from maskgap.solvers.local_search.neighbours.local import Local, Reached
 from maskgap.solvers.local_search.terms import Terms

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from maskgap.instances.arrays import Flags, Kept, Matrix, Vector
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.solvers.local_search.memetic import improve as mask_loss
-from maskgap.solvers.local_search.memetic.improve import FIRST_STAGE, Found
+from maskgap.solvers.local_search.memetic.best import Found
+from maskgap.solvers.local_search.memetic.improve import FIRST_STAGE
 from maskgap.solvers.local_search.memetic.population import PATIENCE
 from maskgap.solvers.local_search.refit_swap import walker as walkers
 from maskgap.solvers.local_search.refit_swap.quadratic import Quadratic

@@ -13,7 +13,7 @@ from maskgap.instances.arrays import Flags, Vector
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.state import FREE, KEPT, PRUNED, States
 from maskgap.solvers.kernels.jit import strict
-from maskgap.solvers.local_search.memetic.population import below
+from maskgap.solvers.local_search.memetic.draw import below
 
 MARGIN = 32
 """Columns of either side that are left open beside those on which members differ."""
