@@ -1,10 +1,10 @@
-"""Search beyond one swap: a population of local optima that recombine (see `memetic`).
+"""Search beyond one swap: tabu walks with kicks, then populations that recombine (see `memetic`).
 
-A descent by 1-swaps ends some percent above the optimum. Here masks that ended so are recombined
-in pairs and descend again: after a descent from the start, in populations of 16, 32, ... up to
-`population` members, each begun with the best mask so far. A row ends when the last population has
-converged, or after `max_swaps`. A larger one takes longer and finds better masks: 128 members take
-about a second at 384 columns, and twice as many about three times as long.
+A descent by 1-swaps ends some percent above the optimum. Here walks go on past such optima, again
+and again after random kicks of the best mask so far; then masks recombine in pairs, in populations
+of 8, 16, ... up to `population` members, each begun with the best mask so far. A row ends when the
+last population has converged, when several in a row found nothing, or after `max_swaps`. The first
+walk alone is better than 1-swaps at any width: it takes 4 ms at 1536 columns and 25 ms at 4096.
 
 Rows are independent and each is searched on one thread. A row's mask depends on its problem, its
 number, the seed and the settings, not on the batch, the number of threads or the scale of weights

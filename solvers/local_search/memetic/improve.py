@@ -245,6 +245,20 @@ class _Search:
 
 def warm_up() -> None:
     """Compile the kernels, or load them."""
-    for n in (4, EXACT_COLUMNS + 4):
-        quad = np.eye(n) + 0.1
-        improve(quad, BudgetGroups(n, 4, 2), Terms(None, [0], 2, 1000))
+    quad, groups = np.eye(4) + 0.1, BudgetGroups(4, 4, 2)
+    improve(quad, groups, Terms(None, [0], 1))
+    kinds: list[Numbers] = [quad, quad.astype(np.float32)]
+    for numbers in kinds:
+        walk, population = new_walk(numbers, [0]), new_population(4, 2, numbers.dtype)
+        walk.pruned[:2] = True
+        stand(numbers, walk)
+        depart(walk)
+        go(numbers, 1, walk, 1, 1)
+        save(walk)
+        base = walk.best.copy(), walk.best_c.copy(), walk.values[:1].copy()
+        among = np.arange(4)
+        leap(numbers, 1, walk, base, among, 1)
+        hammer(numbers, 1, walk, base, among, 1, 1, 1)
+        admit(population, walk)
+        converged(population)
+        evolve(numbers, 1, population, walk, 1, 1)
