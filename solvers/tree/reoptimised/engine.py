@@ -2,8 +2,10 @@
 
 Nodes are few and cost a relaxation with triangle inequalities each (`visit`). The node of least
 bound is next, so the bound of the search, the least of open nodes and closed leaves, rises with
-every node; a node that lacks little is searched to its end by the compiled engine. Each function
-holds in the subtree of the node that made it, and so does the proof.
+every node; a node that lacks little is searched to its end by the compiled engine. In the last part
+of the time that engine raises the nodes of least bound, each by the function of its parent and a
+step at a time: a step begins anew, and costs about as much as all before it. Each function holds in
+the subtree of the node that made it.
 
 Visits run on threads. So that nothing depends on timing but where a deadline falls, their results
 are taken in the order in which they were begun, with a fixed number under way.
@@ -11,6 +13,7 @@ are taken in the order in which they were begun, with a fixed number under way.
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,12 +30,36 @@ from maskgap.solvers.tree.choices import Choices
 from maskgap.solvers.tree.engine import Engine
 from maskgap.solvers.tree.general.nodes import OpenNodes
 from maskgap.solvers.tree.reoptimised.branching import PseudoCosts
-from maskgap.solvers.tree.reoptimised.close import Closing, Reach
+from maskgap.solvers.tree.reoptimised.close import (
+    Closing,
+    Ending,
+    Raise,
+    Reach,
+    Source,
+    raised,
+)
 from maskgap.solvers.tree.reoptimised.record import Graft, SubtreeRecord
+from maskgap.solvers.tree.reoptimised.reduced import ReducedRow
 from maskgap.solvers.tree.reoptimised.visit import Aim, Node, Visit, visit
+
+SPLITTING = 0.4
+"""Share of the time in which nodes are split; after it they are raised."""
+
+STEP = 0.005
+"""Share of the loss by which a node is raised at a time."""
 
 AHEAD = 2
 """Visits under way for each thread, where there are several."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Task:
+    """A node that is visited or raised, and its bound before."""
+
+    node: Node
+    bound: float
+    visiting: Future[Visit] | None = None
+    raising: Future[Raise] | None = None
 
 
 class ReoptimisedEngine(Engine):
@@ -52,7 +79,7 @@ class ReoptimisedEngine(Engine):
         self._pseudo, self._reach = PseudoCosts(part.n), Reach()
         self._margin = objective.margin
         self._open: OpenNodes[Node] = OpenNodes(depth_first=False)
-        self._under_way: deque[tuple[Future[Visit], float]] = deque()
+        self._under_way: deque[_Task] = deque()
         self._bytes = 0
         self.relaxations = 0
         free = np.full(part.n, FREE, np.int8)
@@ -68,7 +95,7 @@ class ReoptimisedEngine(Engine):
 
     def least_open(self) -> float:
         """See `Engine`."""
-        under_way = min((bound for _, bound in self._under_way), default=np.inf)
+        under_way = min((task.bound for task in self._under_way), default=np.inf)
         return min(self._open.least_bound(), under_way)
 
     @property
@@ -97,11 +124,12 @@ class ReoptimisedEngine(Engine):
         threads = max(1, self.limits.threads)
         most = threads * AHEAD if threads > 1 else 1
         self.stop = Stop.FINISHED
+        late = (1.0 - SPLITTING) * self.limits.deadline.remaining()
         with ThreadPoolExecutor(threads) as pool:
             while self.stop is Stop.FINISHED and self.least_open() < self.cut:
                 self._look_at_limits(max_nodes)
                 if self.stop is Stop.FINISHED:
-                    self._begin(pool, most)
+                    self._begin(pool, most, self.limits.deadline.remaining() < late)
                     self._take_oldest()
             while self._under_way:
                 self._take_oldest()
@@ -117,18 +145,50 @@ class ReoptimisedEngine(Engine):
         elif self._bytes > self.choices.most_bytes:
             self.stop = Stop.MEMORY
 
-    def _begin(self, pool: ThreadPoolExecutor, most: int) -> None:
-        """Begin visits to the nodes of least bound until so many are under way."""
+    def _begin(self, pool: ThreadPoolExecutor, most: int, late: bool) -> None:
+        """Begin with nodes of least bound until so many are under way; late: raise them."""
         closing = Closing(self.part, self.limits.deadline, self.choices, self.loss)
         aim = Aim(self._quad, self._pruned, self.cut, self._reach.gap, self.choices.fixing, closing)
         while len(self._under_way) < most and self._open.least_bound() < self.cut:
             node = self._open.take()
             self._bytes -= self._size(node)
-            self._under_way.append((pool.submit(visit, node, aim), node.bound))
+            if late and node.source is not None and self._has_choice(node):
+                step = replace(
+                    closing,
+                    choices=replace(self.choices, gap=0.0),
+                    loss=min(self.cut, node.bound + STEP * self.loss),
+                )
+                raising = pool.submit(raised, node.state, node.source, self._pruned, step)
+                self._under_way.append(_Task(node, node.bound, raising=raising))
+            else:
+                visiting = pool.submit(visit, node, aim)
+                self._under_way.append(_Task(node, node.bound, visiting))
+
+    def _has_choice(self, node: Node) -> bool:
+        left = self._pruned - int((node.state == PRUNED).sum())
+        return 0 < left < int((node.state == FREE).sum())
+
+    def _take_raised(self, node: Node, found: Raise) -> None:
+        """Record what a search found; a node that is not closed by it stays open."""
+        ending = found.ending
+        self.nodes, self.steps = self.nodes + ending.nodes, self.steps + ending.steps
+        self.calls += ending.calls
+        if ending.mask is not None:
+            self.offer(ending.mask)
+        if ending.ended and node.source is not None:
+            node.bound = max(node.bound, ending.least)
+            self._graft(node.row, node.source.number, found.row, ending)
+        elif not self.limits.deadline.expired():
+            self.stop = Stop.MEMORY
+        self._put(node)
 
     def _take_oldest(self) -> None:
         if self._under_way:
-            self._learn(self._under_way[0][0].result())
+            task = self._under_way[0]
+            if task.visiting is not None:
+                self._learn(task.visiting.result())
+            elif task.raising is not None:
+                self._take_raised(task.node, task.raising.result())
             self._under_way.popleft()
             self.report()
 
@@ -142,7 +202,7 @@ class ReoptimisedEngine(Engine):
             self._settle(node)
             return
         self.relaxations += 1
-        self._state_function(found)
+        source = self._state_function(found)
         if node.split is not None:
             self._pseudo.learn(node.split, node.bound - found.inherited)
         ending = found.ending
@@ -157,21 +217,26 @@ class ReoptimisedEngine(Engine):
             self.least_leaf = min(self.least_leaf, fixed.bound)
             kept, pruned = self._record.split(node.row, fixed.column)
             node.row = pruned if fixed.to == PRUNED else kept
-        self._split(found)
+        self._split(found, source)
 
-    def _state_function(self, found: Visit) -> None:
-        """Record the function of a node, and the tree that ends it."""
-        if found.function is None or found.point is None:
-            return
+    def _state_function(self, found: Visit) -> Source | None:
+        """Record the function of a node, and the tree that ends it; what its children have."""
+        function, point, own, reduced = found.function, found.point, found.own, found.reduced
+        if function is None or point is None or own is None or reduced is None:
+            return found.node.source
         self._margin = max(self._margin, found.margin)
         row = found.node.row
-        number = self._record.function(row, found.function)
-        self._record.bounded(row, found.point, number)
-        if found.ending is not None and found.ending.ended and found.reduced is not None:
-            if found.ending.tree is None:
-                self._record.give_up()
-            else:
-                self._record.grafted(row, Graft(found.reduced, found.ending.tree, (number,)))
+        number = self._record.function(row, function)
+        self._record.bounded(row, point, number)
+        if found.ending is not None and found.ending.ended:
+            self._graft(row, number, reduced, found.ending)
+        return Source(number, reduced.state, own)
+
+    def _graft(self, row: int, number: int, reduced: ReducedRow, ending: Ending) -> None:
+        if ending.tree is None:
+            self._record.give_up()
+        else:
+            self._record.grafted(row, Graft(reduced, ending.tree, (number,)))
 
     def _settle(self, node: Node) -> None:
         """A node with at most one mask."""
@@ -183,13 +248,13 @@ class ReoptimisedEngine(Engine):
             self.offer(mask)
             self.least_leaf = min(self.least_leaf, self.objective.exact(mask))
 
-    def _split(self, found: Visit) -> None:
+    def _split(self, found: Visit, source: Source | None) -> None:
         node = found.node
         if node.bound >= self.cut:
             self.least_leaf = min(self.least_leaf, node.bound)
             return
         known = found.known if len(found.known.weight) else node.known
-        node.known = known
+        node.known, node.source = known, source
         if found.prospects is None:  # all is fixed: it is looked at as a node of one mask
             self._put(node)
             return
@@ -198,7 +263,7 @@ class ReoptimisedEngine(Engine):
         for split, row, to in zip(splits, rows, (KEPT, PRUNED), strict=True):
             state = node.state.copy()
             state[split.column] = to
-            self._put(Node(state, node.bound, row, known, split))
+            self._put(Node(state, node.bound, row, known, split, source))
 
     def _put(self, node: Node) -> None:
         self._bytes += self._size(node)
@@ -206,4 +271,5 @@ class ReoptimisedEngine(Engine):
 
     def _size(self, node: Node) -> int:
         """Memory of an open node, which shares the inequalities with another."""
-        return self.part.n + node.known.nbytes // 2 + 200
+        function = 0 if node.source is None else node.source.nbytes
+        return self.part.n + (node.known.nbytes + function) // 2 + 200

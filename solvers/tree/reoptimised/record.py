@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskgap.instances.formats.evidence.leaves import ConvexFunction, Leaves
+from maskgap.instances.masks.state import PRUNED
 from maskgap.solvers.objectives.protocol import RecordedTree
 from maskgap.solvers.tree.reoptimised.reduced import ReducedRow
 
@@ -57,7 +58,8 @@ class _Made:
         numbers = np.array([*graft.functions, ONE_MASK], np.int32)  # the last is that of -1
         self.function.append(numbers[tree.function])
         self.point.append(np.where(tree.point >= 0, tree.point + self.held, -1).astype(np.int32))
-        points = np.zeros((len(tree.points), len(row.state)), np.float32)
+        fixed = (row.state == PRUNED).astype(np.float32)  # where an ancestor's function has them
+        points = np.repeat(fixed[None, :], len(tree.points), axis=0)
         points[:, row.free] = tree.points
         self.add(points)
 
@@ -110,10 +112,11 @@ class SubtreeRecord:
         self._function[row], self._point[row] = ONE_MASK, -1
 
     def grafted(self, row: int, graft: Graft) -> None:
-        """A node is searched to its end by another engine."""
+        """A node is searched by another engine, perhaps once more."""
         if self.recording:
+            old = self._grafts.get(row)
             self._grafts[row] = graft
-            self._count(graft.nbytes)
+            self._count(graft.nbytes - (0 if old is None else old.nbytes))
 
     def split(self, row: int, column: int) -> tuple[int, int]:
         """Rows of the kept and the pruned child of a node, bounded as it is."""

@@ -27,7 +27,7 @@ from maskgap.solvers.objectives import convexify
 from maskgap.solvers.objectives.protocol import Quadratic
 from maskgap.solvers.tree.compiled.rounding import descend, round_to_legal
 from maskgap.solvers.tree.reoptimised.branching import Prospects, Split
-from maskgap.solvers.tree.reoptimised.close import Closing, Ending
+from maskgap.solvers.tree.reoptimised.close import Closing, Ending, Source
 from maskgap.solvers.tree.reoptimised.reduced import ReducedRow
 
 CUTS, KEPT_CUTS = 6.0, 4.0
@@ -49,7 +49,8 @@ class Node:
     """An open node.
 
     state: (n,). bound: inherited. row: in the record. known: triangle inequalities of its parent by
-    the indices of the whole row. split: what made it, None at the root.
+    the indices of the whole row. split: what made it, None at the root. source: the
+    function that bounds it, None where none does.
     """
 
     state: States
@@ -57,6 +58,7 @@ class Node:
     row: int
     known: Inherited
     split: Split | None = None
+    source: Source | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,8 @@ class Visit:
     """What was found at a node, to be recorded in order.
 
     inherited: its bound before. alone: it has no mask to choose. function: by the columns of the
-    row, with the point (n,) and the margin, where it raised the bound, else None. fixed: columns,
+    row, with the point (n,) and the margin, where it raised the bound, else None; own: the same by
+    those of `reduced`. fixed: columns,
     by it. masks: of the row. prospects: None where no column is left to split. ending: of a
     compiled search, whose functions are `function` only. lacking: its gap then, as a share of the
     loss.
@@ -83,6 +86,7 @@ class Visit:
     inherited: float
     alone: bool = False
     function: ConvexFunction | None = None
+    own: ConvexFunction | None = None
     point: NDArray[np.float32] | None = None
     margin: float = 0.0
     fixed: list[Fixed] = field(default_factory=list)
@@ -135,6 +139,7 @@ def visit(node: Node, aim: Aim) -> Visit:
     if bound > node.bound:
         node.bound = bound
         found.function, found.point = row.stated(function), row.point(x)
+        found.own, found.reduced = function, row
         found.margin = row.margin(function)
         if bound < aim.cut:
             _go_on(found, row, convex, x, aim)
@@ -146,7 +151,7 @@ def _go_on(found: Visit, row: ReducedRow, convex: Quadratic, x: Vector, aim: Aim
     node, loss = found.node, aim.closing.loss
     found.lacking = (aim.cut - node.bound) / loss
     if found.lacking <= aim.reach:
-        found.ending, found.reduced = aim.closing.search(row, [convex]), row
+        found.ending = aim.closing.search(row, [convex])
         if found.ending.mask is not None:
             found.masks.append(found.ending.mask)
         if found.ending.ended:

@@ -1,5 +1,7 @@
 """The search whose nodes make their own functions: truth by enumeration, proofs that check."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,13 +10,17 @@ from maskgap.benchmarks.verify.check import check_part
 from maskgap.instances.formats.proof_file import read_proof, write_proof
 from maskgap.instances.layer import Layer
 from maskgap.instances.masks.patterns import parse_pattern
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED
 from maskgap.instances.problem import Problem
 from maskgap.solvers.objectives.mask_loss import MaskLoss
+from maskgap.solvers.objectives.protocol import Quadratic
 from maskgap.solvers.protocol import Deadline, Limits, Stop, solve_part
 from maskgap.solvers.tree import driver
 from maskgap.solvers.tree.fw_bnb import FwBnb
 from maskgap.solvers.tree.reoptimised import close
+from maskgap.solvers.tree.reoptimised import engine as engine_module
 from maskgap.solvers.tree.reoptimised.engine import ReoptimisedEngine
+from maskgap.solvers.tree.reoptimised.record import SubtreeRecord
 from tests.helpers.proofs import whole
 from tests.helpers.tiny import brute_force, random_layer
 
@@ -128,6 +134,36 @@ def test_a_deadline_leaves_what_there_is(seconds):
     assert problem.groups.is_legal(answer.mask)
 
 
+def test_before_the_deadline_nodes_are_raised_by_the_functions_of_their_parents(
+    monkeypatch, no_endings
+):
+    problem = one_row(3, 40, tokens=14)
+    full, _ = solved(problem, FwBnb(reoptimise="off"))
+    few, _ = solved(problem, FwBnb(reoptimise="on", max_nodes=4))
+    monkeypatch.setattr(engine_module, "SPLITTING", 1e-9)
+    monkeypatch.setattr(engine_module, "STEP", 0.1)
+    answer, certificate = solved(problem, limits=Limits(Deadline(60.0), gap=1e-4))
+    assert answer.notes["relaxations"] < 4, "all but the first nodes are raised"
+    assert answer.counters["oracle_calls"] > 0
+    assert certificate.verdict is Verdict.PROVED
+    assert certificate.bound_kind is BoundKind.CHECKED
+    assert certificate.objective == pytest.approx(full.claimed_objective)
+    assert certificate.bound > few.claimed_bound
+
+
+def test_a_function_restricted_to_a_child_is_the_same_there():
+    rng = np.random.default_rng(0)
+    half = rng.normal(size=(6, 6))
+    convex = Quadratic(half @ half.T, rng.normal(size=6), 0.7)
+    state = np.array([FREE, PRUNED, FREE, KEPT, PRUNED, FREE], np.int8)
+    own = close._restricted(convex, state)
+    for _ in range(5):
+        x = rng.random(6)
+        x[[1, 4]], x[3] = 1.0, 0.0
+        assert own.at(x[state == FREE])[0] == pytest.approx(convex.at(x)[0])
+        assert own.at(x[state == FREE])[1] == pytest.approx(convex.at(x)[1][state == FREE])
+
+
 def test_the_bound_rises_with_every_node_and_stays_below_the_optimum(no_endings):
     problem = one_row(5, 36, tokens=12)
     full, _ = solved(problem, FwBnb(reoptimise="off"))
@@ -160,14 +196,19 @@ def test_a_proof_too_large_is_given_up_and_the_bound_stays(no_endings):
     problem = one_row(3, 40, tokens=14)
     limits = Limits(Deadline(60.0), gap=1e-4)
     choices = FwBnb().choices(1e-4)
-    small = type(choices)(gap=choices.gap, most_bytes=1 << 13)
-    engine = ReoptimisedEngine(problem, problem.groups, MaskLoss(problem), limits, small)
+    engine = ReoptimisedEngine(problem, problem.groups, MaskLoss(problem), limits, choices)
+    engine._record = SubtreeRecord(problem.n, 1 << 13)
     engine.offer(problem.groups.prune_lowest(problem.quad.diagonal()))
     engine.run(-1)
     answer = engine.answer()
     assert answer.proof is None
-    assert answer.stop in (Stop.FINISHED, Stop.MEMORY)
+    assert answer.stop is Stop.FINISHED
     assert 0.0 < answer.claimed_bound <= answer.claimed_objective
+    few = replace(choices, most_bytes=1 << 13)
+    engine = ReoptimisedEngine(problem, problem.groups, MaskLoss(problem), limits, few)
+    engine.offer(problem.groups.prune_lowest(problem.quad.diagonal()))
+    engine.run(-1)
+    assert engine.answer().stop is Stop.MEMORY
 
 
 @pytest.mark.parametrize("kind", ["dead", "equal", "nothing"])
