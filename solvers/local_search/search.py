@@ -11,6 +11,10 @@ number, the seed and the settings, not on the batch, the number of threads or th
 and Gram by powers of two; unless the deadline cuts its search short. Rows share what time is left:
 each may take what is left for it and those after it, divided by their number over the threads.
 
+On another device the rows of budgets of equal groups walk in step, as many together as a share of
+its free memory takes (`memetic.batch`), for a number of kicks by `population`, and no recombination
+follows; each batch of rows has its share of the time.
+
 Under objective refit populations are of a quarter of the members, and what recombines are local
 optima of the loss of re-optimised weights (`solvers.local_search.refit_swap`): a row of 384 columns
 takes seconds.
@@ -28,6 +32,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from maskgap.instances.errors import Refused
 from maskgap.instances.objective import ObjectiveName
 from maskgap.instances.problem import Part, Problem
 from maskgap.solvers.local_search.memetic import improve
@@ -75,6 +80,13 @@ class Search:
             members = max(2, members // REFIT_SHARE)
         with limits.journal.phase("build"):
             start = starting_masks(problem, self.warm_start, seed)
+        if limits.device != "cpu" and not problem.objective.refits and problem.pattern.equal_rows:
+            from maskgap.solvers.local_search.memetic.device import search_rows
+
+            if start is None:
+                raise Refused("search on a device needs a start: a score, random or a mask")
+            common = Terms(None, [seed], members, self.max_swaps)
+            return search_rows(problem, start, common, limits, begun)
         workers = max(1, min(limits.threads, len(problem)))
         turns = count()
 
