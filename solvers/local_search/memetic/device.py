@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from maskgap.instances.arrays import Kept, kept_of, pruned_of
+from maskgap.instances.arrays import Kept, Pruned, kept_of, pruned_of
 from maskgap.instances.errors import Refused
 from maskgap.instances.layer import unit_rows
 from maskgap.instances.problem import Problem
@@ -67,7 +67,7 @@ def search_rows(
                 walks = Walks(narrow, slim, square, groups.count, random, before.clone())
                 rounds = ROUNDS * terms.population
                 best, swaps, ended = walked(walks, rounds, terms.max_moves, over)
-                own = kept_of(lower_of(rows, exact, before, best).cpu().numpy())
+                own = kept_of(Pruned(lower_of(rows, exact, before, best).cpu().numpy()))
             except torch.OutOfMemoryError:
                 raise Refused(
                     f"device '{limits.device}' has too little memory for {gram.shape[0]} columns"
