@@ -11,6 +11,9 @@ repaired until P is semidefinite (`objectives.convexify`), a point x near the mi
 and the bound is that of the convex function's linearisation at x less a rounding margin
 (`frank_wolfe.hull`), so a solver stopped early costs tightness and never validity. A singular Gram,
 one legal mask, or Q = 0 need no other way.
+
+On a device other than the processor, `sdp-bound` takes the interior-point steps of equal groups
+there (`bounds.interior_batch`), unless triangle inequalities are asked for.
 """
 
 from collections.abc import Callable, Sequence
@@ -187,8 +190,13 @@ class SdpBound:
         if self.sdp_solver != "interior":
             dual = conic.sdp_dual(quad, legal, self.sdp_solver, deadline, limits.journal)
             return dual.function, None, dual.status, dual.late
+        groups = legal.equal_groups
         with limits.journal.phase("build"):
-            if self.triangle_rounds:
+            if limits.device != "cpu" and groups is not None and not self.triangle_rounds:
+                from maskgap.solvers.bounds.interior_batch import solve_rows
+
+                (solution,) = solve_rows([quad], groups, limits.device, deadline)
+            elif self.triangle_rounds:
                 effort = Effort(
                     self.triangle_rounds,
                     self.triangle_batch,
