@@ -104,12 +104,15 @@ class Part:
         gram, gram_exponent = self.layer.gram_unit
         weight_exponent = unit_exponent(float(np.abs(self.weight).max()))
         weight = np.ldexp(self.weight, -weight_exponent).reshape(self.height, -1)
-        quads = [np.outer(row, row) * gram for row in weight]  # symmetric to the last bit
+        quads = [np.outer(row, row) for row in weight]
+        for quad in quads:
+            quad *= gram  # symmetric to the last bit; in place, as wide ones take long to allocate
         quad = quads[0] if self.height == 1 else scipy.linalg.block_diag(*quads)
         # a Gram that is indefinite by its tolerance may have entries far above the diagonal
-        largest = np.ldexp(float(np.abs(quad).max()), -OFF_DIAGONAL)
+        largest = np.ldexp(max(float(quad.max()), -float(quad.min())), -OFF_DIAGONAL)
         exponent = unit_exponent(max(float(quad.diagonal().mean()), float(largest)))
-        return np.ldexp(quad, -exponent), 2 * weight_exponent + gram_exponent + exponent
+        np.ldexp(quad, -exponent, out=quad)
+        return quad, 2 * weight_exponent + gram_exponent + exponent
 
     def _require_pairs(self) -> None:
         """Raise Refused where a matrix of all pairs of columns would be too large."""
