@@ -110,20 +110,24 @@ def shared_ladder(n: int) -> Iterator[Pass]:
 
     `swap` moves the budget between rows, after each search at fixed budgets. The semidefinite
     relaxation comes twice before triangle inequalities: first at the budgets of the mask, then
-    where each row's curve is lowest.
+    where each row's curve is lowest. Wide rows have a bound before they are searched.
     """
+    wide = n > WIDE_COLUMNS
+    solver = "lowrank-bound" if wide else "sdp-bound"
+    beside: dict[str, object] = {"beside": True}
     yield Pass("swap", looks_for_masks=True, takes_masks=True, together=True)
+    if wide:
+        yield Pass(solver, beside)
     yield Pass("search", {"population": 32}, looks_for_masks=True, takes_masks=True)
     yield Pass("swap", looks_for_masks=True, takes_masks=True, together=True)
-    beside: dict[str, object] = {"beside": True}
-    solver = "lowrank-bound" if n > WIDE_COLUMNS else "sdp-bound"
     yield Pass(solver, beside)
-    yield Pass(solver, beside)
+    if not wide:
+        yield Pass(solver, beside)
     for attempt in count(1):
         triangles: dict[str, object] = {
             "triangle_rounds": 12 * attempt, "triangle_least": 0.1 / attempt,
         }  # fmt: skip
-        if solver == "sdp-bound":
+        if not wide:
             triangles["triangle_most"] = 2500 * attempt
         for _ in range(2):
             yield Pass(solver, {**beside, **triangles})

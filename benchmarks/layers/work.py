@@ -220,7 +220,8 @@ class LayerWork(ABC):
 
 def _one_thread() -> AbstractContextManager[object]:
     """Certify on one thread: runs have the others, and on busy cores idle threads of BLAS spin."""
-    return threadpool_limits(1, user_api="blas")
+    found: AbstractContextManager[object] = threadpool_limits(1, user_api="blas")
+    return found
 
 
 def ended(judged: Judged) -> bool:

@@ -4,8 +4,9 @@ A function F_k(z) = z^T P z + (u - k alpha)^T z + c that is at most the loss on 
 of n columns is so for every k, with one and the same P: multipliers found for one budget bound the
 loss under any other (`benchmarks.verify.row_curve`). The minimiser of F_k over
 { 0 <= x <= 1, sum x = k } moves piecewise linearly in k, so points at some budgets, closer together
-near the own, give good ones for all by interpolation. Each is found from the last by a few gradient
-steps (`frank_wolfe.hull`).
+near the own, give good ones for all by interpolation. They are closer together at n too: where a
+few columns have most of the energy, the last ones pruned, a bound that falls to 0 before them would
+be the least of all. Each is found from the last by a few gradient steps (`frank_wolfe.hull`).
 """
 
 import numpy as np
@@ -21,6 +22,9 @@ from maskgap.solvers.protocol import Deadline
 OFFSETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
 """Distances from the own budget, in units of n / 128 columns."""
 
+FROM_ALL = (32, 24, 16, 12, 8, 6, 4, 3, 2, 1)
+"""Columns that the last budgets are less than n."""
+
 ITERATIONS = 60
 
 
@@ -34,12 +38,13 @@ def points_for_other_budgets(
     n, own = groups.n, groups.pruned
     matrix, linear, _ = convexify.quadratic(quad, groups, function)
     unit = max(1, n // 128)
+    below = [own - offset * unit for offset in OFFSETS]
+    above = {own + offset * unit for offset in OFFSETS} | {n - left for left in FROM_ALL}
     found = []
-    for side in (-1, 1):
+    for side in (below, sorted(above)):
         start = x
-        for offset in OFFSETS:
-            budget = own + side * offset * unit
-            if 0 < budget < n:
+        for budget in side:
+            if 0 < budget < n and (budget < own) == (side is below):
                 moved = linear + (own - budget) * function.alpha[0]
                 point = hull.minimise(
                     Quadratic(matrix, moved, 0.0),
