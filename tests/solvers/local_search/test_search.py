@@ -30,6 +30,7 @@ from maskgap.solvers.local_search.memetic.tabu import (
     stand,
 )
 from maskgap.solvers.local_search.search import Search
+from maskgap.solvers.local_search.swap import Swap
 from maskgap.solvers.local_search.terms import Terms
 from maskgap.solvers.protocol import Deadline, Journal, Limits, Stop
 from tests.helpers.tiny import brute_force, random_layer, row_problem
@@ -181,6 +182,18 @@ def test_the_clock_ends_a_search_with_the_best_so_far():
     assert [a.stop for a in answers] == [Stop.TIME] * 3
     for a, b in zip(answers, start, strict=True):
         assert a.claimed_objective < b.claimed_objective  # each row had its share
+
+
+@pytest.mark.parametrize("pattern", ["50%", "2:4"])
+def test_wide_rows_are_better_than_1_swaps_and_repeat_themselves(pattern):
+    problem = Problem.of(random_layer(1, 800), parse_pattern(pattern))
+    part = problem.part_of(0)
+    (plain,) = Swap().solve_rows(problem, Limits(Deadline(600)), 0)
+    (answer,), (again,) = (searched(problem, max_swaps=30_000) for _ in range(2))
+    assert part.groups.is_legal(answer.mask)
+    assert (answer.mask == again.mask).all()
+    assert answer.claimed_objective == pytest.approx(part.loss(answer.mask), rel=1e-9)
+    assert part.loss(answer.mask) < 0.99 * part.loss(plain.mask)
 
 
 def test_a_deadline_that_is_over_leaves_the_start():
