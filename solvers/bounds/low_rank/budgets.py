@@ -38,23 +38,42 @@ RIDGE = 1e-9
 class Budgets:
     """The rows of some equal groups, for each row of a batch.
 
-    penalty: rho (rows,). alpha: (rows, groups, n + 1).
+    penalty: rho (rows,). alpha: (rows, groups, n + 1). first: (groups, rows), the entry of index 0.
+    left_out: (n, rows) columns that are kept beforehand and count in no budget; None for none.
     """
 
-    def __init__(self, groups: BudgetGroups, penalty: torch.Tensor) -> None:
+    def __init__(
+        self, groups: BudgetGroups, penalty: torch.Tensor, left_out: torch.Tensor | None = None
+    ) -> None:
         self.groups = groups
-        self.first = float(groups.size - 2 * groups.pruned)
         self.penalty = penalty
+        self._counted = None
+        size = penalty.new_full((groups.count, len(penalty)), float(groups.size))
+        if left_out is not None and bool(left_out.any()):
+            self._counted = (~left_out).to(penalty.dtype)
+            size = self._sums(torch.ones_like(self._counted))
+        self.size = size
+        self.first = size - 2.0 * groups.pruned
         self.alpha = penalty.new_zeros((len(penalty), groups.count, groups.n + 1))
         self._missed = torch.full_like(penalty, torch.inf)
 
     def _sums(self, inner: torch.Tensor) -> torch.Tensor:
-        """(groups, ...) sums of (n, ...) over the columns of each group."""
+        """(groups, ...) sums of (n, ...) over the columns of each group that count."""
+        if self._counted is not None:
+            inner = inner * self._counted.reshape(*self._counted.shape, *[1] * (inner.ndim - 2))
         return inner.reshape(self.groups.count, self.groups.size, *inner.shape[1:]).sum(dim=1)
 
     def forms(self, vectors: torch.Tensor) -> torch.Tensor:
-        """V^T a_g, (groups, rows, rank) of V (n + 1, rows, rank), or without the last axis."""
-        return self._sums(vectors[1:]) + self.first * vectors[0]
+        """V^T a_g, (groups, rows, rank) of V (n + 1, rows, rank)."""
+        return self._sums(vectors[1:]) + self.first[:, :, None] * vectors[0]
+
+    def _spread(self, out: torch.Tensor, pull: torch.Tensor) -> None:
+        """Add pull (groups, rows, ...) to the columns of each group in out (n + 1, rows, ...)."""
+        if self._counted is not None:
+            wide = pull.repeat_interleave(self.groups.size, dim=0)
+            out[1:] += wide * self._counted.reshape(*self._counted.shape, *[1] * (pull.ndim - 2))
+            return
+        out[1:].view(self.groups.count, self.groups.size, *pull.shape[1:]).add_(pull[:, None])
 
     def add_to(self, out: torch.Tensor, vectors: torch.Tensor) -> None:
         """Add the gradient of both terms, halved, at V to out (n + 1, rows, rank)."""
@@ -62,18 +81,17 @@ class Budgets:
         pull = self.penalty[:, None] * forms
         pull += 0.5 * (self.alpha @ vectors.transpose(0, 1)).transpose(0, 1)
         out += 0.5 * (self.alpha.transpose(1, 2) @ forms.transpose(0, 1)).transpose(0, 1)
-        shape = (self.groups.count, self.groups.size, *vectors.shape[1:])
-        out[1:].view(shape).add_(pull[:, None])
-        out[0].add_(pull.sum(dim=0), alpha=self.first)
+        self._spread(out, pull)
+        out[0] += (self.first[:, :, None] * pull).sum(dim=0)
 
     def lengths(self) -> torch.Tensor:
         """(n + 1, rows) no less than the norms of the rows of the matrices of both terms."""
-        norm = (self.groups.size + self.first**2) ** 0.5
+        norm = (self.size + self.first.square()).sqrt().T  # (rows, groups)
         wide = self.alpha.abs()
-        pull = norm * self.penalty[:, None] + 0.5 * wide.norm(dim=2)  # (rows, groups)
-        out = 0.5 * norm * wide.sum(dim=1)  # (rows, n + 1)
+        pull = norm * self.penalty[:, None] + 0.5 * wide.norm(dim=2)
+        out = 0.5 * (norm[:, :, None] * wide).sum(dim=1)  # (rows, n + 1)
         out[:, 1:] += pull.repeat_interleave(self.groups.size, dim=1)
-        out[:, 0] += abs(self.first) * pull.sum(dim=1)
+        out[:, 0] += (self.first.T.abs() * pull).sum(dim=1)
         lengths: torch.Tensor = out.T.contiguous()
         return lengths
 
@@ -92,19 +110,22 @@ class Budgets:
         self._missed = missed
 
     def project(self, x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-        """Take off x (n + 1, rows) its part in the span of the scale * a_g; scale: alike."""
-        first = self.first * scale[0]
-        forms = self._sums(scale[1:] * x[1:]) + first * x[0]
-        # the rows are orthogonal but for index 0, which all have: Sherman and Morrison
+        """Take off x (n + 1, rows, rank) its part in the span of scale * a_g, scale (n + 1, rows).
+
+        The rows a_g are orthogonal but for index 0, which all have: Sherman and Morrison.
+        """
+        first = self.first.to(x.dtype) * scale[0]  # (groups, rows)
         own = self._sums(scale[1:].square())
-        part = forms / own
-        share = first * part.sum(dim=0) / (1.0 + (first * first / own).sum(dim=0))
-        part = part - first * share / own
-        out = x.clone()
-        shape = (self.groups.count, self.groups.size, x.shape[1])
-        out[1:].view(shape).sub_(part[:, None] * scale[1:].reshape(shape))
-        out[0] -= first * part.sum(dim=0)
-        return out
+        part = self._sums(scale[1:, :, None] * x[1:]) + first[:, :, None] * x[0]
+        part = part / own[:, :, None]
+        share = (first[:, :, None] * part).sum(dim=0) / (1.0 + (first.square() / own).sum(dim=0))[
+            :, None
+        ]
+        part = part - (first / own)[:, :, None] * share
+        off = torch.zeros_like(x)
+        self._spread(off, part)
+        off[0] = (first[:, :, None] * part).sum(dim=0) / scale[0][:, None]
+        return x - scale[:, :, None] * off
 
 
 def penalties(groups: BudgetGroups, gram: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

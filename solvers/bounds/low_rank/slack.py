@@ -56,24 +56,23 @@ def slack_of(factor: Factor, steps: int) -> Slack:
     scale = diagonal.clamp_min(FLOOR * diagonal.abs().mean(dim=0) + TINY).rsqrt()
 
     def times(x: torch.Tensor) -> torch.Tensor:
-        inner = (scale * budgets.project(x, scale))[:, :, None]
+        inner = scale[:, :, None] * budgets.project(x[:, :, None], scale)
         out = costs.times(inner)
         cuts.pull(inner, 0.0, out)
-        out = out[:, :, 0].addcmul_(own, inner[:, :, 0], value=-1.0)
-        return budgets.project(scale * out, scale)
+        out = out.addcmul_(own[:, :, None], inner, value=-1.0)
+        return budgets.project(scale[:, :, None] * out, scale)[:, :, 0]
 
     order = len(y)
     steps = min(steps, order - budgets.groups.count)
     draw = torch.Generator().manual_seed(order)
     start = torch.randn(tuple(own.shape), generator=draw, dtype=torch.float32).to(own)
-    basis, inner = _krylov(times, budgets.project(start, scale), steps)
+    basis, inner = _krylov(times, budgets.project(start[:, :, None], scale)[:, :, 0], steps)
     _, turn = torch.linalg.eigh(inner)
     lowest = turn[:, :, : min(SPANNED, steps)].to(basis.dtype)
     near = ((scale * basis).permute(2, 1, 0) @ lowest).to(torch.float64)  # (rows, n + 1, SPANNED)
     # S is far below 0 along an a_g: what float32 left of them there is taken off
-    wide = near.permute(1, 0, 2).reshape(order, -1)
-    wide = budgets.project(wide, torch.ones_like(wide))
-    span, _ = torch.linalg.qr(wide.reshape(order, len(near), -1).permute(1, 0, 2))
+    near = budgets.project(near.permute(1, 0, 2), torch.ones_like(y))
+    span, _ = torch.linalg.qr(near.permute(1, 0, 2))
     thin = span.to(own.dtype).transpose(0, 1).contiguous()
     image = costs.times(thin)
     cuts.pull(thin, 0.0, image)
