@@ -1,0 +1,155 @@
+"""Columns that every mask worth finding keeps, shown by one linearisation each.
+
+A row's loss with column j pruned is at least its least value over all real y = w * z with y_j = w_j,
+
+    c_j = w_j^2 / (G^-1)_jj,     at y = w_j G^-1 e_j / (G^-1)_jj,
+
+which is the linearisation of the loss itself at that point. Columns with c_j above the loss of a
+known mask are kept by every better one: in a proof, each is a split whose pruned side is a leaf
+with that point, and the row's function holds on the kept side of all, on the other columns alone.
+Features of outlying energy have such columns, and without them the relaxation is tighter.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskgap.instances.arrays import Matrix, Vector, pruned_of
+from maskgap.instances.formats.evidence.leaves import ConvexFunction, Leaves
+from maskgap.instances.masks.groups import BudgetGroups
+from maskgap.instances.masks.state import FREE, KEPT, PRUNED, States
+from maskgap.instances.problem import Part, Problem
+from maskgap.solvers.objectives import convexify
+from maskgap.solvers.objectives.shift import lifted_factor
+
+RIDGE = 1e-9
+"""Added to the Gram of unit diagonal before it is inverted."""
+
+ABOVE = 1.02
+"""By how much c_j is to be above the loss, for what storing the point costs."""
+
+MOST = 64
+"""Columns of a row at most: each takes a point in the proof."""
+
+FARTHEST = 100.0
+"""Largest entry of a point: beyond it the allowances for rounding grow."""
+
+
+@dataclass(frozen=True, eq=False)
+class KeptColumns:
+    """Of a row. columns: (f,). points: (f, n) float32. bounds: (f,) in units of the part's `quad`."""
+
+    columns: NDArray[np.intp]
+    points: NDArray[np.float32]
+    bounds: Vector
+
+    @staticmethod
+    def none(n: int) -> "KeptColumns":
+        """No columns of a row of n."""
+        empty = np.zeros(0)
+        return KeptColumns(np.zeros(0, np.intp), np.zeros((0, n), np.float32), empty)
+
+    def state(self, n: int) -> States:
+        """(n,) the node on the kept side of all splits."""
+        out = np.full(n, FREE, np.int8)
+        out[self.columns] = KEPT
+        return out
+
+    def least(self, stated: float) -> float:
+        """The bound of all leaves, with the one on the kept side of all splits stated."""
+        return min(stated, float(self.bounds.min(initial=np.inf)))
+
+    def leaves(self, part: Part, function: ConvexFunction, point: NDArray[np.float32]) -> Leaves:
+        """The tree: function and point are those on the kept side of all splits."""
+        count = len(self.columns)
+        held = replace(function, holds=count)
+        functions = (held,) if not count else (held, convexify.plain(part.legal))
+        order = np.arange(count)[::-1]  # the last split's other side comes first
+        return Leaves(
+            functions=functions,
+            branch=np.concatenate([self.columns, np.full(count + 1, -1)]).astype(np.int32),
+            function=np.array([0] + [1] * count, dtype=np.int16),
+            point=np.arange(count + 1, dtype=np.int32),
+            points=np.concatenate([point[None, :], self.points[order]]),
+        )
+
+
+class OutlyingColumns:
+    """Finds them for the rows of a problem of one budget a row; none for other patterns."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        gram, _ = problem.layer.gram_unit
+        self._root = np.sqrt(np.maximum(gram.diagonal(), 0.0))
+
+    @cached_property
+    def _inverse(self) -> Matrix | None:
+        """G^-1 in units of a unit diagonal, nearly; None where the arithmetic fails."""
+        import scipy.linalg  # loaded when a row has a use for it
+
+        gram, _ = self._problem.layer.gram_unit
+        live = np.where(self._root > 0.0, self._root, np.inf)
+        correlation = gram / live[:, None] / live
+        correlation[np.diag_indices(len(gram))] = 1.0
+        factor = lifted_factor(correlation, RIDGE)
+        if factor is None:
+            return None
+        half, info = scipy.linalg.lapack.dpotri(factor, lower=1, overwrite_c=1)
+        if info:
+            return None
+        half = np.tril(half)
+        return np.asarray(half + np.tril(half, -1).T)
+
+    def of(self, part: Part) -> KeptColumns:
+        """Those of a row, by the loss of its start mask or, without one, of Wanda's."""
+        groups = part.legal.equal_groups
+        none = KeptColumns.none(part.n)
+        if groups is None or groups.count > 1 or groups.single:
+            return none
+        quad = part.quad
+        diagonal = quad.diagonal()
+        mask = part.legal.prune_lowest(diagonal) if part.start is None else part.start
+        pruned = pruned_of(mask)
+        loss = float(quad[np.ix_(pruned, pruned)].sum())
+        # (G^-1)_jj is at least 1 / G_jj: nothing else can be far enough up
+        maybe = np.flatnonzero(diagonal > loss)
+        maybe = maybe[np.argsort(-diagonal[maybe], kind="stable")][:MOST]
+        maybe = maybe[: part.n - groups.pruned - 1]
+        inverse = self._inverse if len(maybe) and loss > 0.0 else None
+        if inverse is None:
+            return none
+        points = self._points(part, inverse, maybe)
+        bounds = _bounds(part, groups, maybe, points)
+        chosen = bounds >= ABOVE * loss
+        return KeptColumns(maybe[chosen], points[chosen], bounds[chosen])
+
+    def _points(
+        self, part: Part, inverse: Matrix, columns: NDArray[np.intp]
+    ) -> NDArray[np.float32]:
+        """(f, n) z = y / w of each column."""
+        weight = part.weight * self._root
+        scale = np.where(weight != 0.0, weight, np.inf)
+        y = inverse[columns] / inverse.diagonal()[columns, None]
+        z = y * weight[columns, None] / scale
+        return np.clip(z, -FARTHEST, FARTHEST).astype(np.float32)
+
+
+def _bounds(
+    part: Part, groups: BudgetGroups, columns: NDArray[np.intp], points: NDArray[np.float32]
+) -> Vector:
+    """What the linearisations at points say of the masks that prune their columns, rounded down."""
+    quad, legal = part.quad, part.legal
+    x = points.astype(np.float64)
+    slope = 2.0 * (x @ quad)
+    wide = 1.0 + np.abs(x).max(axis=1)
+    margin = convexify.rounding_margin(quad, legal) * wide * wide
+    out = np.empty(len(columns))
+    for place, column in enumerate(columns):
+        state = np.full(part.n, FREE, np.int8)
+        state[column] = PRUNED
+        least = legal.minimise(slope[place], state)
+        value = -np.inf if least is None else float(slope[place][least].sum())
+        out[place] = value - 0.5 * float(slope[place] @ x[place]) - margin[place]
+    return out
