@@ -1,6 +1,6 @@
 """Columns that every mask worth finding keeps, shown by one linearisation each.
 
-A row's loss with column j pruned is at least its least value over all real y = w * z with y_j = w_j,
+A row's loss with column j pruned is at least its least over all real y = w * z with y_j = w_j,
 
     c_j = w_j^2 / (G^-1)_jj,     at y = w_j G^-1 e_j / (G^-1)_jj,
 
@@ -39,7 +39,7 @@ FARTHEST = 100.0
 
 @dataclass(frozen=True, eq=False)
 class KeptColumns:
-    """Of a row. columns: (f,). points: (f, n) float32. bounds: (f,) in units of the part's `quad`."""
+    """Of a row. columns: (f,). points: (f, n) float32. bounds: (f,) in units of `Part.quad`."""
 
     columns: NDArray[np.intp]
     points: NDArray[np.float32]

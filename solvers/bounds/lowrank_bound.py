@@ -68,8 +68,10 @@ class LowRankBound:
                 if limits.deadline.expired():
                     answers += [Answer(None, limits.deadline.stop())] * len(rows)
                     continue
-                solved = work.solve(rows)
-                answers += [work.finish(problem.part_of(row), solved, self.beside) for row in rows]
+                answers += [
+                    certified(problem.part_of(found.row), found, limits, self.beside)
+                    for found in work.solve(rows)
+                ]
                 limits.journal.answered(rows.start - problem.rows.start, answers[-len(rows) :])
         finally:
             torch.set_num_threads(before)

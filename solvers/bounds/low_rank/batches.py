@@ -88,8 +88,7 @@ class Batches:
             found = dict(zip(chosen.tolist(), course.best, strict=True))
             counters = {"iterations": course.steps, "triangles": len(course.factor.cuts)}
         return [
-            RowFound(row, kept[place], found.get(place), counters)
-            for place, row in enumerate(rows)
+            RowFound(row, kept[place], found.get(place), counters) for place, row in enumerate(rows)
         ]
 
     def _kept(self, row: int) -> KeptColumns:

@@ -67,6 +67,12 @@ class Budgets:
         """V^T a_g, (groups, rows, rank) of V (n + 1, rows, rank)."""
         return self._sums(vectors[1:]) + self.first[:, :, None] * vectors[0]
 
+    def counted(self, vectors: torch.Tensor) -> torch.Tensor:
+        """V (n + 1, rows, rank) with 0 for columns that are left out."""
+        if self._counted is None:
+            return vectors
+        return torch.cat([vectors[:1], vectors[1:] * self._counted[:, :, None]])
+
     def _spread(self, out: torch.Tensor, pull: torch.Tensor) -> None:
         """Add pull (groups, rows, ...) to the columns of each group in out (n + 1, rows, ...)."""
         if self._counted is not None:

@@ -56,7 +56,7 @@ def certified(part: Part, found: RowFound, limits: Limits, beside: bool) -> Answ
 
 
 def _terms(found: Multipliers, unit: float) -> tuple[Vector, Triangles, Vector]:
-    """u (n,), the triangle terms, and a point (n,); unit: what the batch's 1 is in the part's."""
+    """U (n,), the triangle terms, and a point (n,); unit: what the batch's 1 is in the part's."""
     touched = found.y + found.cuts.touching(found.weight, len(found.y))
     point = np.clip(0.5 * (1.0 + found.first[1:]), 0.0, 1.0)
     return 4.0 * unit * touched[1:], found.cuts.triangles(unit * found.weight), point
@@ -95,7 +95,7 @@ def _with_kept(part: Part, found: RowFound, deadline: Deadline) -> tuple[float, 
     convex = Quadratic(*convexify.quadratic(row.quad, row.groups, repaired))
     bound = hull.linearise(convex, row.groups, stored.astype(np.float64)).bound
     stated = max(0.0, kept.least(bound - row.margin(repaired)))
-    evidence = kept.leaves(part, row.stated(repaired), row.point(stored))
+    evidence = kept.leaves(part, row.stated(repaired), row.point(point.x.clip(0.0, 1.0)))
     return stated, PartProof(
         row=part.row,
         problem=part.digest,

@@ -26,7 +26,7 @@ class CutPool:
     """The inequalities of all rows of a batch.
 
     place: (m, 3) int64, where the vectors lie. signs: (m, 3). weight: multipliers (m,). met: (m,)
-    |p|^2 as of the last `update`.
+    |p|^2 as of the last `update`. slope: (rows,) b of each row; 0: its multipliers are held.
     """
 
     def __init__(self, rows: int, like: torch.Tensor) -> None:
@@ -35,6 +35,7 @@ class CutPool:
         self.signs = like.new_zeros((0, 3))
         self.weight = like.new_zeros(0)
         self.met = like.new_zeros(0)
+        self.slope = like.new_zeros(rows)
         self._sum, self._count = self.weight, 0
 
     def __len__(self) -> int:
@@ -66,17 +67,22 @@ class CutPool:
             self.met = torch.cat([self.met, self.met.new_zeros(count)])
         return count
 
-    def pull(self, vectors: torch.Tensor, slope: float, out: torch.Tensor) -> None:
-        """Take the pulls at V off out; both (n + 1, rows, rank)."""
+    @property
+    def slopes(self) -> torch.Tensor:
+        """(m,) the slope of each."""
+        return self.slope[self.place[:, 0] % self.rows]
+
+    def pull(self, vectors: torch.Tensor, slopes: torch.Tensor, out: torch.Tensor) -> None:
+        """Take the pulls at V off out; both (n + 1, rows, rank). slopes: (m,)."""
         if not len(self):
             return
         flat, target = vectors.reshape(-1, vectors.shape[2]), out.view(-1, out.shape[2])
         if flat.device.type == "cpu":
-            arrays = (t.numpy() for t in (flat, self.place, self.signs, self.weight))
-            _pull(*arrays, flat.numpy().dtype.type(slope), target.numpy())
+            arrays = (flat, self.place, self.signs, self.weight, slopes, target)
+            _pull(*(array.numpy() for array in arrays))
             return
         p = self._products(flat)
-        strength = (self.weight + slope * (1.0 - p.square().sum(dim=1))).clamp_min(0.0)
+        strength = (self.weight + slopes * (1.0 - p.square().sum(dim=1))).clamp_min(0.0)
         p = p * strength[:, None]
         for corner in range(3):
             target.index_add_(0, self.place[:, corner], -self.signs[:, corner, None] * p)
@@ -88,11 +94,11 @@ class CutPool:
             flat.new_zeros(()),
         )
 
-    def update(self, vectors: torch.Tensor, slope: float) -> None:
+    def update(self, vectors: torch.Tensor) -> None:
         """Take the next multipliers."""
         if len(self):
             self.met = self._products(vectors.reshape(-1, vectors.shape[2])).square().sum(dim=1)
-            self.weight = (self.weight + slope * (1.0 - self.met)).clamp_min(0.0)
+            self.weight = (self.weight + self.slopes * (1.0 - self.met)).clamp_min(0.0)
             if self._count:
                 self._sum, self._count = self._sum + self.weight, self._count + 1
 
@@ -113,10 +119,14 @@ class CutPool:
         self.place, self.signs = self.place[keep], self.signs[keep]
         self.weight, self.met = self.weight[keep], self.met[keep]
 
-    def loads(self, order: int, slope: float) -> torch.Tensor:
-        """(order, rows) three times the multipliers and slopes at each index."""
+    def loads(self, order: int, share: float) -> torch.Tensor:
+        """(order, rows) three times the multipliers and a share of the slopes at each index."""
         flat = self.weight.new_zeros(order * self.rows)
-        flat.index_add_(0, self.place.reshape(-1), 3.0 * (self.weight + slope).repeat_interleave(3))
+        flat.index_add_(
+            0,
+            self.place.reshape(-1),
+            3.0 * (self.weight + share * self.slopes).repeat_interleave(3),
+        )
         return flat.reshape(order, self.rows)
 
     def sums(self) -> torch.Tensor:
@@ -132,8 +142,8 @@ def _apex(signs: NDArray[np.floating]) -> NDArray[np.int64]:
 
 
 @fast
-def _pull(vectors, place, signs, weight, slope, out):  # type: ignore[no-untyped-def]
-    """As `CutPool.pull`; slope and all of the dtype of vectors."""
+def _pull(vectors, place, signs, weight, slopes, out):  # type: ignore[no-untyped-def]
+    """As `CutPool.pull`."""
     rank = vectors.shape[1]
     p = np.empty(rank, vectors.dtype)
     for t in range(len(place)):
@@ -143,7 +153,7 @@ def _pull(vectors, place, signs, weight, slope, out):  # type: ignore[no-untyped
         for k in range(rank):
             p[k] = u * vectors[a, k] + v * vectors[b, k] + w * vectors[c, k]
             form += p[k] * p[k]
-        strength = weight[t] + slope * (vectors.dtype.type(1.0) - form)
+        strength = weight[t] + slopes[t] * (vectors.dtype.type(1.0) - form)
         if strength > 0.0:
             for k in range(rank):
                 q = strength * p[k]
@@ -158,5 +168,5 @@ def warm_up() -> None:
     pool = CutPool(1, vectors)
     pool.place = torch.tensor([[0, 1, 2]])
     pool.signs, pool.weight = vectors.new_ones((1, 3)), vectors.new_ones(1)
-    pool.pull(vectors, 0.0, torch.zeros_like(vectors))
+    pool.pull(vectors, pool.slopes, torch.zeros_like(vectors))
     separate(np.eye(3), no_cuts(), 1, 0.0)

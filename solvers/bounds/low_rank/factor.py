@@ -30,10 +30,7 @@ NULL = 1e-3
 
 
 class Factor:
-    """V (n + 1, rows, rank) of one dtype, with the costs, budgets and inequalities it is for.
-
-    slope: of the multipliers of inequalities; 0: they are held.
-    """
+    """V (n + 1, rows, rank) of one dtype, with the costs, budgets and inequalities it is for."""
 
     def __init__(self, costs: Costs, budgets: Budgets, rank: int, seed: int) -> None:
         self.costs, self.budgets = costs, budgets
@@ -42,15 +39,14 @@ class Factor:
         vectors = torch.randn((n + 1, costs.rows, rank), generator=draw, dtype=torch.float32)
         self.vectors = _unit(vectors.to(costs.gram))
         self.cuts = CutPool(costs.rows, costs.gram)
-        self.slope = 0.0
         self._draw = draw
         self.prepare()
 
-    def gradient(self, vectors: torch.Tensor, slope: float) -> torch.Tensor:
-        """Half the gradient at vectors (n + 1, rows, rank)."""
+    def gradient(self, vectors: torch.Tensor, slopes: torch.Tensor) -> torch.Tensor:
+        """Half the gradient at vectors (n + 1, rows, rank). slopes: (m,) of the inequalities."""
         out = self.costs.times(vectors)
         self.budgets.add_to(out, vectors)
-        self.cuts.pull(vectors, slope, out)
+        self.cuts.pull(vectors, slopes, out)
         return out
 
     def prepare(self) -> None:
@@ -60,16 +56,16 @@ class Factor:
 
     def scale_steps(self) -> None:
         """Set tau for what the multipliers and slope now are."""
-        costs, slope = self.costs, self.slope
+        costs, held = self.costs, torch.zeros_like(self.cuts.weight)
         load = costs.length + self.budgets.lengths()
         if len(self.cuts):
-            load = load + self.cuts.loads(len(load), SLOPE_SHARE * slope)
+            load = load + self.cuts.loads(len(load), SLOPE_SHARE)
         load = load.clamp_min(1e-6 * load.mean())
         scale = load.rsqrt()[:, :, None]
         x = torch.randn(scale.shape, generator=self._draw, dtype=torch.float32).to(scale)
         size = x.new_ones(x.shape[1:])
         for _ in range(POWER_STEPS):
-            x = scale * self.gradient(scale * x, 0.0)
+            x = scale * self.gradient(scale * x, held)
             size = x.norm(dim=0)
             x = x / size.clamp_min(torch.finfo(x.dtype).tiny)
         self._tau = ROOM * size * load[:, :, None]
@@ -82,8 +78,9 @@ class Factor:
     def run(self, steps: int) -> None:
         """Take some steps; momentum goes on from the last ones."""
         vectors, ahead, momentum = self.vectors, self._ahead, self._momentum
+        slopes = self.cuts.slopes
         for _ in range(steps):
-            following = _unit((self._tau * ahead).sub_(self.gradient(ahead, self.slope)))
+            following = _unit((self._tau * ahead).sub_(self.gradient(ahead, slopes)))
             move = following - vectors
             uphill = ((ahead - following) * move).sum(dim=(0, 2)) > 0.0
             momentum = torch.where(uphill, torch.ones_like(momentum), momentum)
@@ -98,7 +95,7 @@ class Factor:
 
         At a minimiser Diag(y) V is half the gradient, all other multipliers included.
         """
-        gradient = self.gradient(self.vectors, 0.0).to(torch.float64)
+        gradient = self.gradient(self.vectors, torch.zeros_like(self.cuts.weight)).to(torch.float64)
         return (gradient * self.vectors).sum(dim=2)
 
     def resize(self, rank: int, share: float = 0.01) -> None:

@@ -37,8 +37,10 @@ FINDING = 0.5
 """Share of the rounds that add inequalities, and MEAN: rounds whose multipliers are averaged."""
 
 MEAN = 2
-SLOPE = 0.02
-"""Of the multipliers of inequalities, in units of the mean diagonal of Q."""
+SLOPE = 1.2
+"""Of the multipliers of inequalities, in units of the value over n, or LEAST_VALUE if it is less."""
+
+LEAST_VALUE = 1e-4
 
 HELD = 10
 """Most blocks of HELD_STEPS steps while multipliers are held."""
@@ -128,18 +130,21 @@ class Course:
             if block % LOOKS == 0 or not more:
                 slack = self._look(PLAIN_LANCZOS + len(factor.vectors) // 32)
                 if not more or self._done(slack):
+                    least = LEAST_VALUE * len(slack.y)
+                    unit = slack.value.clamp_min(least) / len(slack.y)
+                    self._slope = (SLOPE * unit).to(factor.vectors.dtype)
                     return
                 self._inject(slack)
 
     def _rounds(self) -> None:
         effort, factor, cuts = self.effort, self.factor, self.factor.cuts
         factor.resize(effort.cut_rank)
+        cuts.slope = self._slope
         finding = max(1, round(FINDING * effort.rounds))
         for number in range(effort.rounds):
             if number < finding:
                 least = effort.least if number < finding / 2 else effort.at_last
-                self.found += cuts.find(factor.vectors, effort.batch, least)
-            factor.slope = SLOPE
+                self.found += cuts.find(factor.budgets.counted(factor.vectors), effort.batch, least)
             factor.prepare()
             if number == max(finding, effort.rounds - MEAN):
                 cuts.begin_mean()
@@ -147,7 +152,7 @@ class Course:
                 more = self._advance(STEPS)
                 if turn % LOADS == 0:
                     factor.move_load()
-                cuts.update(factor.vectors, SLOPE)
+                cuts.update(factor.vectors)
                 if not more:
                     return
             if number < finding:
@@ -157,7 +162,7 @@ class Course:
     def _held(self) -> None:
         factor = self.factor
         factor.cuts.end_mean()
-        factor.slope = 0.0
+        factor.cuts.slope = torch.zeros_like(factor.cuts.slope)
         factor.prepare()
         for block in range(HELD):
             more = self._advance(HELD_STEPS)

@@ -51,14 +51,14 @@ def slack_of(factor: Factor, steps: int) -> Slack:
     y = factor.multipliers()
     value = y.sum(dim=0) + factor.cuts.sums()
     costs, budgets, cuts = factor.costs, factor.budgets, factor.cuts
-    own = y.to(factor.vectors.dtype)
+    own, held = y.to(factor.vectors.dtype), torch.zeros_like(cuts.weight)
     diagonal = costs.diagonal() - own - cuts.loads(len(own), 0.0) / 3.0
     scale = diagonal.clamp_min(FLOOR * diagonal.abs().mean(dim=0) + TINY).rsqrt()
 
     def times(x: torch.Tensor) -> torch.Tensor:
         inner = scale[:, :, None] * budgets.project(x[:, :, None], scale)
         out = costs.times(inner)
-        cuts.pull(inner, 0.0, out)
+        cuts.pull(inner, held, out)
         out = out.addcmul_(own[:, :, None], inner, value=-1.0)
         return budgets.project(scale[:, :, None] * out, scale)[:, :, 0]
 
@@ -75,7 +75,7 @@ def slack_of(factor: Factor, steps: int) -> Slack:
     span, _ = torch.linalg.qr(near.permute(1, 0, 2))
     thin = span.to(own.dtype).transpose(0, 1).contiguous()
     image = costs.times(thin)
-    cuts.pull(thin, 0.0, image)
+    cuts.pull(thin, held, image)
     image = image.addcmul_(own[:, :, None], thin, value=-1.0).transpose(0, 1).to(torch.float64)
     least, turn = torch.linalg.eigh(span.transpose(1, 2) @ image)
     directions = (span @ turn).to(own.dtype).transpose(0, 1)[:, :, :FOUND]

@@ -19,10 +19,11 @@ from maskgap.instances.masks.state import FREE, PRUNED, States
 from maskgap.instances.part import Part
 from maskgap.solvers.objectives import convexify
 from maskgap.solvers.objectives.protocol import Quadratic, RecordedTree
+from maskgap.solvers.objectives.reduced_row import ReducedRow
 from maskgap.solvers.protocol import Deadline, Journal, Limits, Stop
 from maskgap.solvers.tree.choices import Choices
 from maskgap.solvers.tree.compiled.engine import CompiledEngine
-from maskgap.solvers.tree.reoptimised.reduced import ReducedLoss, ReducedRow
+from maskgap.solvers.tree.reoptimised.reduced_loss import ReducedLoss
 
 MOST_STEPS = 2_000_000
 """Steps of a search that is to end, about the time of some relaxations: nodes differ more."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from maskgap.instances.formats.evidence.leaves import ConvexFunction, Leaves
 from maskgap.instances.masks.state import PRUNED
 from maskgap.solvers.objectives.protocol import RecordedTree
-from maskgap.solvers.tree.reoptimised.reduced import ReducedRow
+from maskgap.solvers.objectives.reduced_row import ReducedRow
 
 ONE_MASK = -1
 """The function of a leaf with one mask left."""

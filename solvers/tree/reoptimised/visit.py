@@ -25,10 +25,10 @@ from maskgap.solvers.frank_wolfe.edges import minimise_along_edges
 from maskgap.solvers.frank_wolfe.node import STEPS, gradient_of, restore, value_of
 from maskgap.solvers.objectives import convexify
 from maskgap.solvers.objectives.protocol import Quadratic
+from maskgap.solvers.objectives.reduced_row import ReducedRow
 from maskgap.solvers.tree.compiled.rounding import descend, round_to_legal
 from maskgap.solvers.tree.reoptimised.branching import Prospects, Split
 from maskgap.solvers.tree.reoptimised.close import Closing, Ending, Source
-from maskgap.solvers.tree.reoptimised.reduced import ReducedRow
 
 CUTS, KEPT_CUTS = 6.0, 4.0
 """Triangle inequalities held at most, and taken over from the parent, per free column."""

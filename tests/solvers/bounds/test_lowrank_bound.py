@@ -142,3 +142,33 @@ def test_a_bound_raised_by_hand_is_rejected():
     evidence = replace(answer.proof.evidence, functions=(raised,))
     with pytest.raises(ProofError):
         check_part(problem.part_of(0), replace(answer.proof, evidence=evidence))
+
+
+def outlying_layer(seed, n, rows=2):
+    """A layer one of whose columns has a hundred times the energy of the others."""
+    layer = random_layer(seed, n, rows=rows, tokens=4 * n)
+    scale = np.ones(n)
+    scale[3] = 100.0
+    return Layer.from_arrays(layer.weight, scale[:, None] * layer.gram * scale)
+
+
+@pytest.mark.parametrize("rounds", [0, 2])
+def test_columns_that_every_better_mask_keeps_are_taken_out(rounds):
+    layer = outlying_layer(2, 10)
+    problem, answers, checked = bounds_of(
+        layer, "50%", triangle_rounds=rounds, iterations=1600, tolerance=1e-4
+    )
+    best = optima(layer, problem.groups)
+    assert (checked <= best * (1 + 1e-12)).all()
+    for answer, weight in zip(answers, layer.weight, strict=True):
+        taken_out = answer.proof.evidence.branch[: answer.counters["kept"]].tolist()
+        _, pruned = brute_force(weight, layer.gram, 10, 5)
+        assert 3 in taken_out
+        assert not set(taken_out) & set(pruned)
+    _, _, without = bounds_of(layer, "50%", fixing=False, iterations=1600, tolerance=1e-4)
+    assert (checked >= 0.999 * without).all()
+
+
+def test_no_column_is_taken_out_where_points_for_other_budgets_are_asked_for():
+    _, answers, _ = bounds_of(outlying_layer(2, 10), "50%", beside=True)
+    assert [answer.counters["kept"] for answer in answers] == [0, 0]

@@ -10,8 +10,9 @@ from maskgap.instances.masks.state import FREE, KEPT, PRUNED
 from maskgap.instances.problem import Problem
 from maskgap.solvers.bounds.semidefinite import Effort, solve_with_triangles
 from maskgap.solvers.objectives import convexify
+from maskgap.solvers.objectives.reduced_row import ReducedRow
 from maskgap.solvers.protocol import Deadline
-from maskgap.solvers.tree.reoptimised.reduced import ReducedLoss, ReducedRow
+from maskgap.solvers.tree.reoptimised.reduced_loss import ReducedLoss
 from tests.helpers.tiny import random_layer
 
 N, PRUNE = 12, 6

@@ -21,13 +21,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from maskgap.instances.arrays import Kept, Matrix, Pruned, Vector, kept_of, pruned_of
+from maskgap.instances.arrays import Kept, Matrix, Pruned, Vector, kept_of
 from maskgap.instances.formats.evidence.leaves import ConvexFunction
 from maskgap.instances.formats.triangles import CONSTANT, Triangles
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.state import FREE, PRUNED, States
 from maskgap.solvers.objectives import convexify
-from maskgap.solvers.objectives.protocol import Quadratic
 
 MARGIN = 2.0
 """Times the margin of a function of a row: a checker sums 2 Q_FP e and the remainder apart."""
@@ -85,35 +84,3 @@ class ReducedRow:
         terms = np.abs(self.quad)
         terms[np.diag_indices(len(terms))] += 2.0 * np.abs(self.added)
         return MARGIN * convexify.rounding_margin(terms, self.groups, function)
-
-
-class ReducedLoss:
-    """The mask loss of a node, for the engine that searches it: see `objectives.protocol`.
-
-    Its bounds are stated, and its margin is taken off them, by the search that the node is of.
-    """
-
-    least = 0.0
-    margin = 0.0
-    states_masks = True
-
-    def __init__(self, row: ReducedRow, functions: list[Quadratic]) -> None:
-        self.row, self.functions = row, functions
-
-    @property
-    def n(self) -> int:
-        """Number of columns."""
-        return len(self.row.free)
-
-    @property
-    def quad(self) -> Matrix:
-        """(m, m) float64."""
-        return self.row.quad
-
-    def exact(self, kept: Kept) -> float:
-        """The loss of a legal mask (m,)."""
-        z = pruned_of(kept)
-        return float(self.row.quad[np.ix_(z, z)].sum())
-
-    def proof(self, tree: object, bound: float, mask: Kept | None) -> None:
-        """None: a node has no proof of its own."""
