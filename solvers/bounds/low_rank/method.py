@@ -38,7 +38,7 @@ FINDING = 0.5
 
 MEAN = 2
 SLOPE = 1.2
-"""Of the multipliers of inequalities, in units of the value over n, or LEAST_VALUE if it is less."""
+"""Of the multipliers of inequalities, in units of the value over n, at least LEAST_VALUE."""
 
 LEAST_VALUE = 1e-4
 

@@ -25,6 +25,7 @@ from maskgap.instances.problem import Part
 from maskgap.solvers.bounds.inherited import Inherited
 from maskgap.solvers.objectives.mask_loss import MaskLoss
 from maskgap.solvers.objectives.protocol import RecordedTree
+from maskgap.solvers.objectives.reduced_row import ReducedRow
 from maskgap.solvers.protocol import Limits, Stop
 from maskgap.solvers.tree.choices import Choices
 from maskgap.solvers.tree.engine import Engine
@@ -39,7 +40,6 @@ from maskgap.solvers.tree.reoptimised.close import (
     raised,
 )
 from maskgap.solvers.tree.reoptimised.record import Graft, SubtreeRecord
-from maskgap.solvers.tree.reoptimised.reduced import ReducedRow
 from maskgap.solvers.tree.reoptimised.visit import Aim, Node, Visit, visit
 
 SPLITTING = 0.4
