@@ -12,13 +12,16 @@ SEARCHED_COLUMNS = 224
 WIDE_COLUMNS = 480
 """Rows beyond here take a second each for a bound of their own, so all get a cheap one first."""
 
-SEMIDEFINITE_COLUMNS = 1200
-"""Rows beyond here take minutes each for the semidefinite relaxation; cheaper bounds come first."""
+INTERIOR_COLUMNS = 700
+"""Rows beyond here take minutes each for the interior-point method."""
+
+SHIFTED_COLUMNS = 1200
+"""Rows beyond here take seconds each for a bound of their own, so the shared shift is improved."""
 
 REFIT_SEARCHED_COLUMNS = 160
 """The same under the objective refit."""
 
-DISTINCT_PASSES = 9
+DISTINCT_PASSES = 12
 """Passes after which a ladder only repeats its last solver."""
 
 MOST_PASSES = 64
@@ -46,7 +49,8 @@ def ladder(n: int) -> Iterator[Pass]:
 
     None is limited in seconds, so what a pass gives does not depend on the machine. Wide rows all
     have a mask and a bound before anything is improved: masks by score, one shift of the Gram, and
-    then swaps; what bounds them by themselves is the low-rank method. The tree search comes where
+    then swaps. What bounds rows by themselves first is the low-rank method; triangle inequalities
+    go further by the interior-point method where that can be afforded. The tree search comes where
     it pays: at n = 384, twice the triangle inequalities lift a bound by more than minutes of
     branching do.
     """
@@ -56,36 +60,42 @@ def ladder(n: int) -> Iterator[Pass]:
         quick: dict[str, object] = {"shift": "eig", "iterations": 8}
         yield Pass("shift-bound", quick, takes_masks=True, together=True)
     yield swap
-    if n > SEMIDEFINITE_COLUMNS:
+    if n > SHIFTED_COLUMNS:
         yield Pass("shift-bound", {"iterations": 30}, takes_masks=True, together=True)
-    yield Pass("search", {"population": 32}, looks_for_masks=True, takes_masks=True)
     if n <= SEARCHED_COLUMNS:
+        yield Pass("search", {"population": 32}, looks_for_masks=True, takes_masks=True)
         for attempt in count():
             yield Pass("fw-bnb", {"max_nodes": 20_000 * 4**attempt}, takes_masks=True)
+    first = 8 if n > WIDE_COLUMNS else 32
+    yield Pass("search", {"population": first}, looks_for_masks=True, takes_masks=True)
+    yield Pass("lowrank-bound", takes_masks=True)
     if n > WIDE_COLUMNS:
-        yield from low_rank()
-    yield Pass("sdp-bound")
-    yield Pass("sdp-bound", {"triangle_rounds": 12})
+        yield Pass("search", {"population": 32}, looks_for_masks=True, takes_masks=True)
+        yield low_rank(n, 1)
+    else:
+        yield interior_point(1)
     yield Pass("search", {"population": 128}, looks_for_masks=True, takes_masks=True)
     for attempt in count(2):
-        rounds, most = 12 * attempt, 2500 * attempt
-        yield Pass(
-            "sdp-bound",
-            {"triangle_rounds": rounds, "triangle_most": most, "triangle_least": 0.1 / attempt},
-        )
+        yield interior_point(attempt) if n <= INTERIOR_COLUMNS else low_rank(n, attempt)
 
 
-def low_rank() -> Iterator[Pass]:
-    """The passes over wide rows, once they have a mask and a cheap bound."""
-    yield Pass("lowrank-bound")
-    yield Pass("lowrank-bound", {"triangle_rounds": 6})
-    yield Pass("search", {"population": 128}, looks_for_masks=True, takes_masks=True)
-    for attempt in count(1):
-        rounds, batch = 12 * attempt, 1000 * attempt
-        yield Pass(
-            "lowrank-bound",
-            {"triangle_rounds": rounds, "triangle_batch": batch, "triangle_least": 0.05 / attempt},
-        )
+def interior_point(attempt: int) -> Pass:
+    """Triangle inequalities by the interior-point method, ever more and of ever less violation."""
+    rounds, most, least = 12 * attempt, 2500 * attempt, 0.1 / attempt
+    return Pass(
+        "sdp-bound",
+        {"triangle_rounds": rounds, "triangle_most": most, "triangle_least": least},
+    )
+
+
+def low_rank(n: int, attempt: int) -> Pass:
+    """The same by the low-rank method, which is quicker up to some rounds and goes less far."""
+    triangles: dict[str, object] = {
+        "triangle_rounds": 10 * attempt,
+        "triangle_batch": max(1000, 2 * n) * attempt,
+        "triangle_least": 0.05 / attempt,
+    }
+    return Pass("lowrank-bound", triangles, takes_masks=True)
 
 
 def refit_ladder(n: int) -> Iterator[Pass]:
