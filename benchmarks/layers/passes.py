@@ -71,9 +71,7 @@ def ladder(n: int) -> Iterator[Pass]:
     yield Pass("lowrank-bound", takes_masks=True)
     if n > WIDE_COLUMNS:
         yield Pass("search", {"population": 32}, looks_for_masks=True, takes_masks=True)
-        yield low_rank(n, 1)
-    else:
-        yield interior_point(1)
+    yield interior_point(1) if n <= INTERIOR_COLUMNS else low_rank(n, 1)
     yield Pass("search", {"population": 128}, looks_for_masks=True, takes_masks=True)
     for attempt in count(2):
         yield interior_point(attempt) if n <= INTERIOR_COLUMNS else low_rank(n, attempt)

@@ -203,6 +203,7 @@ class SdpBound:
                     self.triangle_most,
                     self.triangle_least,
                     share=TRIANGLE_SHARE,
+                    alone=True,
                 )
                 solution = relaxations(quad, legal, deadline, effort)[-1]
             else:
