@@ -103,9 +103,10 @@ def _sum(lines: Sequence[dict[str, Any]], *names: str) -> float:
 
 
 def run_cases(directory: Path, words: Sequence[str]) -> list[dict[str, Any]]:
-    """A line for each layer and bound."""
+    """A line for each layer and bound, each written when it is there."""
     lines = []
-    with _layers(words) as layers:
+    directory.mkdir(parents=True, exist_ok=True)
+    with _layers(words) as layers, (directory / "growth.jsonl").open("w") as file:
         for name, layer, rows in layers:
             limit = ("--time-limit", str(SEARCH_S))
             best = _solve(layer, rows, "search", limit)
@@ -115,10 +116,7 @@ def run_cases(directory: Path, words: Sequence[str]) -> list[dict[str, Any]]:
                     found = _solve(layer, rows, bound.solver, [*options, "--time-limit", "3600"])
                     case = {"layer": name, "rows": rows, "method": bound.name, "cores": cores()}
                     lines.append({**case, **found, "best": best["objective"]})
-                    print(lines[-1], flush=True)
-    directory.mkdir(parents=True, exist_ok=True)
-    text = "".join(json.dumps(line) + "\n" for line in lines)
-    (directory / "growth.jsonl").write_text(text, encoding="utf-8")
+                    print(json.dumps(lines[-1]), file=file, flush=True)
     return lines
 
 
