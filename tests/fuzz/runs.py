@@ -37,8 +37,8 @@ SUBTREES = "subtrees"
 """Not a solver: trees of functions that hold in subtrees, made with numpy."""
 
 WEIGHTS = {
-    "fw-bnb": 30, "sdp-bound": 9, "qp-bound": 9, "shift-bound": 5, "exhaustive": 8, SHARED: 16,
-    SUBTREES: 14,
+    "fw-bnb": 30, "sdp-bound": 9, "qp-bound": 9, "shift-bound": 5, "lowrank-bound": 5,
+    "exhaustive": 8, SHARED: 16, SUBTREES: 14,
     "swap": 4, "search": 4, "random": 1, "magnitude": 1, "wanda": 1, "ria": 1, "obs": 1,
     "sparsegpt": 1, "obs-greedy": 1, "alps": 1, "dsnot": 1, "sparsefw": 0.6, "fw-bnb-highs": 0.7,
     "fw-bnb-scip": 0.7, "scip-miqp": 0.5, "scip-factor": 0.5, "highs-milp": 0.8, "highs-oa": 0.5,
@@ -104,6 +104,8 @@ def _settings(rng, name):
         return {"iterations": 100}
     if name == "sdp-bound":
         return {"triangle_rounds": int(rng.choice([0, 1, 3]))}
+    if name == "lowrank-bound":
+        return {"triangle_rounds": int(rng.choice([0, 1, 3])), "iterations": 200}
     if name == "shift-bound":
         shifts = ("proximal", "none", "eig")
         return {"shift": rng.choice(shifts), "precision": rng.choice(["float32", "float64"])}
