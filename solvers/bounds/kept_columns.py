@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from maskgap.instances.arrays import Matrix, Vector, pruned_of
 from maskgap.instances.formats.evidence.leaves import ConvexFunction, Leaves
-from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.state import FREE, KEPT, PRUNED, States
 from maskgap.instances.problem import Part, Problem
 from maskgap.solvers.objectives import convexify
@@ -121,7 +120,7 @@ class OutlyingColumns:
         if inverse is None:
             return none
         points = self._points(part, inverse, maybe)
-        bounds = _bounds(part, groups, maybe, points)
+        bounds = _bounds(part, maybe, points)
         chosen = bounds >= ABOVE * loss
         return KeptColumns(maybe[chosen], points[chosen], bounds[chosen])
 
@@ -136,9 +135,7 @@ class OutlyingColumns:
         return np.clip(z, -FARTHEST, FARTHEST).astype(np.float32)
 
 
-def _bounds(
-    part: Part, groups: BudgetGroups, columns: NDArray[np.intp], points: NDArray[np.float32]
-) -> Vector:
+def _bounds(part: Part, columns: NDArray[np.intp], points: NDArray[np.float32]) -> Vector:
     """What the linearisations at points say of the masks that prune their columns, rounded down."""
     quad, legal = part.quad, part.legal
     x = points.astype(np.float64)

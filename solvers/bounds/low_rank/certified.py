@@ -9,9 +9,9 @@ point that the method ends at is near the minimiser.
 import numpy as np
 
 from maskgap.instances.arrays import Vector
-from maskgap.instances.formats.evidence.leaves import ConvexFunction
 from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.formats.triangles import CONSTANT, Triangles
+from maskgap.instances.masks.protocol import MaskSet
 from maskgap.instances.problem import Part
 from maskgap.solvers.bounds.low_rank.batches import RowFound
 from maskgap.solvers.bounds.low_rank.method import Multipliers
@@ -41,7 +41,8 @@ def certified(part: Part, found: RowFound, limits: Limits, beside: bool) -> Answ
             u, triangles, start = _terms(found.multipliers, unit)
             function = whole_space(part.quad, part.legal, u, triangles)
         repaired = convexify.repair(part.quad, part.legal, function)
-        bound = RootBound.at(part, repaired, _lowest(part, repaired, start, deadline))
+        convex = Quadratic(*convexify.quadratic(part.quad, part.legal, repaired))
+        bound = RootBound.at(part, repaired, _lowest(convex, part.legal, start, deadline))
         stated = bound.stated
         proof = bound.proof(part, bound.beside(part, deadline) if beside else None)
     multipliers = found.multipliers
@@ -63,16 +64,10 @@ def _terms(found: Multipliers, unit: float) -> tuple[Vector, Triangles, Vector]:
 
 
 def _lowest(
-    part: Part | ReducedRow, repaired: ConvexFunction, start: Vector | None, deadline: Deadline
+    convex: Quadratic, legal: MaskSet, start: Vector | None, deadline: Deadline
 ) -> HullPoint:
-    legal = part.groups if isinstance(part, ReducedRow) else part.legal
     return hull.minimise(
-        Quadratic(*convexify.quadratic(part.quad, legal, repaired)),
-        legal,
-        deadline,
-        iterations=HULL_ITERATIONS,
-        start=start,
-        gap=HULL_GAP,
+        convex, legal, deadline, iterations=HULL_ITERATIONS, start=start, gap=HULL_GAP
     )
 
 
@@ -83,19 +78,18 @@ def _with_kept(part: Part, found: RowFound, deadline: Deadline) -> tuple[float, 
     function, start = convexify.plain(row.groups), None
     if found.multipliers is not None:
         unit = float(row.quad.diagonal().sum()) / part.n
-        u, triangles, x = _terms(found.multipliers, unit)
+        u, triangles, near = _terms(found.multipliers, unit)
         place = np.full(part.n, CONSTANT, np.int32)
         place[row.free] = np.arange(len(row.free))
         columns = np.where(triangles.columns == CONSTANT, CONSTANT, place[triangles.columns])
         own = Triangles(columns.astype(np.int32), triangles.apex, triangles.weight)
-        function, start = whole_space(row.quad, row.groups, u[row.free], own), x[row.free]
+        function, start = whole_space(row.quad, row.groups, u[row.free], own), near[row.free]
     repaired = convexify.repair(row.quad, row.groups, function)
-    point = _lowest(row, repaired, start, deadline)
-    stored = np.clip(point.x, 0.0, 1.0).astype(np.float32)
     convex = Quadratic(*convexify.quadratic(row.quad, row.groups, repaired))
-    bound = hull.linearise(convex, row.groups, stored.astype(np.float64)).bound
+    x = np.clip(_lowest(convex, row.groups, start, deadline).x, 0.0, 1.0)
+    bound = hull.linearise(convex, row.groups, x.astype(np.float32).astype(np.float64)).bound
     stated = max(0.0, kept.least(bound - row.margin(repaired)))
-    evidence = kept.leaves(part, row.stated(repaired), row.point(point.x.clip(0.0, 1.0)))
+    evidence = kept.leaves(part, row.stated(repaired), row.point(x))
     return stated, PartProof(
         row=part.row,
         problem=part.digest,

@@ -48,8 +48,8 @@ class CutPool:
         signs, weight = self.signs.cpu().numpy()[mine], self.weight.cpu().numpy()[mine]
         return Cuts(place[mine] // self.rows, _apex(signs)), weight.astype(np.float64)
 
-    def find(self, vectors: torch.Tensor, most: int, least: float) -> int:
-        """Add at most `most` violated inequalities a row; how many there are new in all."""
+    def find(self, vectors: torch.Tensor, most: int, least: float) -> None:
+        """Add at most `most` violated inequalities a row."""
         places, signs = [], []
         for row in range(self.rows):
             own = vectors[:, row].to(torch.float64)
@@ -65,12 +65,16 @@ class CutPool:
             )
             self.weight = torch.cat([self.weight, self.weight.new_zeros(count)])
             self.met = torch.cat([self.met, self.met.new_zeros(count)])
-        return count
 
     @property
     def slopes(self) -> torch.Tensor:
         """(m,) the slope of each."""
         return self.slope[self.place[:, 0] % self.rows]
+
+    @property
+    def no_slopes(self) -> torch.Tensor:
+        """(m,) zeros: the multipliers are held."""
+        return torch.zeros_like(self.weight)
 
     def pull(self, vectors: torch.Tensor, slopes: torch.Tensor, out: torch.Tensor) -> None:
         """Take the pulls at V off out; both (n + 1, rows, rank). slopes: (m,)."""

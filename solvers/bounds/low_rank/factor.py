@@ -25,9 +25,6 @@ ROOM = 1.1
 SLOPE_SHARE = 0.2
 """How much of the curvature that slopes could bring is allowed for: few are active together."""
 
-NULL = 1e-3
-"""Columns of V of a smaller share of the largest norm are replaced first."""
-
 
 class Factor:
     """V (n + 1, rows, rank) of one dtype, with the costs, budgets and inequalities it is for."""
@@ -56,7 +53,7 @@ class Factor:
 
     def scale_steps(self) -> None:
         """Set tau for what the multipliers and slope now are."""
-        costs, held = self.costs, torch.zeros_like(self.cuts.weight)
+        costs, held = self.costs, self.cuts.no_slopes
         load = costs.length + self.budgets.lengths()
         if len(self.cuts):
             load = load + self.cuts.loads(len(load), SLOPE_SHARE)
@@ -95,8 +92,8 @@ class Factor:
 
         At a minimiser Diag(y) V is half the gradient, all other multipliers included.
         """
-        gradient = self.gradient(self.vectors, torch.zeros_like(self.cuts.weight)).to(torch.float64)
-        return (gradient * self.vectors).sum(dim=2)
+        gradient = self.gradient(self.vectors, self.cuts.no_slopes)
+        return (gradient.to(torch.float64) * self.vectors).sum(dim=2)
 
     def resize(self, rank: int, share: float = 0.01) -> None:
         """Give V another rank: its largest directions, and small random ones where it grows."""

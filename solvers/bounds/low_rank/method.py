@@ -13,6 +13,7 @@ A step takes 2 n^2 rank operations a row; looking for inequalities takes n^3 / 6
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 
 import torch
 
@@ -106,12 +107,15 @@ class Course:
     def __init__(self, factor: Factor, effort: Effort, late: Callable[[], bool]) -> None:
         self.factor, self.effort, self._late = factor, effort, late
         self.best: list[Multipliers | None] = [None] * factor.costs.rows
-        self.steps, self.found = 0, 0
+        self.steps = 0
 
     def run(self) -> None:
         """All of it, or what there is time for: at the end each row has multipliers."""
-        self._plain()
+        plain = self._plain()
         if self.effort.rounds and not self._late():
+            least = LEAST_VALUE * len(plain.y)
+            unit = plain.value.clamp_min(least) / len(plain.y)
+            self.factor.cuts.slope = (SLOPE * unit).to(self.factor.vectors.dtype)
             self._rounds()
             self._held()
 
@@ -121,30 +125,27 @@ class Course:
         self.steps += steps
         return not self._late()
 
-    def _plain(self) -> None:
-        effort, factor = self.effort, self.factor
-        blocks = -(-effort.iterations // BLOCK)
-        for block in range(1, blocks + 1):
+    def _plain(self) -> Slack:
+        """The slack at the end of it."""
+        blocks = -(-self.effort.iterations // BLOCK)
+        for block in count(1):
             more = self._advance(BLOCK) and block < blocks
-            factor.move_load()
+            self.factor.move_load()
             if block % LOOKS == 0 or not more:
-                slack = self._look(PLAIN_LANCZOS + len(factor.vectors) // 32)
+                slack = self._look(PLAIN_LANCZOS + len(self.factor.vectors) // 32)
                 if not more or self._done(slack):
-                    least = LEAST_VALUE * len(slack.y)
-                    unit = slack.value.clamp_min(least) / len(slack.y)
-                    self._slope = (SLOPE * unit).to(factor.vectors.dtype)
-                    return
+                    break
                 self._inject(slack)
+        return slack
 
     def _rounds(self) -> None:
         effort, factor, cuts = self.effort, self.factor, self.factor.cuts
         factor.resize(effort.cut_rank)
-        cuts.slope = self._slope
         finding = max(1, round(FINDING * effort.rounds))
         for number in range(effort.rounds):
             if number < finding:
                 least = effort.least if number < finding / 2 else effort.at_last
-                self.found += cuts.find(factor.budgets.counted(factor.vectors), effort.batch, least)
+                cuts.find(factor.budgets.counted(factor.vectors), effort.batch, least)
             factor.prepare()
             if number == max(finding, effort.rounds - MEAN):
                 cuts.begin_mean()

@@ -51,7 +51,7 @@ def slack_of(factor: Factor, steps: int) -> Slack:
     y = factor.multipliers()
     value = y.sum(dim=0) + factor.cuts.sums()
     costs, budgets, cuts = factor.costs, factor.budgets, factor.cuts
-    own, held = y.to(factor.vectors.dtype), torch.zeros_like(cuts.weight)
+    own, held = y.to(factor.vectors.dtype), cuts.no_slopes
     diagonal = costs.diagonal() - own - cuts.loads(len(own), 0.0) / 3.0
     scale = diagonal.clamp_min(FLOOR * diagonal.abs().mean(dim=0) + TINY).rsqrt()
 
