@@ -12,6 +12,7 @@ from time import perf_counter
 import numpy as np
 import torch
 
+from maskgap.instances.layer import unit_rows
 from maskgap.instances.problem import Problem
 from maskgap.solvers.bounds.kept_columns import KeptColumns, OutlyingColumns
 from maskgap.solvers.bounds.low_rank.budgets import Budgets, penalties
@@ -73,7 +74,8 @@ class Batches:
     def solve(self, rows: range) -> list[RowFound]:
         """What is found of some rows."""
         n, groups = self.problem.layer.d_in, self.problem.groups
-        weight = self.problem.layer.weight[rows.start : rows.stop] * self._root
+        unit, _ = unit_rows(self.problem.layer.weight[rows.start : rows.stop])
+        weight = unit * self._root
         kept = [self._kept(row) for row in rows]
         left_out = np.array([own.state(n) for own in kept]) != 0
         weight[left_out] = 0.0
@@ -82,8 +84,8 @@ class Batches:
         found: dict[int, Multipliers | None] = {}
         counters = {"iterations": 0, "triangles": 0}
         if len(chosen):
-            unit = np.ascontiguousarray((weight[chosen] / size[chosen, None]).T)
-            course = self._course(unit.astype(np.float32), left_out[chosen].T, len(rows))
+            own = np.ascontiguousarray((weight[chosen] / size[chosen, None]).T)
+            course = self._course(own.astype(np.float32), left_out[chosen].T, len(rows))
             course.run()
             found = dict(zip(chosen.tolist(), course.best, strict=True))
             counters = {"iterations": course.steps, "triangles": len(course.factor.cuts)}
