@@ -29,6 +29,10 @@ ROOMS = {
         "solvers", "solvers.kernels", "solvers.objectives", "solvers.oracles",
         "solvers.frank_wolfe",
     },
+    "solvers.convex": {
+        "solvers", "solvers.kernels", "solvers.objectives", "solvers.oracles",
+        "solvers.frank_wolfe",
+    },
     "solvers.local_search": {"solvers", "solvers.kernels", "solvers.one_shot"},
     "solvers.native": {
         "solvers", "solvers.objectives", "solvers.mip", "solvers.frank_wolfe", "solvers.bounds",

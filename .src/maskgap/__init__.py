@@ -4,6 +4,7 @@
     maskgap.write_layer("layer.safetensors", layer)  # what the command takes
     rows = maskgap.solve(weight, gram, "50%", solver="swap")
     maskgap.bound(weight, gram, "50%", time_limit=60).total.gap
+    maskgap.minimise(f, maskgap.oracles.milp(A, row_lower, row_upper, lower, upper, integrality))
 
 Names are loaded when they are asked for: importing the package loads no library.
 """
@@ -12,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from maskgap import oracles
     from maskgap.benchmarks.interface.calls import bound, solve
     from maskgap.benchmarks.interface.judging import ProofVerdict, certify, check
     from maskgap.benchmarks.interface.problems import read_layer, write_layer
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from maskgap.benchmarks.verify.certificate import Certificate
     from maskgap.instances.errors import InputError, MaskgapError, Refused
     from maskgap.instances.layer import Layer
+    from maskgap.solvers.convex.minimise import minimise
+    from maskgap.solvers.convex.result import Minimised
 
     __version__: str
 
@@ -30,12 +34,15 @@ __all__ = [
     "Layer",
     "LayerWork",
     "MaskgapError",
+    "Minimised",
     "ProofVerdict",
     "Refused",
     "__version__",
     "bound",
     "certify",
     "check",
+    "minimise",
+    "oracles",
     "read_layer",
     "solve",
     "write_layer",
@@ -48,16 +55,21 @@ _HOMES = {
     "Layer": "maskgap.instances.layer",
     "LayerWork": "maskgap.benchmarks.layers.work",
     "MaskgapError": "maskgap.instances.errors",
+    "Minimised": "maskgap.solvers.convex.result",
     "ProofVerdict": "maskgap.benchmarks.interface.judging",
     "Refused": "maskgap.instances.errors",
     "bound": "maskgap.benchmarks.interface.calls",
     "certify": "maskgap.benchmarks.interface.judging",
     "check": "maskgap.benchmarks.interface.judging",
+    "minimise": "maskgap.solvers.convex.minimise",
     "read_layer": "maskgap.benchmarks.interface.problems",
     "solve": "maskgap.benchmarks.interface.calls",
     "write_layer": "maskgap.benchmarks.interface.problems",
 }
 """Where each name is defined."""
+
+_MODULES = ("oracles",)
+"""Modules of the face."""
 
 
 if not TYPE_CHECKING:  # else every name would be taken for one of the package
@@ -67,6 +79,8 @@ if not TYPE_CHECKING:  # else every name would be taken for one of the package
             from importlib.metadata import version
 
             value: object = version("maskgap")
+        elif name in _MODULES:
+            value = import_module(f"maskgap.{name}")
         elif name in _HOMES:
             value = getattr(import_module(_HOMES[name]), name)
         else:

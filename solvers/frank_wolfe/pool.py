@@ -57,6 +57,12 @@ class Pool:
         chosen = np.flatnonzero(~missed)
         return held[chosen], chosen + self._gone
 
+    def within(self, lower: Vector, upper: Vector) -> tuple[Matrix, NDArray[np.int64]]:
+        """Those with lower <= v <= upper, (n,), and their numbers, increasing."""
+        held = self._rows[: self._count]
+        chosen = np.flatnonzero((held >= lower).all(axis=1) & (held <= upper).all(axis=1))
+        return held[chosen], chosen + self._gone
+
 
 @dataclass(frozen=True, eq=False)
 class ActiveSet:

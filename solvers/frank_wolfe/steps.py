@@ -30,6 +30,9 @@ PLAIN_STEPS = 64
 SECANTS = 8
 """Gradients for one step length, at most."""
 
+HALVINGS = 60
+"""Halvings of a step that leads out of the domain of F, where F is infinite, at most."""
+
 FLAT_SLOPE = 1e-3
 """Share of the first derivative at which a step length is good enough."""
 
@@ -76,15 +79,28 @@ def step_length(
     function: Underestimator, x: Vector, direction: Vector, slope: float, longest: float
 ) -> float:
     """About where F(x + t direction) is least on [0, longest]. slope: its derivative at 0, < 0."""
+
+    def slope_at(length: float) -> float:
+        value, gradient = function.at(x + length * direction)
+        return float(gradient @ direction) if value < np.inf else np.inf
+
     low, low_slope, high = 0.0, slope, longest
-    high_slope = float(function.at(x + longest * direction)[1] @ direction)
+    high_slope = slope_at(longest)
     if high_slope <= 0.0:
         return longest
+    for _ in range(HALVINGS):
+        if high_slope < np.inf:
+            break
+        middle = 0.5 * high  # the other end is outside of the domain of F
+        found = slope_at(middle)
+        if found <= 0.0:
+            return middle
+        high, high_slope = middle, found
     for _ in range(SECANTS):
         middle = low - low_slope * (high - low) / (high_slope - low_slope)
         if not low < middle < high:
             middle = 0.5 * (low + high)
-        found = float(function.at(x + middle * direction)[1] @ direction)
+        found = slope_at(middle)
         if abs(found) <= FLAT_SLOPE * abs(slope):
             return middle
         if found < 0.0:

@@ -1,0 +1,1 @@
+"""Minimising any convex function over a mixed-integer set that an oracle stands for."""

@@ -1,0 +1,188 @@
+"""The problem of a node: minimise a convex f over the hull of a set's points in a box.
+
+Blended pairwise Frank-Wolfe steps over stored vertices, lazily, as in `frank_wolfe.vertices`, whose
+steps these are (`frank_wolfe.steps`); the set is seen through `SetOracle` alone. With
+g = grad f(x), any x of the hull bounds the node by
+
+    b(x) = f(x) - < g, x > + (the oracle's dual bound on min < g, v >),
+
+and stored vertices make steps but never bounds.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskgap.instances.arrays import Matrix, Vector
+from maskgap.solvers.convex.watched import Unsound, Watched
+from maskgap.solvers.frank_wolfe.pool import ActiveSet, Pool
+from maskgap.solvers.frank_wolfe.steps import settle
+from maskgap.solvers.objectives.protocol import Minorant
+from maskgap.solvers.oracles.mixed.protocol import CountedSet, Vertex
+
+SHARE = 0.25
+"""Of the last gap: pairs of stored vertices that promise less are left alone."""
+
+FLAT = 1e-13
+"""A gap this small a share of the sizes in f(x) - < g, x > is rounding."""
+
+STARTS = 64
+"""Vertices in random directions that are averaged for a point in the domain of f, at most."""
+
+
+@dataclass(eq=False, slots=True)
+class Place:
+    """Where a minimisation takes place: the box, and what is known of it.
+
+    lower, upper: (n,). active: vertices to begin with, of which those in the box are used.
+    """
+
+    lower: Vector
+    upper: Vector
+    active: ActiveSet
+
+
+@dataclass(frozen=True, slots=True)
+class Until:
+    """When a minimisation ends.
+
+    cut: now, of the bound; it may fall while vertices are met. The gap is at most `tolerance` of
+    cut - f(x), or where `whole` says so of x, `fine`; or so many calls were made, or `late`.
+    """
+
+    cut: Callable[[], float]
+    late: Callable[[], bool]
+    whole: Callable[[Vector], bool]
+    tolerance: float
+    fine: Callable[[float], float]
+    calls: int = 1000
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Minimum:
+    """What a minimisation ended with.
+
+    x: (n,) the last point. value: f there. bound: the best, +inf for a box without points, -inf
+    where the oracle ran out of time. minorant and vertex: which gave it, None for neither. active:
+    vertices of x. steps: made.
+    """
+
+    x: Vector
+    value: float
+    bound: float
+    minorant: Minorant | None
+    vertex: Vertex | None
+    active: ActiveSet
+    steps: int
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Start:
+    """stored: (a, n) vertices. numbers: (a,) of the pool, increasing. weight: (a,)."""
+
+    stored: Matrix
+    numbers: NDArray[np.int64]
+    weight: Vector
+
+
+class Hulls:
+    """Minimises one function over hulls of one set, with the vertices met so far.
+
+    met: called with each new vertex.
+    """
+
+    def __init__(
+        self, function: Watched, oracle: CountedSet, met: Callable[[Vector], None]
+    ) -> None:
+        self.function, self.oracle, self.met = function, oracle, met
+        self.pool = Pool(function.n)
+        self._random = np.random.default_rng(0)
+
+    def probe(self, place: Place) -> None:
+        """Look at f at two opposite vertices and between them, to see whether it is convex."""
+        direction = self._random.standard_normal(self.function.n)
+        ends = [self.oracle.minimise(d, place.lower, place.upper) for d in (direction, -direction)]
+        points = [end.point for end in ends if end is not None and end.point is not None]
+        if points:
+            for point in [*points, np.mean(points, axis=0)]:
+                self.function.at(point)
+
+    def minimise(self, place: Place, until: Until) -> Minimum:
+        """The best bound of a box."""
+        start = self._start(place, until.late)
+        if isinstance(start, float):
+            return Minimum(np.zeros(self.function.n), inf, start, None, None, place.active, 0)
+        stored, numbers, weight = start.stored, start.numbers, start.weight
+        steps, calls, promised, before = 0, 0, -1.0, inf
+        best: tuple[float, Minorant | None, Vertex | None] = (-inf, None, None)
+        while True:
+            steps += settle(self.function, stored, weight, promised)
+            x = weight @ stored
+            minorant = self.function.minorant(x)
+            found = self.oracle.minimise(minorant.linear, place.lower, place.upper)
+            calls += 1
+            if found is None:  # its vertices are in the box but for rounding
+                return Minimum(x, inf, inf, None, None, place.active, steps)
+            bound = minorant.constant + found.bound
+            if bound > best[0] or best[1] is None:
+                best = (bound, minorant, found)
+            number, new = self._store(found)
+            gap = minorant.value - bound
+            size = abs(minorant.value) + abs(minorant.constant)
+            known = not new and bool((numbers == number).any())
+            whole = until.whole(x)
+            cut = until.cut()
+            enough = (
+                until.fine(minorant.value) if whole else until.tolerance * (cut - minorant.value)
+            )
+            if (
+                best[0] >= cut
+                or gap <= max(FLAT * size, enough)
+                or number < 0
+                or (known and gap >= before)  # all there is to gain is lost in rounding
+                or calls >= until.calls
+                or until.late()
+            ):
+                break
+            before = gap
+            if not known and found.point is not None:
+                stored = np.concatenate([stored, found.point[None, :]])
+                numbers, weight = np.append(numbers, number), np.append(weight, 0.0)
+            promised = SHARE * gap
+        used = np.flatnonzero(weight)
+        order = used[np.argsort(numbers[used])]
+        left = ActiveSet(numbers[order], weight[order])
+        return Minimum(x, minorant.value, best[0], best[1], best[2], left, steps)
+
+    def _store(self, found: Vertex) -> tuple[int, bool]:
+        """Number of a vertex and whether it is new; -1 where there is none."""
+        if found.point is None:
+            return -1, False
+        number, new = self.pool.add(found.point)
+        if new:
+            self.met(found.point)
+        return number, new
+
+    def _start(self, place: Place, late: Callable[[], bool]) -> _Start | float:
+        """Vertices in the box and weights of a point in the domain of f; +inf for a box without
+        points, -inf where time ran out.
+        """
+        stored, numbers = self.pool.within(place.lower, place.upper)
+        directions = [np.zeros(self.function.n)] if not len(stored) else []
+        for attempt in range(STARTS):
+            for direction in directions:
+                found = self.oracle.minimise(direction, place.lower, place.upper)
+                if found is None:
+                    return inf
+                self._store(found)
+                if found.point is None or late():
+                    return -inf
+            stored, numbers = self.pool.within(place.lower, place.upper)
+            for weight in (place.active.on(numbers), np.full(len(stored), 1.0 / len(stored))):
+                if self.function.value(weight @ stored) < inf:
+                    return _Start(stored, numbers, weight)
+            directions = list(self._random.standard_normal((1 + attempt, self.function.n)))
+        raise Unsound("the objective is infinite at every point of the set that was tried")

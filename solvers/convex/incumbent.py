@@ -1,0 +1,65 @@
+"""The best feasible point so far, and what closes nodes.
+
+With z its value, nodes close at z - max(gap |z|, absolute gap): no point that is left out is better
+by more.
+"""
+
+import time
+from collections.abc import Callable
+from math import inf
+
+import numpy as np
+
+from maskgap.instances.arrays import Vector
+from maskgap.solvers.convex.watched import Watched
+from maskgap.solvers.oracles.mixed.protocol import SetOracle
+from maskgap.solvers.protocol import TracePoint
+
+ROUNDED = 1.0 - 1e-6
+"""Nodes close a little above what is allowed, so that the gap holds after rounding."""
+
+
+class Incumbent:
+    """Holds the best point offered that is feasible within `feasibility`."""
+
+    def __init__(
+        self, function: Watched, oracle: SetOracle, feasibility: float, gaps: tuple[float, float]
+    ) -> None:
+        self._function, self._oracle, self._feasibility = function, oracle, feasibility
+        self._relative, self._absolute = gaps
+        self._start = time.perf_counter()
+        self.x: Vector | None = None
+        self.value, self.bound, self.cut = inf, -inf, inf
+        self.trace: list[TracePoint] = []
+        self.improved: Callable[[], None] = lambda: None
+
+    def allowed(self, value: float) -> float:
+        """What a bound may lack of a value."""
+        return max(self._relative * abs(value), self._absolute)
+
+    def offer(self, point: Vector) -> bool:
+        """Take a point if it is feasible and better; whole variables are rounded first."""
+        x = point.copy()
+        integral = self._oracle.space.integral
+        x[integral] = np.round(x[integral])
+        if self._oracle.violation(x) > self._feasibility:
+            return False
+        value = self._function.value(x)
+        if value >= self.value:
+            return False
+        self.x, self.value = x, value
+        self.cut = value - ROUNDED * self.allowed(value)
+        self._note()
+        self.improved()
+        return True
+
+    def bounded(self, bound: float) -> None:
+        """Note a bound of the whole set."""
+        if bound > self.bound:
+            self.bound = bound
+            self._note()
+
+    def _note(self) -> None:
+        objective = None if self.value == inf else self.value
+        bound = None if self.bound == -inf else self.bound
+        self.trace.append(TracePoint(time.perf_counter() - self._start, objective, bound))

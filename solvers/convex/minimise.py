@@ -1,0 +1,141 @@
+"""Minimise any convex function over a mixed-integer set, with a bound and its gap.
+
+    result = maskgap.minimise(f, oracle)      f: x -> (value, gradient)
+    result.x, result.objective, result.bound, result.gap
+
+The set is an oracle (`maskgap.oracles`). The method is branch and bound with Frank-Wolfe node
+problems (`convex.search`). The point returned is feasible to the tolerance asked for, and its value
+is evaluated anew; its bound is *claimed*: nothing but this search derives it.
+"""
+
+import time
+from math import inf
+from typing import Any, Protocol, Unpack, runtime_checkable
+
+import numpy as np
+
+from maskgap.instances.arrays import Vector
+from maskgap.instances.errors import InputError
+from maskgap.solvers.convex.incumbent import Incumbent
+from maskgap.solvers.convex.log import Log
+from maskgap.solvers.convex.result import (
+    ENDED,
+    Ended,
+    Minimised,
+    MinimiseOptions,
+    State,
+    relative_gap,
+)
+from maskgap.solvers.convex.search import Rules, Search
+from maskgap.solvers.convex.watched import Unsound, Watched
+from maskgap.solvers.objectives.protocol import Quadratic
+from maskgap.solvers.oracles.mixed.protocol import CountedSet, SetOracle
+
+FEASIBILITY = 1e-6
+
+
+@runtime_checkable
+class StatesQuadratic(Protocol):
+    """An objective that knows its matrices."""
+
+    quadratic: Quadratic
+
+
+def minimise(
+    f: Any,
+    oracle: SetOracle,
+    *,
+    gap: float = 1e-6,
+    time_limit: float = 60.0,
+    threads: int = 1,
+    **more: Unpack[MinimiseOptions],
+) -> Minimised:
+    """Minimise f over a set until objective and bound differ by `gap` times |objective|.
+
+    f: x (n,) float64 -> value, gradient (n,); convex and smooth on the hull of the set, or one of
+    `maskgap.objectives`, which state more. oracle: of `maskgap.oracles`, or any `SetOracle`. gap:
+    relative, 0 allowed. time_limit: seconds, wall. threads: at most so many. more: see
+    `MinimiseOptions`. Returns a `Minimised`; a set without points, and an objective that is not
+    convex or no number, are reported there (`stop`), and then no bound is given. An interrupt from
+    the keyboard ends the search with what it has. Raises InputError for bad options or an f that
+    returns something else, Refused where the set is unbounded.
+    """
+    start = time.perf_counter()
+    options = _checked(more, oracle.space.n)
+    for name, value in (("gap", gap), ("absolute_gap", options.get("absolute_gap", 0.0))):
+        if not value >= 0.0:
+            raise InputError(f"{name}: {value} is no tolerance; expected a number from 0 on")
+    if not time_limit > 0.0 or threads < 1:
+        raise InputError("time_limit and threads have to be positive")
+    function = _watched(f, oracle.space.n)
+    counted = CountedSet(oracle)
+    gaps = (gap, options.get("absolute_gap", 0.0))
+    incumbent = Incumbent(function, oracle, options.get("feasibility", FEASIBILITY), gaps)
+    end = start + time_limit
+    oracle.expire_with(lambda: end - time.perf_counter())
+    ended: list[Ended] = []
+    limit = options.get("node_limit")
+    rules = Rules(
+        end,
+        inf if limit is None else limit,
+        options.get("branching", "hybrid"),
+        lambda: ended[0] if ended else None,
+    )
+    search = Search(function, counted, incumbent, rules)
+    log, callback = Log(options.get("log", False)), options.get("callback")
+
+    def improved() -> None:
+        state = State(
+            time.perf_counter() - start, search.nodes, search.open_nodes,
+            incumbent.value, incumbent.bound,
+        )  # fmt: skip
+        log.line(state)
+        if callback is not None and callback(state) is True:
+            ended.append(Ended.INTERRUPTED)
+
+    incumbent.improved = improved
+    message = ""
+    try:
+        given = options.get("start")
+        if given is not None:
+            incumbent.offer(np.asarray(given, dtype=np.float64))
+        stop = search.run()
+    except Unsound as found:
+        stop, message = Ended.UNSOUND, str(found)
+    except KeyboardInterrupt:
+        stop = Ended.INTERRUPTED
+    bound = {Ended.UNSOUND: -inf, Ended.INFEASIBLE: inf}.get(stop, search.bound())
+    objective = incumbent.value
+    violation = inf if incumbent.x is None else oracle.violation(incumbent.x)
+    if incumbent.x is not None and stop is not Ended.UNSOUND:
+        objective = function.value(incumbent.x)
+        bound = min(bound, objective)
+    return Minimised(
+        incumbent.x, objective, bound, "claimed" if abs(bound) < inf else "none",
+        relative_gap(objective, bound), stop, message or ENDED[stop], search.nodes, counted.calls,
+        function.calls, time.perf_counter() - start, counted.seconds, search.root_bound, violation,
+        tuple(incumbent.trace),
+    )  # fmt: skip
+
+
+def _watched(f: Any, n: int) -> Watched:
+    if isinstance(f, StatesQuadratic):
+        if len(f.quadratic.linear) != n:
+            raise InputError(f"f has {len(f.quadratic.linear)} variables, the set has {n}")
+        return Watched(f.quadratic.at, n, f.quadratic)
+    if not callable(f):
+        raise InputError("f: expected a callable x -> (value, gradient)")
+    return Watched(f, n)
+
+
+def _checked(more: MinimiseOptions, n: int) -> MinimiseOptions:
+    known = MinimiseOptions.__annotations__
+    for name in more:
+        if name not in known:
+            raise InputError(f"no option is called '{name}'; there are {', '.join(known)}")
+    given: Vector | None = None
+    if more.get("start") is not None:
+        given = np.asarray(more["start"], dtype=np.float64)
+        if given.shape != (n,) or not np.isfinite(given).all():
+            raise InputError(f"start: expected ({n},) finite numbers")
+    return more

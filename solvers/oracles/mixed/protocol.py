@@ -1,0 +1,133 @@
+"""The linear minimisation oracle of a mixed-integer set: the whole interface to it.
+
+With S a bounded set of points whose integral variables have whole values, a node of a search is a
+box lower <= x <= upper, and its oracle solves
+
+    min < direction, v >   over   { v in S : lower <= v <= upper }.
+
+The point is what Frank-Wolfe steps are made of; a bound of the node needs a lower bound on the
+minimum, which is the *dual* bound of a mixed-integer solver, never the value of its point.
+
+Slices of S with all integral variables fixed are taken to be convex, as they are where S is given
+by linear rows. An oracle serves one thread at a time.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from maskgap.instances.arrays import Flags, Vector
+from maskgap.instances.errors import InputError
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Space:
+    """The variables of a set.
+
+    lower, upper: (n,) float64, of all points of it, infinite where no bound is known. integral:
+    (n,) bool, variables that have whole values; their bounds are whole where they are finite.
+    """
+
+    lower: Vector
+    upper: Vector
+    integral: Flags
+
+    @property
+    def n(self) -> int:
+        """Number of variables."""
+        return len(self.lower)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Vertex:
+    """What an oracle found: a point (n,) float64 of the node, and a lower bound on its minimum.
+
+    point: None where it has a bound alone, for want of time. rises: (n,) float64 or None,
+    < direction, v > >= bound + rises_j |v_j - point_j| for every v of the node and each j alone.
+    """
+
+    point: Vector | None
+    bound: float
+    rises: Vector | None = None
+
+
+class SetOracle(Protocol):
+    """Minimises linear functions over the points of a set in a box."""
+
+    @property
+    def space(self) -> Space:
+        """The variables of the set."""
+        ...
+
+    def minimise(self, direction: Vector, lower: Vector, upper: Vector) -> Vertex | None:
+        """A least point of the box, or None for a box without points.
+
+        direction, lower, upper: (n,) float64; the direction is finite. Raises Refused where the
+        minimum is unbounded, NativeError where a native solver fails.
+        """
+        ...
+
+    def violation(self, point: Vector) -> float:
+        """By how much a point (n,) misses the set: of bounds, rows and integrality, the most."""
+        ...
+
+    def expire_with(self, remaining: Callable[[], float]) -> None:
+        """From now on a call may take so many seconds; for native solvers."""
+        ...
+
+
+class CountedSet:
+    """An oracle with a count of its calls and of the seconds spent in them."""
+
+    def __init__(self, oracle: SetOracle) -> None:
+        self.oracle, self.space = oracle, oracle.space
+        self.calls, self.seconds = 0, 0.0
+
+    def minimise(self, direction: Vector, lower: Vector, upper: Vector) -> Vertex | None:
+        """As `SetOracle.minimise`; a box that is empty by its bounds is not asked about."""
+        if (lower > upper).any():
+            return None
+        self.calls += 1
+        start = time.perf_counter()
+        try:
+            return self.oracle.minimise(direction, lower, upper)
+        finally:
+            self.seconds += time.perf_counter() - start
+
+
+def space_of(lower: object, upper: object, integrality: object, n: int | None = None) -> Space:
+    """Bounds and integrality as given, for n variables (None: as many as `lower` has), checked.
+
+    A single number stands for n of them. integrality: 0 continuous, 1 whole, as in
+    `scipy.optimize.milp`. Fractional bounds of whole variables are rounded inwards. Raises
+    InputError.
+    """
+    arrays = []
+    for name, given in (("lower", lower), ("upper", upper), ("integrality", integrality)):
+        try:
+            array = np.array(given, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{name}: expected numbers, one a variable") from error
+        n = array.size if n is None else n
+        if array.ndim > 1 or array.size not in (1, n):
+            raise InputError(f"{name}: expected ({n},), one a variable, not {array.shape}")
+        if np.isnan(array).any():
+            raise InputError(f"{name}: not a number")
+        arrays.append(np.broadcast_to(array, (n,)).copy())
+    low, high, kinds = arrays
+    if not np.isin(kinds, (0.0, 1.0)).all():
+        raise InputError("integrality: expected 0 (continuous) or 1 (whole) for each variable")
+    integral = kinds == 1.0
+    low[integral], high[integral] = np.ceil(low[integral]), np.floor(high[integral])
+    return Space(low, high, integral)
+
+
+def box_violation(space: Space, point: Vector) -> float:
+    """By how much a point misses the bounds, or whole values."""
+    missed = [0.0, float((space.lower - point).max()), float((point - space.upper).max())]
+    whole = point[space.integral]
+    missed.append(float(np.abs(whole - np.round(whole)).max(initial=0.0)))
+    return max(missed)
