@@ -1,0 +1,1 @@
+"""Published instances of mixed-integer convex optimisation, made again from their seeds."""
