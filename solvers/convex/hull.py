@@ -167,8 +167,9 @@ class Hulls:
         return number, new
 
     def _start(self, place: Place, late: Callable[[], bool]) -> _Start | float:
-        """Vertices in the box and weights of a point in the domain of f; +inf for a box without
-        points, -inf where time ran out.
+        """Vertices in the box and weights of a point in the domain of f.
+
+        +inf for a box without points, -inf where time ran out.
         """
         stored, numbers = self.pool.within(place.lower, place.upper)
         directions = [np.zeros(self.function.n)] if not len(stored) else []

@@ -55,8 +55,9 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a search keeps to. end: on the clock of `time.perf_counter`. asked: whether it is to end
-    now for another reason, None for no.
+    """What a search keeps to.
+
+    end: on the clock of `time.perf_counter`. asked: why it is to end now, None if it is not.
     """
 
     end: float
