@@ -31,7 +31,7 @@ ROOMS = {
     },
     "solvers.convex": {
         "solvers", "solvers.kernels", "solvers.objectives", "solvers.oracles",
-        "solvers.frank_wolfe",
+        "solvers.frank_wolfe", "solvers.bounds",
     },
     "solvers.local_search": {"solvers", "solvers.kernels", "solvers.one_shot"},
     "solvers.native": {

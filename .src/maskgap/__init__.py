@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from maskgap import oracles
+    from maskgap import objectives, oracles
     from maskgap.benchmarks.interface.calls import bound, solve
     from maskgap.benchmarks.interface.judging import ProofVerdict, certify, check
     from maskgap.benchmarks.interface.problems import read_layer, write_layer
@@ -42,6 +42,7 @@ __all__ = [
     "certify",
     "check",
     "minimise",
+    "objectives",
     "oracles",
     "read_layer",
     "solve",
@@ -68,7 +69,7 @@ _HOMES = {
 }
 """Where each name is defined."""
 
-_MODULES = ("oracles",)
+_MODULES = ("objectives", "oracles")
 """Modules of the face."""
 
 

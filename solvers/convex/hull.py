@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from maskgap.instances.arrays import Matrix, Vector
 from maskgap.solvers.convex.watched import Unsound, Watched
 from maskgap.solvers.frank_wolfe.pool import ActiveSet, Pool
+from maskgap.solvers.frank_wolfe.second_order import settle_by_models
 from maskgap.solvers.frank_wolfe.steps import settle
 from maskgap.solvers.objectives.protocol import Minorant
 from maskgap.solvers.oracles.mixed.protocol import CountedSet, Vertex
@@ -99,6 +100,8 @@ class Hulls:
     ) -> None:
         self.function, self.oracle, self.met = function, oracle, met
         self.pool = Pool(function.n)
+        by_models = function.quadratic is None and function.known.model is not None
+        self._settle = settle_by_models if by_models else settle
         self._random = np.random.default_rng(0)
 
     def probe(self, place: Place) -> None:
@@ -119,7 +122,7 @@ class Hulls:
         steps, calls, promised, before = 0, 0, -1.0, inf
         best: tuple[float, Minorant | None, Vertex | None] = (-inf, None, None)
         while True:
-            steps += settle(self.function, stored, weight, promised)
+            steps += self._settle(self.function, stored, weight, promised)
             x = weight @ stored
             minorant = self.function.minorant(x)
             found = self.oracle.minimise(minorant.linear, place.lower, place.upper)

@@ -10,12 +10,13 @@ is evaluated anew; its bound is *claimed*: nothing but this search derives it.
 
 import time
 from math import inf
-from typing import Any, Protocol, Unpack, runtime_checkable
+from typing import Any, Unpack
 
 import numpy as np
 
 from maskgap.instances.arrays import Vector
 from maskgap.instances.errors import InputError
+from maskgap.solvers.convex.formulation import formulate
 from maskgap.solvers.convex.incumbent import Incumbent
 from maskgap.solvers.convex.log import Log
 from maskgap.solvers.convex.result import (
@@ -27,18 +28,10 @@ from maskgap.solvers.convex.result import (
     relative_gap,
 )
 from maskgap.solvers.convex.search import Rules, Search
-from maskgap.solvers.convex.watched import Unsound, Watched
-from maskgap.solvers.objectives.protocol import Quadratic
+from maskgap.solvers.convex.watched import Unsound
 from maskgap.solvers.oracles.mixed.protocol import CountedSet, SetOracle
 
 FEASIBILITY = 1e-6
-
-
-@runtime_checkable
-class StatesQuadratic(Protocol):
-    """An objective that knows its matrices."""
-
-    quadratic: Quadratic
 
 
 def minimise(
@@ -67,12 +60,12 @@ def minimise(
             raise InputError(f"{name}: {value} is no tolerance; expected a number from 0 on")
     if not time_limit > 0.0 or threads < 1:
         raise InputError("time_limit and threads have to be positive")
-    function = _watched(f, oracle.space.n)
-    counted = CountedSet(oracle)
+    seen = formulate(f, oracle)
+    function, counted = seen.function, CountedSet(seen.oracle)
     gaps = (gap, options.get("absolute_gap", 0.0))
-    incumbent = Incumbent(function, oracle, options.get("feasibility", FEASIBILITY), gaps)
+    incumbent = Incumbent(function, seen.oracle, options.get("feasibility", FEASIBILITY), gaps)
     end = start + time_limit
-    oracle.expire_with(lambda: end - time.perf_counter())
+    seen.oracle.expire_with(lambda: end - time.perf_counter())
     ended: list[Ended] = []
     limit = options.get("node_limit")
     rules = Rules(
@@ -98,34 +91,25 @@ def minimise(
     try:
         given = options.get("start")
         if given is not None:
-            incumbent.offer(np.asarray(given, dtype=np.float64))
+            incumbent.offer(seen.lower(np.asarray(given, dtype=np.float64)))
         stop = search.run()
     except Unsound as found:
         stop, message = Ended.UNSOUND, str(found)
     except KeyboardInterrupt:
         stop = Ended.INTERRUPTED
     bound = {Ended.UNSOUND: -inf, Ended.INFEASIBLE: inf}.get(stop, search.bound())
-    objective = incumbent.value
-    violation = inf if incumbent.x is None else oracle.violation(incumbent.x)
-    if incumbent.x is not None and stop is not Ended.UNSOUND:
-        objective = function.value(incumbent.x)
-        bound = min(bound, objective)
+    x, objective, violation = None, inf, inf
+    if incumbent.x is not None:
+        x = seen.lift(incumbent.x)
+        objective, violation = seen.value(x), oracle.violation(x)
+        if stop is not Ended.UNSOUND:
+            bound = min(bound, objective)
     return Minimised(
-        incumbent.x, objective, bound, "claimed" if abs(bound) < inf else "none",
+        x, objective, bound, "claimed" if abs(bound) < inf else "none",
         relative_gap(objective, bound), stop, message or ENDED[stop], search.nodes, counted.calls,
         function.calls, time.perf_counter() - start, counted.seconds, search.root_bound, violation,
         tuple(incumbent.trace),
     )  # fmt: skip
-
-
-def _watched(f: Any, n: int) -> Watched:
-    if isinstance(f, StatesQuadratic):
-        if len(f.quadratic.linear) != n:
-            raise InputError(f"f has {len(f.quadratic.linear)} variables, the set has {n}")
-        return Watched(f.quadratic.at, n, f.quadratic)
-    if not callable(f):
-        raise InputError("f: expected a callable x -> (value, gradient)")
-    return Watched(f, n)
 
 
 def _checked(more: MinimiseOptions, n: int) -> MinimiseOptions:

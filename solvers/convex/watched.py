@@ -12,6 +12,7 @@ none misses proves nothing: bounds of an objective known by calls alone are clai
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import inf, isnan
 
 import numpy as np
@@ -34,20 +35,30 @@ class Unsound(Exception):  # noqa: N818 - a finding about the objective, caught 
     """The objective is not what it has to be; the message says in words what was seen."""
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Known:
+    """What is known of an objective beside value and gradient.
+
+    quadratic: its matrices, where it is one. model: x -> its second-order model there. diagonal:
+    (n,) D with f - x^T D x convex. None where it is not known.
+    """
+
+    quadratic: Quadratic | None = None
+    model: Callable[[Vector], Quadratic] | None = None
+    diagonal: Vector | None = None
+
+
 class Watched:
     """An objective as the search calls it.
 
-    call: x (n,) -> value, gradient (n,). quadratic: its matrices where they are known, else None.
-    calls: evaluations so far.
+    call: x (n,) -> value, gradient (n,). calls: evaluations so far.
     """
 
     def __init__(
-        self,
-        call: Callable[[Vector], tuple[float, Vector]],
-        n: int,
-        quadratic: Quadratic | None = None,
+        self, call: Callable[[Vector], tuple[float, Vector]], n: int, known: Known | None = None
     ) -> None:
-        self._call, self.n, self.quadratic = call, n, quadratic
+        self._call, self.n, self.known = call, n, known or Known()
+        self.quadratic = self.known.quadratic
         self.calls = 0
         self._spread: Vector | None = None
         self._points, self._slopes = np.zeros((KEPT, n)), np.zeros((KEPT, n))
@@ -83,14 +94,30 @@ class Watched:
         value, gradient = self.at(x)
         return Minorant(value, value - float(gradient @ x), gradient, x)
 
+    def model(self, x: Vector) -> Quadratic:
+        """The second-order model of f at x, where `known` has one."""
+        if self.known.model is None:
+            raise NotImplementedError("the objective has no models")
+        return self.known.model(x)
+
     def curvature(self) -> Vector:
         """(n,) half second derivatives, 0 where they are not known."""
         return np.zeros(self.n) if self.quadratic is None else self.quadratic.curvature()
 
     def spread(self) -> Vector | None:
-        """(n,) diagonal of P^-1 where f is a definite quadratic x^T P x + ..., else None."""
+        """(n,) s with f(z) >= f(x) + < grad f(x), z - x > + (z_j - x_j)^2 / s_j for each j alone.
+
+        The diagonal of P^-1 for a definite quadratic x^T P x + ..., 1 / D; None where neither is
+        known.
+        """
+        diagonal = self.known.diagonal
         if self.quadratic is None:
-            return None
+            if diagonal is None:
+                return None
+            some = diagonal > 0.0
+            spread: Vector = np.full(self.n, inf)
+            spread[some] = 1.0 / diagonal[some]
+            return spread
         if self._spread is None:
             values, vectors = np.linalg.eigh(self.quadratic.matrix)
             least = DEFINITE * max(float(values[-1]), 0.0)

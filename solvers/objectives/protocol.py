@@ -92,6 +92,14 @@ class Underestimator(Protocol):
         ...
 
 
+class SecondOrder(Underestimator, Protocol):
+    """One that has second-order models."""
+
+    def model(self, x: Vector) -> Quadratic:
+        """The quadratic with its value, gradient and second derivative at x."""
+        ...
+
+
 class RecordedTree(NamedTuple):
     """The tree of a search in preorder, as `instances.formats.proof.Leaves` has it.
 

@@ -1,0 +1,1 @@
+"""Quadratics with switched variables, minimised over the switches alone."""

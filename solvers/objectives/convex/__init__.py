@@ -1,0 +1,1 @@
+"""Convex objectives of `maskgap.minimise` that state more than value and gradient."""

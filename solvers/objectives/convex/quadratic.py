@@ -1,0 +1,92 @@
+"""Convex quadratics, f(x) = x^T P x + q . x + c, least squares among them.
+
+Of a quadratic a search knows the curvature along every direction. Its separable part is a diagonal
+D >= 0 with P - Diag(D) positive semidefinite: what makes a switched variable x_j, 0 where z_j = 0,
+cost D_j x_j^2 / z_j (`convex.switched`). A ridge states it; else it is taken from P.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from maskgap.instances.arrays import Matrix, Vector
+from maskgap.instances.errors import InputError
+from maskgap.solvers.objectives.protocol import Quadratic
+
+INDEFINITE = 1e-9
+"""An eigenvalue below minus this share of the largest is no rounding."""
+
+
+class QuadraticObjective:
+    """f(x) = x^T P x + q . x + c.
+
+    quadratic: its arrays. diagonal: (n,) D, or None where it is not stated.
+    """
+
+    def __init__(self, quadratic: Quadratic, diagonal: Vector | None) -> None:
+        self.quadratic, self.diagonal = quadratic, diagonal
+
+    def __call__(self, x: Vector) -> tuple[float, Vector]:
+        """Value and gradient at x (n,)."""
+        return self.quadratic.at(x)
+
+
+def quadratic(
+    P: ArrayLike, q: ArrayLike, constant: float = 0.0, diagonal: ArrayLike | None = None
+) -> QuadraticObjective:
+    """x^T P x + q . x + constant. P: (n, n), made symmetric, semidefinite. q: (n,).
+
+    diagonal: (n,) D >= 0 with P - Diag(D) semidefinite, None where none is stated. Raises
+    InputError for other shapes, numbers that are not finite, or where one of both is indefinite.
+    """
+    linear = finite("q", q, 1)
+    n = len(linear)
+    matrix = finite("P", P, 2)
+    if matrix.shape != (n, n):
+        raise InputError(f"P: expected ({n}, {n}), not {matrix.shape}")
+    matrix = 0.5 * (matrix + matrix.T)
+    part = None
+    if diagonal is not None:
+        part = finite("diagonal", diagonal, 1)
+        if part.shape != (n,) or (part < 0.0).any():
+            raise InputError(f"diagonal: expected ({n},) numbers from 0 on")
+    values = np.linalg.eigvalsh(matrix if part is None else matrix - np.diag(part))
+    if n and values[0] < -INDEFINITE * max(float(np.abs(matrix).max()), 1e-300) * n:
+        what = "P is" if part is None else "P - Diag(diagonal) is"
+        raise InputError(f"{what} not positive semidefinite: an eigenvalue is {values[0]:.3g}")
+    return QuadraticObjective(Quadratic(matrix, linear, float(constant)), part)
+
+
+def least_squares(
+    A: ArrayLike, y: ArrayLike, *, ridge: ArrayLike = 0.0, linear: ArrayLike = 0.0
+) -> QuadraticObjective:
+    """||A x - y||^2 + sum of ridge_j x_j^2 + linear . x. A: (m, n). y: (m,).
+
+    ridge, linear: (n,) or one number; a ridge is at least 0. Raises InputError.
+    """
+    design, target = finite("A", A, 2), finite("y", y, 1)
+    if len(design) != len(target):
+        raise InputError(f"A has {len(design)} rows, y has {len(target)} numbers")
+    n = design.shape[1]
+    part = np.broadcast_to(finite("ridge", ridge, None), (n,)).copy()
+    slope = np.broadcast_to(finite("linear", linear, None), (n,))
+    return quadratic(
+        design.T @ design + np.diag(part),
+        slope - 2.0 * (design.T @ target),
+        float(target @ target),
+        part,
+    )
+
+
+def finite(name: str, given: Any, dimensions: int | None) -> Matrix:
+    """Finite float64 of so many dimensions (None: any). Raises InputError that says the name."""
+    try:
+        array = np.array(given, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name}: expected numbers") from error
+    if dimensions is not None and array.ndim != dimensions:
+        raise InputError(f"{name}: expected {dimensions} dimensions, not {array.ndim}")
+    if not np.isfinite(array).all():
+        raise InputError(f"{name}: a number is not finite")
+    return array
