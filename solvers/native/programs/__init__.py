@@ -1,0 +1,1 @@
+"""SHOT, SCIP and Gurobi on convex programs over mixed-integer sets (`instances.program`)."""
