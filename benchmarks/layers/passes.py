@@ -21,6 +21,9 @@ SHIFTED_COLUMNS = 1200
 REFIT_SEARCHED_COLUMNS = 160
 """The same under the objective refit."""
 
+MOST_TRIANGLES = 10_000
+"""Triangle inequalities of a row at most: a step of the interior-point method takes 1 GiB then."""
+
 DISTINCT_PASSES = 12
 """Passes after which a ladder only repeats its last solver."""
 
@@ -79,11 +82,15 @@ def ladder(n: int) -> Iterator[Pass]:
 
 def interior_point(attempt: int) -> Pass:
     """Triangle inequalities by the interior-point method, ever more and of ever less violation."""
-    rounds, most, least = 12 * attempt, 2500 * attempt, 0.1 / attempt
-    return Pass(
-        "sdp-bound",
-        {"triangle_rounds": rounds, "triangle_most": most, "triangle_least": least},
-    )
+    triangles: dict[str, object] = {
+        "triangle_rounds": 15 * attempt,
+        "triangle_batch": 400,
+        "triangle_most": min(2500 + 2500 * attempt, MOST_TRIANGLES),
+        "triangle_least": 0.05 / attempt,
+        "triangle_inactive": 0.05,
+        "triangle_tolerance": 5e-3 / attempt,
+    }
+    return Pass("sdp-bound", triangles)
 
 
 def low_rank(n: int, attempt: int) -> Pass:

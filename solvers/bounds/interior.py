@@ -25,11 +25,15 @@ import scipy.linalg
 from maskgap.instances.arrays import Matrix, Vector
 from maskgap.solvers.bounds.face import Face
 from maskgap.solvers.bounds.rows_face import RowsFace
+from maskgap.solvers.bounds.step_length import STEP_TO_BOUNDARY, to_boundary
 from maskgap.solvers.bounds.triangles import Cuts, no_cuts, products
 
-STEP_TO_BOUNDARY = 0.95
 FIRST_MARGIN = 0.1
 """Least eigenvalue of R S at the first iterate, as a share of the mean of those of R B^T C B."""
+
+SHORTER = 0.7
+TRIES = 12
+"""What a step is shortened by where it left the positive definite matrices, and how often."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +41,8 @@ class Iterate:
     """A strictly dual feasible point.
 
     y: (n + 1,). weight: w (m,). primal: R and slack: S (order, order). excess: x (m,). cuts: the
-    m triangle inequalities.
+    m triangle inequalities. known: the lower Cholesky factors of S and R where the step that led
+    here has them; whoever replaces one of the two sets this to None.
     """
 
     face: Face | RowsFace
@@ -47,6 +52,14 @@ class Iterate:
     primal: Matrix
     slack: Matrix
     excess: Vector
+    known: tuple[Matrix, Matrix] | None = None
+
+    def factors(self) -> tuple[Matrix, Matrix] | None:
+        """Lower Cholesky factors of S and R; None where one is not positive definite."""
+        if self.known is not None:
+            return self.known
+        lower, upper = cholesky(self.slack), cholesky(self.primal)
+        return None if lower is None or upper is None else (lower, upper)
 
     @property
     def value(self) -> float:
@@ -124,9 +137,10 @@ def begin(face: RowsFace, cost: Matrix) -> Iterate | None:
 
 def advance(at: Iterate) -> Iterate | None:
     """The next iterate, or None where the arithmetic ends the method."""
-    lower, upper = cholesky(at.slack), cholesky(at.primal)
-    if lower is None or upper is None:
+    factors = at.factors()
+    if factors is None:
         return None
+    lower, upper = factors
     newton = _Newton.at(at, lower)
     if newton is None:
         return None
@@ -140,15 +154,40 @@ def advance(at: Iterate) -> Iterate | None:
     bent = guess.image @ guess.primal
     step = newton.direction(centring * at.mu, 0.5 * (bent + bent.T), guess.excess * guess.weight)
     primal_step, dual_step = _steps(at, lower, upper, step)
+    primal = _moved(at.primal, step.primal, primal_step)
+    slack = _moved(at.slack, step.slack, dual_step)
+    if primal is None or slack is None:
+        return None
     return Iterate(
         at.face,
         at.cuts,
-        at.y + dual_step * step.y,
-        at.weight + dual_step * step.weight,
-        _symmetric(at.primal + primal_step * step.primal),
-        _symmetric(at.slack + dual_step * step.slack),
-        at.excess + primal_step * step.excess,
+        at.y + slack.share * step.y,
+        at.weight + slack.share * step.weight,
+        primal.matrix,
+        slack.matrix,
+        at.excess + primal.share * step.excess,
+        (slack.lower, primal.lower),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Moved:
+    """A positive definite matrix after a step, its factor, and how much of the step was taken."""
+
+    matrix: Matrix
+    lower: Matrix
+    share: float
+
+
+def _moved(matrix: Matrix, step: Matrix, share: float) -> _Moved | None:
+    """After so much of a step, or less where that is not positive definite; None if nothing is."""
+    for _ in range(TRIES):
+        moved = _symmetric(matrix + share * step)
+        lower = cholesky(moved)
+        if lower is not None:
+            return _Moved(moved, lower, share)
+        share *= SHORTER
+    return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,14 +262,6 @@ def cholesky(matrix: Matrix) -> Matrix | None:
         return np.asarray(np.linalg.cholesky(matrix))
     except np.linalg.LinAlgError:
         return None
-
-
-def to_boundary(lower: Matrix, direction: Matrix, share: float = STEP_TO_BOUNDARY) -> float:
-    """How far L L^T + t direction stays positive definite, times a share; at most 1."""
-    half = scipy.linalg.solve_triangular(lower, direction, lower=True, check_finite=False)
-    scaled = scipy.linalg.solve_triangular(lower, half.T, lower=True, check_finite=False)
-    least = float(scipy.linalg.eigvalsh(scaled, subset_by_index=[0, 0], check_finite=False)[0])
-    return 1.0 if least > -share else -share / least
 
 
 def _ratio(values: Vector, direction: Vector) -> float:

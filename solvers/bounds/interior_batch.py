@@ -19,7 +19,7 @@ from torch import Tensor
 from maskgap.instances.arrays import Matrix, Vector
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.solvers.bounds.face import Face
-from maskgap.solvers.bounds.interior import FIRST_MARGIN, STEP_TO_BOUNDARY, Iterate
+from maskgap.solvers.bounds.interior import FIRST_MARGIN, Iterate
 from maskgap.solvers.bounds.sdp_solution import SdpSolution
 from maskgap.solvers.bounds.semidefinite import (
     LEAST_SCALE,
@@ -28,6 +28,7 @@ from maskgap.solvers.bounds.semidefinite import (
     TOLERANCE,
     lifted_cost,
 )
+from maskgap.solvers.bounds.step_length import STEP_TO_BOUNDARY
 from maskgap.solvers.bounds.triangles import no_cuts
 from maskgap.solvers.protocol import Deadline
 
@@ -220,7 +221,7 @@ def _advance(basis: _Map, at: _Rows, gap: Tensor, lifted: Tensor) -> tuple[_Rows
 
 
 def _to_boundary(lower: Tensor, direction: Tensor, fine: Tensor) -> Tensor:
-    """As `interior.to_boundary`, (rows,); of rows that are not fine, whatever comes."""
+    """As `step_length.to_boundary`, (rows,); of rows that are not fine, whatever comes."""
     half = torch.linalg.solve_triangular(lower, direction, upper=False)
     scaled = torch.linalg.solve_triangular(lower, half.mT, upper=False)
     safe = torch.where(fine[:, None, None], scaled, torch.zeros_like(scaled))

@@ -122,6 +122,10 @@ class SdpBound:
     """Triangle inequalities at most."""
     triangle_least: NotNegative = Effort.least
     """Violation from which on a triangle inequality is added."""
+    triangle_inactive: NotNegative = Effort.inactive
+    """A triangle inequality is dropped when its weight is below this share of its slack."""
+    triangle_tolerance: NotNegative = Effort.tolerance
+    """Relative gap at which the relaxation with triangle inequalities is left."""
     beside: bool = False
     """Whether the proof gets points for other budgets of the row too."""
 
@@ -202,6 +206,8 @@ class SdpBound:
                     self.triangle_batch,
                     self.triangle_most,
                     self.triangle_least,
+                    self.triangle_tolerance,
+                    self.triangle_inactive,
                     share=TRIANGLE_SHARE,
                     alone=True,
                 )

@@ -29,9 +29,10 @@ from maskgap.instances.arrays import Matrix, Vector
 from maskgap.instances.formats.evidence.leaves import equality_rows
 from maskgap.instances.masks.protocol import MaskSet
 from maskgap.solvers.bounds.face import Face
-from maskgap.solvers.bounds.interior import Iterate, advance, begin, centre, cholesky, to_boundary
+from maskgap.solvers.bounds.interior import Iterate, advance, begin, centre, cholesky
 from maskgap.solvers.bounds.rows_face import rows_face
 from maskgap.solvers.bounds.sdp_solution import SdpSolution
+from maskgap.solvers.bounds.step_length import to_boundary
 from maskgap.solvers.bounds.triangles import Cuts, separate
 from maskgap.solvers.protocol import Deadline
 
@@ -55,7 +56,8 @@ class Effort:
 
     rounds: times that some are added. batch: added in a round, at most. most: held at a time; a
     step takes (n + most)^3 / 3 operations. least: c^T Y c below 1 - least counts as violated.
-    tolerance: relative gap at the end. share: of the seconds left once the relaxation without them
+    tolerance: relative gap at the end. inactive: one is dropped when its weight is below this share
+    of its excess. share: of the seconds left once the relaxation without them
     is solved; half of it passes before the last round. alone: whether that is left unsolved.
 
     On one core the defaults take 0.3 s at n = 128, 1 s at 192, 3 s at 256 and 6 s at 384. Twice
@@ -67,12 +69,13 @@ class Effort:
     most: int = 2500
     least: float = 0.1
     tolerance: float = 1e-3
+    inactive: float = 1e-3
     share: float = 0.5
     alone: bool = False
 
 
-ADD_GAP = 0.3
-ADD_MISSED = 0.6
+ADD_GAP = 0.4
+ADD_MISSED = 0.8
 """Relative gap, and what the primal constraints miss, below which inequalities are added.
 
 Waiting for a smaller gap takes more steps in all and finds no better inequalities.
@@ -83,9 +86,8 @@ FIRST_ROOM = 0.9
 FIRST_SHARE = 0.8
 """A new inequality's x; what y yields per unit of its w; its share of the way to a singular S."""
 
-INACTIVE = 1e-3
 INACTIVE_EXCESS = 0.3
-"""An inequality is dropped when its weight is below this share of its excess, and that above this.
+"""What the excess of an inequality is at least when it is dropped.
 
 At the optimum one of the two is 0; a new inequality, of small weight, must have time to grow.
 """
@@ -185,7 +187,7 @@ def lift(
     best, rounds, left = at, 0, deadline.remaining()
     most = MOST_STEPS + STEPS_PER_ROUND * effort.rounds
     for steps in range(most):
-        at = _active(at)
+        at = _active(at, effort.inactive)
         spent = left - deadline.remaining()
         adding = rounds < effort.rounds and not spent > 0.5 * effort.share * left and ready(at)
         fuller = _with_violated(at, effort) if adding else None
@@ -229,9 +231,9 @@ def ready(at: Iterate) -> bool:
     return at.gap <= ADD_GAP * _scale(at) and at.missed <= ADD_MISSED
 
 
-def _active(at: Iterate) -> Iterate:
+def _active(at: Iterate, inactive: float) -> Iterate:
     """Without the inequalities of no effect; what they took from S is given back."""
-    keep = (at.weight > INACTIVE * at.excess) | (at.excess < INACTIVE_EXCESS)
+    keep = (at.weight > inactive * at.excess) | (at.excess < INACTIVE_EXCESS)
     if keep.all():
         return at
     gone = at.cuts.where(~keep).weighted(at.weight[~keep], len(at.y))
@@ -241,6 +243,7 @@ def _active(at: Iterate) -> Iterate:
         weight=at.weight[keep],
         slack=at.slack + at.face.project(gone),
         excess=at.excess[keep],
+        known=None,
     )
 
 
@@ -268,4 +271,5 @@ def with_cuts(at: Iterate, new: Cuts) -> Iterate | None:
         weight=np.concatenate([at.weight, share * weight]),
         slack=at.slack + share * move,
         excess=np.concatenate([at.excess, excess]),
+        known=None,
     )

@@ -10,9 +10,9 @@ With diag(Y) = 1 it says Y_ab c_a c_b + Y_ac c_a c_c + Y_bc c_b c_c >= -1. A con
 has rank one, as those of the diagonal do, and three entries; index 0 among the three makes it a
 McCormick inequality. c and -c are the same, so at most one index has the sign -1: its apex.
 
-The scan takes n^3 / 6 looks at Y. Of each pair i < j it keeps the most violated third index k > j,
-and of those, most violated first, only triples that share no pair: neighbours are violated
-together, and as many inequalities lift the bound further when they are spread out.
+The scan takes n^3 / 6 looks at Y, in float32. Of each pair i < j it keeps the most violated third
+index k > j, and of those, most violated first, only triples that share no pair: neighbours are
+violated together, and as many inequalities lift the bound further when they are spread out.
 """
 
 from dataclasses import dataclass
@@ -107,8 +107,8 @@ def separate(lifted: Matrix, known: Cuts, most: int, least: float) -> Cuts:
     lifted: Y (n + 1, n + 1) with diagonal near 1. known: inequalities not to find again.
     """
     third = np.empty(lifted.shape, np.int64)
-    missed = np.zeros(lifted.shape)
-    _scan(lifted, 0.5 * least, missed, third)
+    missed = np.zeros(lifted.shape, np.float32)
+    _scan(lifted.astype(np.float32), 0.5 * least, missed, third)
     first, second = np.nonzero(missed)
     order = np.argsort(-missed[first, second], kind="stable")
     first, second = first[order], second[order]
@@ -127,21 +127,21 @@ def _scan(lifted, least, missed, third):  # type: ignore[no-untyped-def]
     n = len(lifted)
     for i in range(n):
         for j in range(i + 1, n):
-            pair = lifted[i, j]
-            lowest = np.inf
+            one, two, pair = lifted[i], lifted[j], lifted[i, j]
+            alike = apart = np.float32(0.0)
             for k in range(j + 1, n):
-                p, q = lifted[i, k], lifted[j, k]
-                lowest = min(lowest, pair - abs(p + q), -pair - abs(p - q))
+                total, difference = abs(one[k] + two[k]), abs(one[k] - two[k])
+                alike = total if total > alike else alike
+                apart = difference if difference > apart else apart
+            lowest = min(pair - alike, -pair - apart)
             if lowest >= -1.0 - least:
                 continue
             missed[i, j] = -1.0 - lowest
-            best = np.inf
+            same = pair - alike <= -pair - apart
             for k in range(j + 1, n):
-                p, q = lifted[i, k], lifted[j, k]
-                value = min(pair - abs(p + q), -pair - abs(p - q))
-                if value < best:
-                    best = value
+                if (abs(one[k] + two[k]) == alike) if same else (abs(one[k] - two[k]) == apart):
                     third[i, j] = k
+                    break
 
 
 @reordered

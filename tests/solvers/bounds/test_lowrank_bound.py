@@ -1,6 +1,7 @@
 """Bounds of the low-rank method: valid, of the relaxation's value, for every row of a batch."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,24 +16,11 @@ from maskgap.instances.problem import Problem
 from maskgap.solvers.bounds.semidefinite import Effort, solve_sdp, solve_with_triangles
 from maskgap.solvers.protocol import Deadline, Limits, Stop
 from maskgap.solvers.registry import build
+from tests.helpers import layer_bounds
+from tests.helpers.layer_bounds import optima
 from tests.helpers.tiny import brute_force, random_layer
 
-
-def bounds_of(layer, pattern, seconds=60.0, **settings):
-    """(problem, answers, checked bounds) of a layer."""
-    problem = Problem.of(layer, parse_pattern(pattern))
-    answers = build("lowrank-bound", settings).solve_rows(problem, Limits(Deadline(seconds)), 0)
-    checked = [check_part(problem.part_of(a.proof.row), a.proof).bound for a in answers]
-    for answer, bound in zip(answers, checked, strict=True):
-        assert answer.mask is None
-        assert answer.proof.bound == answer.claimed_bound <= bound
-    return problem, answers, np.array(checked)
-
-
-def optima(layer, groups):
-    return np.array(
-        [brute_force(w, layer.gram, groups.size, groups.pruned)[0] for w in layer.weight]
-    )
+bounds_of = partial(layer_bounds.bounds_of, "lowrank-bound")
 
 
 @pytest.mark.parametrize("rounds", [0, 4])
