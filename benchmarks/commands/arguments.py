@@ -46,7 +46,9 @@ LayersOption = Annotated[
 ]
 CalibrationOption = Annotated[
     list[Path] | None,
-    typer.Option(help="Text, JSONL or tensor file; may be repeated. Default: docstrings."),
+    typer.Option(
+        help="Text, JSONL (.gz too), parquet or tensor file; may be repeated. Default: docstrings."
+    ),
 ]
 SamplesOption = Annotated[int, typer.Option(help="Calibration texts; as many are held out.")]
 LengthOption = Annotated[int, typer.Option(help="Tokens per text, at most.")]

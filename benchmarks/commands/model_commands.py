@@ -107,16 +107,45 @@ def evaluate(
     model: ModelArgument,
     against: Annotated[str | None, typer.Option(help="The dense model.")] = None,
     calibration: CalibrationOption = None,
-    samples: SamplesOption = 128,
-    sequence_length: LengthOption = 128,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            help="Held-out texts, or windows. Default: 128, or those of 32768 tokens.",
+            show_default=False,
+        ),
+    ] = None,
+    sequence_length: Annotated[
+        int | None,
+        typer.Option(
+            help="Tokens per text, at most, or of each window. Default: 128, of a language model "
+            "2048 or what it takes.",
+            show_default=False,
+        ),
+    ] = None,
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option(help="Task of lm-eval, by name or YAML file, instead; may be repeated."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Examples of each task, at most.")] = None,
     device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
     json: JsonOption = False,
     trust_remote_code: TrustOption = False,
 ) -> int:
-    """Measure a model on held-out data: perplexity, and agreement with the dense model."""
+    """Measure a model: perplexity, agreement with the dense model, or accuracy on tasks."""
     from maskgap.benchmarks.commands.evaluate import EvaluateOptions, run
-    from maskgap.benchmarks.models.sampling import Sampling
 
     admit_named(model, against)
-    data = Sampling(calibration or (), samples, sequence_length)
-    return run(EvaluateOptions(model, data, against, device, trust_remote_code, json))
+    return run(
+        EvaluateOptions(
+            model,
+            calibration or (),
+            samples,
+            sequence_length,
+            against,
+            tasks=tasks or (),
+            limit=limit,
+            device=device,
+            trust=trust_remote_code,
+            as_json=json,
+        )
+    )

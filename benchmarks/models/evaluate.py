@@ -16,14 +16,9 @@ from math import fsum, isfinite
 import numpy as np
 import torch
 
-from maskgap.benchmarks.models.fidelity import (
-    Divergence,
-    Embeddings,
-    Likelihood,
-    RelativeError,
-    outputs_of,
-)
 from maskgap.benchmarks.models.masks import ratio
+from maskgap.benchmarks.models.measures import Measures
+from maskgap.benchmarks.models.outputs import Ran
 from maskgap.benchmarks.models.sampling import DEFAULT_SAMPLING, Sampling
 from maskgap.benchmarks.reading.typeset import markdown
 from maskgap.instances.errors import InputError
@@ -62,8 +57,8 @@ class Evaluation:
     """Everything measured; None where it does not apply.
 
     text: what the data are. sequences, tokens: how much of it. predicted: tokens behind the
-    perplexities. kl: nats. Errors are relative, `benchmarks.models.fidelity` defines them.
-    windows: those of a language model's text.
+    perplexities. kl: nats. agreement: share of tokens. Errors are relative. All are defined in
+    `benchmarks.models.fidelity`. windows: those of a language model's text.
     """
 
     model: str
@@ -75,6 +70,7 @@ class Evaluation:
     perplexity: float | None
     perplexity_dense: float | None
     kl: float | None
+    agreement: float | None
     output_error: float | None
     hidden_error: float | None
     embeddings: Mapping[str, float | int | None] | None
@@ -195,51 +191,34 @@ def measure(
     held_out: HeldOut,
     layers: Sequence[LayerError] = (),
     say: Say = lambda text: None,
+    *,
+    ran: Ran | None = None,
 ) -> Evaluation:
     """Run both models over the batches and compare them. Raises InputError.
 
-    layers: what is known of them already.
+    layers: what is known of them already. ran: `benchmarks.models.measures.Measures`.
     """
-    own, reference, divergence = Likelihood(), Likelihood(), Divergence()
-    output, hidden, embeddings = RelativeError(), RelativeError(), Embeddings()
-    sequences = tokens = 0
+    found = Measures(loaded, dense, ran)
     progress = batches_told(say)
     batches = held_out.batches
     with calm(loaded.module), calm((dense or loaded).module):
         for number, batch in enumerate(batches, start=1):
-            ours = outputs_of(loaded, batch, number)
-            rows = ours.rows(ours.output)
-            sequences += ours.output.shape[0] if ours.output.ndim else 1
-            tokens += len(rows)
-            ids = batch.get("input_ids") if isinstance(batch, Mapping) else None
-            if loaded.causal and ids is not None:
-                own.add(ours.output, ids, ours.real)
-            if dense is not None:
-                theirs = outputs_of(dense, batch, number)
-                dense_rows = theirs.rows(theirs.output)
-                output.add(dense_rows, rows)
-                if loaded.causal:
-                    divergence.add(dense_rows, rows)
-                    if ids is not None:
-                        reference.add(theirs.output, ids, theirs.real)
-                if ours.hidden is not None and theirs.hidden is not None:
-                    hidden.add(theirs.rows(theirs.hidden), ours.rows(ours.hidden))
-                    if not loaded.causal and ours.hidden.ndim == 3:
-                        embeddings.add(theirs.hidden, ours.hidden, ours.real)
+            found.take(batch, number)
             progress(number, len(batches), "evaluation")
     return Evaluation(
         model=loaded.name,
         against=None if dense is None else dense.name,
         text=held_out.text,
-        sequences=sequences,
-        tokens=tokens,
-        predicted=own.predicted or None,
-        perplexity=own.perplexity,
-        perplexity_dense=reference.perplexity,
-        kl=divergence.value,
-        output_error=output.value,
-        hidden_error=hidden.value,
-        embeddings=embeddings.agreement(),
+        sequences=found.sequences,
+        tokens=found.tokens,
+        predicted=found.own.predicted or None,
+        perplexity=found.own.perplexity,
+        perplexity_dense=found.reference.perplexity,
+        kl=found.divergence.value,
+        agreement=found.divergence.agreement,
+        output_error=found.output.value,
+        hidden_error=found.hidden.value,
+        embeddings=found.embeddings.agreement(),
         layers=layers,
         windows=held_out.windows,
     )
@@ -255,6 +234,7 @@ def render(found: Evaluation) -> str:
         ("perplexity of the dense model", _number(found.perplexity_dense)),
         ("tokens predicted", None if found.predicted is None else str(found.predicted)),
         ("KL divergence from the dense model (nats a token)", _number(found.kl)),
+        ("tokens where both think the same next one likeliest", _share(found.agreement)),
         ("relative error of the outputs", _number(found.output_error)),
         ("relative error of the last hidden states", _number(found.hidden_error)),
     ]
@@ -292,6 +272,10 @@ def render(found: Evaluation) -> str:
             "are used: others are not compared"
         )
     return "\n\n".join(parts)
+
+
+def _share(value: float | None) -> str | None:
+    return None if value is None else f"{value:.2%}"
 
 
 def _number(value: float | int | None) -> str | None:

@@ -5,6 +5,7 @@ Over the real tokens t of held-out data, with y the dense and y' the pruned mode
     error         sum_t || y_t - y'_t ||^2 / sum_t || y_t ||^2
     divergence    mean_t KL(p_t || p'_t), p the dense model's distribution of the next token, in
                   nats
+    agreement     the share of t where the largest entries of p_t and p'_t are of the same token
     perplexity    exp(mean over predicted tokens of -log p(token | those before it in its window));
                   the first token of a window is not predicted
     embeddings    e = mean over the tokens of a text of its last hidden states: the mean over texts
@@ -12,13 +13,11 @@ Over the real tokens t of held-out data, with y the dense and y' the pruned mode
                   by Pearson's and Spearman's correlation
 
 Sums are in float64, logarithms of softmax in float32 or better. Outputs that are not finite are an
-error, never a number.
+error, never a number (`benchmarks.models.outputs`).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import exp
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,10 +25,6 @@ from numpy.typing import NDArray
 from torch.nn.functional import log_softmax
 
 from maskgap.instances.errors import InputError
-from maskgap.instances.models.calibration import Batch
-from maskgap.instances.models.collect import forward, padding_of
-from maskgap.instances.models.inputs import takes
-from maskgap.instances.models.load import LoadedModel
 
 LARGEST_LOG = 700.0
 """Beyond e^700 a perplexity is infinite."""
@@ -40,57 +35,6 @@ FEWEST_TEXTS = 3
 
 ROUNDING = 1e-12
 """Numbers whose spread is less than this share of their size do not vary."""
-
-
-@dataclass(frozen=True, eq=False)
-class Outputs:
-    """What a forward of a batch gave. real: bool (batch, length), or None when all is real.
-
-    output: (..., features), the logits or whatever comes out first. hidden: last hidden states
-    (batch, length, d), or None.
-    """
-
-    output: torch.Tensor
-    hidden: torch.Tensor | None
-    real: torch.Tensor | None
-
-    def rows(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Its entries of real tokens (tokens, features) in float32 or better."""
-        if self.real is not None and tensor.shape[:2] == self.real.shape:
-            tensor = tensor[self.real.to(tensor.device)]
-        rows = tensor.reshape(-1, tensor.shape[-1]) if tensor.ndim else tensor.reshape(1, 1)
-        return rows if rows.dtype == torch.float64 else rows.float()
-
-
-def outputs_of(loaded: LoadedModel, batch: Batch, number: int) -> Outputs:
-    """Run a batch. Raises InputError when it fails, gives no tensor, or one that is not finite."""
-    tells = loaded.pretrained and takes(loaded.module, "output_hidden_states")
-    extra = {"output_hidden_states": True} if tells else {}
-    given = {**batch, **extra} if isinstance(batch, Mapping) else batch
-    made = forward(loaded.module, given, f"batch {number} of the held-out data")
-    output = _first_tensor(made)
-    if output is None:
-        raise InputError(f"{loaded.name}: its forward gave a {type(made).__name__} with no tensor")
-    states = getattr(made, "hidden_states", None)
-    hidden = states[-1] if loaded.pretrained and states else None
-    for tensor in (output, hidden):
-        if tensor is not None and not bool(torch.isfinite(tensor).all()):
-            raise InputError(
-                f"{loaded.name}: its outputs on batch {number} are not finite (NaN or infinity)"
-            )
-    return Outputs(output, hidden, padding_of(batch, number))
-
-
-def _first_tensor(made: Any) -> torch.Tensor | None:
-    """Logits where there are any, else the first floating tensor."""
-    if isinstance(made, torch.Tensor):
-        return made if made.is_floating_point() else None
-    if isinstance(made, Mapping):
-        logits = made.get("logits")
-        values = [logits] if logits is not None else list(made.values())
-    else:
-        values = list(made) if isinstance(made, tuple | list) else []
-    return next((found for v in values if (found := _first_tensor(v)) is not None), None)
 
 
 @dataclass(eq=False)
@@ -123,15 +67,23 @@ class Likelihood:
     loss: float = 0.0
     predicted: int = 0
 
-    def add(self, logits: torch.Tensor, ids: torch.Tensor, real: torch.Tensor | None) -> None:
-        """Take logits (batch, length, vocabulary) and tokens (batch, length)."""
+    def add(
+        self, logits: torch.Tensor, ids: torch.Tensor, real: torch.Tensor | None, start: int = 0
+    ) -> None:
+        """Take logits (batch, positions, vocabulary) from position `start` of tokens on.
+
+        ids, real: (batch, length), of the whole batch.
+        """
         ids = ids.to(logits.device)
         known = torch.ones_like(ids, dtype=torch.bool) if real is None else real.to(ids.device)
-        chosen = known[:, 1:] & known[:, :-1]
-        for row in range(len(ids)):  # a window at a time: vocabularies are large
-            scores = log_softmax(_wide(logits[row, :-1]), dim=-1)
-            picked = scores.gather(1, ids[row, 1:, None]).squeeze(1)[chosen[row]]
-            self.loss -= float(picked.sum(dtype=torch.float64))
+        stop = min(start + logits.shape[1], ids.shape[1] - 1)
+        if stop <= start:
+            return
+        chosen = known[:, start + 1 : stop + 1] & known[:, start:stop]
+        scores = _wide(logits[:, : stop - start][chosen])
+        picked = scores.gather(1, ids[:, start + 1 : stop + 1][chosen][:, None]).squeeze(1)
+        surprise = torch.logsumexp(scores, dim=1) - picked
+        self.loss += float(surprise.sum(dtype=torch.float64))
         self.predicted += int(chosen.sum())
 
     @property
@@ -145,22 +97,30 @@ class Likelihood:
 
 @dataclass(eq=False)
 class Divergence:
-    """A running mean of KL(p || p') over tokens, in nats."""
+    """Running means over tokens of KL(p || p') in nats, and of whether both put the same first."""
 
     total: float = 0.0
+    same: int = 0
     tokens: int = 0
 
     def add(self, dense: torch.Tensor, pruned: torch.Tensor) -> None:
         """Take logits (tokens, vocabulary) of both models."""
         for top in range(0, len(dense), 128):
-            p, q = (log_softmax(x[top : top + 128], dim=-1) for x in (dense, pruned))
+            one, other = (x[top : top + 128] for x in (dense, pruned))
+            p, q = log_softmax(one, dim=-1), log_softmax(other, dim=-1)
             self.total += float((p.exp() * (p - q)).sum(dtype=torch.float64))
+            self.same += int((one.argmax(dim=-1) == other.argmax(dim=-1)).sum())
         self.tokens += len(dense)
 
     @property
     def value(self) -> float | None:
         """None without tokens; at least 0, which rounding could fall below."""
         return max(0.0, self.total / self.tokens) if self.tokens else None
+
+    @property
+    def agreement(self) -> float | None:
+        """Share of tokens after which both models think the same token the likeliest."""
+        return self.same / self.tokens if self.tokens else None
 
 
 @dataclass(eq=False)

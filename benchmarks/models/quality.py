@@ -1,37 +1,34 @@
 """Layer error against the quality of the pruned model.
 
-    python -m maskgap.benchmarks.models.quality --out DIR
+    python -m maskgap.benchmarks.models.quality --out DIR [--set llm]
 
-Two models are pruned by masks of several methods under several patterns, weights that stay are not
-updated, and each pruned model is measured on held-out text (`benchmarks.models.evaluate`):
+Models are pruned by masks of several methods under several patterns, with the weights that stay as
+they are or re-optimised, all on the dense model's inputs, and each pruned model is measured on
+held-out text (`benchmarks.models.evaluate`):
 
-    small language model    trained here (`instances.models.small_lm`); all layers of its blocks
-    all-MiniLM-L6-v2        the layers of its blocks with 384 inputs; those with 1536 would take a
-                            search too long for a table of minutes
+    small language model     trained here (`instances.models.small_lm`); all layers of its blocks
+    all-MiniLM-L6-v2         the layers of its blocks with 384 inputs; those with 1536 would take a
+                             search too long for a table of minutes
+    SmolLM2-135M-Instruct    (set llm) all layers of its blocks, on English text: hours
 
-Each (model, pattern, method) is a line of `quality.csv`, written as it is done; a line that is
-there under the same setup is not repeated. `quality.md` has the tables
-(`benchmarks.models.quality_page`).
+Each (model, pattern, method) is a line of `quality.csv` and one for each layer of `layers.csv`,
+written as it is done; a line that is there under the same setup is not repeated. Extracted layers
+and masks are kept in the folder of work, so that a run that was cut off goes on with the layer it
+was at. `quality.md` has the tables (`benchmarks.models.quality_page`).
 """
 
 import argparse
-import copy
-import hashlib
 import itertools
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-from math import fsum
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from maskgap.benchmarks.models.evaluate import Evaluation, HeldOut, held_out_data, measure
-from maskgap.benchmarks.models.ledger import Ledger
-from maskgap.benchmarks.models.masks import Report, Solved, ratio, report
+from maskgap.benchmarks.models.quality_bench import LM, Amounts, Bench, setup
 from maskgap.benchmarks.models.quality_page import (
     DENSE,
-    FIELDS,
+    LAYER_FIELDS,
+    Key,
     Row,
     Subject,
     key,
@@ -39,28 +36,17 @@ from maskgap.benchmarks.models.quality_page import (
     render,
     text_of,
 )
-from maskgap.benchmarks.models.sampling import Sampling
-from maskgap.benchmarks.runs.environment import cores, solver_version
-from maskgap.benchmarks.runs.task import RunLimits
 from maskgap.instances.errors import MaskgapError
 from maskgap.instances.formats.files import write_atomically
-from maskgap.instances.layer import Layer
-from maskgap.instances.models.calibration import load_calibration
-from maskgap.instances.models.extract import extract_sites
-from maskgap.instances.models.linear import choose_linear
-from maskgap.instances.models.load import MINILM, LoadedModel, load_model
-from maskgap.instances.models.small_lm import STEPS, train
-from maskgap.solvers.registry import spec_of
+from maskgap.instances.models.load import MINILM
 
-METHODS = ("magnitude", "wanda", "ria", "swap", "search")
-PATTERNS = ("50%", "60%", "2:4")
-LM = "small language model"
+SMOLLM2 = "SmolLM2-135M-Instruct"
 TABLE = "quality.csv"
+LAYERS = "layers.csv"
 PAGE = "quality.md"
 WORK = Path("results/runs/quality")
 
 Say = Callable[[str], None]
-
 
 SUBJECTS = (
     Subject(LM, "transformer.h.*", 8, ("perplexity", "kl")),
@@ -74,113 +60,29 @@ SUBJECTS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Amounts:
-    """How much is done. samples: sequences of each half. steps: of training."""
+LLM_METHODS = (
+    "magnitude", "wanda", "swap", "sparsegpt", "ria", "wanda + refit", "sparsegpt + refit",
+    "swap + refit", "alps + refit", "search", "search + refit",
+)  # fmt: skip
+"""Cheap ones first, so that a run that is cut off has said much."""
 
-    samples: int = 128
-    sequence_length: int = 128
-    steps: int = STEPS
-    seed: int = 0
-
-
-class Bench:
-    """One dense model with its layers and data, loaded when a cell is missing."""
-
-    def __init__(self, subject: Subject, amounts: Amounts, work: Path, say: Say) -> None:
-        self._subject, self._amounts, self._work, self._say = subject, amounts, work, say
-
-    @cached_property
-    def dense(self) -> LoadedModel:
-        """The dense model; the small language model is trained if it is not there."""
-        if self._subject.name != LM:
-            return load_model(self._subject.name)
-        one = self._amounts
-        folder = self._work / f"small-lm-{one.steps}-{one.seed}"
-        if not folder.exists():
-            self._say(f"training the small language model into {folder}")
-            train(folder, one.steps, one.seed, self._say)
-        return replace(load_model(str(folder)), name=LM)
-
-    @cached_property
-    def layers(self) -> list[Layer]:
-        """The layers, with Grams of both halves."""
-        self._say(f"extracting {self._subject.layers} of {self._subject.name}")
-        one = self._amounts
-        data = load_calibration(self.dense, (), one.samples, one.sequence_length)
-        module = self.dense.module
-        sites = choose_linear(module, self._subject.layers, self.dense.absent, self._left_out)
-        return list(extract_sites(module, sites, data.batches, held_out=data.held_out))
-
-    @cached_property
-    def held_out(self) -> HeldOut:
-        """What to measure on."""
-        one = self._amounts
-        return held_out_data(self.dense, Sampling((), one.samples, one.sequence_length))
-
-    def _left_out(self, name: str, reason: str) -> None:
-        self._say(f"{name} is left out: {reason}")
-
-    def cell(self, pattern: str, method: str) -> dict[str, str]:
-        """Prune and measure. Raises InputError, Refused, Unsolved."""
-        one, subject = self._amounts, self._subject
-        reports: list[Report] = []
-        pruned = replace(self.dense, module=copy.deepcopy(self.dense.module))
-        if method != DENSE:
-            settings = {"population": subject.population} if method == "search" else {}
-            masks = Solved(method, pattern, settings, RunLimits(threads=cores(), seed=one.seed))
-            sites = choose_linear(
-                pruned.module, subject.layers, self.dense.absent, lambda name, reason: None
-            )
-            ledger = Ledger(pruned, sites)
-            by_name = {site.name: site for site in sites}
-            for layer in self.layers:
-                begun = time.perf_counter()
-                choice = masks.of(layer)
-                reports.append(report(layer, choice, time.perf_counter() - begun))
-                ledger.apply(by_name[layer.name], choice.mask, choice.weights)
-        found = measure(pruned, self.dense, self.held_out)
-        own = {
-            "model": subject.name,
-            "pattern": pattern,
-            "method": method,
-            "setup": setup(subject, method, one),
-        }
-        return _row(own, reports, found)
+LLM_SUBJECTS = (
+    Subject(
+        SMOLLM2,
+        "model.layers.*",
+        4,
+        ("perplexity", "kl", "agreement"),
+        ("agreement",),
+        LLM_METHODS,
+        english=True,
+        held_out=False,
+    ),
+)
 
 
-def setup(subject: Subject, method: str, amounts: Amounts) -> str:
-    """A digest of what decides a cell besides its name: another one is made anew."""
-    version = "" if method == DENSE else solver_version(spec_of(method))
-    own = subject.population if method == "search" else None
-    text = repr((subject.layers, own, amounts, version))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+LLM_AMOUNTS = Amounts(samples=32, sequence_length=512, evaluated=16)
 
-
-def _row(cell: Mapping[str, str], reports: Sequence[Report], found: Evaluation) -> dict[str, str]:
-    """A line of the table. cell: what names it."""
-    error, energy = (fsum(getattr(r, n) for r in reports) for n in ("error", "energy"))
-    weights = sum(r.d_out * r.d_in for r in reports)
-    embedded = found.embeddings or {}
-    values: dict[str, object] = {
-        **cell,
-        "layers": len(reports),
-        "sparsity": sum(r.pruned for r in reports) / weights if weights else 0.0,
-        "error": error,
-        "relative_error": ratio(error, energy),
-        "error_eval": fsum(r.error_eval or 0.0 for r in reports),
-        "perplexity": found.perplexity,
-        "kl": found.kl,
-        "output_error": found.output_error,
-        "hidden_error": found.hidden_error,
-        **{name: embedded.get(name) for name in ("cosine", "pearson", "spearman")},
-        "text": found.text,
-        "sequences": found.sequences,
-        "tokens": found.tokens,
-        "predicted": found.predicted,
-        "seconds": round(sum(r.seconds for r in reports), 3),
-    }
-    return {name: "" if values[name] is None else str(values[name]) for name in FIELDS}
+SETS = {"small": (SUBJECTS, Amounts()), "llm": (LLM_SUBJECTS, LLM_AMOUNTS)}
 
 
 def run(
@@ -191,33 +93,40 @@ def run(
     subjects: Sequence[Subject] = SUBJECTS,
     say: Say = lambda text: None,
     fresh: bool = False,
+    only: Callable[[str, str], bool] | None = None,
 ) -> str:
     """Make what is missing of the table in a folder, and return its page. Raises MaskgapError.
 
-    fresh: make all of it anew.
+    fresh: make all of it anew. only: whether a cell, by pattern and method, is to be made if it is
+    missing; None for all.
     """
     amounts = amounts or Amounts()
     path = out / TABLE
     known = {} if fresh else {key(row): row for row in read(path)}
-    wanted = [
-        (subject, pattern, method)
-        for subject in subjects
-        for pattern, method in [("-", DENSE), *itertools.product(PATTERNS, METHODS)]
-    ]
-    rows: dict[tuple[str, str, str, str], Row] = {}
-    for subject, pattern, method in wanted:
-        cell = (subject.name, pattern, method, setup(subject, method, amounts))
-        rows[cell] = known.get(cell, {})
+    known_layers: dict[Key, list[Row]] = {}
+    for layer in () if fresh else read(out / LAYERS, LAYER_FIELDS):
+        known_layers.setdefault(key(layer), []).append(layer)
+    rows: dict[Key, Row] = {}
+    for subject in subjects:
+        pairs = itertools.product(subject.patterns, subject.methods)
+        for pattern, method in [("-", DENSE), *pairs]:
+            cell = (subject.name, pattern, method, setup(subject, method, amounts))
+            rows[cell] = known.get(cell, {})
+    layers = {cell: known_layers.get(cell, []) for cell in rows}
     benches = {s.name: Bench(s, amounts, work, say) for s in subjects}
     begun = time.monotonic()
     for number, (cell, row) in enumerate(list(rows.items()), start=1):
         name, pattern, method, _ = cell
-        if not row:
-            rows[cell] = benches[name].cell(pattern, method)
+        if not row and (only is None or only(pattern, method)):
+            rows[cell], layers[cell] = benches[name].cell(pattern, method)
+            done = [layer for each in layers.values() for layer in each]
+            write_atomically(out / LAYERS, text_of(done, LAYER_FIELDS).encode())
             write_atomically(path, text_of([r for r in rows.values() if r]).encode())
         state = "known" if row else f"done, {time.monotonic() - begun:.0f} s"
-        say(f"{number} of {len(wanted)}: {name}, {pattern}, {method}: {state}")
-    page = render(list(rows.values()), subjects)
+        state = state if rows[cell] else "not asked for"
+        say(f"{number} of {len(rows)}: {name}, {pattern}, {method}: {state}")
+    made = [row for row in rows.values() if row]
+    page = render(made, subjects, [layer for each in layers.values() for layer in each])
     write_atomically(out / PAGE, page.encode())
     return page
 
@@ -231,13 +140,33 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the table")
     parser.add_argument("--work", type=Path, default=WORK, help="folder of the trained model")
     parser.add_argument("--fresh", action="store_true", help="make every cell anew")
+    parser.add_argument("--set", choices=SETS, default="small", help="which models")
+    parser.add_argument("--patterns", help="those of the cells to make, separated by commas")
+    parser.add_argument("--methods", help="those of the cells to make, separated by commas")
     chosen = parser.parse_args(words)
+    subjects, amounts = SETS[chosen.set]
+    wanted = [None if w is None else w.split(",") for w in (chosen.patterns, chosen.methods)]
+
+    def only(pattern: str, method: str) -> bool:
+        patterns, methods = wanted
+        return method == DENSE or (
+            (patterns is None or pattern in patterns) and (methods is None or method in methods)
+        )
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
     try:
-        print(run(chosen.out, chosen.work, say=say, fresh=chosen.fresh))
+        page = run(
+            chosen.out,
+            chosen.work,
+            amounts=amounts,
+            subjects=subjects,
+            say=say,
+            fresh=chosen.fresh,
+            only=only,
+        )
+        print(page)
     except MaskgapError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -1,8 +1,10 @@
-"""The table of `benchmarks.models.quality` as a file and as a page.
+"""The tables of `benchmarks.models.quality` as files and as a page.
 
 error / wanda     sum over layers of the masks' errors, over that of Wanda's masks
-held out          the same on the inputs of the held-out half
+held out          the same on the inputs of the held-out half, where they were run
 pairs in order    of the pairs of methods, those where lower error goes with the better model
+
+`quality.csv` has a line for each pruned model, `layers.csv` one for each of its layers.
 """
 
 import csv
@@ -23,22 +25,36 @@ HEADINGS = {
     "cosine": "cosine",
     "spearman": "Spearman of pairs",
     "hidden_error": "error of last states",
+    "agreement": "same next token",
 }
 
 FIELDS = (
     "model", "pattern", "method", "setup", "layers", "sparsity", "error", "relative_error",
-    "error_eval", "perplexity", "kl", "output_error", "hidden_error", "cosine", "pearson",
-    "spearman", "text", "sequences", "tokens", "predicted", "seconds",
+    "error_eval", "perplexity", "kl", "agreement", "output_error", "hidden_error", "cosine",
+    "pearson", "spearman", "text", "sequences", "tokens", "predicted", "seconds",
+)  # fmt: skip
+
+LAYER_FIELDS = (
+    "model", "pattern", "method", "setup", "layer", "d_out", "d_in", "error", "relative_error",
+    "seconds",
 )  # fmt: skip
 
 Row = Mapping[str, str]
+
+METHODS = ("magnitude", "wanda", "ria", "swap", "search")
+PATTERNS = ("50%", "60%", "2:4")
+REFIT = " + refit"
+"""Ends the name of a method whose masks come with the best weights for them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
     """A model to prune. population: of `search`. columns: the measures that its table shows.
 
-    higher: those of them of which the higher is the better; of the others it is the lower.
+    higher: those of them of which the higher is the better; of the others it is the lower. methods,
+    patterns: in the order in which they are run, pattern by pattern. english: whether it is run on
+    the leads of Wikipedia's articles (`instances.sources.encyclopedia`), and not on docstrings.
+    held_out: whether errors on held-out inputs are wanted, which cost Grams of their own.
     """
 
     name: str
@@ -46,40 +62,90 @@ class Subject:
     population: int
     columns: tuple[str, ...]
     higher: tuple[str, ...] = ()
+    methods: tuple[str, ...] = METHODS
+    patterns: tuple[str, ...] = PATTERNS
+    english: bool = False
+    held_out: bool = True
 
 
-def key(row: Row) -> tuple[str, str, str, str]:
+Key = tuple[str, str, str, str]
+"""Model, pattern, method and setup."""
+
+
+def key(row: Row) -> Key:
     """What makes a line the same as another."""
     return row["model"], row["pattern"], row["method"], row["setup"]
 
 
-def read(path: Path) -> Sequence[Row]:
+def read(path: Path, fields: Sequence[str] = FIELDS) -> Sequence[Row]:
     """The lines of a table, none when there is none. Raises InputError for another file."""
     if not path.exists():
         return []
     lines = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
-    if lines and tuple(lines[0]) != FIELDS:
+    if lines and tuple(lines[0]) != tuple(fields):
         raise InputError(f"{path}: is another table than this command writes; move it away")
     return lines
 
 
-def text_of(rows: Sequence[Row]) -> str:
+def text_of(rows: Sequence[Row], fields: Sequence[str] = FIELDS) -> str:
     """The lines as a CSV file."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
+    writer = csv.DictWriter(text, fields, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
 
 
-def render(rows: Sequence[Row], subjects: Sequence[Subject]) -> str:
-    """The page: a table a model, and what it says of layer error and quality."""
+def render(rows: Sequence[Row], subjects: Sequence[Subject], layers: Sequence[Row] = ()) -> str:
+    """The page: a table a model, what it says of layer error and quality, and its layers by type.
+
+    layers: the lines of all layers.
+    """
     parts = []
     for subject in subjects:
         own = [row for row in rows if row["model"] == subject.name]
         if own:
             parts += [_heading(own), markdown(_lines(own, subject)), _agreement(own, subject)]
+        by_type = by_kind([row for row in layers if row["model"] == subject.name])
+        if by_type:
+            parts += ["Error / wanda by type of layer and by depth (thirds of the blocks):"]
+            parts += [markdown(by_type)]
     return "\n\n".join([*parts, *_legend()]) + "\n"
+
+
+def kind_of(layer: str) -> str:
+    """The type of a layer: the last part of its name."""
+    return layer.rpartition(".")[2]
+
+
+def depth_of(layer: str) -> int:
+    """The number of the block that a layer is in; 0 without one."""
+    return next((int(part) for part in layer.split(".") if part.isdigit()), 0)
+
+
+def by_kind(layers: Sequence[Row]) -> list[dict[str, str]]:
+    """For each pattern and method, errors summed over layers of a type or depth over Wanda's."""
+    blocks = 1 + max((depth_of(row["layer"]) for row in layers), default=0)
+    third = {
+        row["layer"]: ("first", "middle", "last")[3 * depth_of(row["layer"]) // blocks]
+        for row in layers
+    }
+    sums: dict[tuple[str, str], dict[str, float]] = {}
+    for row in layers:
+        own = sums.setdefault((row["pattern"], row["method"]), {})
+        names = [kind_of(row["layer"])] + ([third[row["layer"]]] if blocks > 2 else [])
+        for name in names:
+            own[name] = own.get(name, 0.0) + float(row["error"])
+    lines = []
+    for (pattern, method), own in sums.items():
+        base = sums.get((pattern, "wanda"))
+        if base is not None and method != "wanda":
+            shares = {
+                name: f"{value / base[name]:.3f}" if base.get(name) else "-"
+                for name, value in own.items()
+            }
+            lines.append({"pattern": pattern, "method": method, **shares})
+    return lines
 
 
 def _heading(own: Sequence[Row]) -> str:
@@ -108,7 +174,7 @@ def _lines(own: Sequence[Row], subject: Subject) -> list[dict[str, str]]:
 
 
 def _quotient(row: Row, base: Row | None, name: str) -> str:
-    if base is None or row["method"] == DENSE or float(base[name]) <= 0:
+    if base is None or row["method"] == DENSE or not base[name] or float(base[name]) <= 0:
         return "-"
     return f"{float(row[name]) / float(base[name]):.3f}"
 
@@ -142,8 +208,10 @@ def _legend() -> list[str]:
         "Wanda's masks (below 1 is better); held out: on inputs from other text\n"
         "* pairs in order: of the pairs of methods, those where the lower error goes with the "
         "better model\n"
-        "* perplexity and KL divergence from the dense model (lower is better), mean cosine with "
+        "* perplexity, KL divergence from the dense model (lower is better), share of tokens after "
+        "which both models think the same token the likeliest, mean cosine with "
         "the dense model's embeddings and Spearman correlation of the similarities of pairs of "
         "texts (higher is better), all on text that no mask was chosen on\n"
-        "* weights that stay are not updated"
+        "* weights that stay are not updated, but with refit, where they are the best ones for "
+        "the mask (ridge 0.01)"
     ]

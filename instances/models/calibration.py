@@ -1,12 +1,10 @@
 """Calibration data: texts or tensors, split into two disjoint halves, made into batches.
 
-Each half of the texts (`instances.models.texts`) is tokenised in order into sequences of at most so
-many tokens until there are enough. Sequences of equal length run together, so no padding is ever
-needed.
-
-For perplexity the held-out half is one stream: its texts in order, joined by a blank line, cut into
-windows of equal length that do not overlap; each begins with the special tokens that sequences
-begin with (`instances.models.tokens`).
+A causal language model gets windows of equal length, drawn at random over all texts of a half
+(`instances.models.texts`) and without overlap, each beginning with the special tokens that
+sequences begin with (`instances.models.tokens`): of one half to calibrate with, of the other for
+perplexity. For any other model each half is tokenised in order into sequences of at most so many
+tokens until there are enough. Sequences of equal length run together, so no padding is ever needed.
 
 Tensors come from `.npy` or `.safetensors` files, samples on the first axis, and are arguments of
 the model's forward by their names (`instances.models.inputs`). The first half of the samples
@@ -36,6 +34,9 @@ Batch = Mapping[str, Any] | torch.Tensor
 """Keyword arguments of a forward, or its one positional argument."""
 
 BATCH = 8
+BATCH_TOKENS = 8192
+"""A batch has at most so many sequences, and tokens unless one sequence has more."""
+
 DIGEST = "calibration_eval_digest"
 
 TENSOR_SUFFIXES = (".npy", ".safetensors")
@@ -43,15 +44,20 @@ TENSOR_SUFFIXES = (".npy", ".safetensors")
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """Windows of text: how many, of how many tokens, and the special tokens that begin each."""
+    """Windows of text: how many, of how many tokens, and the special tokens that begin each.
+
+    stride: tokens of text in each. No text is in two windows, so that is also how far it is from
+    the beginning of a window to that of the next, where they follow each other.
+    """
 
     count: int
     tokens: int
     begin: tuple[str, ...]
+    stride: int
 
     def __str__(self) -> str:
         begun = f"each beginning with {' '.join(self.begin)}" if self.begin else "no special token"
-        return f"{self.count} of {self.tokens} tokens, {begun}"
+        return f"{self.count} of {self.tokens} tokens, stride {self.stride}, {begun}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +83,8 @@ def load_calibration(
         return _from_tensors(model, tensors, samples)
     encoder = _encoder(model, sequence_length)
     texts, source = _texts(files)
-    halves = [encoder.sequences(half, samples, sequence_length) for half in split_texts(texts)]
+    cut = encoder.windows if model.causal else encoder.sequences
+    halves = [cut(half, samples, sequence_length) for half in split_texts(texts)]
     if not all(halves):
         raise InputError(f"calibration text {source} is too short: one of its halves has no token")
     encoder.expect_known(f"calibration text {source}")
@@ -115,7 +122,8 @@ def load_windows(
     digest = hashlib.sha256(json.dumps(windows).encode()).hexdigest()
     meta = {"calibration": source, "sequence_length": str(length), DIGEST: digest}
     begins = tuple(encoder.names(encoder.prefix))
-    return _token_batches(windows), Windows(len(windows), length, begins), meta
+    told = Windows(len(windows), length, begins, length - len(begins))
+    return _token_batches(windows), told, meta
 
 
 def _tensor_file(
@@ -162,9 +170,10 @@ def _token_batches(sequences: list[list[int]]) -> list[Batch]:
     for sequence in sequences:
         by_length.setdefault(len(sequence), []).append(sequence)
     return [
-        {"input_ids": torch.tensor(group[start : start + BATCH])}
-        for _, group in sorted(by_length.items())
-        for start in range(0, len(group), BATCH)
+        {"input_ids": torch.tensor(group[start : start + count])}
+        for length, group in sorted(by_length.items())
+        for count in [max(1, min(BATCH, BATCH_TOKENS // length))]
+        for start in range(0, len(group), count)
     ]
 
 

@@ -1,8 +1,10 @@
 """Texts to calibrate and to evaluate with, in two halves that have none in common.
 
-They come from files in UTF-8 or, by default, from the docstrings of Python's standard library,
-which every machine has. A file is JSON lines, the key "text" of each line, when its name ends in
-.json, .jsonl or .ndjson or it begins with a JSON object that has a text; any other is one text.
+They come from files or, by default, from the docstrings of Python's standard library, which every
+machine has. A file is JSON lines, the key "text" of each line, when its name ends in .json, .jsonl
+or .ndjson (and .gz) or it begins with a JSON object that has a text; a parquet file or a folder of
+the package datasets has a column "text" (`instances.models.packed_texts`); any other file, in
+UTF-8, is one text.
 Texts are freed of duplicates, shuffled with a fixed seed and cut into two halves; a single text is
 cut in its middle.
 """
@@ -17,7 +19,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from maskgap.instances.errors import InputError
-from maskgap.instances.formats.tensors import require_regular
+from maskgap.instances.models.packed_texts import (
+    PARQUET,
+    content_of,
+    inner_suffix,
+    parquet_texts,
+    saved_texts,
+)
 
 SHUFFLE_SEED = 0
 JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
@@ -60,35 +68,28 @@ def standard_library_docstrings() -> list[str]:
 
 
 def file_texts(files: Sequence[Path]) -> list[str]:
-    """The texts of plain-text or JSON-lines files, empty ones left out.
-
-    Raises InputError naming the file and line.
-    """
+    """The texts of files, empty ones left out. Raises InputError naming the file and line."""
     texts: list[str] = []
     for path in files:
-        require_regular(path)
-        try:
-            content = path.read_text(encoding="utf-8-sig")
-        except (OSError, ValueError) as error:
-            if isinstance(error, UnicodeDecodeError):
-                raise InputError(
-                    f"{path}: is not UTF-8 text (byte {error.start}); unpack or convert it"
-                ) from None
-            raise InputError(
-                f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}"
-            ) from None
-        if "\0" in content:
-            raise InputError(f"{path}: holds null characters, so it is no UTF-8 text")
-        texts += _json_lines(path, content) if _is_json_lines(path, content) else [content]
+        texts += _texts_of(path)
     texts = [text for text in texts if text.strip()]
     if not texts:
         raise InputError(f"{', '.join(map(str, files))}: no text to calibrate with")
     return texts
 
 
+def _texts_of(path: Path) -> Iterable[str]:
+    if path.is_dir():
+        return saved_texts(path)
+    if path.suffix.lower() == PARQUET:
+        return parquet_texts(path)
+    content = content_of(path)
+    return _json_lines(path, content) if _is_json_lines(path, content) else [content]
+
+
 def _is_json_lines(path: Path, content: str) -> bool:
     first = content.lstrip().partition("\n")[0]
-    return path.suffix.lower() in JSON_SUFFIXES or (
+    return inner_suffix(path) in JSON_SUFFIXES or (
         first.startswith("{") and isinstance(_text_of(first), str)
     )
 

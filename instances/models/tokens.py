@@ -5,10 +5,14 @@ the frame, as the model saw it in training: a text gives consecutive pieces of i
 frame of its own. A window for perplexity begins as a sequence does, because the inputs of a model
 without its first token are far from any it was trained on, and ends as text, wherever it is cut.
 
+Windows are spread over the whole text: each stretch of it gives one, from a place that a fixed seed
+draws, so that many documents have a part in few windows and all windows are full.
+
 Text of which a tokenizer does not know a fifth of the tokens says nothing about the model and is
 refused.
 """
 
+import random
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -22,6 +26,9 @@ UNKNOWN = 0.2
 
 PROBE = "The"
 """A text to see what a tokenizer puts around it."""
+
+SEED = 0
+"""Of the places that windows are drawn from."""
 
 CHARACTERS = 16
 """A text that is longer than so many characters for each token wanted is encoded in parts."""
@@ -65,20 +72,43 @@ class Encoder:
         """At most `count` windows of equal length from the texts joined by blank lines.
 
         length: tokens of each, its prefix included; where the texts have fewer there is one shorter
-        window, none if it would predict nothing. Raises InputError as `sequences`.
+        window, none if it would predict nothing. The text is cut into `count` parts of as many
+        characters and each gives one window, from a place drawn at random; where one has too few
+        tokens, windows follow each other from the beginning, and all or a random choice of them are
+        taken. No two share text. Raises InputError as `sequences`.
         """
         room = length - len(self.prefix)
         self._expect_room(room, length)
-        stream: Ids = []
-        for text in texts:
-            stream += self.first(f"{text}\n\n", count * room - len(stream))
-            if len(stream) >= count * room:
+        text = "".join(f"{one}\n\n" for one in texts)
+        draw = random.Random(SEED)
+        found: list[Ids] = []
+        for number in range(count):
+            start, stop = (len(text) * place // count for place in (number, number + 1))
+            ids = self._drawn(text[start:stop], room, draw)
+            if ids is None:
+                found = self._consecutive(text, room)
                 break
-        room = min(room, len(stream))
-        if len(self.prefix) + room < 2 or not room:
+            found.append(ids)
+        if len(found) > count:
+            found = [found[i] for i in sorted(draw.sample(range(len(found)), count))]
+        return [[*self.prefix, *ids] for ids in found if len(self.prefix) + len(ids) > 1]
+
+    def _drawn(self, text: str, room: int, draw: random.Random) -> Ids | None:
+        """So many tokens from a random place of a text, or from its beginning; None if it ends."""
+        slack = len(text) - CHARACTERS * room
+        for place in (int(draw.random() * slack), 0) if slack > 0 else (0,):
+            ids = self.first(text[_boundary(text, place) if place else 0 :], room)
+            if len(ids) == room:
+                return ids
+        return None
+
+    def _consecutive(self, text: str, room: int) -> list[Ids]:
+        """Full windows of a whole text, or the one shorter window that it has; none without any."""
+        stream = self.first(text, len(text))
+        width = min(room, len(stream))
+        if not width:
             return []
-        starts = range(0, min(count * room, len(stream) - room + 1), room)
-        return [[*self.prefix, *stream[start : start + room]] for start in starts]
+        return [stream[i : i + width] for i in range(0, len(stream) - width + 1, width)]
 
     def first(self, text: str, count: int) -> Ids:
         """The first `count` tokens of a text without its frame; all if it has fewer.

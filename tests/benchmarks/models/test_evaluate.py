@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from maskgap.benchmarks.commands import cli
+from maskgap.benchmarks.models import outputs
 from maskgap.benchmarks.models.evaluate import HeldOut, evaluate_model, measure, render
 from maskgap.benchmarks.models.fidelity import Divergence, Embeddings, Likelihood, RelativeError
 from maskgap.benchmarks.models.sampling import Sampling
@@ -153,8 +154,9 @@ def test_windows_are_cut_from_the_held_out_half_without_overlap(tmp_path):
     found, told, meta = windows(path, 100, 4)
     assert found == [stream[i : i + 4] for i in range(0, 20, 4)]  # the last letter is left over
     assert (meta["calibration"], meta["sequence_length"]) == ("texts.jsonl", "4")
-    assert str(told) == "5 of 4 tokens, no special token"
-    assert windows(path, 2, 4)[0] == found[:2]
+    assert str(told) == "5 of 4 tokens, stride 4, no special token"
+    assert windows(path, 2, 4)[0] == [stream[:4], stream[10:14]]  # the beginnings of two halves
+    assert windows(path, 4, 4)[0] == [stream[i : i + 4] for i in (0, 5, 10, 15)]
     assert windows(path, 9, 999)[0] == [stream]  # less text than one window
     path.write_text('{"text": "a"}\n{"text": "b"}')
     with pytest.raises(InputError, match="at least 1"):
@@ -169,14 +171,92 @@ def test_windows_begin_as_sequences_do_and_end_as_text(tmp_path):
     held_out = split_texts([path.read_text()])[1][0]
     stream = f"{held_out}\n\n"
     found, told, _ = windows(path, 3, 5, ("<^", "$"))
-    assert found == [f"<^{stream[i : i + 3]}" for i in (0, 3, 6)]
-    assert str(told) == "3 of 5 tokens, each beginning with < ^"
+    third = len(stream) // 3
+    assert found == [f"<^{stream[i : i + 3]}" for i in (0, third, 2 * third)]
+    assert str(told) == "3 of 5 tokens, stride 3, each beginning with < ^"
     assert windows(path, 1, 999, ("<", ""))[0] == [f"<{stream}"]
     with pytest.raises(InputError, match=r"sequences of 2 tokens leave no room .* \(<, \^\)"):
         windows(path, 1, 2, ("<^", ""))
     model = LoadedModel("letters", nn.Identity(), tokenizer=Letters(("<^", "$")))
     batch = load_calibration(model, [path], 2, 6).batches[0]["input_ids"]
     assert [bytes(row.tolist()).decode() for row in batch] == ["<^abc$", "<^def$"]
+
+
+def test_windows_are_full_and_drawn_over_all_documents(tmp_path):
+    """Of documents shorter and longer than a window, and no character in two windows."""
+    path = tmp_path / "texts.jsonl"
+    texts = [chr(200 + i) * (3 if i % 2 else 900) for i in range(40)]
+    path.write_text("\n".join(json.dumps({"text": text}) for text in texts))
+    model = LoadedModel("letters", nn.Identity(), causal=True, tokenizer=Letters())
+    data = load_calibration(model, [path], 24, 10)
+    for half, batches in zip(split_texts(texts), (data.batches, data.held_out), strict=True):
+        rows = [row for batch in batches for row in batch["input_ids"].tolist()]
+        assert [len(row) for row in rows] == [10] * 24
+        long = {text[0] for text in half if len(text) == 900}
+        assert len({chr(i) for row in rows for i in row} & long) > 0.8 * len(long)
+    again = load_calibration(model, [path], 24, 10)
+    assert again.meta == data.meta
+    few = load_calibration(model, [path], 4000, 1000)  # fewer full windows than asked for
+    count = int(few.meta["samples"])
+    assert count == sum(len(text) + 2 for text in split_texts(texts)[0]) // 1000
+    assert {b["input_ids"].shape[1] for b in few.batches} == {1000}
+
+
+# Logits in slices
+
+
+@pytest.mark.parametrize(
+    "kind", ["LlamaForCausalLM", "Gemma2ForCausalLM", "GPT2LMHeadModel", "OPTForCausalLM"]
+)
+def test_slices_give_the_logits_of_the_whole_batch(kind, monkeypatch):
+    transformers = pytest.importorskip("transformers", reason="transformers is absent")
+    torch.manual_seed(0)
+    cls = getattr(transformers, kind)
+    sizes = {"vocab_size": 24, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
+    more = {
+        "Gemma2ForCausalLM": {
+            "final_logit_softcapping": 0.5,
+            "head_dim": 4,
+            "num_key_value_heads": 1,
+        },
+        "OPTForCausalLM": {"word_embed_proj_dim": 8, "ffn_dim": 8, "max_position_embeddings": 16},
+    }
+    module = cls(cls.config_class(**sizes, **more.get(kind, {})))
+    if kind == "Gemma2ForCausalLM":  # the cap must matter
+        module.lm_head.weight.data.mul_(50)
+    loaded = LoadedModel("m", module.eval(), pretrained=True, causal=True)
+    ids = torch.arange(3 * 7).reshape(3, 7)
+    mask = torch.ones(3, 7, dtype=torch.int64)
+    mask[1, 5:] = 0
+    batch = {"input_ids": ids, "attention_mask": mask}
+    with torch.no_grad():
+        made = module(**batch, output_hidden_states=True)
+    monkeypatch.setattr(outputs, "SLICE_BYTES", 3 * 4 * 24 * 2)  # two positions at a time
+    computed = []
+    module.get_input_embeddings().register_forward_hook(lambda *_: computed.append(None))
+    with torch.no_grad():
+        found = outputs.outputs_of(loaded, batch, 1)
+        parts = list(found.parts)
+    assert [part.start for part in parts] == [0, 2, 4, 6]
+    torch.testing.assert_close(torch.cat([p.output for p in parts], dim=1), made.logits)
+    torch.testing.assert_close(found.hidden, made.hidden_states[-1])
+    rows = torch.cat([part.rows() for part in parts])
+    assert len(rows) == 19
+    whole, sliced = Likelihood(), Likelihood()
+    whole.add(made.logits, ids, mask != 0)
+    for part in parts:
+        sliced.add(part.output, ids, part.real, part.start)
+    assert (sliced.predicted, sliced.perplexity) == (16, pytest.approx(whole.perplexity, rel=1e-6))
+    assert not any("forward" in vars(part) for part in module.modules())
+    assert len(computed) == 1
+
+
+def test_a_causal_model_without_positions_runs_a_sequence_at_a_time(ids):
+    model = bigram(torch.stack([SURE, UNIFORM, UNIFORM, UNIFORM]))
+    batch = {"input_ids": torch.tensor([[0, 1, 2], [3, 0, 0]]), "note": "kept"}
+    parts = list(outputs.whole_sequences(model, batch))
+    assert [part["input_ids"].tolist() for part in parts] == [[[0, 1, 2]], [[3, 0, 0]]]
+    assert [part["note"] for part in parts] == ["kept"] * 2
 
 
 # Whole evaluations
@@ -217,6 +297,7 @@ def test_a_language_model_against_the_dense_one(ids):
     once = 0.5 * math.log(2) + 3 / 6 * math.log(4 / 6)
     assert found.kl == pytest.approx(3 * once / 6, rel=1e-5)  # three tokens are 0
     assert found.output_error == 1.0
+    assert found.agreement == 0.5  # the first of equal ones, and 1 after each of the three 0
     (layer,) = found.layers
     assert layer.error == pytest.approx(3 * math.log(3) ** 2, rel=1e-6)
     assert layer.line()["relative_error"] == 1.0

@@ -1,12 +1,13 @@
 """The table of layer error and quality: made once, resumed by cell, read rightly."""
 
 import csv
+from dataclasses import replace
 
 import pytest
 
-from maskgap.benchmarks.models import quality
-from maskgap.benchmarks.models.quality import METHODS, Amounts, run
-from maskgap.benchmarks.models.quality_page import FIELDS, Subject, render
+from maskgap.benchmarks.models.quality import run
+from maskgap.benchmarks.models.quality_bench import LM, Amounts, Bench
+from maskgap.benchmarks.models.quality_page import FIELDS, METHODS, Subject, by_kind, render
 from maskgap.instances.errors import InputError
 from maskgap.instances.models.load import load_model
 from maskgap.instances.models.small_lm import train
@@ -38,6 +39,26 @@ def test_pairs_in_order_count_lower_error_with_the_better_model():
     assert [cell.strip() for cell in found[0]] == ["swap", "0.500", "0.500", "15"]
 
 
+def test_errors_by_type_and_depth_are_sums_over_wandas():
+    def layer(method, name, error):
+        return {"model": "m", "pattern": "50%", "method": method, "layer": name, "error": error}
+
+    rows = [
+        layer(method, f"layers.{block}.{kind}", str(error * (block + 1)))
+        for method, q, down in (("wanda", 4.0, 8.0), ("swap", 1.0, 4.0))
+        for block in range(3)
+        for kind, error in (("q_proj", q), ("down_proj", down))
+    ]
+    (line_of_swap,) = by_kind(rows)
+    assert line_of_swap == {"pattern": "50%", "method": "swap", "q_proj": "0.250",
+                            "down_proj": "0.500", "first": "0.417", "middle": "0.417",
+                            "last": "0.417"}  # fmt: skip
+    assert by_kind(rows[:6]) == []
+    assert set(by_kind([r for r in rows if ".0." in r["layer"]])[0]) == {
+        "pattern", "method", "q_proj", "down_proj"
+    }  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def small_lm(tmp_path_factory):
     pytest.importorskip("transformers", reason="transformers is absent: pip install it")
@@ -64,38 +85,48 @@ def test_the_small_language_model_is_trained_on_the_calibration_half_only(small_
 
 def test_a_table_is_resumed_by_cell(small_lm, tmp_path, monkeypatch):
     folder, _ = small_lm
-    subject = Subject(quality.LM, "*.h.0.attn.c_proj", 2, ("perplexity", "kl"))
-    monkeypatch.setattr(quality, "PATTERNS", ("50%",))
+    methods = (*METHODS, "wanda + refit")
+    subject = Subject(LM, "*.h.0.attn.c_proj", 2, ("perplexity", "kl"), (), methods, ("50%",))
     amounts = Amounts(samples=2, sequence_length=32, steps=2)
     lines = []
     page = run(tmp_path, folder, amounts=amounts, subjects=[subject], say=lines.append)
     rows = list(csv.DictReader((tmp_path / "quality.csv").read_text().splitlines()))
-    assert [row["method"] for row in rows] == ["dense", *METHODS]
+    assert [row["method"] for row in rows] == ["dense", *methods]
     by_method = {row["method"]: row for row in rows}
     assert float(by_method["dense"]["kl"]) == float(by_method["dense"]["error"]) == 0.0
     errors = {name: float(by_method[name]["error"]) for name in METHODS}
     assert errors["search"] <= errors["swap"] <= errors["wanda"]
     assert all(float(by_method[name]["sparsity"]) == 0.5 for name in METHODS)
     assert all(float(by_method[name]["kl"]) > 0 for name in METHODS)
+    assert all(float(by_method[name]["agreement"]) < 1 for name in METHODS)
+    assert float(by_method["wanda + refit"]["error"]) < errors["wanda"]
+    layers = list(csv.DictReader((tmp_path / "layers.csv").read_text().splitlines()))
+    assert [row["method"] for row in layers] == list(methods)
+    assert all(row["error"] == by_method[row["method"]]["error"] for row in layers)
     assert " search |" in page
     assert (tmp_path / "quality.md").read_text() == page
 
     text = (tmp_path / "quality.csv").read_text()
     kept = [row for row in text.splitlines() if ",swap," not in row]
+    masks = sorted((folder / "masks").glob("*/*.mask.safetensors"))
+    assert len(masks) == len(methods)
     (tmp_path / "quality.csv").write_text("\n".join(kept) + "\n")
     made = []
-    cell = quality.Bench.cell
+    cell = Bench.cell
     monkeypatch.setattr(
-        quality.Bench, "cell", lambda self, *names: made.append(names) or cell(self, *names)
+        Bench, "cell", lambda self, *names: made.append(names) or cell(self, *names)
     )
     assert run(tmp_path, folder, amounts=amounts, subjects=[subject]) == page
     assert made == [("50%", "swap")]
+    again = next(
+        csv.DictReader(text.splitlines()[:1] + [r for r in text.splitlines() if ",swap," in r])
+    )
+    assert again == by_method["swap"]  # its masks were kept, and the seconds that they took
     assert run(tmp_path, folder, amounts=amounts, subjects=[subject]) == page
     assert len(made) == 1
     # another setup makes every cell anew
-    monkeypatch.setattr(quality, "METHODS", ("magnitude",))
     few = Amounts(samples=3, sequence_length=32, steps=2)
-    run(tmp_path, folder, amounts=few, subjects=[subject])
+    run(tmp_path, folder, amounts=few, subjects=[replace(subject, methods=("magnitude",))])
     assert made[1:] == [("-", "dense"), ("50%", "magnitude")]
     (tmp_path / "quality.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="another table"):

@@ -1,5 +1,6 @@
 """Calibration data: texts and tensors, their halves, and files that cannot be used."""
 
+import gzip
 import os
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from maskgap.instances.errors import InputError
+from maskgap.instances.models import packed_texts
 from maskgap.instances.models.calibration import load_calibration
 from maskgap.instances.models.load import MINILM, LoadedModel, load_model
 from maskgap.instances.models.texts import file_texts, split_texts, standard_library_docstrings
@@ -34,9 +36,67 @@ def test_texts_from_files(tmp_path):
     assert file_texts([plain, lines]) == ["first\n\ntext", "second", "third"]
 
 
+def test_shards_are_read_as_they_are_named(tmp_path):
+    lines = '{"text": "one", "url": "u"}\n{"text": "two\\r\\n2"}\n'
+    for name in ("c4-train.00000-of-01024.json.gz", "a.jsonl.gz", "b.JSON.GZ"):
+        path = tmp_path / name
+        path.write_bytes(gzip.compress(lines.encode()))
+        assert file_texts([path]) == ["one", "two\r\n2"]
+    plain = tmp_path / "a.txt.gz"
+    plain.write_bytes(gzip.compress(b"all of\r\nit"))
+    assert file_texts([plain]) == ["all of\nit"]
+
+
+def test_parquet_shards_have_a_column_of_texts(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is absent: pip install pyarrow")
+    from pyarrow import parquet
+
+    path = tmp_path / "train-00000-of-00001.parquet"
+    parquet.write_table(pyarrow.table({"n": [1, 2], "text": ["one", "two"]}), path)
+    assert file_texts([path]) == ["one", "two"]
+    parquet.write_table(pyarrow.table({"n": [1], "content": ["x"]}), path)
+    with pytest.raises(InputError, match="has no column 'text', but n, content"):
+        file_texts([path])
+    parquet.write_table(pyarrow.table({"text": ["x", None]}), path)
+    with pytest.raises(InputError, match="holds a NoneType, expected strings"):
+        file_texts([path])
+    path.write_bytes(b"PAR1")
+    with pytest.raises(InputError, match="cannot be read as parquet"):
+        file_texts([path])
+
+
+def test_a_folder_of_datasets_is_read_by_it(tmp_path):
+    datasets = pytest.importorskip("datasets", reason="datasets is absent: pip install datasets")
+    one = datasets.Dataset.from_dict({"text": ["one", "two"]})
+    one.save_to_disk(str(tmp_path / "plain"))
+    datasets.DatasetDict(train=one, test=one.select([1])).save_to_disk(str(tmp_path / "splits"))
+    assert file_texts([tmp_path / "plain"]) == ["one", "two"]
+    assert file_texts([tmp_path / "splits"]) == ["one", "two", "two"]
+    with pytest.raises(InputError, match="is a folder; expected a file of texts"):
+        file_texts([tmp_path])
+
+
+@pytest.mark.parametrize("name", ["pyarrow", "datasets"])
+def test_what_is_not_installed_is_named_in_one_line(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(packed_texts, "find_spec", lambda module: None)
+    path = tmp_path / "a.parquet"
+    if name == "datasets":
+        path = tmp_path / "saved"
+        path.mkdir()
+        (path / "dataset_info.json").write_text("{}")
+    else:
+        path.write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=f"reading it needs {name}: pip install {name}") as caught:
+        file_texts([path])
+    assert len(str(caught.value).splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
+        ("a.json.gz", b"no gzip", "cannot be read"),
+        ("a.json.gz", gzip.compress(b'{"text": "x"}')[:-9], "cannot be read"),
+        ("a.json.gz", gzip.compress(b'{"txt": "x"}'), "line 1 is not a JSON object"),
         ("a.jsonl", b'{"text": "x"}\n{"txt": "y"}', "line 2 is not a JSON object"),
         ("a.jsonl", b'{"text": 3}', "line 1"),
         ("a.jsonl", b"[1, 2]", "line 1"),
