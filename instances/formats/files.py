@@ -1,13 +1,14 @@
 """Layer and mask files: safetensors, read eagerly, checked whole, written atomically.
 
-Layer file: a tensor for each array of `instances.layer_fields` that the layer has; metadata
-`format = maskgap-layer/1` and free keys, of which `tokens` (a count) must be there with
-`input_mean`. The digest of a layer is that of weight and gram. Mask file: bool `mask`
-(d_out, d_in), True = kept, and under the objective refit `weight` (d_out, d_in), the re-optimised
-weights, 0 where pruned; metadata `format = maskgap-mask/1`, pattern, objective, `ridge` of refit (a
-number that reads back exactly), solver, digest of the layer and of its weights alone
-(`weight_digest`) and, where only some rows were solved, `rows = A:B` (the rows outside are all kept
-and as they were). Any float dtype is read, bfloat16 too.
+Layer file: a tensor for each array of `instances.layer_fields` that the layer has, in place of
+`gram` perhaps its factor (`instances.formats.factor`); metadata `format = maskgap-layer/1` and free
+keys, of which `tokens` (a count) must be there with `input_mean`. The digest of a layer is that of
+weight and gram. Mask file: bool `mask` (d_out, d_in), True = kept, and under the objective refit
+`weight` (d_out, d_in), the re-optimised weights, 0 where pruned; metadata `format =
+maskgap-mask/1`, pattern, objective, `ridge` of refit (a number that reads back exactly), solver,
+digest of the layer and of its weights alone (`weight_digest`) and, where only some rows were
+solved, `rows = A:B` (the rows outside are all kept and as they were). Any float dtype is read,
+bfloat16 too.
 """
 
 import json
@@ -24,6 +25,7 @@ from safetensors.numpy import save
 
 from maskgap.instances.arrays import Kept, Matrix, pruned_of
 from maskgap.instances.errors import InputError
+from maskgap.instances.formats.factor import FACTOR, UNITS, factored, gram_of
 from maskgap.instances.formats.outputs import stored_kind
 from maskgap.instances.formats.tensors import ROUNDOFF, read_stored, read_tensors
 from maskgap.instances.layer import Layer, array_digest
@@ -101,13 +103,25 @@ def read_layer(path: Path) -> Layer:
     """Read and validate a layer file. Raises InputError naming the file and what was expected."""
     tensors, meta, dtypes = read_stored(path)
     _expect_format(path, meta, LAYER_FORMAT)
+    if FACTOR in tensors and "gram" not in tensors:
+        tensors["gram"] = gram_of(tensors[FACTOR], tensors.get(UNITS), str(path))
     required = [field.name for field in LAYER_FIELDS if not field.optional]
     for name in required:
         if name not in tensors:
             raise InputError(
                 f"{path}: tensor '{name}' is missing; a layer file holds {' and '.join(required)}"
             )
-    return Layer.of(tensors, meta, str(path), ROUNDOFF.get(dtypes["gram"]))
+    return Layer.of(tensors, meta, str(path), ROUNDOFF.get(dtypes.get("gram", "")))
+
+
+def write_factored(path: Path, layer: Layer) -> None:
+    """Write a layer file that has the Gram as a factor of whole numbers, which rounds it.
+
+    Raises InputError for a Gram that has none (`instances.formats.factor`).
+    """
+    tensors = {name: array for name, array in layer.arrays().items() if name != "gram"}
+    meta = {**layer.meta, "format": LAYER_FORMAT}
+    write_tensors(path, {**tensors, **factored(layer.gram)}, meta)
 
 
 def write_layer(path: Path, layer: Layer, dtype: type[np.floating] = np.float64) -> None:
