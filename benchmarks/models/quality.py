@@ -22,6 +22,7 @@ import itertools
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from maskgap.benchmarks.models.quality_bench import LM, Amounts, Bench, setup
@@ -141,10 +142,17 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, default=WORK, help="folder of the trained model")
     parser.add_argument("--fresh", action="store_true", help="make every cell anew")
     parser.add_argument("--set", choices=SETS, default="small", help="which models")
+    parser.add_argument("--layers", help="globs of the layers to prune, instead of all of a set's")
+    parser.add_argument("--samples", type=int, help="sequences to calibrate with")
+    parser.add_argument("--evaluated", type=int, help="sequences to measure on")
     parser.add_argument("--patterns", help="those of the cells to make, separated by commas")
     parser.add_argument("--methods", help="those of the cells to make, separated by commas")
     chosen = parser.parse_args(words)
     subjects, amounts = SETS[chosen.set]
+    if chosen.layers is not None:
+        subjects = tuple(replace(subject, layers=chosen.layers) for subject in subjects)
+    samples, evaluated = chosen.samples or amounts.samples, chosen.evaluated or amounts.evaluated
+    amounts = replace(amounts, samples=samples, evaluated=evaluated)
     wanted = [None if w is None else w.split(",") for w in (chosen.patterns, chosen.methods)]
 
     def only(pattern: str, method: str) -> bool:

@@ -3,7 +3,8 @@
 Layers of all-MiniLM-L6-v2 are extracted with the default calibration, exactly as
 `maskgap extract all-MiniLM-L6-v2` does it, and blocks of them are cut (`instances.sources.cut`):
 rows and columns are drawn by a seed and recorded. A file whose contents are unchanged is left
-alone. The manifest comes out without best known masks; `instances.sources.best_known` adds them.
+alone. Their entries of the manifest come out without best known masks, which
+`instances.sources.best_known` adds; those of other models (`instances.sources.ship_llm`) stay.
 
 The forwards run in float32, so the last bits of the Grams depend on the processor and on the Python
 version that the texts come from. One thread is used, so that they do not depend on the threads too.
@@ -28,7 +29,7 @@ from maskgap.instances.models.extract import run_extract
 from maskgap.instances.models.load import MINILM
 from maskgap.instances.sources.best_known import write_manifest
 from maskgap.instances.sources.cut import Block
-from maskgap.instances.sources.shipped import SUFFIX, Entry, folder
+from maskgap.instances.sources.shipped import MANIFEST, SUFFIX, Entry, folder, manifest
 
 SOURCE = "https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2"
 LICENCE = "Apache-2.0"
@@ -72,8 +73,8 @@ FORWARD_ROUNDING = 1e-6
 """Grams that differ by no more, as a share of their largest entry, come from the same inputs."""
 
 NOTICE = f"""\
-The *.safetensors files in this folder hold blocks (some rows, some columns) of weight matrices of
-the model all-MiniLM-L6-v2,
+The *.safetensors files in this folder, but for llm-*, of which NOTICE-llm tells, hold blocks (some
+rows, some columns) of weight matrices of the model all-MiniLM-L6-v2,
 
     {SOURCE}
 
@@ -115,6 +116,8 @@ def ship(directory: Path) -> list[Path]:
                 write_layer(path, layer)
             paths.append(path)
             entries.append(_entry(path, layer))
+    if (directory / MANIFEST).exists():
+        entries += [entry for entry in manifest(directory) if entry["model"] != MINILM]
     write_manifest(directory, entries)
     write_atomically(directory / "NOTICE", NOTICE.encode())
     return paths
