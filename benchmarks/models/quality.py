@@ -119,7 +119,8 @@ def run(
     for number, (cell, row) in enumerate(list(rows.items()), start=1):
         name, pattern, method, _ = cell
         if not row and (only is None or only(pattern, method)):
-            rows[cell], layers[cell] = benches[name].cell(pattern, method)
+            rows[cell], own = benches[name].cell(pattern, method)
+            layers[cell] = list(own)
             done = [layer for each in layers.values() for layer in each]
             write_atomically(out / LAYERS, text_of(done, LAYER_FIELDS).encode())
             write_atomically(path, text_of([r for r in rows.values() if r]).encode())
