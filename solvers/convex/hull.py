@@ -30,6 +30,9 @@ SHARE = 0.25
 FLAT = 1e-13
 """A gap this small a share of the sizes in f(x) - < g, x > is rounding."""
 
+IDLE = 5
+"""Known vertices in a row that bring nothing, at most."""
+
 STARTS = 64
 """Vertices in random directions that are averaged for a point in the domain of f, at most."""
 
@@ -100,8 +103,6 @@ class Hulls:
     ) -> None:
         self.function, self.oracle, self.met = function, oracle, met
         self.pool = Pool(function.n)
-        by_models = function.quadratic is None and function.known.model is not None
-        self._settle = settle_by_models if by_models else settle
         self._random = np.random.default_rng(0)
 
     def probe(self, place: Place) -> None:
@@ -119,10 +120,13 @@ class Hulls:
         if isinstance(start, float):
             return Minimum(np.zeros(self.function.n), inf, start, None, None, place.active, 0)
         stored, numbers, weight = start.stored, start.numbers, start.weight
-        steps, calls, promised, before = 0, 0, -1.0, inf
+        steps, calls, idle, promised, before = 0, 0, 0, -1.0, inf
         best: tuple[float, Minorant | None, Vertex | None] = (-inf, None, None)
         while True:
-            steps += self._settle(self.function, stored, weight, promised)
+            if self.function.quadratic is None:
+                steps += settle_by_models(self.function, stored, weight, promised)
+            else:
+                steps += settle(self.function, stored, weight, promised)
             x = weight @ stored
             minorant = self.function.minorant(x)
             found = self.oracle.minimise(minorant.linear, place.lower, place.upper)
@@ -145,11 +149,12 @@ class Hulls:
                 best[0] >= cut
                 or gap <= max(FLAT * size, enough)
                 or number < 0
-                or (known and gap >= before)  # all there is to gain is lost in rounding
+                or idle > IDLE  # all there is to gain is lost in rounding
                 or calls >= until.calls
                 or until.late()
             ):
                 break
+            idle = idle + 1 if known and gap >= before else 0
             before = gap
             if not known and found.point is not None:
                 stored = np.concatenate([stored, found.point[None, :]])

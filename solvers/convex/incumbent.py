@@ -4,7 +4,6 @@ With z its value, nodes close at z - max(gap |z|, absolute gap): no point that i
 by more.
 """
 
-import time
 from collections.abc import Callable
 from math import inf
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from maskgap.instances.arrays import Vector
 from maskgap.solvers.convex.watched import Watched
+from maskgap.solvers.kernels.cache import clock
 from maskgap.solvers.oracles.mixed.protocol import SetOracle
 from maskgap.solvers.protocol import TracePoint
 
@@ -26,8 +26,8 @@ class Incumbent:
         self, function: Watched, oracle: SetOracle, feasibility: float, gaps: tuple[float, float]
     ) -> None:
         self._function, self._oracle, self._feasibility = function, oracle, feasibility
-        self._relative, self._absolute = gaps
-        self._start = time.perf_counter()
+        self.gaps = gaps
+        self._start = clock()
         self.x: Vector | None = None
         self.value, self.bound, self.cut = inf, -inf, inf
         self.trace: list[TracePoint] = []
@@ -35,7 +35,7 @@ class Incumbent:
 
     def allowed(self, value: float) -> float:
         """What a bound may lack of a value."""
-        return max(self._relative * abs(value), self._absolute)
+        return max(self.gaps[0] * abs(value), self.gaps[1])
 
     def offer(self, point: Vector) -> bool:
         """Take a point if it is feasible and better; whole variables are rounded first."""
@@ -62,4 +62,4 @@ class Incumbent:
     def _note(self) -> None:
         objective = None if self.value == inf else self.value
         bound = None if self.bound == -inf else self.bound
-        self.trace.append(TracePoint(time.perf_counter() - self._start, objective, bound))
+        self.trace.append(TracePoint(clock() - self._start, objective, bound))

@@ -8,7 +8,6 @@ problems (`convex.search`). The point returned is feasible to the tolerance aske
 is evaluated anew; its bound is *claimed*: nothing but this search derives it.
 """
 
-import time
 from math import inf
 from typing import Any, Unpack
 
@@ -19,6 +18,7 @@ from maskgap.instances.errors import InputError
 from maskgap.solvers.convex.formulation import formulate
 from maskgap.solvers.convex.incumbent import Incumbent
 from maskgap.solvers.convex.log import Log
+from maskgap.solvers.convex.pivoting.engine import PivotingSearch, suits
 from maskgap.solvers.convex.result import (
     ENDED,
     Ended,
@@ -29,6 +29,8 @@ from maskgap.solvers.convex.result import (
 )
 from maskgap.solvers.convex.search import Rules, Search
 from maskgap.solvers.convex.watched import Unsound
+from maskgap.solvers.kernels.cache import clock
+from maskgap.solvers.oracles.mixed.highs import HighsSet
 from maskgap.solvers.oracles.mixed.protocol import CountedSet, SetOracle
 
 FEASIBILITY = 1e-6
@@ -53,7 +55,7 @@ def minimise(
     the keyboard ends the search with what it has. Raises InputError for bad options or an f that
     returns something else, Refused where the set is unbounded.
     """
-    start = time.perf_counter()
+    start = clock()
     options = _checked(more, oracle.space.n)
     for name, value in (("gap", gap), ("absolute_gap", options.get("absolute_gap", 0.0))):
         if not value >= 0.0:
@@ -65,21 +67,26 @@ def minimise(
     gaps = (gap, options.get("absolute_gap", 0.0))
     incumbent = Incumbent(function, seen.oracle, options.get("feasibility", FEASIBILITY), gaps)
     end = start + time_limit
-    seen.oracle.expire_with(lambda: end - time.perf_counter())
+    seen.oracle.expire_with(lambda: end - clock())
     ended: list[Ended] = []
     limit = options.get("node_limit")
     rules = Rules(
         end,
         inf if limit is None else limit,
         options.get("branching", "hybrid"),
+        threads,
         lambda: ended[0] if ended else None,
     )
-    search = Search(function, counted, incumbent, rules)
+    search: Search | PivotingSearch
+    if isinstance(seen.oracle, HighsSet) and suits(function, seen.oracle):
+        search = PivotingSearch(function, counted, incumbent, rules, seen.oracle.rows)
+    else:
+        search = Search(function, counted, incumbent, rules)
     log, callback = Log(options.get("log", False)), options.get("callback")
 
     def improved() -> None:
         state = State(
-            time.perf_counter() - start, search.nodes, search.open_nodes,
+            clock() - start, search.nodes, search.open_nodes,
             incumbent.value, incumbent.bound,
         )  # fmt: skip
         log.line(state)
@@ -107,7 +114,7 @@ def minimise(
     return Minimised(
         x, objective, bound, "claimed" if abs(bound) < inf else "none",
         relative_gap(objective, bound), stop, message or ENDED[stop], search.nodes, counted.calls,
-        function.calls, time.perf_counter() - start, counted.seconds, search.root_bound, violation,
+        function.calls, clock() - start, counted.seconds, search.root_bound, violation,
         tuple(incumbent.trace),
     )  # fmt: skip
 

@@ -9,7 +9,6 @@ The bound of the search is the least of those of open nodes and closed leaves.
 """
 
 import heapq
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
@@ -24,6 +23,7 @@ from maskgap.solvers.convex.result import Ended
 from maskgap.solvers.convex.tighten import tighten
 from maskgap.solvers.convex.watched import Watched
 from maskgap.solvers.frank_wolfe.pool import ActiveSet
+from maskgap.solvers.kernels.cache import clock
 from maskgap.solvers.oracles.mixed.protocol import CountedSet
 
 NODE_TOLERANCE = 0.3
@@ -57,12 +57,13 @@ class Node:
 class Rules:
     """What a search keeps to.
 
-    end: on the clock of `time.perf_counter`. asked: why it is to end now, None if it is not.
+    end: on the clock of `kernels.cache.clock`. asked: why it is to end now, None if it is not.
     """
 
     end: float
     node_limit: float
     branching: str
+    threads: int
     asked: Callable[[], Ended | None]
 
 
@@ -119,12 +120,12 @@ class Search:
         asked = self.rules.asked()
         if asked is not None:
             return asked
-        if time.perf_counter() >= self.rules.end:
+        if clock() >= self.rules.end:
             return Ended.TIME
         return Ended.NODES if self.nodes >= self.rules.node_limit else None
 
     def _late(self) -> bool:
-        return time.perf_counter() >= self.rules.end or self.rules.asked() is not None
+        return clock() >= self.rules.end or self.rules.asked() is not None
 
     def _visit(self, node: Node) -> Node | None:
         """Bound a node, then close it or split it; returns the child to go on with."""

@@ -17,7 +17,7 @@ from math import inf, isnan
 
 import numpy as np
 
-from maskgap.instances.arrays import Vector
+from maskgap.instances.arrays import Matrix, Vector
 from maskgap.instances.errors import InputError
 from maskgap.solvers.objectives.protocol import Minorant, Quadratic
 
@@ -26,6 +26,9 @@ KEPT = 32
 
 ROUNDING = 1e-7
 """Share of the sizes of what is compared that counts as rounding of f and its gradient."""
+
+APART = 1e-5
+"""Share of the way to a vertex after which gradients are compared."""
 
 DEFINITE = 1e-9
 """Eigenvalues below this share of the largest count as 0."""
@@ -39,8 +42,8 @@ class Unsound(Exception):  # noqa: N818 - a finding about the objective, caught 
 class Known:
     """What is known of an objective beside value and gradient.
 
-    quadratic: its matrices, where it is one. model: x -> its second-order model there. diagonal:
-    (n,) D with f - x^T D x convex. None where it is not known.
+    quadratic: its matrices, where it is one. model: x -> the quadratic with its value, gradient and
+    second derivative there. diagonal: (n,) D with f - x^T D x convex. None where it is not known.
     """
 
     quadratic: Quadratic | None = None
@@ -94,11 +97,16 @@ class Watched:
         value, gradient = self.at(x)
         return Minorant(value, value - float(gradient @ x), gradient, x)
 
-    def model(self, x: Vector) -> Quadratic:
-        """The second-order model of f at x, where `known` has one."""
-        if self.known.model is None:
-            raise NotImplementedError("the objective has no models")
-        return self.known.model(x)
+    def images(self, x: Vector, gradient: Vector, directions: Matrix) -> Matrix:
+        """As `SecondOrder.images`: by the model where there is one, else by differences."""
+        if self.known.model is not None:
+            return np.asarray(2.0 * directions @ self.known.model(x).matrix)
+        images = np.zeros_like(directions)
+        for row, direction in zip(images, directions, strict=True):
+            value, moved = self.at(x + APART * direction)
+            if value < inf:
+                row[:] = (moved - gradient) / APART
+        return images
 
     def curvature(self) -> Vector:
         """(n,) half second derivatives, 0 where they are not known."""

@@ -1,22 +1,27 @@
-"""Steps over stored vertices of a function that has second-order models.
+"""Steps over stored vertices of a function, by second-order models in the weights of vertices.
 
-At x = sum of w_a v_a the model m is a convex quadratic with the value, gradient and second
-derivative of F at x. It is minimised over the stored vertices by the steps that quadratics have
-(`frank_wolfe.steps`), and w goes as far towards what that gives as F keeps falling:
+At x = sum of w_a v_a, with d_a = v_a - x and the second derivative H of F at x,
 
-    w + t (w' - w),   t = 1, 1/2, 1/4, ...
+    F(sum of w'_a v_a)  =  F(x) + sum of w'_a < grad F(x), d_a > + w'^T (D H D^T / 2) w' + ...,
 
-so that F is called a few times where pairwise steps of its own would call it at each of hundreds.
+a convex quadratic of weights w' >= 0 of sum 1. It is minimised by the steps that quadratics have
+(`frank_wolfe.steps`), and w goes as far towards what that gives as F keeps falling, t = 1, 1/2, ...
+H is only met in products with the d_a of some vertices: the active ones and those of least
+gradient. So F is called some ten times where pairwise steps of its own would call it for thousands.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maskgap.instances.arrays import Matrix, Vector
 from maskgap.solvers.frank_wolfe.steps import settle
-from maskgap.solvers.objectives.protocol import SecondOrder
+from maskgap.solvers.objectives.protocol import Quadratic, SecondOrder
 
 ROUNDS = 12
 """Models between two oracle calls, at most."""
+
+BESIDE = 8
+"""Vertices beside the active ones that a model takes in, at most."""
 
 SHORTEST = 1e-6
 """Least share of a step."""
@@ -37,9 +42,14 @@ def settle_by_models(function: SecondOrder, stored: Matrix, weight: Vector, prom
             target = 0.01 * offered
         if offered <= target:
             return steps
-        wanted = weight.copy()
-        steps += settle(function.model(x), stored, wanted, 0.1 * target)
-        change = wanted - weight
+        chosen = _some(scores, weight)
+        apart = stored[chosen] - x
+        curve = function.images(x, gradient, apart) @ apart.T
+        model = Quadratic(0.25 * (curve + curve.T), apart @ gradient, 0.0)
+        wanted = weight[chosen].copy()
+        steps += settle(model, np.eye(len(chosen)), wanted, 0.1 * target)
+        change = np.zeros(len(weight))
+        change[chosen] = wanted - weight[chosen]
         fall, share = -float(scores @ change), 1.0
         if fall <= 0.0:
             return steps
@@ -52,3 +62,11 @@ def settle_by_models(function: SecondOrder, stored: Matrix, weight: Vector, prom
             return steps
         weight[:] = np.maximum(tried, 0.0) / np.maximum(tried, 0.0).sum()
     return steps
+
+
+def _some(scores: Vector, weight: Vector) -> NDArray[np.int64]:
+    """The active vertices and the best others, increasing."""
+    others = np.flatnonzero(weight <= 0.0)
+    if len(others) > BESIDE:
+        others = others[np.argpartition(scores[others], BESIDE)[:BESIDE]]
+    return np.sort(np.concatenate([np.flatnonzero(weight > 0.0), others]))

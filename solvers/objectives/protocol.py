@@ -93,10 +93,13 @@ class Underestimator(Protocol):
 
 
 class SecondOrder(Underestimator, Protocol):
-    """One that has second-order models."""
+    """One whose second derivative is known in products, or to a good approximation."""
 
-    def model(self, x: Vector) -> Quadratic:
-        """The quadratic with its value, gradient and second derivative at x."""
+    def images(self, x: Vector, gradient: Vector, directions: Matrix) -> Matrix:
+        """(d, n) the second derivative at x times each of the directions (d, n).
+
+        gradient: at x. The directions lead from x into the hull.
+        """
         ...
 
 

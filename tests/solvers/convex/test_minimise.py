@@ -21,12 +21,20 @@ def _quadratic(seed, equality):
     return P, q, bounds
 
 
+def _objective(P, q, stated):
+    """As a callable that tells value and gradient alone, or one that states its matrices."""
+    if stated:
+        return maskgap.objectives.quadratic(P, q)
+    return lambda x: (x @ P @ x + q @ x, 2 * P @ x + q)
+
+
+@pytest.mark.parametrize("stated", [False, True])
 @pytest.mark.parametrize("seed", range(50))
-def test_quadratics_of_whole_and_continuous_variables(seed):
+def test_quadratics_of_whole_and_continuous_variables(seed, stated):
     P, q, (A, sides, bounds, kinds) = _quadratic(seed, equality=seed % 2 == 1)
     best = quadratic_optimum(P, q, linear_set(A, sides, bounds, kinds))
     oracle = maskgap.oracles.milp(A, *sides, *bounds, kinds)
-    result = maskgap.minimise(lambda x: (x @ P @ x + q @ x, 2 * P @ x + q), oracle)
+    result = maskgap.minimise(_objective(P, q, stated), oracle, threads=1 + seed % 2)
     if best == np.inf:
         assert (result.stop, result.x, result.bound) == ("infeasible", None, np.inf)
         return

@@ -68,7 +68,7 @@ def test_gradient_and_model_of_the_value():
     f, (rows, sides, bounds, kinds) = _problem(3)
     found = formulate(f, maskgap.oracles.milp(rows, *sides, *bounds, kinds)).function
     y, step = np.random.default_rng(0).uniform(0.2, 0.8, found.n), 1e-5
-    gradient, model = found.at(y)[1], found.model(y)
+    gradient, model = found.at(y)[1], found.known.model(y)
     for j, move in enumerate(step * np.eye(found.n)):
         (above, up), (below, down) = found.at(y + move), found.at(y - move)
         assert gradient[j] == pytest.approx((above - below) / (2 * step), abs=1e-7)

@@ -1,0 +1,261 @@
+"""The search of a quadratic over few rows: subtrees by depth, of least bound first, on threads.
+
+The open node of least bound is searched by depth for some hundred nodes (`pivoting.dive`); what is
+left of its subtree goes back among the open ones. So the bound rises as with best-first search, and
+most nodes begin with the tableau of their parent. Threads share the open nodes.
+"""
+
+import heapq
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskgap.instances.arrays import Matrix, Vector
+from maskgap.solvers.convex.incumbent import Incumbent
+from maskgap.solvers.convex.pivoting.dive import dive
+from maskgap.solvers.convex.pivoting.improve import improve
+from maskgap.solvers.convex.pivoting.tableau import LOOSE
+from maskgap.solvers.convex.result import Ended
+from maskgap.solvers.convex.search import Rules
+from maskgap.solvers.convex.watched import Watched
+from maskgap.solvers.kernels.cache import clock
+from maskgap.solvers.oracles.mixed.highs import HighsSet
+from maskgap.solvers.oracles.mixed.linear_set import LinearSet
+from maskgap.solvers.oracles.mixed.protocol import CountedSet
+
+MOST_ROWS = 30
+MOST_VARIABLES = 500
+"""Beyond, a tableau is large and the general search is tried instead."""
+
+DIVE = 200
+"""Nodes searched by depth below an open one, at most; fewer at first."""
+
+STACK_BYTES = 1 << 26
+"""For the tableaus of one thread."""
+
+STARTS = 20
+"""Vertices that local search begins from, at most."""
+
+SOFTENED = 1e-11
+"""Share of the largest eigenvalue that P has at least in tableaus; bounds are made from P."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Open:
+    """An open node: bounds of variables (n,), state of the tableau (N,), bound."""
+
+    lower: Vector
+    upper: Vector
+    state: NDArray[np.int8]
+    bound: float
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Room:
+    """Arrays of a thread: frames of the stack of `dive`, and for what is left of it."""
+
+    frames: tuple[NDArray[Any], ...]
+    left: tuple[NDArray[Any], ...]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Dived:
+    """What a dive came to. value: of `point` (n,), None where it found no better one.
+
+    least: bound of the nodes that it closed. left: nodes that are open still.
+    """
+
+    nodes: int
+    value: float
+    point: Vector | None
+    least: float
+    left: list[Open]
+    room: Room
+
+
+def suits(function: Watched, oracle: object) -> bool:
+    """Whether a problem is a quadratic over few rows and finite bounds."""
+    if function.quadratic is None or not isinstance(oracle, HighsSet):
+        return False
+    space = oracle.space
+    finite = np.isfinite(space.lower).all() and np.isfinite(space.upper).all()
+    return bool(finite) and len(oracle.rows.row_lower) <= MOST_ROWS and space.n <= MOST_VARIABLES
+
+
+class PivotingSearch:
+    """A search over one set; as `convex.search.Search` to those who call it."""
+
+    def __init__(
+        self,
+        function: Watched,
+        oracle: CountedSet,
+        incumbent: Incumbent,
+        rules: Rules,
+        rows: LinearSet,
+    ) -> None:
+        if function.quadratic is None:
+            raise TypeError("a quadratic is needed")
+        form, space = function.quadratic, rows.space
+        self.oracle, self.incumbent, self.rules = oracle, incumbent, rules
+        self.nodes, self.root_bound, self.least_leaf = 0, -inf, inf
+        self._P = np.ascontiguousarray(form.matrix)
+        self._linear, self._constant = form.linear, form.constant
+        self._A: Matrix = np.ascontiguousarray(rows.matrix.toarray())
+        n, m = space.n, len(rows.row_lower)
+        self._sides = np.array(
+            [
+                np.concatenate([space.lower, rows.row_lower]),
+                np.concatenate([space.upper, rows.row_upper]),
+            ]
+        )
+        values = np.linalg.eigvalsh(self._P)
+        soft = max(0.0, SOFTENED * max(float(values[-1]), 1e-300) - float(values[0]))
+        self._K = np.zeros((n + m, n + m))
+        self._K[:n, :n] = 2.0 * (self._P + soft * np.eye(n))
+        self._K[:n, n:], self._K[n:, :n] = -self._A.T, self._A
+        spread = function.spread()
+        self._spread = np.full(n, inf) if spread is None else spread
+        self._whole = space.integral
+        self._heap: list[tuple[float, int, Open]] = []
+        self._running: dict[Future[Dived], Open] = {}
+        self._count = 0
+        self._put(Open(space.lower, space.upper, np.full(n + m, LOOSE, np.int8), -inf))
+
+    @property
+    def open_nodes(self) -> int:
+        """Number of open nodes."""
+        return len(self._heap) + len(self._running)
+
+    def bound(self) -> float:
+        """The least of open nodes and leaves, and of the best point."""
+        least = min(self.least_leaf, self.incumbent.value)
+        if self._heap:
+            least = min(least, self._heap[0][0])
+        return min([least, *(node.bound for node in self._running.values())])
+
+    def run(self) -> Ended:
+        """Search to the end or to a limit."""
+        stop: Ended | None = None
+        rooms = [self._room() for _ in range(self.rules.threads)]
+        self._begin(rooms[0])
+        with ThreadPoolExecutor(self.rules.threads) as pool:
+            while self._heap or self._running:
+                stop = stop or self._limit()
+                while stop is None and self._heap and rooms:
+                    node = heapq.heappop(self._heap)[2]
+                    if node.bound >= self.incumbent.cut:
+                        self.least_leaf = min(self.least_leaf, node.bound)
+                        continue
+                    future = pool.submit(self._dive, node, rooms.pop(), DIVE)
+                    self._running[future] = node
+                if not self._running:
+                    break
+                done, _ = wait(self._running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    found = future.result()
+                    del self._running[future]
+                    rooms.append(found.room)
+                    self._gather(found)
+                self.incumbent.bounded(self.bound())
+        if self._heap:
+            return stop or Ended.STALLED
+        if self.incumbent.x is None and self.least_leaf == inf:
+            return Ended.INFEASIBLE
+        value = self.incumbent.value
+        closed = self.bound() >= value - self.incumbent.allowed(value)
+        return Ended.GAP if closed and value < inf else Ended.STALLED
+
+    def _limit(self) -> Ended | None:
+        asked = self.rules.asked()
+        if asked is not None:
+            return asked
+        if clock() >= self.rules.end:
+            return Ended.TIME
+        return Ended.NODES if self.nodes >= self.rules.node_limit else None
+
+    def _begin(self, room: Room) -> None:
+        """The bound of the root, and points to begin with: vertices and what moves make of them."""
+        root = self._heap[0][2]
+        first = self._dive(root, room, 1)
+        self.nodes += first.nodes
+        if not first.left:
+            return
+        self.root_bound = first.left[0].bound
+        self._heap.clear()
+        for node in first.left:
+            self._put(node)
+        x, lower, upper = np.zeros(len(self._linear)), root.lower, root.upper
+        for _ in range(STARTS):
+            found = self.oracle.minimise(2.0 * (self._P @ x) + self._linear, lower, upper)
+            if found is None or found.point is None:
+                break
+            x = found.point.copy()
+            self._improve(x, room)
+            if not self.incumbent.offer(x):
+                break
+
+    def _improve(self, x: Vector, room: Room) -> None:
+        """Move whole variables while that helps, then find the best others; in place."""
+        improve(self._P, self._linear, self._A, self._sides[0], self._sides[1], self._whole, x)
+        if self._whole.all():
+            return
+        lower, upper = self._sides[0, : len(x)].copy(), self._sides[1, : len(x)].copy()
+        lower[self._whole] = upper[self._whole] = x[self._whole]
+        state = np.full(len(self._K), LOOSE, np.int8)
+        found = self._dive(Open(lower, upper, state, -inf), room, 1)
+        if found.point is not None:
+            x[:] = found.point
+
+    def _gather(self, found: Dived) -> None:
+        self.nodes += found.nodes
+        self.least_leaf = min(self.least_leaf, found.least)
+        if found.point is not None and found.value < self.incumbent.value:
+            point = found.point.copy()
+            improve(
+                self._P, self._linear, self._A, self._sides[0], self._sides[1], self._whole, point
+            )
+            self.incumbent.offer(found.point)
+            self.incumbent.offer(point)
+        for node in found.left:
+            self._put(node)
+
+    def _put(self, node: Open) -> None:
+        if node.bound >= self.incumbent.cut:
+            self.least_leaf = min(self.least_leaf, node.bound)
+            return
+        self._count += 1
+        heapq.heappush(self._heap, (node.bound, -self._count, node))
+
+    def _dive(self, node: Open, room: Room, most: int) -> Dived:
+        point = np.full(len(self._linear), np.nan)
+        known = self.incumbent.value
+        nodes, value, least, left = dive(
+            self._P, self._linear, self._A, self._K, self._whole, self._spread, self._sides,
+            (node.state, node.lower, node.upper, node.bound),
+            (*self.incumbent.gaps, self._constant), point, known, most, room.frames, room.left,
+        )  # fmt: skip
+        states, lows, highs, bounds = room.left
+        handed = [
+            Open(lows[i].copy(), highs[i].copy(), states[i].copy(), float(bounds[i]))
+            for i in range(left)
+        ]
+        better = None if np.isnan(point).any() else point
+        return Dived(nodes, float(value), better, float(least), handed, room)
+
+    def _room(self) -> Room:
+        n, N = len(self._linear), len(self._K)
+        depth = int(np.clip(STACK_BYTES // (8 * N * N), 16, 512))
+        return Room(
+            (
+                np.empty((depth, N, N)), np.empty((depth, N)), np.empty((depth, N), np.int8),
+                np.empty((depth, N)), np.empty((depth, N)), np.empty(depth),
+            ),
+            (
+                np.empty((depth, N), np.int8), np.empty((depth, n)), np.empty((depth, n)),
+                np.empty(depth),
+            ),
+        )  # fmt: skip

@@ -1,0 +1,64 @@
+"""Local search from a point: one whole variable or two move by one, as long as the value falls.
+
+With g = 2 P x + q, moving x_i by a and x_j by b (each 1 or -1) changes f by
+
+    a g_i + P_ii + b g_j + P_jj + 2 a b P_ij.
+"""
+
+import numpy as np
+
+from maskgap.solvers.kernels.jit import unchecked
+
+MOST_MOVES = 10000
+
+
+@unchecked
+def improve(P, linear, A, lower, upper, whole, x):  # type: ignore[no-untyped-def]
+    """Move x, which keeps bounds and rows (lower, upper: (n + m,)), in place; the moves made."""
+    n, m = len(x), len(A)
+    gradient = 2.0 * np.dot(P, x) + linear
+    activity = np.dot(A, x)
+    for made in range(MOST_MOVES):
+        best, at, other, first, second = -1e-9 * (1.0 + np.abs(gradient).max()), -1, -1, 0.0, 0.0
+        for i in range(n):
+            if not whole[i]:
+                continue
+            for a in (-1.0, 1.0):
+                if x[i] + a < lower[i] or x[i] + a > upper[i]:
+                    continue
+                alone = a * gradient[i] + P[i, i]
+                if alone < best and _kept(A, activity, lower, upper, n, i, a, -1, 0.0):
+                    best, at, other, first, second = alone, i, -1, a, 0.0
+                for j in range(i + 1, n):
+                    if not whole[j]:
+                        continue
+                    for b in (-1.0, 1.0):
+                        change = alone + b * gradient[j] + P[j, j] + 2.0 * a * b * P[i, j]
+                        if change >= best or x[j] + b < lower[j] or x[j] + b > upper[j]:
+                            continue
+                        if _kept(A, activity, lower, upper, n, i, a, j, b):
+                            best, at, other, first, second = change, i, j, a, b
+        if at < 0:
+            return made
+        x[at] += first
+        for k in range(n):
+            gradient[k] += 2.0 * first * P[k, at]
+        if other >= 0:
+            x[other] += second
+            for k in range(n):
+                gradient[k] += 2.0 * second * P[k, other]
+        for i in range(m):
+            activity[i] = np.dot(A[i], x)
+    return MOST_MOVES
+
+
+@unchecked
+def _kept(A, activity, lower, upper, n, i, a, j, b):  # type: ignore[no-untyped-def]
+    for r in range(len(A)):
+        new = activity[r] + a * A[r, i]
+        if j >= 0:
+            new += b * A[r, j]
+        slack = 1e-9 * max(1.0, abs(new))
+        if new < lower[n + r] - slack or new > upper[n + r] + slack:
+            return False
+    return True
