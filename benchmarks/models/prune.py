@@ -28,6 +28,7 @@ from maskgap.instances.layer import Layer
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.models.calibration import load_calibration
 from maskgap.instances.models.extract import batches_told, extract_sites
+from maskgap.instances.models.fused import ROUTER, routers
 from maskgap.instances.models.linear import Site, choose_linear
 from maskgap.instances.models.load import LoadedModel
 from maskgap.instances.models.memory import shared_names
@@ -191,6 +192,8 @@ def _special(model: nn.Module, site: Site) -> str | None:
     head = getattr(model, "get_output_embeddings", lambda: None)()
     if head is not None and id(head) in own:
         return "it is the output head; name it in --layers to prune it"
+    if own & routers(model):
+        return f"{ROUTER}; name it in --layers to prune it"
     return None
 
 

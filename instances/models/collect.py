@@ -19,6 +19,8 @@ from torch import nn
 from maskgap.instances.errors import InputError
 from maskgap.instances.models.attention import Take, Watch
 from maskgap.instances.models.calibration import Batch
+from maskgap.instances.models.experts import ExpertWatch
+from maskgap.instances.models.experts import Take as TakeRows
 from maskgap.instances.models.gram import GramSum, real_tokens
 from maskgap.instances.models.linear import Role, Site
 
@@ -62,17 +64,23 @@ class _Hooks:
         self.collectors = {site.name: Collector(site) for site in share}
         self.mask: torch.Tensor | None = None
         self._length_first = any(getattr(m, "batch_first", True) is False for m in model.modules())
-        self._handles: list[torch.utils.hooks.RemovableHandle | Watch] = []
+        self._handles: list[torch.utils.hooks.RemovableHandle | Watch | ExpertWatch] = []
         attentions: dict[nn.MultiheadAttention, list[tuple[Role, Take]]] = {}
+        experts: dict[nn.Module, list[tuple[Role, int, TakeRows]]] = {}
         for site in share:
             collector = self.collectors[site.name]
             for module, role in site.uses:
                 if isinstance(module, nn.MultiheadAttention):
                     attentions.setdefault(module, []).append((role, self._taking(collector)))
+                elif isinstance(site.rows, int):
+                    experts.setdefault(module, []).append((role, site.rows, collector.take))
                 else:
                     hook = self._hook(collector)
                     self._handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
         self._handles += [Watch(module, takes) for module, takes in attentions.items()]
+        self._handles += [
+            ExpertWatch(module, takes, lambda: self.mask) for module, takes in experts.items()
+        ]
 
     def remove(self) -> None:
         for handle in self._handles:

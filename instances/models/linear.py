@@ -8,9 +8,13 @@ A site is one matrix W (d_out, d_in) and every use the model makes of it. Known 
                               own, applied to query, key and value; out_proj is used by the forward
                               of the attention without being called (`instances.models.attention`)
 
+    fused experts             U_e and D_e of each expert, slices of one tensor (`models.fused`)
+    any other class           that holds one matrix `weight` and acts as a linear layer does when it
+                              is tried (`models.probe`)
+
 and subclasses that keep the forward. Modules that share one parameter, or its memory, are one site
-under the name of the first. A class with another forward or another layout of its weight would give
-wrong results without an error, so it is named as skipped.
+under the name of the first. A class that fails the trial would give wrong results without an
+error, so it is named as skipped; so are routers, which choose and do not project.
 """
 
 import sys
@@ -21,13 +25,13 @@ from fnmatch import fnmatchcase
 
 import torch
 from torch import nn
-from torch.nn.parameter import is_lazy
-from torch.nn.utils.parametrize import ParametrizationList
 
 from maskgap.instances.errors import InputError
 from maskgap.instances.models.adapters import refuse_adapters
+from maskgap.instances.models.fused import DOWN, ROUTER, Fused, fused_of, routers
 from maskgap.instances.models.memory import Place, place
-from maskgap.instances.models.readable import Readable
+from maskgap.instances.models.probe import layout
+from maskgap.instances.models.readable import Readable, unknown
 
 ROOT_NAME = "linear"
 """Name of the layer when the model itself is one nn.Linear."""
@@ -44,6 +48,10 @@ class Role(StrEnum):
     VALUE = "value"
     HEADS = "heads"
     """The heads' joined outputs inside an attention."""
+    EXPERT_UP = "expert up"
+    """Tokens that a router sends to an expert."""
+    EXPERT_DOWN = "expert down"
+    """What an expert's gate makes of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,13 +60,14 @@ class Site:
 
     names: one for each use, in the model's order; the first that was asked for is `name`.
     parameter: name of the parameter that holds it. tensor: that parameter. rows: which of its rows,
-    or None for all. transposed: whether it holds W^T. uses: modules, with what they apply W to.
+    the number of an expert's slice, or None for all. transposed: whether it holds W^T. uses:
+    modules, with what they apply W to.
     """
 
     name: str
     parameter: str
     tensor: torch.Tensor
-    rows: slice | None
+    rows: slice | int | None
     transposed: bool
     uses: list[tuple[nn.Module, Role]] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
@@ -92,8 +101,13 @@ class _Use:
     prefix: str
     attribute: str
     uses: Sequence[tuple[nn.Module, Role]]
-    rows: slice | None = None
+    rows: slice | int | None = None
     transposed: bool = False
+
+    @property
+    def start(self) -> int:
+        """First row or slice."""
+        return int(self.rows.start if isinstance(self.rows, slice) else self.rows or 0)
 
     @property
     def parameter(self) -> str:
@@ -132,8 +146,7 @@ def choose_linear(
             if matches(use.name, layers):
                 skipped.setdefault(use.name, reason)
             continue
-        start = 0 if use.rows is None else int(use.rows.start)
-        key = (place(use.tensor), start, use.transposed)
+        key = (place(use.tensor), use.start, use.transposed)
         if key not in sites:
             sites[key] = Site(
                 use.name, use.parameter, use.tensor, use.rows, use.transposed
@@ -142,16 +155,17 @@ def choose_linear(
         site.names.append(use.name)
         known.append(use.name)
         for module, role in use.uses:
-            own = (id(module), role, use.attribute, start)
+            own = (id(module), role, use.attribute, use.start)
             if own not in seen:  # a module may have several names
                 seen.add(own)
                 site.uses.append((module, role))
     chosen = []
+    twofold = _twofold(sites.values())
     for site in sites.values():
         name = next((n for n in site.names if matches(n, layers)), None)
         if name is None:
             continue
-        reason = _twofold(site, sites.values())
+        reason = twofold.get(site.name)
         if reason is None:
             chosen.append(
                 Site(name, site.parameter, site.tensor, site.rows, site.transposed, site.uses,
@@ -166,14 +180,19 @@ def choose_linear(
     return chosen
 
 
-def _twofold(site: Site, sites: Collection[Site]) -> str | None:
-    """Why a parameter that is read in two ways, as W and as W^T or in parts, is no one matrix."""
-    for other in sites:
-        if place(other.tensor) == place(site.tensor) and (
-            other.transposed != site.transposed or (other.rows is None) != (site.rows is None)
-        ):
-            return f"its parameter is used in another layout by {other.name}"
-    return None
+def _twofold(sites: Collection[Site]) -> dict[str, str]:
+    """Why parameters read in two ways, as W and as W^T or in parts, are no one matrix, by site."""
+    places: dict[Place, list[Site]] = {}
+    for site in sites:
+        places.setdefault(place(site.tensor), []).append(site)
+    found = {}
+    for readings in places.values():
+        for site in readings:
+            kind = (site.transposed, site.rows is None)
+            other = next((o for o in readings if (o.transposed, o.rows is None) != kind), None)
+            if other is not None:
+                found[site.name] = f"its parameter is used in another layout by {other.name}"
+    return found
 
 
 def _uses(
@@ -181,6 +200,7 @@ def _uses(
 ) -> Iterator[tuple[_Use, str | None]]:  # fmt: skip
     """Every use of a matrix with the reason it cannot be read, if any."""
     inside: set[int] = set()
+    routing = routers(model)
     readable = Readable(model, absent)
     for prefix, module in model.named_modules(remove_duplicate=False):
         if id(module) in inside:
@@ -197,13 +217,22 @@ def _uses(
             uses = [
                 _Use(name, module, prefix, "weight", [(module, Role.INPUT)], transposed=True)
             ]  # fmt: skip
+        elif (fused := fused_of(module)) is not None:
+            uses = _experts(prefix, module, fused)
         else:
-            reason = _unknown(module)
-            if reason is not None:
+            reason = unknown(module)
+            if reason is None:
+                continue
+            chooses = id(module) in routing
+            turned = None if chooses else layout(module)
+            if turned is None:
+                reason = ROUTER if chooses else reason
                 yield _Use(name, module, prefix, "", []), reason
-            continue
+                continue
+            uses = [_Use(name, module, prefix, "weight", [(module, Role.INPUT)], None, turned)]
         for use in uses:
-            yield use, readable.reason(use.owner, use.attribute, use.parameter)
+            axes = 3 if isinstance(use.rows, int) else 2
+            yield use, readable.reason(use.owner, use.attribute, use.parameter, axes)
 
 
 def _attention(prefix: str, module: nn.MultiheadAttention) -> list[_Use]:
@@ -226,6 +255,16 @@ def _attention(prefix: str, module: nn.MultiheadAttention) -> list[_Use]:
     return found
 
 
+def _experts(prefix: str, module: nn.Module, fused: Fused) -> list[_Use]:
+    dot = f"{prefix}." if prefix else ""
+    return [
+        _Use(f"{dot}{expert}.{attribute}", module, prefix, attribute, [(module, role)], expert,
+             fused.transposed)
+        for expert in range(fused.count)
+        for attribute, role in ((fused.up, Role.EXPERT_UP), (DOWN, Role.EXPERT_DOWN))
+    ]  # fmt: skip
+
+
 def _keeps_forward(module: nn.Module, base: type[nn.Module]) -> bool:
     return type(module).forward is base.forward and "forward" not in vars(module)
 
@@ -234,26 +273,6 @@ def _is_conv1d(module: nn.Module) -> bool:
     """Whether it is transformers' Conv1D; if transformers is not loaded, no module is."""
     kind = getattr(sys.modules.get("transformers.pytorch_utils"), "Conv1D", None)
     return kind is not None and isinstance(module, kind) and _keeps_forward(module, kind)
-
-
-def _unknown(module: nn.Module) -> str | None:
-    """Why a module of another kind with a matrix is left out; None when it holds no matrix."""
-    kind = type(module)
-    if isinstance(module, nn.Linear | nn.MultiheadAttention):
-        base = "nn.Linear" if isinstance(module, nn.Linear) else "nn.MultiheadAttention"
-        return f"the forward of {kind.__name__} is not {base}'s"
-    if isinstance(module, nn.Embedding | nn.EmbeddingBag | ParametrizationList):
-        return None
-    shapes = [p.shape for p in module.parameters(recurse=False) if not is_lazy(p)]
-    # A parameter with one axis in use (a norm, a class token) is no matrix.
-    matrix = any(sum(length > 1 for length in shape) >= 2 for shape in shapes)
-    # Packed weights are buffers or objects, but such a class still says its sizes.
-    if not any(True for _ in module.parameters()):
-        sizes = [getattr(module, name, None) for name in ("in_features", "out_features")]
-        matrix = all(isinstance(size, int) for size in sizes)
-    known = kind.__name__ in ("Linear", "Conv1D")  # another one of that name
-    name = f"{kind.__module__}.{kind.__name__}" if known else kind.__name__
-    return f"{name} is not a linear layer known here" if matrix else None
 
 
 def _nothing(

@@ -10,6 +10,7 @@ from collections.abc import Collection
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
+from torch.nn.utils.parametrize import ParametrizationList
 
 from maskgap.instances.models.memory import has_memory, overlapping, place
 
@@ -24,10 +25,11 @@ class Readable:
         self._absent = absent
         self._overlapping = overlapping(model)
 
-    def reason(self, owner: nn.Module, attribute: str, parameter: str) -> str | None:
+    def reason(self, owner: nn.Module, attribute: str, parameter: str, axes: int = 2) -> str | None:
         """Why a matrix cannot be read; None when it can.
 
-        owner: the module that has it as `attribute`. parameter: its name in the whole model.
+        owner: the module that has it as `attribute`. parameter: its name in the whole model. axes:
+        of the tensor; three for the matrices of experts.
         """
         if parameter in self._absent:
             return "the checkpoint has no weight for it"
@@ -38,7 +40,7 @@ class Readable:
             return "its weight has no shape before a first forward; run one and extract again"
         stated = (owner.out_features, owner.in_features) if isinstance(owner, nn.Linear) else None
         shape = tuple(weight.shape)
-        if weight.dtype not in PLAIN_DTYPES or len(shape) != 2 or stated not in (None, shape):
+        if weight.dtype not in PLAIN_DTYPES or len(shape) != axes or stated not in (None, shape):
             return f"its weight is {weight.dtype} {shape}, not a plain floating matrix"
         if 0 in shape:
             return f"its weight is empty, {shape}"
@@ -64,3 +66,25 @@ def _computed(owner: nn.Module, attribute: str) -> str:
         f"its weight is computed{source} in each forward and never saved; make it a parameter "
         "first (remove_parametrizations, prune.remove or remove_weight_norm of torch.nn.utils)"
     )
+
+
+def unknown(module: nn.Module) -> str | None:
+    """Why a module of another kind with a matrix is left out; None when it holds no matrix."""
+    kind = type(module)
+    if isinstance(module, nn.Linear | nn.MultiheadAttention):
+        base = "nn.Linear" if isinstance(module, nn.Linear) else "nn.MultiheadAttention"
+        return f"the forward of {kind.__name__} is not {base}'s"
+    if isinstance(module, nn.Embedding | nn.EmbeddingBag | ParametrizationList):
+        return None
+    shapes = [p.shape for p in module.parameters(recurse=False) if not is_lazy(p)]
+    # A parameter with one axis in use (a norm, a class token) is no matrix.
+    matrix = any(sum(length > 1 for length in shape) >= 2 for shape in shapes)
+    # Packed weights are buffers or objects, but such a class still says its sizes.
+    if not any(True for _ in module.parameters()):
+        sizes = [getattr(module, name, None) for name in ("in_features", "out_features")]
+        matrix = all(isinstance(size, int) for size in sizes)
+    known = kind.__name__ in ("Linear", "Conv1D")  # another one of that name
+    name = f"{kind.__module__}.{kind.__name__}" if known else kind.__name__
+    if any(len(shape) == 3 for shape in shapes) and "xperts" in name:
+        return f"{name} keeps its matrices fused in a way that is not known here"
+    return f"{name} is not a linear layer known here" if matrix else None

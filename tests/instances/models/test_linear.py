@@ -8,6 +8,7 @@ from torch import nn
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.files import read_layer, write_layer
 from maskgap.instances.models.extract import extract_layers
+from maskgap.instances.models.probe import layout
 from tests.helpers.toys import GRAM, TOKENS, Net, one
 
 
@@ -69,6 +70,13 @@ class Turned(nn.Module):
         return x @ self.weight
 
 
+class Clipped(Turned):
+    """A linear layer for small inputs alone."""
+
+    def forward(self, x):
+        return super().forward(x).clamp(-5, 5)
+
+
 class OwnAttention(nn.MultiheadAttention):
     def forward(self, query, key, value):
         return super().forward(2 * query, key, value)
@@ -88,7 +96,7 @@ class Packed(nn.Linear):
 @pytest.mark.parametrize(
     ("module", "reason"),
     [
-        (Turned(), "Turned is not a linear layer known here"),
+        (Clipped(), "Clipped is not a linear layer known here"),
         (OwnAttention(2, 1), "the forward of OwnAttention is not nn.MultiheadAttention's"),
         (nn.Conv1d(2, 2, 1), "Conv1d is not a linear layer known here"),
         (Doubled(2, 2), "the forward of Doubled is not nn.Linear's"),
@@ -107,6 +115,56 @@ def test_layers_of_another_layout_are_named_never_guessed(module, reason):
     names = [x.name for x in extract_layers(model, [TOKENS], on_skip=skipped.__setitem__)]
     assert names == ["plain"]
     assert reason in skipped["other"]
+
+
+class Own(nn.Linear):
+    """What transformers calls FalconLinear."""
+
+    def forward(self, input):
+        return input @ self.weight.T + self.bias
+
+
+def test_a_class_that_acts_as_a_linear_layer_is_one():
+    np.testing.assert_array_equal(one(nn.Sequential(Own(3, 3)), [TOKENS]).gram, GRAM)
+    model = nn.Sequential(Turned())
+    layer = one(model, [TOKENS[:, :2]])
+    np.testing.assert_array_equal(layer.weight, [[1, 3], [2, 4]])
+    np.testing.assert_array_equal(layer.gram, GRAM[:2, :2])
+
+
+class Counting(Own):
+    """It counts its calls and draws random numbers."""
+
+    def __init__(self):
+        super().__init__(3, 3)
+        self.register_buffer("calls", torch.zeros(()))
+        self.train()
+
+    def forward(self, input):
+        self.calls += 1
+        torch.rand(())
+        return super().forward(input)
+
+
+def test_a_trial_leaves_a_module_and_random_numbers_as_they_were():
+    module = Counting()
+    before = torch.get_rng_state()
+    assert layout(module) is False
+    assert module.calls == 0
+    assert module.training
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_what_cannot_be_told_is_no_layer():
+    module = Own(3, 3)
+    with torch.no_grad():
+        module.weight.copy_(torch.eye(3))
+    assert layout(module) is None  # W and W^T would do
+    with torch.no_grad():
+        module.weight[0, 1] = 1
+    assert layout(module) is False
+    assert layout(Doubled(3, 3)) is None
+    assert layout(nn.Sequential(Own(3, 3))) is None
 
 
 def test_a_non_contiguous_weight_is_read_in_its_own_order():
