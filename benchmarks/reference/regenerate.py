@@ -20,6 +20,7 @@ from maskgap.benchmarks.reading.tables.gaps import render_gaps, render_short
 from maskgap.benchmarks.reading.tables.layers import render_summed
 from maskgap.benchmarks.reading.tables.summary import origin, page_table, write_tables
 from maskgap.benchmarks.reference import bound_course, growth
+from maskgap.benchmarks.reference.published import sweep as published
 from maskgap.benchmarks.runs.record import Record
 from maskgap.benchmarks.verify.certificate import Verdict
 from maskgap.instances.errors import InputError
@@ -44,6 +45,7 @@ OF_README = ("gaps", "gaps-refit")
 MEASURED: dict[str, Callable[[Path], str]] = {
     "bound": bound_course.main,
     "growth": growth.main,
+    "published": published.main,
     "quality": lambda directory: quality.run(directory, quality.WORK, say=print, fresh=True),
 }
 """What is no suite: each writes into its directory and returns what the page shows."""

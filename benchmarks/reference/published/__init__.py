@@ -1,0 +1,1 @@
+"""Published instances solved again, and what others report of them put to the test."""

@@ -1,0 +1,31 @@
+"""`python -m maskgap.benchmarks.reference.published DIRECTORY [FAMILY[=LARGEST] ...]`.
+
+Runs what the directory has no record of, and writes its tables. FAMILY=LARGEST takes sizes up to
+LARGEST; without any, all published cases are run. `--solver NAME`, again and again, takes some of
+the solvers alone; `--tables` runs nothing.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from maskgap.benchmarks.reference.published import page, records
+
+
+def main(words: list[str]) -> int:
+    """Run, write and print."""
+    parser = argparse.ArgumentParser(prog="maskgap.benchmarks.reference.published")
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("families", nargs="*", metavar="FAMILY[=LARGEST]")
+    parser.add_argument("--solver", action="append", choices=records.solvers())
+    parser.add_argument("--tables", action="store_true", help="run nothing")
+    chosen = parser.parse_args(words)
+    if not chosen.tables:
+        wanted = records.families(chosen.families)
+        records.sweep(chosen.directory, wanted, chosen.solver or records.solvers())
+    print(page.write(chosen.directory))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
