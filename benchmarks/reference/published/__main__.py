@@ -2,7 +2,8 @@
 
 Runs what the directory has no record of, and writes its tables. FAMILY=LARGEST takes sizes up to
 LARGEST; without any, all published cases are run. `--solver NAME`, again and again, takes some of
-the solvers alone; `--tables` runs nothing.
+the solvers alone; `--tables` runs nothing; `--patience F` gives runs F times the limit in wall
+time, for a machine that others use.
 """
 
 import argparse
@@ -19,10 +20,12 @@ def main(words: list[str]) -> int:
     parser.add_argument("families", nargs="*", metavar="FAMILY[=LARGEST]")
     parser.add_argument("--solver", action="append", choices=records.solvers())
     parser.add_argument("--tables", action="store_true", help="run nothing")
+    parser.add_argument("--patience", type=float, default=1.0)
     chosen = parser.parse_args(words)
     if not chosen.tables:
         wanted = records.families(chosen.families)
-        records.sweep(chosen.directory, wanted, chosen.solver or records.solvers())
+        names = chosen.solver or records.solvers()
+        records.sweep(chosen.directory, wanted, names, patience=chosen.patience)
     print(page.write(chosen.directory))
     return 0
 

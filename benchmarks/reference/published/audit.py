@@ -10,9 +10,9 @@ than tau |v|, tau its tolerance (`reported`). With b the least value known and L
     open         nothing of that is shown
 
 b is the value of a point found here, by us or a peer, by the instance's formula and feasible to
-1e-6 (s = OWN_SLACK), or a value that the authors report of a solver whose point they checked and evaluated themselves
-(s = THEIR_SLACK: they allowed whole variables to miss whole numbers by up to 1e-5, which is worth
-as much). Values of Ipopt-BnB refute nothing: its own are reported.
+1e-9 (s = OWN_SLACK), or a value that the authors report of a solver whose point they checked and
+evaluated themselves (s = THEIR_SLACK: whole variables may miss whole numbers by up to 1e-5 there,
+and that is worth as much). Values of Ipopt-BnB refute nothing: they are its own.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -71,7 +71,7 @@ def known(case: tuple[str, int, str], runs: Iterable[Run], rows: Iterable[Report
     for run in sorted(runs, key=lambda run: run.solver != OWN):  # ours first, others if better
         if run.solver == OWN:
             bound = max(bound, run.bound)
-        if run.objective < value:
+        if run.exact and run.objective < value:
             value, whose, slack = run.objective, f"{run.solver}, here", OWN_SLACK
     for row in _evaluated(case, rows):
         if row.objective < value - THEIR_SLACK * abs(row.objective):

@@ -15,8 +15,8 @@ from maskgap.instances.sources.published.reported import Reported
 CASE = ("sparse_reg", 1, "dimension=15")
 
 
-def _run(objective=2.0, bound=2.0, solver=OWN, seconds=1.0):
-    return Run(solver, *CASE, "gap", objective, bound, None, 5, seconds, seconds)
+def _run(objective=2.0, bound=2.0, solver=OWN, seconds=1.0, exact=True):
+    return Run(solver, *CASE, "gap", objective, exact, bound, None, 5, seconds, seconds)
 
 
 def _claim(objective, solver="Boscia", termination="OPTIMAL", seconds=3.0):
@@ -54,6 +54,12 @@ def test_a_peer_run_here_gives_a_value_and_no_bound():
     runs = [_run(1.0, 1.0, "SHOT")]
     assert [a.finding for a in audit(runs, [_claim(2.0, "SHOT")])] == [Finding.REFUTED]
     assert [a.finding for a in audit(runs, [_claim(1.0, "SHOT")])] == [Finding.OPEN]
+
+
+def test_a_point_that_misses_rows_by_little_refutes_nothing():
+    runs = [_run(1.0, 1.0, exact=False)]
+    assert [a.finding for a in audit(runs, [_claim(2.0, "SHOT")])] == [Finding.OPEN]
+    assert page.best_values(runs) == {CASE: inf}
 
 
 def test_what_ended_at_the_limit_claims_nothing():
