@@ -46,17 +46,19 @@ class Ended:
 
 
 def _minimise(solver: str, program: Program, limits: ProgramLimits) -> Ended:
-    import maskgap
+    from maskgap.solvers.convex.minimise import minimise
+    from maskgap.solvers.objectives.convex.quadratic import quadratic
+    from maskgap.solvers.oracles.mixed.make import milp
 
     space, form = program.space, program.objective
     f: Any = form if solver == OWN else lambda x: form(x)
     if solver == OWN and isinstance(form, QuadraticForm):
-        f = maskgap.objectives.quadratic(form.matrix, form.linear, form.constant, form.diagonal)
-    rows = maskgap.oracles.milp(
+        f = quadratic(form.matrix, form.linear, form.constant, form.diagonal)
+    rows = milp(
         space.matrix, space.row_lower, space.row_upper, space.lower, space.upper,
         space.integral.astype(np.int64),
     )  # fmt: skip
-    found = maskgap.minimise(
+    found = minimise(
         f, rows, gap=limits.gap, time_limit=limits.seconds, threads=limits.threads,
         node_limit=None if solver == OWN else 1,
     )  # fmt: skip
