@@ -7,13 +7,12 @@ same with `@FILE` for the weights of a safetensors state dict, or a name in tran
 cache. Nothing is downloaded or asked, and no code of a checkpoint is run unless
 the user trusts it. A checkpoint of transformers comes as the class that wrote it, so that layer
 names agree with it and saving it again loses nothing; where it names no such class, as its base
-model. One with an adapter is refused (`instances.models.adapters`).
+model. An adapter is merged into the model that it names (`instances.models.adapters`).
 """
 
 import contextlib
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,12 +21,11 @@ from typing import Any
 
 import torch
 
-from maskgap.instances import own_modules
 from maskgap.instances.errors import InputError
 from maskgap.instances.models import gguf_files
-from maskgap.instances.models.adapters import refuse_adapter_file
+from maskgap.instances.models.adapters import base_of, merged, refuse_adapter_file
 from maskgap.instances.models.devices import usable_device
-from maskgap.instances.models.memory import named_tensors, overlapping, shared_names
+from maskgap.instances.models.own import made, moved
 from maskgap.instances.models.state import read_state
 from maskgap.instances.models.vocabulary import mismatch, tokenizer_files
 
@@ -90,8 +88,10 @@ def load_model(name: str, device: str = "cpu", trust: bool = False) -> LoadedMod
             raise InputError(f"{name}: is no file")
     if file is not None:
         return _pretrained(name, str(file.parent), where, trust, file)
+    base = base_of(name, Path(name))
+    if base is not None:
+        return _adapted(name, load_model(base, device, trust))
     if Path(name).exists():
-        refuse_adapter_file(name, Path(name))
         if not (Path(name) / "config.json").is_file():
             raise InputError(
                 f"{name}: expected a folder with config.json, as save_pretrained writes it"
@@ -100,34 +100,11 @@ def load_model(name: str, device: str = "cpu", trust: bool = False) -> LoadedMod
     module, colon, attribute = name.partition(":")
     if colon:
         attribute, at, weights = attribute.partition("@")
-        own = _own(name, module, attribute)
+        own = made(name, module, attribute)
         if at:
             read_state(own, Path(weights), name)
         return LoadedModel(name, moved(name, own, where))
     return _pretrained(name, name, where, trust)
-
-
-def moved(name: str, module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
-    """A module of one's own on a device, with the ties it had.
-
-    Raises InputError for weights that are not loaded, and for ties by memory alone, which a move
-    to another device loosens without a word.
-    """
-    meta = next((n for n, tensor in named_tensors(module) if tensor.is_meta), None)
-    if meta is not None:
-        raise InputError(f"{name}: its {meta} is not loaded (device 'meta')")
-    before, parts = shared_names(module), overlapping(module)
-    module.to(device)
-    after = shared_names(module)
-    apart = next((n for n, others in before.items() if others != after[n]), None)
-    if apart is None and parts and set(overlapping(module).values()) != set(parts.values()):
-        apart = next(iter(parts.values()))
-    if apart is not None:
-        raise InputError(
-            f"{name}: tensors that share memory ({', '.join([apart, *before[apart]])}) would be "
-            f"taken apart on {device}; tie them as one parameter, or use --device cpu"
-        )
-    return module
 
 
 def _minilm_folder() -> str:
@@ -138,19 +115,20 @@ def _minilm_folder() -> str:
     return str(get_model_path())
 
 
-def _own(name: str, module: str, attribute: str) -> torch.nn.Module:
-    own = own_modules.load(module, f"model '{name}'")
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # stdout is for results
-            made = getattr(own, attribute)()
-    except (Exception, SystemExit) as error:  # the user's own code may raise anything
-        raise InputError(
-            f"{name}: cannot be called without arguments: "
-            f"{type(error).__name__}: {_first_line(error)}"
-        ) from error
-    if not isinstance(made, torch.nn.Module):
-        raise InputError(f"{name}: returned a {type(made).__name__}, expected a torch module")
-    return made
+def _adapted(name: str, base: LoadedModel) -> LoadedModel:
+    """A base model with the adapter of a folder merged into it, and the folder's tokenizer."""
+    folder = Path(name)
+    with quiet():
+        module = merged(name, folder, base.module)
+        own = any(tokenizer_files(folder))
+        options = {"local_files_only": True, "trust_remote_code": base.trusted}
+        found = (
+            _tokenizer(name, folder, module, options)
+            if own
+            else (base.tokenizer, base.no_tokenizer)
+        )
+    tokenizer, no_tokenizer = found
+    return replace(base, name=name, module=module, tokenizer=tokenizer, no_tokenizer=no_tokenizer)
 
 
 def _pretrained(

@@ -15,8 +15,9 @@ from maskgap.benchmarks.models.sampling import Sampling
 from maskgap.instances.errors import InputError
 from maskgap.instances.models.extract import extract_layers
 from maskgap.instances.models.linear import choose_linear
-from maskgap.instances.models.load import LoadedModel, load_model, moved
+from maskgap.instances.models.load import LoadedModel, load_model
 from maskgap.instances.models.memory import overlapping, place, shared_names
+from maskgap.instances.models.own import moved
 from tests.helpers.toys import BUILD, chosen
 
 NAME = "tests.helpers.toys:chosen"
