@@ -52,6 +52,9 @@ CalibrationOption = Annotated[
 ]
 SamplesOption = Annotated[int, typer.Option(help="Calibration texts; as many are held out.")]
 LengthOption = Annotated[int, typer.Option(help="Tokens per text, at most.")]
+HeldOutOption = Annotated[
+    bool, typer.Option("--held-out", help="Also Grams of the held-out half: as much work again.")
+]
 TrustOption = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run code that the checkpoint brings along.")
 ]

@@ -18,6 +18,7 @@ class ExtractOptions:
     layers: str = "*"
     device: str = "cpu"
     trust: bool = False
+    held_out: bool = False
 
 
 def run(options: ExtractOptions) -> int:
@@ -39,6 +40,7 @@ def run(options: ExtractOptions) -> int:
         device=options.device,
         progress=say,
         trust=options.trust,
+        held_out=options.held_out,
     ):
         print(path)
     return 0

@@ -17,7 +17,10 @@ from maskgap.instances.objective import MASK
 
 @dataclass(frozen=True, slots=True)
 class PruneOptions:
-    """What `maskgap prune` is told; absent options are None. limits: for a row."""
+    """What `maskgap prune` is told; absent options are None. limits: for a row.
+
+    patterns: `GLOB=PATTERN`. resume: go on with what a killed call began.
+    """
 
     model: str
     out: Path
@@ -28,8 +31,12 @@ class PruneOptions:
     pattern: str | None = None
     objective: ObjectiveOptions = DEFAULT_OBJECTIVE
     layers: str = "*"
+    exclude: str = ""
+    patterns: Sequence[str] = ()
+    resume: bool = False
     extracted: Path | None = None
     propagate: bool = False
+    held_out: bool = False
     assignments: Sequence[str] = ()
     trust: bool = False
     as_json: bool = False
@@ -47,8 +54,11 @@ def run(options: PruneOptions) -> int:
         raise InputError("prune takes masks from --masks DIR or finds them by --solver NAME")
     if (solver is None) != (pattern is None):
         raise InputError("--solver and --pattern go together, and mask files have their pattern")
-    if masks is not None and (options.propagate or options.assignments):
-        raise InputError("--propagate and --set are for --solver; masks of files are found already")
+    if masks is not None and (options.propagate or options.assignments or options.patterns):
+        raise InputError(
+            "--propagate and --set are for --solver, as --pattern-for is; masks of files are found "
+            "already"
+        )
     objective = options.objective.checked()
     if masks is not None and objective != MASK:
         raise InputError("--objective is for --solver; mask files have theirs, and their weights")
@@ -59,21 +69,36 @@ def run(options: PruneOptions) -> int:
     if masks is not None:
         source_of_masks = Stored(masks)
     else:
-        source_of_masks = Solved(solver or "", pattern or "", settings, limits, objective)
+        source_of_masks = Solved(
+            solver or "",
+            pattern or "",
+            settings,
+            limits,
+            objective,
+            [_pattern_for(text) for text in options.patterns],
+        )
     from maskgap.benchmarks.models.checkpoint import check_free
-    from maskgap.benchmarks.models.prune import Source, prune_model, render, total
+    from maskgap.benchmarks.models.prune import Selection, Source, prune_model
+    from maskgap.benchmarks.models.summary import by_type, render, total
     from maskgap.instances.models.load import load_model
 
-    check_free(options.out)
-    source = Source(options.extracted, data, options.propagate)
+    if not options.resume:
+        check_free(options.out)
+    source = Source(options.extracted, data, options.propagate, options.held_out, limits.device)
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
     try:
-        loaded = load_model(options.model, limits.device, options.trust)
+        loaded = load_model(options.model, "cpu", options.trust)
         reports = prune_model(
-            loaded, source_of_masks, options.out, options.layers, source=source, say=say
+            loaded,
+            source_of_masks,
+            options.out,
+            Selection(options.layers, options.exclude),
+            source=source,
+            say=say,
+            resume=options.resume,
         )
     except Unsolved as error:
         print(f"maskgap: {error}; no checkpoint is written", file=sys.stderr)
@@ -82,6 +107,15 @@ def run(options: PruneOptions) -> int:
         for line in (*(one.line() for one in reports), {"total": True, **total(reports)}):
             print(json.dumps(line, allow_nan=False))
         return 0
+    print(by_type(reports), end="\n\n")
     print(render(reports))
     print(f"\nsaved and read back: {options.out}")
     return 0
+
+
+def _pattern_for(text: str) -> tuple[str, str]:
+    """The glob and the pattern of `GLOB=PATTERN`. Raises InputError."""
+    glob, equals, pattern = text.partition("=")
+    if not equals or not glob or not pattern:
+        raise InputError(f"--pattern-for {text[:60]}: expected GLOB=PATTERN, as *.down_proj=2:4")
+    return glob, pattern

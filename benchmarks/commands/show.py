@@ -9,7 +9,7 @@ from maskgap.benchmarks.commands.screen import Results
 from maskgap.instances.arrays import pruned_of
 from maskgap.instances.definite import LeastEigenvalue, least_eigenvalue
 from maskgap.instances.errors import InputError, ProofError
-from maskgap.instances.formats.files import LAYER_FORMAT, MASK_FORMAT, mask_tensors, read_layer
+from maskgap.instances.formats.files import LAYER_FORMATS, MASK_FORMAT, mask_tensors, read_layer
 from maskgap.instances.formats.printable import visible
 from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.formats.proof_file import PROOF_FORMAT, read_proof
@@ -29,7 +29,7 @@ def run(file: Path, as_json: bool) -> int:
     """
     tensors, meta = read_tensors(file)
     kind = meta.get("format")
-    if kind == LAYER_FORMAT:
+    if kind in LAYER_FORMATS:
         described, say = [_layer(file)], _say_layer
     elif kind == MASK_FORMAT:
         described, say = [_mask(file, tensors)], _say_mask
@@ -41,8 +41,8 @@ def run(file: Path, as_json: bool) -> int:
     else:
         found = "absent" if kind is None else f"'{kind}'"
         raise InputError(
-            f"{file}: metadata 'format' is {found}; show describes {LAYER_FORMAT}, {MASK_FORMAT} "
-            f"and {PROOF_FORMAT}"
+            f"{file}: metadata 'format' is {found}; show describes "
+            f"{', '.join(LAYER_FORMATS)}, {MASK_FORMAT} and {PROOF_FORMAT}"
         )
     if kind != PROOF_FORMAT:
         digest = {"digest": described[0].pop("digest")} if "digest" in described[0] else {}

@@ -32,10 +32,13 @@ MODULES = "modules.json"
 BESIDE = ("config_sentence_transformers.json", "sentence_bert_config.json", "LICENSE")
 
 
-def check_free(out: Path) -> None:
-    """Raise InputError unless a checkpoint can be written there without replacing anything."""
+def check_free(out: Path, remedy: str = "") -> None:
+    """Raise InputError unless a checkpoint can be written there without replacing anything.
+
+    remedy: another one, for the message.
+    """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: is there already; move it away or choose another --out")
+        raise InputError(f"{out}: is there already; move it away or choose another --out{remedy}")
 
 
 def try_save(loaded: LoadedModel, ledger: Ledger, out: Path) -> None:
@@ -54,7 +57,10 @@ def save(loaded: LoadedModel, ledger: Ledger, out: Path) -> None:
     """
     with _saved(loaded, ledger, out) as folder:
         for path in sorted(folder.iterdir()):
-            os.rename(path, out / path.name)
+            there = out / path.name
+            if there.is_dir() and not there.is_symlink():  # of a call that was killed right here
+                shutil.rmtree(there)
+            os.rename(path, there)
 
 
 @contextmanager

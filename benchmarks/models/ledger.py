@@ -48,7 +48,14 @@ class Ledger:
             for name, tensor in tensors.items()
         }
         self._kept = {site.name: _digest(site.matrix()) for site in sites}
+        self._dense = {f"{name} itself": digest for name, digest in self._kept.items()}
         self._masks: dict[str, torch.Tensor] = {}
+
+    @property
+    def digest(self) -> str:
+        """Of all that the model held."""
+        parts = sorted({**self._rest, **self._dense}.items())
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def apply(self, site: Site, mask: Kept, weights: Matrix | None = None) -> None:
         """Prune a matrix of the model in place. mask: (d_out, d_in).

@@ -7,7 +7,7 @@ both in float64 from the layer and the mask. Where the weights that stay have be
 x, r is w - x; the ridge that they were found with is no part of the error.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import fsum
 from pathlib import Path
@@ -28,6 +28,7 @@ from maskgap.instances.formats.row_range import parse_rows
 from maskgap.instances.formats.tensors import read_tensors
 from maskgap.instances.layer import Layer, array_digest
 from maskgap.instances.masks.patterns import parse_pattern
+from maskgap.instances.models.globs import matches
 from maskgap.instances.objective import MASK, ObjectiveSpec, objective_spec
 from maskgap.instances.problem import Problem
 from maskgap.solvers import registry
@@ -70,10 +71,15 @@ class Choice:
 
 
 class Masks(Protocol):
-    """Where masks come from. pattern: the one they will all meet, or None."""
+    """Where masks come from."""
 
-    @property
-    def pattern(self) -> str | None: ...  # noqa: D102 - told above
+    def pattern_of(self, name: str) -> str | None:
+        """The pattern that the mask of a layer will meet; None where only its file says."""
+        ...
+
+    def asked(self) -> dict[str, object]:
+        """What decides the masks beside the layers, of values that JSON has."""
+        ...
 
     def has(self, name: str) -> bool:
         """Whether there will be a mask for a layer."""
@@ -88,7 +94,8 @@ class Masks(Protocol):
 class Solved:
     """Masks by a solver, in processes of their own, certified. limits: for a row.
 
-    objective: what they minimise; under refit they come with weights.
+    objective: what they minimise; under refit they come with weights. patterns: globs over layers
+    with patterns of their own, the first that matches counts; `pattern` is that of all others.
     """
 
     solver: str
@@ -96,18 +103,36 @@ class Solved:
     settings: Mapping[str, object]
     limits: RunLimits = field(default_factory=lambda: RunLimits(threads=cores()))
     objective: ObjectiveSpec = MASK
+    patterns: Sequence[tuple[str, str]] = ()
 
     def __post_init__(self) -> None:
         """Raise InputError or Refused for what cannot give masks here."""
-        pattern = parse_pattern(self.pattern)
         spec = registry.spec_of(self.solver)
         if spec.bound_only:
             raise InputError(f"solver '{self.solver}' gives bounds and no masks; choose another")
         if spec.missing is not None:
             raise Refused(f"solver '{self.solver}' is not installed: {spec.missing}")
-        refusal = spec.refusal(pattern, self.objective)
-        if refusal is not None:
-            raise Refused(refusal)
+        for text in (self.pattern, *(pattern for _, pattern in self.patterns)):
+            refusal = spec.refusal(parse_pattern(text), self.objective)
+            if refusal is not None:
+                raise Refused(refusal)
+
+    def pattern_of(self, name: str) -> str:
+        """As `Masks`."""
+        return next((p for glob, p in self.patterns if matches(name, glob)), self.pattern)
+
+    def asked(self) -> dict[str, object]:
+        """As `Masks`. Threads decide no mask, and where a run took place should not."""
+        return {
+            "solver": self.solver,
+            "pattern": self.pattern,
+            "patterns": [list(pair) for pair in self.patterns],
+            "settings": dict(self.settings),
+            "objective": str(self.objective.name),
+            "ridge": self.objective.ridge if self.objective.refits else None,
+            "time_limit": self.limits.limit_s,
+            "seed": self.limits.seed,
+        }
 
     def has(self, name: str) -> bool:
         """Every layer has a mask."""
@@ -115,7 +140,8 @@ class Solved:
 
     def of(self, layer: Layer) -> Choice:
         """The mask of all rows. Raises Unsolved naming the first row without one."""
-        problem = Problem.of(layer, parse_pattern(self.pattern), objective=self.objective)
+        pattern = self.pattern_of(layer.name)
+        problem = Problem.of(layer, parse_pattern(pattern), objective=self.objective)
         runs = Runs(problem, self.solver, dict(self.settings), self.limits)
         mask = Kept(np.ones(layer.weight.shape, dtype=bool))
         left = set(problem.rows)
@@ -136,7 +162,7 @@ class Solved:
             raise Unsolved(f"{layer.name}: row {min(left)} has no mask")
         return Choice(
             mask,
-            self.pattern,
+            pattern,
             self.solver,
             range(layer.d_out),
             self.objective,
@@ -149,7 +175,6 @@ class Stored:
     """Masks from the files `<layer>.mask.safetensors` of a folder."""
 
     folder: Path
-    pattern: str | None = None
 
     def __post_init__(self) -> None:
         """Raise InputError when the folder holds no mask file."""
@@ -157,6 +182,14 @@ class Stored:
             raise InputError(f"{self.folder}: expected a folder with files *.mask.safetensors")
         if not any(self.folder.glob("*.mask.safetensors")):
             raise InputError(f"{self.folder}: holds no mask file (*.mask.safetensors)")
+
+    def pattern_of(self, name: str) -> None:
+        """As `Masks`."""
+        return
+
+    def asked(self) -> dict[str, object]:
+        """As `Masks`."""
+        return {"masks": str(self.folder.resolve())}
 
     def has(self, name: str) -> bool:
         """Whether the folder has the layer's file."""

@@ -8,37 +8,46 @@ embedding), and the output head of a language model, which Wanda and SparseGPT l
 """
 
 import json
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
-from math import fsum
 from pathlib import Path
 
 import numpy as np
 from torch import nn
 
 from maskgap.benchmarks.models.checkpoint import check_free, save, try_save
-from maskgap.benchmarks.models.ledger import Ledger, in_dtype_of
-from maskgap.benchmarks.models.masks import Choice, Masks, Report, ratio, report
+from maskgap.benchmarks.models.course import Course, Say
+from maskgap.benchmarks.models.journal import Journal, clear_left_behind
+from maskgap.benchmarks.models.ledger import Ledger
+from maskgap.benchmarks.models.masks import Masks, Report
+from maskgap.benchmarks.models.progress import peak_bytes
 from maskgap.benchmarks.models.sampling import DEFAULT_SAMPLING, Sampling
-from maskgap.benchmarks.reading.typeset import markdown
+from maskgap.benchmarks.models.summary import cost, page, total
 from maskgap.instances.errors import InputError
-from maskgap.instances.formats.files import layer_path, read_layer, write_atomically
+from maskgap.instances.formats.files import (
+    layer_path,
+    read_layer,
+    write_atomically,
+)
 from maskgap.instances.layer import Layer
 from maskgap.instances.masks.patterns import parse_pattern
-from maskgap.instances.models.calibration import load_calibration
+from maskgap.instances.models.calibration import Calibration, load_calibration
+from maskgap.instances.models.devices import usable_device
 from maskgap.instances.models.extract import batches_told, extract_sites
 from maskgap.instances.models.fused import ROUTER, routers
+from maskgap.instances.models.globs import matches
 from maskgap.instances.models.linear import Site, choose_linear
 from maskgap.instances.models.load import LoadedModel
 from maskgap.instances.models.memory import shared_names
+from maskgap.instances.models.passes import Running
 from maskgap.instances.problem import Problem
 
 MASKS = "masks"
-SUMMARY = "pruning.json"
+SUMMARY, PAGE = "pruning.json", "pruning.md"
 FORMAT = "maskgap-pruning/1"
 
-Say = Callable[[str], None]
+Skip = Callable[[str, str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,139 +55,148 @@ class Source:
     """Where the layers' Grams come from.
 
     extracted: folder of layer files, or None: the data run through the model. propagate: inputs
-    are those of the model pruned so far.
+    are those of the model pruned so far. held_out: errors on held-out inputs are told too. device:
+    of torch, where blocks run one at a time. scratch: folder for what memory has no room for.
     """
 
     extracted: Path | None = None
     data: Sampling = DEFAULT_SAMPLING
     propagate: bool = False
+    held_out: bool = False
+    device: str = "cpu"
+    scratch: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which layers: globs over names, separated by commas. exclude: "" for none."""
+
+    layers: str = "*"
+    exclude: str = ""
 
 
 def prune_model(
     loaded: LoadedModel,
     masks: Masks,
     out: Path,
-    layers: str = "*",
+    layers: str | Selection = "*",
     *,
     source: Source | None = None,
     say: Say = lambda text: None,
+    resume: bool = False,
 ) -> list[Report]:
     """Prune a loaded model in place, save it to a folder and verify what was saved.
 
     Saving is tried with the dense model before any layer is run. The folder gets the checkpoint,
-    the masks (`masks/`) as they are found, and `pruning.json`. Returns what pruning did to each
-    layer. Raises InputError, Refused, Unsolved; then there is no checkpoint.
+    the masks (`masks/`) as they are found, `pruning.json` and a page, `pruning.md`. resume: go on
+    where an earlier call with the same arguments was killed (`benchmarks.models.journal`); begin,
+    where there is nothing to go on with. Returns what pruning did to each layer. Raises InputError,
+    Refused, Unsolved; then there is no checkpoint.
     """
-    source = source or Source()
-    check_free(out)
-    sites = chosen_sites(loaded, masks, layers, say)
+    with closing(Journal(out, out / MASKS)) as journal:
+        return _prune(
+            loaded,
+            masks,
+            out,
+            layers,
+            source=source or Source(),
+            say=say,
+            resume=resume,
+            journal=journal,
+        )
+
+
+def _prune(
+    loaded: LoadedModel,
+    masks: Masks,
+    out: Path,
+    layers: str | Selection,
+    *,
+    source: Source,
+    say: Say,
+    resume: bool,
+    journal: Journal,
+) -> list[Report]:
+    if resume and journal.begun:
+        clear_left_behind(out)
+    else:
+        check_free(out, "; --resume goes on with what was begun there" * journal.begun)
+    chosen = layers if isinstance(layers, Selection) else Selection(layers)
+    left_out: dict[str, str] = {}
+
+    def skip(name: str, reason: str) -> None:
+        left_out[name] = reason
+        say(f"{name} is left out: {reason}")
+
+    sites = chosen_sites(loaded, masks, chosen, skip)
     if source.extracted is not None:
-        sites = _with_files(sites, source, say)
+        sites = _with_files(sites, source, skip)
     ledger = Ledger(loaded, sites)
-    found = _layers(loaded, sites, source, say)
-    try_save(loaded, ledger, out)
-    by_name = {site.name: site for site in sites}
-    reports: list[Report] = []
-    waiting: list[tuple[Site, Choice]] = []
-    for layer in found:
-        begun = time.perf_counter()
-        choice = masks.of(layer)
-        choice.write(out / MASKS, layer)
-        choice = _as_stored(choice, by_name[layer.name])
-        reports.append(report(layer, choice, time.perf_counter() - begun))
-        say(_progress(reports[-1], len(reports), len(sites)))
-        if source.propagate:
-            ledger.apply(by_name[layer.name], choice.mask, choice.weights)
-        else:
-            waiting.append((by_name[layer.name], choice))
-    if not reports:
-        raise InputError(f"none of the layers that match '{layers}' saw inputs it can be judged by")
-    for site, choice in waiting:
-        ledger.apply(site, choice.mask, choice.weights)
+    data = None if source.extracted is not None else _calibration(loaded, source)
+    asked = {
+        "model": loaded.name,
+        "layers": [site.name for site in sites],
+        **masks.asked(),
+        "propagate": source.propagate,
+        "held_out": source.held_out,
+        "extracted": None if source.extracted is None else str(source.extracted.resolve()),
+        "data": None if data is None else data.meta,
+        "weights": ledger.digest,
+    }
+    if not journal.begun:
+        try_save(loaded, ledger, out)
+    journal.open(asked)
+    if journal.reports:
+        say(f"going on: {len(journal.reports)} of {len(sites)} layers are done")
+    course = Course(
+        masks, journal, ledger, sites, folder=out / MASKS, at_once=source.propagate, say=say
+    )
+    for layer in _layers(loaded, sites, source, data, course):
+        course.take(layer)
+    if not course.reports:
+        reason = f"none of the layers that match '{chosen.layers}' saw inputs it can be judged by"
+        raise InputError(reason)
+    course.finish()
     save(loaded, ledger, out)
+    reports, spent = course.reports, cost(course.pace.seconds, peak_bytes())
     summary = {
         "format": FORMAT,
         "model": loaded.name,
         "layers": [one.line() for one in reports],
+        "left_out": {**left_out, **journal.left_out},
         "total": total(reports),
     }
     text = json.dumps(summary, indent=1, allow_nan=False)
+    told = page(loaded.name, asked, reports, {**left_out, **journal.left_out}, spent)
+    write_atomically(out / PAGE, told.encode())
     write_atomically(out / SUMMARY, text.encode())
+    journal.finish()
+    say(f"{len(reports)} layers in {spent}")
     return reports
 
 
-def _as_stored(choice: Choice, site: Site) -> Choice:
-    """A choice with the weights that the model can hold: rounded to the dtype of its matrix."""
-    if choice.weights is None:
-        return choice
-    rounded = in_dtype_of(site, choice.weights).double().numpy()
-    return replace(choice, weights=rounded)
-
-
-def total(reports: Sequence[Report]) -> dict[str, float | int | None]:
-    """Sums over layers. relative_error: sum of errors / sum of energies."""
-    error, energy = (fsum(getattr(r, name) for r in reports) for name in ("error", "energy"))
-    held_out = [r.error_eval for r in reports if r.error_eval is not None]
-    weights = sum(r.d_out * r.d_in for r in reports)
-    pruned = sum(r.pruned for r in reports)
-    return {
-        "layers": len(reports),
-        "weights": weights,
-        "pruned": pruned,
-        "sparsity": pruned / weights,
-        "error": error,
-        "energy": energy,
-        "relative_error": ratio(error, energy),
-        "error_eval": fsum(held_out) if len(held_out) == len(reports) else None,
-    }
-
-
-def render(reports: Sequence[Report]) -> str:
-    """A table for people: a line a layer, and one for all."""
-    sums = total(reports)
-    lines = [
-        {
-            "layer": one.layer,
-            "shape": f"{one.d_out} x {one.d_in}",
-            "pattern": one.pattern,
-            "solver": one.solver,
-            "pruned": f"{one.sparsity:.2%}",
-            "error": f"{one.error:.6g}",
-            "relative error": f"{one.relative_error:.3%}",
-        }
-        for one in reports
-    ]
-    last = {
-        "layer": f"all {len(reports)}",
-        "shape": str(sums["weights"]),
-        "pattern": "",
-        "solver": "",
-        "pruned": f"{sums['sparsity']:.2%}",
-        "error": f"{sums['error']:.6g}",
-        "relative error": f"{sums['relative_error']:.3%}",
-    }
-    return markdown([*lines, last])
-
-
-def chosen_sites(loaded: LoadedModel, masks: Masks, layers: str, say: Say) -> list[Site]:
+def chosen_sites(loaded: LoadedModel, masks: Masks, chosen: Selection, skip: Skip) -> list[Site]:
     """The layers to prune, in the model's order.
 
     Raises InputError when there are none, or when one cannot meet the pattern.
     """
-    literal = {part.strip() for part in layers.split(",")}
+    literal = {part.strip() for part in chosen.layers.split(",")}
     sites = []
-    for site in choose_linear(loaded.module, layers, loaded.absent, _left_out(say)):
+    for site in choose_linear(loaded.module, chosen.layers, loaded.absent, skip):
         reason = None if site.name in literal else _special(loaded.module, site)
+        if any(matches(name, chosen.exclude) for name in site.names):
+            reason = "--exclude names it"
         if reason is None and not masks.has(site.name):
             reason = "there is no mask for it"
         if reason is not None:
-            _left_out(say)(site.name, reason)
+            skip(site.name, reason)
             continue
         sites.append(site)
-        if masks.pattern is not None:
-            _can_meet(site, masks.pattern)
+        pattern = masks.pattern_of(site.name)
+        if pattern is not None:
+            _can_meet(site, pattern)
     if not sites:
-        raise InputError(f"no layer that matches '{layers}' is left to be pruned")
+        raise InputError(f"no layer that matches '{chosen.layers}' is left to be pruned")
     return sites
 
 
@@ -194,6 +212,9 @@ def _special(model: nn.Module, site: Site) -> str | None:
         return "it is the output head; name it in --layers to prune it"
     if own & routers(model):
         return f"{ROUTER}; name it in --layers to prune it"
+    body = getattr(model, "base_model", None)  # of a model of transformers; itself, if it is bare
+    if isinstance(body, nn.Module) and not own & {id(module) for module in body.modules()}:
+        return "it is in the head, behind the model's body; name it in --layers to prune it"
     return None
 
 
@@ -204,24 +225,34 @@ def _can_meet(site: Site, pattern: str) -> None:
     Problem.of(Layer(weight, gram, name=site.name), parse_pattern(pattern))
 
 
-def _layers(loaded: LoadedModel, sites: list[Site], source: Source, say: Say) -> Iterator[Layer]:
-    if source.extracted is not None:
-        return _stored(sites, source.extracted)
+def _calibration(loaded: LoadedModel, source: Source) -> Calibration:
     wanted = source.data
-    data = load_calibration(loaded, wanted.calibration, wanted.samples, wanted.sequence_length)
+    return load_calibration(loaded, wanted.calibration, wanted.samples, wanted.sequence_length)
+
+
+def _layers(
+    loaded: LoadedModel,
+    sites: list[Site],
+    source: Source,
+    data: Calibration | None,
+    course: Course,
+) -> Iterator[Layer]:  # fmt: skip
+    if data is None:
+        return _stored(sites, source.extracted or Path(), course)
     return extract_sites(
         loaded.module,
         sites,
         data.batches,
-        held_out=data.held_out,
+        held_out=data.held_out if source.held_out else None,
         meta={"model": loaded.name, **data.meta},
         propagate=source.propagate,
-        on_skip=_left_out(say),
-        progress=batches_told(say),
+        on_skip=course.skipped,
+        progress=batches_told(course.say),
+        running=Running(usable_device(source.device), source.scratch, course.say, course.settled),
     )
 
 
-def _with_files(sites: list[Site], source: Source, say: Say) -> list[Site]:
+def _with_files(sites: list[Site], source: Source, skip: Skip) -> list[Site]:
     """The layers that were extracted. Raises InputError when there are none."""
     folder = source.extracted or Path()
     if source.propagate:
@@ -232,15 +263,17 @@ def _with_files(sites: list[Site], source: Source, say: Say) -> list[Site]:
         if path.exists():
             found.append(site)
         else:
-            _left_out(say)(site.name, f"there is no {path}")
+            skip(site.name, f"there is no {path}")
     if not found:
         raise InputError(f"{folder}: holds no layer file of this model (<layer>.safetensors)")
     return found
 
 
-def _stored(sites: list[Site], folder: Path) -> Iterator[Layer]:
+def _stored(sites: list[Site], folder: Path, course: Course) -> Iterator[Layer]:
     """Layers from files, checked to hold the model's weights."""
     for site in sites:
+        if course.settled([site]):
+            continue
         path = layer_path(folder, site.name)
         layer = read_layer(path)
         weight = site.matrix().cpu().double().numpy()
@@ -249,14 +282,3 @@ def _stored(sites: list[Site], folder: Path) -> Iterator[Layer]:
                 f"{path}: its weights are not those of {site.name} in this model; extract again"
             )
         yield replace(layer, name=site.name)
-
-
-def _left_out(say: Say) -> Callable[[str, str], None]:
-    return lambda name, reason: say(f"{name} is left out: {reason}")
-
-
-def _progress(one: Report, done: int, of: int) -> str:
-    return (
-        f"{done} of {of}: {one.layer}: error {one.error:.6g}, relative {one.relative_error:.3%}, "
-        f"{one.sparsity:.2%} pruned, {one.seconds:.1f} s"
-    )

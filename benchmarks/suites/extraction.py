@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from maskgap.benchmarks.suites.fields import Beside, Text, inside_folder
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.files import layer_path, read_layer
+from maskgap.instances.formats.gram_file import is_gram_name
 from maskgap.instances.formats.inside import inside
 from maskgap.instances.formats.outputs import try_directory
 from maskgap.instances.layer import Layer
@@ -83,6 +84,7 @@ class Extraction(BaseModel):
                 self.samples,
                 sequence_length=self.sequence_length,
                 progress=say,
+                held_out=True,
             )
             if not folder.exists():  # another run may have made it meanwhile
                 os.rename(made, folder)
@@ -92,6 +94,12 @@ class Extraction(BaseModel):
         folder = self.folder(directory, beside)
         path = layer_path(folder, name)
         if not path.exists():
-            have = ", ".join(sorted(p.name.removesuffix(SUFFIX) for p in folder.iterdir()))
+            have = ", ".join(
+                sorted(
+                    p.name.removesuffix(SUFFIX)
+                    for p in folder.iterdir()
+                    if not is_gram_name(p.name)
+                )
+            )
             raise InputError(f"'{PREFIX}{name}': '{self.layers}' of {self.model} gave {have}")
         return read_layer(path)

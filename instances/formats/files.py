@@ -2,12 +2,13 @@
 
 Layer file: a tensor for each array of `instances.layer_fields` that the layer has, in place of
 `gram` perhaps its factor (`instances.formats.factor`); metadata `format = maskgap-layer/1` and free
-keys, of which `tokens` (a count) must be there with `input_mean`. The digest of a layer is that of
-weight and gram. Mask file: bool `mask` (d_out, d_in), True = kept, and under the objective refit
-`weight` (d_out, d_in), the re-optimised weights, 0 where pruned; metadata `format =
-maskgap-mask/1`, pattern, objective, `ridge` of refit (a number that reads back exactly), solver,
-digest of the layer and of its weights alone (`weight_digest`) and, where only some rows were
-solved, `rows = A:B` (the rows outside are all kept and as they were). Any float dtype is read,
+keys, of which `tokens` (a count) must be there with `input_mean`; or `maskgap-layer/2`, whose Gram
+lies in a file beside it (`instances.formats.gram_file`). The digest of a layer is that of weight and
+gram. Mask file: bool `mask` (d_out, d_in), True = kept, and under the objective refit `weight`
+(d_out, d_in), the re-optimised weights, 0 where pruned; metadata `format = maskgap-mask/1`, pattern,
+objective, `ridge` of refit (a number that reads back exactly), solver, digest of the layer and of
+its weights alone (`weight_digest`) and, where only some rows were solved, `rows = A:B` (the rows
+outside are all kept and as they were). Any float dtype is read,
 bfloat16 too.
 """
 
@@ -26,6 +27,16 @@ from safetensors.numpy import save
 from maskgap.instances.arrays import Kept, Matrix, pruned_of
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.factor import FACTOR, UNITS, factored, gram_of
+from maskgap.instances.formats.gram_file import (
+    DIGEST,
+    FILE,
+    GRAM_FORMAT,
+    SHARED,
+    SHARED_FORMAT,
+    gram_name,
+    read_beside,
+    shared_arrays,
+)
 from maskgap.instances.formats.outputs import stored_kind
 from maskgap.instances.formats.tensors import ROUNDOFF, read_stored, read_tensors
 from maskgap.instances.layer import Layer, array_digest
@@ -36,7 +47,10 @@ from maskgap.instances.objective import ObjectiveSpec
 LAYER_FORMAT = "maskgap-layer/1"
 MASK_FORMAT = "maskgap-mask/1"
 
-LAYER = stored_kind("layer file", LAYER_FORMAT)
+LAYER_FORMATS = (LAYER_FORMAT, SHARED_FORMAT)
+
+LAYER = stored_kind("layer file", *LAYER_FORMATS)
+GRAM = stored_kind("file of a Gram", GRAM_FORMAT)
 MASK = stored_kind("mask file", MASK_FORMAT)
 
 
@@ -102,7 +116,12 @@ def mask_path(folder: Path, name: str) -> Path:
 def read_layer(path: Path) -> Layer:
     """Read and validate a layer file. Raises InputError naming the file and what was expected."""
     tensors, meta, dtypes = read_stored(path)
-    _expect_format(path, meta, LAYER_FORMAT)
+    if meta.get("format") == SHARED_FORMAT:
+        beside, of_beside = read_beside(path, meta)
+        tensors, dtypes = {**tensors, **beside}, {**dtypes, **of_beside}
+        meta = {key: text for key, text in meta.items() if key not in (FILE, DIGEST)}
+    else:
+        _expect_format(path, meta, LAYER_FORMAT)
     if FACTOR in tensors and "gram" not in tensors:
         tensors["gram"] = gram_of(tensors[FACTOR], tensors.get(UNITS), str(path))
     required = [field.name for field in LAYER_FIELDS if not field.optional]
@@ -124,14 +143,41 @@ def write_factored(path: Path, layer: Layer) -> None:
     write_tensors(path, {**tensors, **factored(layer.gram)}, meta)
 
 
-def write_layer(path: Path, layer: Layer, dtype: type[np.floating] = np.float64) -> None:
-    """Write a layer file; `dtype` is the stored precision of all real tensors."""
+def write_layer(
+    path: Path,
+    layer: Layer,
+    dtype: type[np.floating] = np.float64,
+    *,
+    weight: type[np.floating] | None = None,
+) -> None:
+    """Write a layer file; `dtype` is the stored precision of all real tensors.
+
+    weight: that of the weight alone; None: the same.
+    """
     real = {field.name for field in LAYER_FIELDS if field.real}
     tensors = {
         name: array.astype(dtype) if name in real else array
         for name, array in layer.arrays().items()
     }
+    if weight is not None:
+        tensors["weight"] = layer.weight.astype(weight)
     write_tensors(path, tensors, {**layer.meta, "format": LAYER_FORMAT})
+
+
+def write_sharing_layer(path: Path, layer: Layer, digest: str, dtype: type[np.floating]) -> None:
+    """Write a layer file whose Gram, of a digest, is in a file beside it (`write_gram`).
+
+    dtype: of the stored weight, one that holds it.
+    """
+    tensors = {name: array for name, array in layer.arrays().items() if name not in SHARED}
+    tensors["weight"] = layer.weight.astype(dtype)
+    about = {"format": SHARED_FORMAT, FILE: gram_name(digest), DIGEST: digest}
+    write_tensors(path, tensors, {**layer.meta, **about})
+
+
+def write_gram(path: Path, layer: Layer) -> None:
+    """Write the file of a layer's Gram, which several layers share."""
+    write_tensors(path, shared_arrays(layer), {"format": GRAM_FORMAT})
 
 
 def read_mask(path: Path, layer: Layer) -> Kept:

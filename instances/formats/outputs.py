@@ -35,9 +35,9 @@ class Kind:
     holds: Callable[[Path], bool]
 
 
-def stored_kind(name: str, stored_format: str) -> Kind:
-    """A safetensors file whose metadata `format` is the one given."""
-    return Kind(name, lambda path: format_of(path) == stored_format)
+def stored_kind(name: str, *stored_formats: str) -> Kind:
+    """A safetensors file whose metadata `format` is one of those given."""
+    return Kind(name, lambda path: format_of(path) in stored_formats)
 
 
 def text_kind(name: str, beginning: str) -> Kind:

@@ -45,10 +45,12 @@ class Watch:
             handle.remove()
 
     def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        turned: dict[int, object] = {}  # one tensor for one argument: those given it share a Gram
         for role, take in self._takes:
             if role in ARGUMENTS:
                 place = ARGUMENTS.index(role)
-                take(self._batch_first(args[place] if place < len(args) else kwargs.get(role)))
+                given = args[place] if place < len(args) else kwargs.get(role)
+                take(turned.setdefault(id(given), self._batch_first(given)))
         self._restore()  # of a forward that failed, if the model's own code went on
         if len(self._handles) > 1:
             out: Any = self._module.out_proj

@@ -1,15 +1,18 @@
 """Forwards of calibration batches with hooks where the chosen matrices are used.
 
 Each hook hands the inputs of a matrix, without padding, to the running sums of
-`instances.models.gram`; all uses of one matrix go into one sum. The model is left as it was:
-evaluation mode, no gradients, full float32 products and no fused attention (which would run past
-the hooks) hold inside only, and modes, weights and hooks are as before even when a forward fails.
+`instances.models.gram`; all uses of one matrix go into one sum, and matrices that are given one
+tensor (query, key and value) share one (`instances.models.sharing`). The model is left as it was:
+evaluation mode, no gradients, full float32 products, no fused attention (which would run past the
+hooks) and no cache of keys and values hold inside only, and modes, weights and hooks are as before
+even when a forward fails.
 
 Padding is where `attention_mask` (batch, length) is 0, or, for torch's own transformers, where
 `src_key_padding_mask` or `key_padding_mask` is True.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,6 +26,7 @@ from maskgap.instances.models.experts import ExpertWatch
 from maskgap.instances.models.experts import Take as TakeRows
 from maskgap.instances.models.gram import GramSum, real_tokens
 from maskgap.instances.models.linear import Role, Site
+from maskgap.instances.models.sharing import Parted, Sharing
 
 Progress = Callable[[int, int, str], None]
 """Called with steps done, steps in all, and what they are."""
@@ -38,31 +42,51 @@ class Collector:
     """The Gram and mean input of one matrix, or why there are none."""
 
     def __init__(self, site: Site) -> None:
-        self.sum = GramSum(site.d_in)
-        self.unaligned: str | None = None
+        self.name = site.name
+        self._own = GramSum(site.d_in)
+        self._leader: Collector | None = None
+        self._unaligned: str | None = None
+
+    @property
+    def sum(self) -> GramSum:
+        """The running sum, that of another collector where they share it."""
+        return self._own if self._leader is None else self._leader.sum
+
+    @property
+    def unaligned(self) -> str | None:
+        """Why padding cannot be told from tokens; None where it can."""
+        return self._unaligned if self._leader is None else self._leader.unaligned
+
+    def follow(self, leader: "Collector") -> None:
+        """Take the sum of a collector that is given the same tensors."""
+        self._leader = leader
 
     def take(
-        self, inputs: object, mask: torch.Tensor | None, length_first: bool = False
-    ) -> None:  # fmt: skip
-        """Add what the matrix was applied to; anything but a floating tensor is ignored."""
-        if not isinstance(inputs, torch.Tensor) or not inputs.is_floating_point():
-            return
+        self, inputs: torch.Tensor, mask: torch.Tensor | None, length_first: bool = False
+    ) -> None:
+        """Add what the matrix was applied to."""
         rows = real_tokens(inputs, mask, length_first)
         if rows is not None:
             self.sum.add(rows)
-        elif self.unaligned is None and mask is not None:
-            self.unaligned = (
+        elif self._unaligned is None and mask is not None:
+            self._unaligned = (
                 f"its inputs {tuple(inputs.shape)} do not fit the attention mask "
                 f"{tuple(mask.shape)}, so padding cannot be told; use batches without padding"
             )
 
 
-class _Hooks:
-    """The hooks of one pass. mask: that of the batch under way, True = real."""
+class Collection:
+    """The hooks of one pass over the data, on modules wherever they are run.
 
-    def __init__(self, model: nn.Module, share: Sequence[Site]) -> None:
+    mask: that of the batch under way, True = real. apart: names of matrices that share no Gram.
+    """
+
+    def __init__(
+        self, model: nn.Module, share: Sequence[Site], apart: AbstractSet[str] = frozenset()
+    ) -> None:  # fmt: skip
         self.collectors = {site.name: Collector(site) for site in share}
         self.mask: torch.Tensor | None = None
+        self._sharing = Sharing(apart)
         self._length_first = any(getattr(m, "batch_first", True) is False for m in model.modules())
         self._handles: list[torch.utils.hooks.RemovableHandle | Watch | ExpertWatch] = []
         attentions: dict[nn.MultiheadAttention, list[tuple[Role, Take]]] = {}
@@ -82,19 +106,56 @@ class _Hooks:
             ExpertWatch(module, takes, lambda: self.mask) for module, takes in experts.items()
         ]
 
+    def end_batch(self) -> None:
+        """Between two batches. Raises Parted."""
+        self._sharing.end_batch()
+
     def remove(self) -> None:
+        """Take all hooks away."""
         for handle in self._handles:
             handle.remove()
 
+    def _take(self, collector: Collector, inputs: object, length_first: bool = False) -> None:
+        """Hand inputs on; anything but a floating tensor is ignored."""
+        if not isinstance(inputs, torch.Tensor) or not inputs.is_floating_point():
+            return
+        leader = self._sharing.leader(collector.name, inputs)
+        if leader is None:
+            collector.take(inputs, self.mask, length_first)
+        else:
+            collector.follow(self.collectors[leader])
+
     def _taking(self, collector: Collector) -> Take:
-        return lambda inputs: collector.take(inputs, self.mask)
+        return lambda inputs: self._take(collector, inputs)
 
     def _hook(self, collector: Collector) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             inputs = args[0] if args else kwargs.get("input", kwargs.get("x"))
-            collector.take(inputs, self.mask, self._length_first)
+            self._take(collector, inputs, self._length_first)
 
         return hook
+
+
+Run = Callable[[Collection], None]
+"""Runs all batches through what a collection has its hooks on, `end_batch` after each."""
+
+
+def collect(model: nn.Module, share: Sequence[Site], run: Run) -> dict[str, Collector]:
+    """What `run` gives the matrices in `share`, by name.
+
+    Where two that share a Gram are given different tensors after all, all runs again without that.
+    """
+    apart: set[str] = set()
+    while True:
+        collection = Collection(model, share, apart)
+        try:
+            with calm(model):
+                run(collection)
+            return collection.collectors
+        except Parted as error:
+            apart.add(error.name)
+        finally:
+            collection.remove()
 
 
 def accumulate(
@@ -104,38 +165,21 @@ def accumulate(
     what: str,
     progress: Progress | None,
 ) -> dict[str, Collector]:
-    """Run the batches and collect the inputs of the matrices in `share`, by name."""
+    """Run the batches through the whole model and collect the inputs of the matrices in `share`.
+
+    batches: as often iterated as `collect` runs them.
+    """
     total = len(batches) if isinstance(batches, Sequence) else 0
-    with calm(model):
-        hooks = _Hooks(model, share)
-        try:
-            for number, batch in enumerate(batches, start=1):
-                hooks.mask = padding_of(batch, number)
-                forward(model, batch, f"batch {number} of the {what} data")
-                if progress is not None:
-                    progress(number, max(total, number), what)
-        finally:
-            hooks.remove()
-    return hooks.collectors
 
+    def run(collection: Collection) -> None:
+        for number, batch in enumerate(batches, start=1):
+            collection.mask = padding_of(batch, number)
+            forward(model, batch, f"batch {number} of the {what} data")
+            collection.end_batch()
+            if progress is not None:
+                progress(number, max(total, number), what)
 
-def order_of_use(model: nn.Module, sites: Sequence[Site], batch: Batch) -> list[Site]:
-    """The sites in the order in which a forward of a batch first uses them, unused ones last."""
-    order: list[nn.Module] = []
-    handles = [
-        module.register_forward_pre_hook(lambda module, args: order.append(module))
-        for module in dict.fromkeys(module for site in sites for module, _ in site.uses)
-    ]
-    with calm(model):
-        try:
-            forward(model, batch, "the first batch of the calibration data")
-        finally:
-            for handle in handles:
-                handle.remove()
-    places = {module: place for place, module in reversed(list(enumerate(order)))}
-    return sorted(
-        sites, key=lambda site: min(places.get(module, len(order)) for module, _ in site.uses)
-    )
+    return collect(model, share, run)
 
 
 def padding_of(batch: Batch, number: int) -> torch.Tensor | None:
@@ -189,18 +233,29 @@ def forward(model: nn.Module, batch: Batch, where: str) -> Any:
             **{k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
         )
     except Exception as error:  # the model's own code may raise anything
-        first = next(iter(str(error).splitlines()), "")
-        raise InputError(f"the model failed on {where}: {type(error).__name__}: {first}") from error
+        raise failed(where, error) from error
+
+
+def failed(where: str, error: Exception) -> InputError:
+    """The error that says which batch failed, and how."""
+    first = next(iter(str(error).splitlines()), "")
+    return InputError(f"the model failed on {where}: {type(error).__name__}: {first}")
 
 
 @contextmanager
 def calm(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, no gradients, whole float32 products, no fused attention; all restored."""
+    """Evaluation mode, no gradients, whole float32 products, no fused attention, no cache of keys.
+
+    All is restored.
+    """
     modes = [(module, module.training) for module in model.modules()]
+    caching = [config for config in _settings(model) if getattr(config, "use_cache", None) is True]
     precision = torch.get_float32_matmul_precision()
     fused = torch.backends.mha.get_fastpath_enabled()
     try:
         model.eval()
+        for config in caching:
+            config.use_cache = False
         torch.set_float32_matmul_precision("highest")
         torch.backends.mha.set_fastpath_enabled(False)
         with torch.no_grad():
@@ -208,5 +263,13 @@ def calm(model: nn.Module) -> Iterator[None]:
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
         torch.set_float32_matmul_precision(precision)
+        for config in caching:
+            config.use_cache = True
         for module, training in modes:
             module.training = training
+
+
+def _settings(model: nn.Module) -> list[Any]:
+    """The settings of a model of transformers and of its parts, each once."""
+    found = {id(m.config): m.config for m in model.modules() if hasattr(m, "config")}
+    return list(found.values())

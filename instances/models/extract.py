@@ -24,14 +24,30 @@ import torch
 
 from maskgap.instances.arrays import Matrix
 from maskgap.instances.errors import InputError
-from maskgap.instances.formats.files import LAYER, layer_path, write_layer
-from maskgap.instances.formats.outputs import Writes, replacing, try_directory, try_file
+from maskgap.instances.formats.files import (
+    GRAM,
+    LAYER,
+    layer_path,
+    write_gram,
+    write_layer,
+    write_sharing_layer,
+)
+from maskgap.instances.formats.gram_file import digest_of, gram_name, shared_arrays
+from maskgap.instances.formats.outputs import (
+    Writes,
+    check_file,
+    replacing,
+    try_directory,
+    try_file,
+)
 from maskgap.instances.layer import Layer
 from maskgap.instances.models.calibration import Batch, load_calibration
-from maskgap.instances.models.collect import Collector, Progress, accumulate, order_of_use
+from maskgap.instances.models.collect import Collector, Progress
+from maskgap.instances.models.devices import usable_device
 from maskgap.instances.models.linear import Site, choose_linear
 from maskgap.instances.models.load import load_model
 from maskgap.instances.models.memory import shared_names
+from maskgap.instances.models.passes import PassOptions, Running, as_list, collected
 
 Skip = Callable[[str, str], None]
 """Called with the name of a layer left out, and why."""
@@ -58,6 +74,7 @@ def extract_layers(
     propagate: bool = False,
     on_skip: Skip | None = None,
     progress: Progress | None = None,
+    running: Running | None = None,
 ) -> Iterator[Layer]:
     """The layers whose name matches a glob, in the model's order, or that of use to propagate.
 
@@ -65,10 +82,10 @@ def extract_layers(
     Gram (see `instances.models.collect`). layers: a glob, or several separated by commas. held_out:
     the same as batches for `gram_eval`, or None for layers without one; a layer that no held-out
     token reached has none either. meta: keys added to each layer's own (layer, dtype, d_out, d_in,
-    tokens, tokens_eval, shares_weight_with). absent: names of parameters that the checkpoint did
-    not have, whose layers are skipped. propagate: collect the inputs of a block when it is reached;
-    each takes a pass over the batches. on_skip: called with a layer's name and the reason it is
-    left out. Weights come back in float64; `dtype` says what they were.
+    tokens, tokens_eval, shares_weight_with, shares_inputs_with). absent: names of parameters that
+    the checkpoint did not have, whose layers are skipped. propagate: collect the inputs of a block
+    when it is reached. on_skip: called with a layer's name and the reason it is left out.
+    running: where data run. Weights come back in float64; `dtype` says what they were.
 
     Memory beside the model's own: 8 d_in^2 bytes a layer, twice that with held-out batches, up to
     `gram_bytes` at once (one layer at least), of one block at a time to propagate; and some copies
@@ -90,6 +107,7 @@ def extract_layers(
         propagate=propagate,
         on_skip=skip,
         progress=progress,
+        running=running,
     ):
         made += 1
         yield layer
@@ -108,27 +126,30 @@ def extract_sites(
     propagate: bool = False,
     on_skip: Skip | None = None,
     progress: Progress | None = None,
+    running: Running | None = None,
 ) -> Iterator[Layer]:
     """The layers of chosen matrices, none if no input reaches them; else as `extract_layers`."""
+    options = PassOptions(gram_bytes, propagate, progress, running or Running())
+    data = {"calibration": as_list(batches)}
+    if held_out is not None:
+        data["held-out"] = as_list(held_out)
     skip = on_skip or (lambda name, reason: None)
-    sides = [_repeatable(batches)] + ([] if held_out is None else [_repeatable(held_out)])
-    stages = _blocks(model, chosen, sides[0]) if propagate else [chosen]
-    shares = [s for stage in stages for s in _shares(stage, gram_bytes // (8 * len(sides)))]
-    for number, share in enumerate(shares, start=1):
-        where = f"pass {number} of {len(shares)}, " if len(shares) > 1 else ""
-        sums = [
-            accumulate(model, share, side, f"{where}{what}", progress)
-            for side, what in zip(sides, ("calibration", "held-out"), strict=False)
-        ]
+    for share, sums in collected(model, chosen, data, options):
         for site in share:
-            inputs, *evaluation = [side.pop(site.name) for side in sums]
-            reason = inputs.unaligned or next((e.unaligned for e in evaluation), None)
+            inputs, *evaluation = [side[site.name] for side in sums]
+            reason = inputs.unaligned or next(
+                (e.unaligned for e in evaluation if e.unaligned), None
+            )
             if reason is None and not inputs.sum.tokens:
                 reason = "0 tokens: no input reached it"
             if reason is not None:
                 skip(site.name, reason)
                 continue
-            yield _layer(model, site, inputs, evaluation, meta or {})
+            about = {**(meta or {})}
+            alike = [s.name for s in share if sums[0][s.name].sum is inputs.sum and s is not site]
+            if alike:
+                about["shares_inputs_with"] = ", ".join(alike)
+            yield _layer(model, site, inputs, evaluation, about)
 
 
 def _layer(
@@ -164,43 +185,6 @@ def _layer(
     )
 
 
-def _repeatable(batches: Iterable[Batch]) -> Iterable[Batch]:
-    return list(batches) if isinstance(batches, Iterator) else batches
-
-
-def _blocks(
-    model: torch.nn.Module, chosen: list[Site], batches: Iterable[Batch]
-) -> list[list[Site]]:
-    """The layers by the blocks they are in, blocks in the order of their first use.
-
-    A block is the outermost element of a ModuleList around a layer, else the layer alone.
-    """
-    first = next(iter(batches), None)
-    ordered = chosen if first is None else order_of_use(model, chosen, first)
-    lists = {n for n, m in model.named_modules() if isinstance(m, torch.nn.ModuleList)}
-    blocks: dict[str, list[Site]] = {}
-    for site in ordered:
-        parts = site.name.split(".")
-        depth = next((i for i in range(len(parts)) if ".".join(parts[:i]) in lists), None)
-        block = site.name if depth is None else ".".join(parts[: depth + 1])
-        blocks.setdefault(block, []).append(site)
-    return list(blocks.values())
-
-
-def _shares(chosen: list[Site], entries: int) -> list[list[Site]]:
-    """The layers in consecutive shares whose Grams have at most so many entries in all."""
-    shares: list[list[Site]] = []
-    left = 0
-    for site in chosen:
-        size = site.d_in**2
-        if not shares or size > left:
-            shares.append([])
-            left = entries
-        shares[-1].append(site)
-        left -= size
-    return shares
-
-
 def _gram(collector: Collector, name: str, what: str) -> Matrix:
     gram = collector.sum.matrix()
     # By Cauchy-Schwarz a Gram with a finite diagonal is finite.
@@ -234,25 +218,28 @@ def run_extract(
     device: str = "cpu",
     progress: Callable[[str], None] | None = None,
     trust: bool = False,
+    held_out: bool = False,
 ) -> list[Path]:
     """Extract layers of a model into `<layer>.safetensors` files of a folder, each written whole.
 
-    A layer file with other contents that is there is set aside (`instances.formats.outputs`), any
-    other file is left alone.
+    A Gram that several layers share is in one file beside them (`instances.formats.gram_file`).
+    Weights are stored in float32 where the model has no more. A layer file with other contents that
+    is there is set aside (`instances.formats.outputs`), any other file is left alone.
 
     model: `all-MiniLM-L6-v2`, a folder or cached name for transformers, or
     `package.module:callable` that returns a torch module. calibration: files of text or tensors
     (see `instances.models.calibration`); none means the docstrings of Python's standard library.
-    Half of the data gives the Gram, the other half the held-out one. samples: sequences of each
-    half, at most. sequence_length: tokens of a sequence, at most. device: of torch. progress:
-    called with lines for people: how far it is, which layers are left out and why. trust: whether
-    code of the checkpoint may run.
+    Half of the data gives the Gram; held_out: the other half gives `gram_eval`. samples: sequences
+    of each half, at most. sequence_length: tokens of a sequence, at most. device: of torch, where
+    blocks run one at a time. progress: called with lines for people: how far it is, which layers
+    are left out and why. trust: whether code of the checkpoint may run.
 
-    Returns the files in the model's order. Raises InputError for every bad input.
+    Returns the files in the order of use. Raises InputError for every bad input.
     """
     say = progress or (lambda text: None)
 
-    loaded = load_model(model, device, trust)
+    where = usable_device(device)
+    loaded = load_model(model, "cpu", trust)
     data = load_calibration(loaded, calibration, samples, sequence_length)
     skip = _told_skip(say)
     chosen = choose_linear(loaded.module, layers, loaded.absent, skip)
@@ -266,20 +253,37 @@ def run_extract(
         loaded.module,
         chosen,
         data.batches,
-        held_out=data.held_out,
+        held_out=data.held_out if held_out else None,
         meta=meta,
         on_skip=skip,
         progress=batches_told(say),
+        running=Running(where),
     ):
         path = layer_path(out, layer.name)
         with writes.attempt():
-            with replacing(path, say) as part:
-                write_layer(part, layer)
+            _write(path, layer, say)
             written.append(path)
     writes.close()
     if not written:
         raise InputError(_no_inputs(layers))
     return written
+
+
+def _write(path: Path, layer: Layer, say: Callable[[str], None]) -> None:
+    """Write one layer file, and the Gram beside it where others share that."""
+    wide = layer.meta.get("dtype") == "float64"
+    weight = np.float64 if wide else np.float32
+    if "shares_inputs_with" not in layer.meta:
+        with replacing(path, say) as part:
+            write_layer(part, layer, weight=weight)
+        return
+    digest = digest_of(shared_arrays(layer))
+    gram = path.with_name(gram_name(digest))
+    check_file(gram, GRAM)
+    with replacing(gram, say) as part:
+        write_gram(part, layer)
+    with replacing(path, say) as part:
+        write_sharing_layer(part, layer, digest, weight)
 
 
 def _told_skip(say: Callable[[str], None]) -> Skip:

@@ -21,7 +21,6 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from fnmatch import fnmatchcase
 
 import torch
 from torch import nn
@@ -29,6 +28,7 @@ from torch import nn
 from maskgap.instances.errors import InputError
 from maskgap.instances.models.adapters import refuse_adapters
 from maskgap.instances.models.fused import DOWN, ROUTER, Fused, fused_of, routers
+from maskgap.instances.models.globs import matches
 from maskgap.instances.models.memory import Place, place
 from maskgap.instances.models.probe import layout
 from maskgap.instances.models.readable import Readable, unknown
@@ -117,11 +117,6 @@ class _Use:
     def tensor(self) -> torch.Tensor:
         tensor: torch.Tensor = getattr(self.owner, self.attribute)
         return tensor
-
-
-def matches(name: str, layers: str) -> bool:
-    """Whether a name matches a glob, or one of several separated by commas."""
-    return any(fnmatchcase(name, glob.strip()) for glob in layers.split(","))
 
 
 def choose_linear(

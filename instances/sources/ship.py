@@ -108,7 +108,7 @@ def ship(directory: Path) -> list[Path]:
     paths: list[Path] = []
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as extracted:
-        run_extract(MINILM, Path(extracted), "encoder.*", progress=_say)
+        run_extract(MINILM, Path(extracted), "encoder.*", progress=_say, held_out=True)
         for block in blocks():
             path = directory / f"{block.name}{SUFFIX}"
             layer = settle(path, block.cut(read_layer(Path(extracted) / f"{block.layer}{SUFFIX}")))
@@ -133,7 +133,7 @@ def settle(path: Path, layer: Layer) -> Layer:
     except InputError:
         return layer
     # `cut_from` is a digest of the extracted Gram, so it goes with the bits.
-    free = ("format", "cut_from")
+    free = ("format", "cut_from", "shares_inputs_with")
     old_meta, meta = (
         {key: value for key, value in one.meta.items() if key not in free} for one in (old, layer)
     )

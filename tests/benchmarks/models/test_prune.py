@@ -52,7 +52,7 @@ def pruned(model, out, data, pattern="50%", solver="magnitude", layers="*", **op
 
 
 def test_a_torch_module_is_saved_as_a_state_dict_with_exact_zeros(tmp_path, data):
-    reports = pruned("tests.helpers.toys:two_layers", tmp_path / "out", data)
+    reports = pruned("tests.helpers.toys:two_layers", tmp_path / "out", data, held_out=True)
     model, dense = two_layers(), two_layers()
     load_model(model, tmp_path / "out" / "model.safetensors")
     expected = dense[0].weight.detach().clone()
@@ -368,7 +368,7 @@ def test_three_commands_from_a_model_to_an_evaluated_checkpoint(tmp_path, data):
         tmp_path / "layers",
         tmp_path / "out",
     )
-    done = maskgap("extract", model, "--out", layers, "--calibration", data)
+    done = maskgap("extract", model, "--out", layers, "--calibration", data, "--held-out")
     assert done.returncode == 0, done.stderr
     done = maskgap(
         "prune", model, "--extracted", layers, "--solver", "swap", "-p", "2:4", "--out", out

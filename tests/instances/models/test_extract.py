@@ -35,7 +35,7 @@ def test_float32_sums_go_on_past_2_to_the_24():
 
 
 def test_long_inputs_are_added_in_parts(monkeypatch):
-    monkeypatch.setattr("maskgap.instances.models.gram.PRODUCT_ELEMENTS", 3)
+    monkeypatch.setattr("maskgap.instances.models.gram.TOKENS", 3)
     total = GramSum(3)
     total.add(TOKENS)
     np.testing.assert_array_equal(total.matrix(), GRAM)

@@ -294,15 +294,15 @@ def test_later_layers_see_the_inputs_of_the_pruned_model():
 def test_to_propagate_holds_the_grams_of_one_block_at_a_time(monkeypatch):
     held = []
     model = Stack()
-    from maskgap.instances.models import extract
+    from maskgap.instances.models import passes
 
-    real = extract.accumulate
+    real = passes.accumulate
 
     def watched(model, share, *rest):
         held.append([site.name for site in share])
         return real(model, share, *rest)
 
-    monkeypatch.setattr(extract, "accumulate", watched)
+    monkeypatch.setattr(passes, "accumulate", watched)
     list(extract_layers(model, [TOKENS], propagate=True))
     assert held == [["blocks.1.a", "blocks.1.b"], ["blocks.0.a", "blocks.0.b"]]
     held.clear()

@@ -26,6 +26,7 @@ def test_a_torch_module_of_ones_own(tmp_path):
         tmp_path / "out",
         calibration=[data],
         progress=lines.append,
+        held_out=True,
     )
     assert [p.name for p in paths] == ["l.safetensors"]
     layer = read_layer(paths[0])

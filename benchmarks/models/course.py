@@ -1,0 +1,112 @@
+"""Pruning on its way through the layers of a model: a mask for each, noted before the next begins.
+
+Masks go into the model at once where later layers are to see it pruned, else all at the end.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from maskgap.benchmarks.models.journal import Journal
+from maskgap.benchmarks.models.ledger import Ledger, in_dtype_of
+from maskgap.benchmarks.models.masks import Choice, Masks, Report, report
+from maskgap.benchmarks.models.progress import Pace
+from maskgap.instances.formats.files import mask_path, mask_tensors
+from maskgap.instances.formats.tensors import read_tensors
+from maskgap.instances.layer import Layer
+from maskgap.instances.models.linear import Site
+
+Say = Callable[[str], None]
+
+
+class Course:
+    """Pruning on its way: what is done to each layer, in the order in which layers come."""
+
+    def __init__(
+        self,
+        masks: Masks,
+        journal: Journal,
+        ledger: Ledger,
+        sites: Sequence[Site],
+        *,
+        folder: Path,
+        at_once: bool,
+        say: Say,
+    ) -> None:  # fmt: skip
+        self._masks, self._journal, self._folder, self._ledger = masks, journal, folder, ledger
+        self._sites = {site.name: site for site in sites}
+        self._at_once, self.say = at_once, say
+        self._waiting: list[tuple[Site, Choice]] = []
+        self.reports: list[Report] = []
+        work = {site.name: float(site.d_out * site.d_in**2) for site in sites}
+        before = sum(work[name] for name in (*journal.reports, *journal.left_out))
+        self._work, self.pace = work, Pace(sum(work.values()), before, before)
+
+    def settled(self, share: Sequence[Site]) -> bool:
+        """Whether an earlier call was done with all these layers, which are pruned then."""
+        known = {*self._journal.reports, *self._journal.left_out}
+        if not all(site.name in known for site in share):
+            return False
+        for site in share:
+            if site.name in self._journal.reports:
+                self._again(site)
+        return True
+
+    def skipped(self, name: str, reason: str) -> None:
+        """Note a layer without inputs."""
+        self.say(f"{name} is left out: {reason}")
+        self._journal.skipped(name, reason)
+
+    def take(self, layer: Layer) -> None:
+        """Find the mask of a layer, or take the one that an earlier call found."""
+        site = self._sites[layer.name]
+        if layer.name in self._journal.reports:
+            self._again(site)
+            return
+        begun = time.perf_counter()
+        choice = self._masks.of(layer)
+        choice.write(self._folder, layer)
+        choice = _as_stored(choice, site)
+        one = report(layer, choice, time.perf_counter() - begun)
+        self.reports.append(one)
+        self._journal.done(one)
+        self.pace.done += self._work[layer.name]
+        self.say(_progress(one, len(self.reports), len(self._sites), self.pace.told()))
+        self._put(site, choice)
+
+    def finish(self) -> None:
+        """Write into the model what has waited for the last layer."""
+        for site, choice in self._waiting:
+            self._ledger.apply(site, choice.mask, choice.weights)
+
+    def _again(self, site: Site) -> None:
+        one = self._journal.reports[site.name]
+        self.reports.append(one)
+        path = mask_path(self._folder, site.name)
+        mask, weights = mask_tensors(path, read_tensors(path)[0], (site.d_out, site.d_in))
+        choice = Choice(
+            mask, one.pattern, one.solver, range(site.d_out), one.objective, weights
+        )  # fmt: skip
+        self._put(site, _as_stored(choice, site))
+
+    def _put(self, site: Site, choice: Choice) -> None:
+        if self._at_once:
+            self._ledger.apply(site, choice.mask, choice.weights)
+        else:
+            self._waiting.append((site, choice))
+
+
+def _as_stored(choice: Choice, site: Site) -> Choice:
+    """A choice with the weights that the model can hold: rounded to the dtype of its matrix."""
+    if choice.weights is None:
+        return choice
+    rounded = in_dtype_of(site, choice.weights).double().numpy()
+    return replace(choice, weights=rounded)
+
+
+def _progress(one: Report, done: int, of: int, pace: str) -> str:
+    return (
+        f"{done} of {of}: {one.layer}: error {one.error:.6g}, relative {one.relative_error:.3%}, "
+        f"{one.sparsity:.2%} pruned, {one.seconds:.1f} s; {pace}"
+    )

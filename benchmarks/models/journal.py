@@ -1,0 +1,162 @@
+"""What pruning has done so far, so that it can go on after it was killed.
+
+`pruning.jsonl` in the folder of the checkpoint: a line that says what was asked and of which
+weights, then a line a layer, written when its mask file is complete: what pruning did to it, and
+the digest of the file; or why it was left out. Each line reaches the disk before the next layer
+begins. A last line that is torn is dropped, and its layer is done again. Who goes on must ask for
+the same, of the same weights and data. The file goes when the checkpoint is there.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO
+
+from maskgap.benchmarks.models.masks import Report
+from maskgap.instances.errors import InputError
+from maskgap.instances.formats.files import mask_path
+from maskgap.instances.objective import objective_spec
+
+JOURNAL = "pruning.jsonl"
+FORMAT = "maskgap-pruning-journal/1"
+
+LEFT_BEHIND = (".unfinished-", ".states-")
+"""Beginnings of folders that a killed run leaves."""
+
+
+class Journal:
+    """The journal of one folder. reports: of layers done before. left_out: names, with reasons."""
+
+    def __init__(self, out: Path, masks: Path) -> None:
+        self._path, self._masks = out / JOURNAL, masks
+        self._file: IO[str] | None = None
+        self.reports: dict[str, Report] = {}
+        self.left_out: dict[str, str] = {}
+        self._digests: dict[str, str] = {}
+
+    @property
+    def begun(self) -> bool:
+        """Whether an earlier call left one."""
+        return self._path.exists()
+
+    def open(self, asked: Mapping[str, object]) -> None:
+        """Begin, or go on where an earlier call ended.
+
+        asked: what decides the masks, of values that JSON has. Raises InputError when the journal
+        is of something else or damaged, and when a mask file is not what it was.
+        """
+        head = {"format": FORMAT, "asked": json.loads(json.dumps(asked))}
+        try:
+            self._file = self._path.open("a", encoding="utf-8")
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{self._path}: another call is pruning into this folder") from None
+        except OSError as error:
+            raise InputError(f"{self._path}: cannot be written: {error.strerror}") from None
+        lines = self._lines()
+        if not lines:  # a new one, or killed before its first line was complete
+            self._append(head)
+            return
+        self._expect(lines[0], head)
+        for number, line in enumerate(lines[1:], start=2):
+            try:
+                self._take(line)
+            except (KeyError, TypeError, ValueError):
+                raise InputError(f"{self._path}: line {number} is damaged") from None
+        for name, digest in self._digests.items():
+            path = mask_path(self._masks, name)
+            if not path.is_file() or _digest(path) != digest:
+                raise InputError(f"{path}: is not the mask file that {self._path.name} tells of")
+
+    def done(self, report: Report) -> None:
+        """Note a layer whose mask file is complete."""
+        objective = report.objective
+        ridge = objective.ridge if objective.refits else None
+        line = {**asdict(report), "objective": [str(objective.name), ridge]}
+        digest = _digest(mask_path(self._masks, report.layer))
+        self._append({"done": line, "mask": digest})
+        self.reports[report.layer] = report
+
+    def skipped(self, name: str, reason: str) -> None:
+        """Note a layer that is left out."""
+        if name not in self.left_out:
+            self._append({"left_out": name, "reason": reason})
+            self.left_out[name] = reason
+
+    def finish(self) -> None:
+        """Take it away: the checkpoint is there."""
+        self._path.unlink()
+
+    def close(self) -> None:
+        """Let others go on with it; one that tells of no layer goes."""
+        if self._file is not None:
+            if not self.reports and not self.left_out:
+                self._path.unlink(missing_ok=True)
+            self._file.close()
+            self._file = None
+
+    def _append(self, line: Mapping[str, object]) -> None:
+        if self._file is None:
+            raise ValueError("the journal is not open")
+        try:
+            self._file.write(json.dumps(line, allow_nan=False) + "\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise InputError(f"{self._path}: cannot be written: {error.strerror}") from None
+
+    def _lines(self) -> list[dict[str, object]]:
+        """All whole lines; a torn last one is cut off the file."""
+        try:
+            text = self._path.read_bytes()
+            whole = text[: text.rfind(b"\n") + 1]
+            if len(whole) < len(text):
+                os.truncate(self._path, len(whole))
+            found = [json.loads(line) for line in whole.splitlines()]
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self._path}: cannot be read: {error}") from None
+        if not all(isinstance(line, dict) for line in found):
+            raise InputError(f"{self._path}: a line is no JSON object")
+        return found
+
+    def _expect(self, found: Mapping[str, object], head: Mapping[str, object]) -> None:
+        if found.get("format") != head["format"]:
+            raise InputError(f"{self._path}: expected a journal of format {FORMAT}")
+        before, now = found.get("asked"), head["asked"]
+        if before == now:
+            return
+        if not isinstance(before, dict) or not isinstance(now, dict):
+            raise InputError(f"{self._path}: its first line is damaged")
+        key = next(k for k in {**before, **now} if before.get(k) != now.get(k))
+        raise InputError(
+            f"{self._path}: --resume goes on with what was asked then, and {key} was "
+            f"{before.get(key)!r:.60} and is {now.get(key)!r:.60}"
+        )
+
+    def _take(self, line: Mapping[str, object]) -> None:
+        if "left_out" in line:
+            self.left_out[str(line["left_out"])] = str(line["reason"])
+            return
+        fields = line["done"]
+        if not isinstance(fields, dict):
+            raise TypeError
+        name, ridge = fields.pop("objective")
+        report = Report(**fields, objective=objective_spec(name, ridge))
+        self.reports[report.layer] = report
+        self._digests[report.layer] = str(line["mask"])
+
+
+def clear_left_behind(out: Path) -> None:
+    """Take away the unfinished folders of a run that was killed."""
+    for path in out.iterdir():
+        if path.is_dir() and not path.is_symlink() and path.name.startswith(LEFT_BEHIND):
+            shutil.rmtree(path)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

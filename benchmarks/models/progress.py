@@ -1,0 +1,49 @@
+"""Time and memory of long work, for people: what is done, what is left, what it took."""
+
+import resource
+import sys
+import time
+from dataclasses import dataclass, field
+
+
+def clock(seconds: float) -> str:
+    """Seconds as people say them: 41 s, 3 min 20 s, 2 h 05 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def peak_bytes() -> tuple[int, int]:
+    """The most memory that this process held, and that of the largest one it started and ended."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    own, children = (resource.getrusage(one).ru_maxrss * unit for one in who)
+    return own, children
+
+
+@dataclass(slots=True)
+class Pace:
+    """How far work of a known amount is. amount: in all, in any unit. done: so far, of it.
+
+    before: done by an earlier call, which says nothing of the pace.
+    """
+
+    amount: float
+    done: float = 0.0
+    before: float = 0.0
+    begun: float = field(default_factory=time.perf_counter)
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.perf_counter() - self.begun
+
+    def told(self) -> str:
+        """Time so far, and about how much is left, by the pace so far."""
+        new, left = self.done - self.before, self.amount - self.done
+        if new <= 0 or left <= 0:
+            return clock(self.seconds)
+        return f"{clock(self.seconds)}, about {clock(self.seconds * left / new)} left"
