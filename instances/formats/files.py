@@ -3,13 +3,12 @@
 Layer file: a tensor for each array of `instances.layer_fields` that the layer has, in place of
 `gram` perhaps its factor (`instances.formats.factor`); metadata `format = maskgap-layer/1` and free
 keys, of which `tokens` (a count) must be there with `input_mean`; or `maskgap-layer/2`, whose Gram
-lies in a file beside it (`instances.formats.gram_file`). The digest of a layer is that of weight and
-gram. Mask file: bool `mask` (d_out, d_in), True = kept, and under the objective refit `weight`
-(d_out, d_in), the re-optimised weights, 0 where pruned; metadata `format = maskgap-mask/1`, pattern,
-objective, `ridge` of refit (a number that reads back exactly), solver, digest of the layer and of
-its weights alone (`weight_digest`) and, where only some rows were solved, `rows = A:B` (the rows
-outside are all kept and as they were). Any float dtype is read,
-bfloat16 too.
+lies in a file beside it (`instances.formats.gram_file`). The digest of a layer is that of weight
+and gram. Mask file: bool `mask` (d_out, d_in), True = kept, and under the objective refit `weight`
+(d_out, d_in), the re-optimised weights, 0 where pruned; metadata `format = maskgap-mask/1`,
+pattern, objective, `ridge` of refit (a number that reads back exactly), solver, digest of the layer
+and of its weights alone (`weight_digest`) and, where only some rows were solved, `rows = A:B` (the
+rows outside are all kept and as they were). Any float dtype is read, bfloat16 too.
 """
 
 import json

@@ -10,7 +10,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from maskgap.benchmarks.models.masks import Choice
-from maskgap.benchmarks.models.prune import Source, chosen_sites, prune_model
+from maskgap.benchmarks.models.prune import Selection, Source, chosen_sites, prune_model
 from maskgap.benchmarks.models.sampling import Sampling
 from maskgap.instances.arrays import Kept
 from maskgap.instances.models.extract import extract_layers
@@ -77,7 +77,11 @@ def test_the_gram_is_that_of_the_inputs_of_every_product(case):
 class Half:
     """Masks that keep a half, drawn."""
 
-    pattern = "50%"
+    def pattern_of(self, name):
+        return "50%"
+
+    def asked(self):
+        return {"solver": "drawn"}
 
     def has(self, name):
         return True
@@ -163,12 +167,13 @@ def test_padding_is_not_among_an_experts_tokens(mixture):
 def test_routers_stay_dense_unless_named(mixture):
     case, model = mixture
     loaded = LoadedModel(case.name, model, pretrained=True)
-    told = []
-    sites = chosen_sites(loaded, Half(), "model.layers.0.mlp.*", told.append)
+    told = {}
+    chosen = Selection("model.layers.0.mlp.*")
+    sites = chosen_sites(loaded, Half(), chosen, told.__setitem__)
     assert len(sites) == 11
-    assert sorted(line.partition(";")[0] for line in told) == [
-        f"model.layers.0.mlp.{name} is left out: {ROUTER}"
-        for name in ("gate", "shared_expert_gate")
-    ]
-    (site,) = chosen_sites(loaded, Half(), "model.layers.0.mlp.shared_expert_gate", told.append)
+    assert {name: reason.partition(";")[0] for name, reason in told.items()} == {
+        f"model.layers.0.mlp.{name}": ROUTER for name in ("gate", "shared_expert_gate")
+    }
+    chosen = Selection("model.layers.0.mlp.shared_expert_gate")
+    (site,) = chosen_sites(loaded, Half(), chosen, told.__setitem__)
     assert site.d_out == 1
