@@ -16,7 +16,7 @@ from maskgap.instances.models.calibration import Batch
 from maskgap.instances.models.chain import Part, Survey, has_blocks, survey
 from maskgap.instances.models.collect import Collector, Progress, accumulate
 from maskgap.instances.models.linear import Site
-from maskgap.instances.models.load import moved
+from maskgap.instances.models.own import moved
 from maskgap.instances.models.walk import Walk
 
 Settled = Callable[[Sequence[Site]], bool]
