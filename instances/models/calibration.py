@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.tensors import read_tensors, require_regular
-from maskgap.instances.models.inputs import named_inputs
+from maskgap.instances.models.inputs import expect_token_ids, named_inputs
 from maskgap.instances.models.load import LoadedModel
 from maskgap.instances.models.texts import file_texts, split_texts, standard_library_docstrings
-from maskgap.instances.models.tokens import Encoder
+from maskgap.instances.models.tokens import PROBE, Encoder
 
 Batch = Mapping[str, Any] | torch.Tensor
 """Keyword arguments of a forward, or its one positional argument."""
@@ -154,6 +154,8 @@ def _encoder(model: LoadedModel, sequence_length: int) -> Encoder:
             f"{model.name} takes sequences of at most {model.max_length} tokens, "
             f"not {sequence_length}"
         )
+    if model.pretrained and not model.causal:
+        expect_token_ids(model, encoder.first(PROBE, 1))
     return encoder
 
 

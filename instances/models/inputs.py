@@ -7,7 +7,7 @@ input that the model calls its main one, or its token ids or their embeddings.
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -44,6 +44,30 @@ def named_inputs(
             )
         found[name] = tensor
     return found
+
+
+def expect_token_ids(model: LoadedModel, ids: Sequence[int]) -> None:
+    """Raise InputError in one line for a model that does not run on token ids alone.
+
+    ids: a few tokens, which are tried.
+    """
+    module = model.module
+    training = [part for part in module.modules() if part.training]
+    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    try:
+        module.eval()
+        with torch.no_grad():
+            module(input_ids=torch.tensor([list(ids)], device=device))
+    except Exception as error:  # the model's own code may raise anything
+        first = next(iter(str(error).splitlines()), "no message")
+        names = ", ".join(_arguments(module)[0][:NAMES_SHOWN])
+        raise InputError(
+            f"{model.name}: does not run on token ids alone ({first}); give its inputs as a "
+            f".safetensors file of tensors named as the arguments of its forward: {names}"
+        ) from error
+    finally:
+        for part in training:
+            part.training = True
 
 
 def takes(module: torch.nn.Module, argument: str) -> bool:

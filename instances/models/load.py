@@ -49,10 +49,11 @@ class LoadedModel:
     """A model ready to run.
 
     pretrained: whether transformers loaded it; else it is a torch module of one's own. causal:
-    whether it is a causal language model with its head. folder: of its checkpoint, or None.
-    tokenizer: of transformers, or None for the reason `no_tokenizer`. absent: parameters that the
-    checkpoint did not have. max_length: longest sequence of tokens it takes, or None when unknown.
-    trusted: whether code of its checkpoint may run.
+    whether it is a causal language model with its head, perhaps of text beside images or sounds.
+    folder: of its checkpoint, or None. tokenizer: of transformers, or None for the reason
+    `no_tokenizer`. absent: parameters that the checkpoint did not have. max_length: longest
+    sequence of tokens it takes, or None when unknown. trusted: whether code of its checkpoint may
+    run.
     """
 
     name: str
@@ -191,7 +192,7 @@ def _pretrained(
     limits = [
         value
         for value in (
-            getattr(config, "max_position_embeddings", None),
+            getattr(config.get_text_config(decoder=True), "max_position_embeddings", None),
             getattr(tokenizer, "model_max_length", None),
         )
         if isinstance(value, int)
@@ -219,11 +220,22 @@ def _class_of(transformers: Any, config: Any) -> tuple[Any, bool]:
     The one that its settings name if it is a model of transformers, else an automatic one.
     """
     kind = next(iter(config.architectures or ()), "")
-    causal = kind.endswith(("ForCausalLM", "LMHeadModel"))
+    causal = kind.endswith(("ForCausalLM", "LMHeadModel")) or _writes_text(kind, config)
     found = getattr(transformers, kind, None) if kind.isidentifier() else None
     if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel):
         return found, causal
     return (transformers.AutoModelForCausalLM if causal else transformers.AutoModel), causal
+
+
+def _writes_text(kind: str, config: Any) -> bool:
+    """Whether a model of images or sounds and text is a causal one of its text alone."""
+    text = config.get_text_config(decoder=True)
+    parts = (config, text)
+    return (
+        kind.endswith("ForConditionalGeneration")
+        and text is not config
+        and not any(getattr(part, "is_encoder_decoder", False) for part in parts)
+    )
 
 
 @contextlib.contextmanager

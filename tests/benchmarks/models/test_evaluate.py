@@ -410,6 +410,37 @@ def test_the_command_on_pruned_models_of_transformers(kind, tiny, tmp_path, caps
     assert f"| all {len(layers)}" in told.out
 
 
+def test_a_model_of_images_and_text_is_evaluated_by_its_text(tmp_path):
+    transformers = pytest.importorskip("transformers", reason="transformers is absent")
+    torch.manual_seed(0)
+    text = {
+        "vocab_size": 16, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 4,
+        "max_position_embeddings": 32, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+    }  # fmt: skip
+    sight = {
+        "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "image_size": 8, "patch_size": 4,
+    }  # fmt: skip
+    config = transformers.Gemma3Config(
+        text_config=text, vision_config=sight, mm_tokens_per_image=4, image_token_index=15,
+        boi_token_index=13, eoi_token_index=14,
+    )  # fmt: skip
+    transformers.Gemma3ForConditionalGeneration(config).save_pretrained(tmp_path / "m")
+    model = load_model(str(tmp_path / "m"))
+    assert (model.causal, model.max_length) == (True, 32)
+    ids = np.random.default_rng(0).integers(3, 12, size=(4, 6))
+    np.save(tmp_path / "ids.npy", ids)
+    found = evaluate_model(model, None, Sampling([tmp_path / "ids.npy"]))
+    with torch.no_grad():
+        logits = model.module(input_ids=torch.from_numpy(ids[2:])).logits
+    losses = nn.functional.cross_entropy(
+        logits[:, :-1].reshape(-1, 16).float(), torch.from_numpy(ids[2:, 1:]).reshape(-1)
+    )
+    assert found.perplexity == pytest.approx(math.exp(float(losses)), rel=1e-4)
+    assert found.predicted == 10
+
+
 def test_bad_input_is_one_line(tiny, capsys, monkeypatch):
     for words, message in [
         ([tiny / "bert", "--calibration", tiny / "ids.npy"], "name that by --against"),

@@ -247,7 +247,7 @@ def test_extracted_layers_need_a_model(tmp_path):
         read_suite(str(path))
 
 
-@pytest.mark.parametrize("name", ["layers", "llm", "llm-whole"])
+@pytest.mark.parametrize("name", ["layers", "llm", "llm-whole", "llm-real-whole"])
 def test_shipped_suites_of_layers_mean_something(name):
     """Names, patterns and settings are all known; nothing is extracted or made."""
     suite = read_suite(name)

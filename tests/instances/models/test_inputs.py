@@ -15,6 +15,7 @@ from maskgap.benchmarks.commands import cli
 from maskgap.instances.errors import InputError
 from maskgap.instances.models.calibration import load_calibration
 from maskgap.instances.models.extract import run_extract
+from maskgap.instances.models.inputs import expect_token_ids
 from maskgap.instances.models.load import LoadedModel, load_model
 from maskgap.instances.models.texts import file_texts, split_texts
 from maskgap.instances.models.tokens import Encoder
@@ -389,3 +390,43 @@ def test_files_have_the_permissions_of_the_umask(tmp_path, capsys, monkeypatch):
     assert set(modes.values()) == {0o600}
     assert {"model.safetensors", "pruning.json"} <= set(modes)
     assert json.loads((tmp_path / "p" / "pruning.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("kind", ["T5", "Whisper", "CLIP"])
+def test_a_model_that_needs_more_than_token_ids_says_so_in_one_line(kind):
+    transformers = pytest.importorskip("transformers", reason="transformers is absent")
+    config = {
+        "T5": lambda: transformers.T5Config(
+            vocab_size=16, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2
+        ),
+        "Whisper": lambda: transformers.WhisperConfig(
+            vocab_size=16, d_model=8, encoder_layers=1, decoder_layers=1, encoder_ffn_dim=8,
+            encoder_attention_heads=2, decoder_attention_heads=2, decoder_ffn_dim=8,
+            max_source_positions=8, max_target_positions=8, num_mel_bins=4, pad_token_id=0,
+            bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
+        ),
+        "CLIP": lambda: transformers.CLIPConfig(
+            text_config={"vocab_size": 16, "hidden_size": 8, "intermediate_size": 8,
+                         "num_hidden_layers": 1, "num_attention_heads": 2, "eos_token_id": 2,
+                         "bos_token_id": 1, "pad_token_id": 0},
+            vision_config={"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1,
+                           "num_attention_heads": 2, "image_size": 8, "patch_size": 4},
+        ),
+    }[kind]()  # fmt: skip
+    module = getattr(transformers, f"{kind}Model")(config).train()
+    loaded = LoadedModel("m", module, pretrained=True)
+    with pytest.raises(InputError, match=r"on token ids alone .*safetensors") as caught:
+        expect_token_ids(loaded, [3, 4])
+    assert len(str(caught.value).splitlines()) == 1
+    assert module.training
+
+
+def test_a_model_of_token_ids_is_left_as_it_was():
+    transformers = pytest.importorskip("transformers", reason="transformers is absent")
+    config = transformers.BertConfig(
+        vocab_size=16, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
+        num_attention_heads=2,
+    )  # fmt: skip
+    module = transformers.BertModel(config).train()
+    expect_token_ids(LoadedModel("m", module, pretrained=True), [3, 4])
+    assert all(part.training for part in module.modules())

@@ -15,13 +15,15 @@ from maskgap.instances.formats.tensors import read_tensors
 from maskgap.instances.layer import Layer, array_digest
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Problem
-from maskgap.instances.sources import shipped
+from maskgap.instances.sources import ship_llm, shipped
 from maskgap.instances.sources.best_known import Found, record_best, write_manifest
 from maskgap.instances.sources.cut import Block, cut
 from maskgap.instances.sources.ship import BLOCKS, KINDS, blocks, settle
 
 ROOT = Path(__file__).resolve().parents[3]
-ENTRIES = shipped.manifest()
+ALL = shipped.manifest()
+ENTRIES = [entry for entry in ALL if entry["model"] == "all-MiniLM-L6-v2"]
+LLM = [entry for entry in ALL if entry["model"] == ship_llm.MODEL]
 
 
 # What is shipped
@@ -65,7 +67,34 @@ def test_each_file_is_what_the_manifest_says(entry):
         Problem.of(layer, parse_pattern(pattern))
 
 
-@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry["name"])
+def test_the_rows_of_a_language_model():
+    """All columns, every type of layer, Grams of whole numbers."""
+    assert len(ENTRIES) + len(LLM) == len(ALL)
+    blocks_of = {block.name: block for block in ship_llm.blocks()}
+    assert set(blocks_of) == {entry["name"] for entry in LLM}
+    assert {entry["layer"].split(".", 3)[3] for entry in LLM} == set(ship_llm.KINDS.values())
+    for entry in LLM:
+        block, path = blocks_of[entry["name"]], shipped.path(entry["name"])
+        tensors, meta = read_tensors(path)
+        assert set(tensors) == {"weight", "gram_factor", "gram_units", "input_mean"}
+        layer = read_layer(path)
+        assert layer.digest == entry["digest"]
+        assert layer.weight.shape == (block.rows, block.columns) == (len(entry["rows"]), entry["n"])
+        assert entry["columns"] == list(range(entry["n"]))
+        assert [int(i) for i in meta["rows"].split()] == entry["rows"]
+        assert meta["layer"] == entry["layer"] == block.layer
+        assert int(meta["tokens"]) == entry["tokens"] > 10 * entry["n"]
+        d_out = {"q": 576, "k": 192, "v": 192, "o": 576, "gate": 1536, "up": 1536, "down": 576}
+        kind = entry["name"].removeprefix("llm-").partition("15")[0]
+        whole = Layer.from_arrays(np.ones((d_out[kind], entry["n"])), np.eye(entry["n"]))
+        assert block.cut(whole).meta["rows"] == meta["rows"]  # they follow from its seed
+        for pattern in entry["patterns"]:
+            Problem.of(layer, parse_pattern(pattern))
+    size = sum(shipped.path(entry["name"]).stat().st_size for entry in LLM)
+    assert size < 5e6
+
+
+@pytest.mark.parametrize("entry", ALL, ids=lambda entry: entry["name"])
 def test_the_best_known_losses_are_those_of_their_masks(entry):
     layer = read_layer(shipped.path(entry["name"]))
     for known in entry["best_known"]:
@@ -88,20 +117,21 @@ def test_the_held_out_gram_resembles_the_calibration_and_is_another():
 
 def test_all_of_it_is_small_and_has_its_licence():
     folder = shipped.folder()
-    assert sum(path.stat().st_size for path in folder.iterdir()) < 10e6
-    assert {e["licence"] for e in ENTRIES} == {"Apache-2.0"}
-    for entry in ENTRIES:
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 15e6
+    assert {e["licence"] for e in ALL} == {"Apache-2.0"}
+    for entry in ALL:
         assert (folder / entry["notice"]).is_file()
     assert "all-MiniLM-L6-v2" in (folder / "NOTICE").read_text()
     assert "Version 2.0, January 2004" in (folder / "LICENSE-APACHE-2.0.txt").read_text()
     layers = {path.name for path in folder.glob("*.safetensors")}
-    assert layers == {entry["file"] for entry in ENTRIES}
+    assert layers == {entry["file"] for entry in ALL}
+    assert (folder / "NOTICE-llm").read_text() == ship_llm.TEXT
 
 
 def test_the_blocks_are_those_that_the_command_cuts():
     """Each block again from numbers alone: rows and columns follow from its seed."""
     assert len({block.name for block in blocks()}) == len(BLOCKS)
-    assert {block.name for block in blocks()} == set(shipped.names())
+    assert {block.name for block in blocks()} == {entry["name"] for entry in ENTRIES}
     for block in blocks():
         entry = next(e for e in ENTRIES if e["name"] == block.name)
         d_out, d_in = 384, 384
@@ -150,7 +180,7 @@ def test_a_stored_layer_stays_while_it_is_the_same_up_to_forward_rounding(tmp_pa
 
 
 def test_names_and_unknown_names():
-    assert shipped.names() == [entry["name"] for entry in ENTRIES]
+    assert shipped.names() == [entry["name"] for entry in ALL]
     with pytest.raises(InputError, match="no shipped layer 'nothing'; there are query0-n12"):
         shipped.path("nothing")
 
