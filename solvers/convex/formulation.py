@@ -13,6 +13,7 @@ from maskgap.instances.errors import InputError
 from maskgap.solvers.convex.switched.structure import Switched, switched
 from maskgap.solvers.convex.watched import Known, Watched
 from maskgap.solvers.objectives.convex.quadratic import QuadraticObjective
+from maskgap.solvers.objectives.convex.smooth import SmoothObjective
 from maskgap.solvers.oracles.mixed.highs import HighsSet
 from maskgap.solvers.oracles.mixed.protocol import SetOracle
 
@@ -42,6 +43,10 @@ def formulate(f: Any, oracle: SetOracle) -> Formulation:
             if found is not None:
                 return _over_switches(f, found)
         watched = Watched(f, n, Known(quadratic=f.quadratic))
+    elif isinstance(f, SmoothObjective):
+        if f.n != n:
+            raise InputError(f"f has {f.n} variables, the set has {n}")
+        watched = Watched(f, n, Known(model=f.model, diagonal=f.diagonal))
     elif callable(f):
         watched = Watched(f, n)
     else:

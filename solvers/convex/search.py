@@ -150,7 +150,8 @@ class Search:
             return None
         if self._late():
             return node
-        if tighten(node, found, self.function, self.oracle.space, self.incumbent.cut):
+        tightened = tighten(node, found, self.function, self.oracle.space, self.incumbent.cut)
+        if tightened:
             self.least_leaf = min(self.least_leaf, self.incumbent.cut)
             if (node.lower > node.upper).any():
                 return None
@@ -159,6 +160,8 @@ class Search:
             self.function.curvature(), found.minorant, node.bound, node.depth,
         )  # fmt: skip
         split = choose(self.rules.branching, situation, self._pseudo, self.oracle)
+        if split is None and tightened:
+            return node  # its box is one slice now, which was not looked at by itself
         if split is None:
             self.least_leaf = min(self.least_leaf, node.bound)
             return None

@@ -26,6 +26,9 @@ BESIDE = 8
 SHORTEST = 1e-6
 """Least share of a step."""
 
+ROUNDING = 1e-13
+"""Share of a value by which it may seem to rise."""
+
 FALL = 1e-3
 """Share of the promised fall that a step has to bring."""
 
@@ -45,8 +48,10 @@ def settle_by_models(function: SecondOrder, stored: Matrix, weight: Vector, prom
         chosen = _some(scores, weight)
         apart = stored[chosen] - x
         curve = function.images(x, gradient, apart) @ apart.T
-        model = Quadratic(0.25 * (curve + curve.T), apart @ gradient, 0.0)
         wanted = weight[chosen].copy()
+        half = 0.25 * (curve + curve.T)
+        # half @ wanted is 0 but for what differences miss, which is not to move the optimum
+        model = Quadratic(half, apart @ gradient - 2.0 * (half @ wanted), 0.0)
         steps += settle(model, np.eye(len(chosen)), wanted, 0.1 * target)
         change = np.zeros(len(weight))
         change[chosen] = wanted - weight[chosen]
@@ -55,7 +60,12 @@ def settle_by_models(function: SecondOrder, stored: Matrix, weight: Vector, prom
             return steps
         while share > SHORTEST:
             tried = weight + share * change
-            if function.at(tried @ stored)[0] <= value - FALL * share * fall:
+            there, slopes = function.at(tried @ stored)
+            if there <= value - FALL * share * fall:
+                break
+            # near the end the fall is lost in rounding, and the slope tells it still
+            flat = there <= value + ROUNDING * abs(value)
+            if flat and abs(float((stored @ slopes) @ change)) <= 0.5 * fall:
                 break
             share *= 0.5
         else:

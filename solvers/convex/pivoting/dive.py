@@ -191,6 +191,15 @@ def dive(  # type: ignore[no-untyped-def]
         else:
             below = np.floor(x[chosen])
             first_up = x[chosen] - below > 0.5
+        both = below >= lower[chosen] and below + 1.0 <= upper[chosen]
+        if not both:  # one side was cut off as bounds were tightened
+            up_left = below + 1.0 <= upper[chosen]
+            if not up_left and below < lower[chosen]:
+                depth -= 1
+                continue
+            side = below + 1.0 if up_left else below
+            _move(T, z, state, lower, upper, chosen, side, up_left)
+            continue
         # the side that is gone into lies on top
         tableaus[depth], held[depth], states[depth] = T, z, state
         lows[depth], highs[depth], bounds[depth] = lower, upper, bounds[top]

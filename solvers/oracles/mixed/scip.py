@@ -1,0 +1,151 @@
+"""Sets that a SCIP model holds, its constraints linear or not, as long as slices are convex.
+
+The model is taken back to its untransformed state before each call, its objective and bounds set,
+and solved; the bound is SCIP's dual bound, less what its tolerances may hide. Presolving rounds are
+off, since models are small and calls many. One thread.
+"""
+
+from collections.abc import Callable
+from math import fsum, inf
+from typing import Any
+
+import numpy as np
+from pyscipopt import Model, quicksum
+from pyscipopt.scip import Expr, Term
+
+from maskgap.instances.arrays import Vector
+from maskgap.instances.errors import InputError, Refused
+from maskgap.instances.layer import unit_exponent
+from maskgap.solvers.mip.adapter import NATIVE_INFINITY, ROUNDING, NativeError
+from maskgap.solvers.oracles.mixed.linear_set import LinearSet
+from maskgap.solvers.oracles.mixed.protocol import Space, Vertex, box_violation
+
+TOLERANCE = 1e-7
+STANDARD_EXPONENT = 10
+"""Largest cost of a model, as a power of two."""
+
+PARAMETERS = {
+    "numerics/feastol": TOLERANCE,
+    "numerics/dualfeastol": TOLERANCE,
+    "limits/gap": 0.0,
+    "limits/absgap": 0.0,
+    "presolving/maxrounds": 0,
+    "misc/usesymmetry": 0,
+}
+
+WHOLE = frozenset({"BINARY", "INTEGER"})
+
+
+class ScipSet:
+    """Oracle of a SCIP model; see `SetOracle`. The model is this object's own from then on.
+
+    Its variables come in the order in which they were added, which is not that of `getVars`.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        model.hideOutput()
+        model.setParams(PARAMETERS)
+        self._variables = sorted(model.getVars(), key=lambda variable: variable.getIndex())
+        kinds = [variable.vtype() for variable in self._variables]
+        if not self._variables or not set(kinds) <= WHOLE | {"CONTINUOUS"}:
+            raise InputError("SCIP: expected a model with binary, integer, continuous variables")
+        sides = np.array([[v.getLbOriginal(), v.getUbOriginal()] for v in self._variables])
+        sides[sides >= NATIVE_INFINITY], sides[sides <= -NATIVE_INFINITY] = inf, -inf
+        self.space = Space(
+            sides[:, 0].copy(), sides[:, 1].copy(), np.array([kind in WHOLE for kind in kinds])
+        )
+        self._remaining: Callable[[], float] = lambda: inf
+
+    def expire_with(self, remaining: Callable[[], float]) -> None:
+        """As `SetOracle.expire_with`."""
+        self._remaining = remaining
+
+    def minimise(self, direction: Vector, lower: Vector, upper: Vector) -> Vertex | None:
+        """As `SetOracle.minimise`."""
+        try:
+            return self._minimise(direction, lower, upper)
+        except (NativeError, Refused):
+            raise
+        except Exception as error:  # PySCIPOpt has no class of its own for a failed call
+            raise NativeError(f"SCIP: {type(error).__name__}: {error}") from error
+
+    def _minimise(self, direction: Vector, lower: Vector, upper: Vector) -> Vertex | None:
+        model = self._model
+        model.freeTransform()
+        exponent = unit_exponent(float(np.abs(direction).max(initial=0.0))) - STANDARD_EXPONENT
+        cost = np.ldexp(direction, -exponent)
+        for variable, low, high in zip(self._variables, lower, upper, strict=True):
+            model.chgVarLb(variable, None if low == -inf else float(low))
+            model.chgVarUb(variable, None if high == inf else float(high))
+        terms = zip(self._variables, cost.tolist(), strict=True)
+        model.setObjective(Expr({Term(variable): value for variable, value in terms}))
+        left = max(0.0, self._remaining())
+        model.setParam("limits/time", min(left, NATIVE_INFINITY))
+        model.optimize()
+        status = model.getStatus()
+        if status == "infeasible":
+            return None
+        if status in ("unbounded", "inforunbd"):
+            raise Refused(
+                "the set is unbounded in a direction in which the objective falls: give its "
+                "variables finite bounds, or rows that bound them"
+            )
+        bound = float(model.getDualbound())
+        slack = len(cost) * TOLERANCE + ROUNDING * fsum(np.abs(cost).tolist())
+        proved = bound - slack if abs(bound) < NATIVE_INFINITY else -inf
+        scaled = float(np.ldexp(proved, exponent))
+        if model.getNSols() == 0:
+            if status == "optimal":
+                raise NativeError("SCIP finished without a point")
+            return Vertex(None, scaled)
+        best = model.getBestSol()
+        point = np.array([model.getSolVal(best, variable) for variable in self._variables])
+        whole = self.space.integral
+        point[whole] = np.round(point[whole])
+        return Vertex(np.clip(point, lower, upper), scaled)
+
+    def violation(self, point: Vector) -> float:
+        """As `SetOracle.violation`; inf where SCIP finds it infeasible, which has no measure."""
+        missed = box_violation(self.space, point)
+        self._model.freeTransform()
+        for variable, low, high in zip(
+            self._variables, self.space.lower, self.space.upper, strict=True
+        ):
+            self._model.chgVarLb(variable, None if low == -inf else float(low))
+            self._model.chgVarUb(variable, None if high == inf else float(high))
+        solution = self._model.createOrigSol()
+        for variable, value in zip(self._variables, point.tolist(), strict=True):
+            self._model.setSolVal(solution, variable, value)
+        held = self._model.checkSol(
+            solution, printreason=False, completely=True, checkbounds=False, original=True
+        )
+        return missed if held else inf
+
+
+def scip_model(rows: LinearSet) -> Any:
+    """A SCIP model of a linear set."""
+    model = Model()
+    space = rows.space
+    variables = [
+        model.addVar(
+            f"x{j}",
+            vtype="I" if space.integral[j] else "C",
+            lb=None if space.lower[j] == -inf else float(space.lower[j]),
+            ub=None if space.upper[j] == inf else float(space.upper[j]),
+        )
+        for j in range(space.n)
+    ]
+    for i in range(rows.matrix.shape[0]):
+        part = slice(rows.matrix.indptr[i], rows.matrix.indptr[i + 1])
+        entries = zip(rows.matrix.indices[part], rows.matrix.data[part].tolist(), strict=True)
+        total = quicksum(value * variables[j] for j, value in entries)
+        low, high = float(rows.row_lower[i]), float(rows.row_upper[i])
+        if low == high:
+            model.addCons(total == low)
+            continue
+        if low > -inf:
+            model.addCons(total >= low)
+        if high < inf:
+            model.addCons(total <= high)
+    return model
