@@ -154,6 +154,7 @@ def _pretrained(
             _refuse_kernels(name, config, trust)
             if file is not None:
                 loader, causal = gguf_files.class_of(transformers, config)
+                packing["config"] = config  # to read a file's settings takes seconds
             else:
                 loader, causal = _class_of(transformers, config)
             # The keyword for "the dtype of the checkpoint" was renamed in transformers 5.
