@@ -182,8 +182,10 @@ def chosen_sites(loaded: LoadedModel, masks: Masks, chosen: Selection, skip: Ski
     """
     literal = {part.strip() for part in chosen.layers.split(",")}
     sites = []
+    special = _Special(loaded.module)
+    met: set[tuple[int, int, str]] = set()
     for site in choose_linear(loaded.module, chosen.layers, loaded.absent, skip):
-        reason = None if site.name in literal else _special(loaded.module, site)
+        reason = None if site.name in literal else special.reason(site)
         if any(matches(name, chosen.exclude) for name in site.names):
             reason = "--exclude names it"
         if reason is None and not masks.has(site.name):
@@ -193,29 +195,40 @@ def chosen_sites(loaded: LoadedModel, masks: Masks, chosen: Selection, skip: Ski
             continue
         sites.append(site)
         pattern = masks.pattern_of(site.name)
-        if pattern is not None:
+        if pattern is not None and (site.d_out, site.d_in, pattern) not in met:
             _can_meet(site, pattern)
+            met.add((site.d_out, site.d_in, pattern))
     if not sites:
         raise InputError(f"no layer that matches '{chosen.layers}' is left to be pruned")
     return sites
 
 
-def _special(model: nn.Module, site: Site) -> str | None:
-    """Why a layer is pruned only by its own name."""
-    own = {id(module) for module, _ in site.uses}
-    for other in shared_names(model).get(site.parameter, []):
-        owner = other.rpartition(".")[0]
-        if id(model.get_submodule(owner)) not in own:
-            return f"it shares its weight with {owner}; name it in --layers to prune both"
-    head = getattr(model, "get_output_embeddings", lambda: None)()
-    if head is not None and id(head) in own:
-        return "it is the output head; name it in --layers to prune it"
-    if own & routers(model):
-        return f"{ROUTER}; name it in --layers to prune it"
-    body = getattr(model, "base_model", None)  # of a model of transformers; itself, if it is bare
-    if isinstance(body, nn.Module) and not own & {id(module) for module in body.modules()}:
-        return "it is in the head, behind the model's body; name it in --layers to prune it"
-    return None
+class _Special:
+    """Which layers of a model are pruned only by their own names."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._tied = shared_names(model)
+        self._routers = routers(model)
+        self._head = getattr(model, "get_output_embeddings", lambda: None)()
+        body = getattr(model, "base_model", None)  # of a model of transformers; itself, if bare
+        modules = body.modules() if isinstance(body, nn.Module) else model.modules()
+        self._body = {id(module) for module in modules}
+
+    def reason(self, site: Site) -> str | None:
+        """Why a layer is one of them; None when it is none."""
+        own = {id(module) for module, _ in site.uses}
+        for other in self._tied.get(site.parameter, []):
+            owner = other.rpartition(".")[0]
+            if id(self._model.get_submodule(owner)) not in own:
+                return f"it shares its weight with {owner}; name it in --layers to prune both"
+        if self._head is not None and id(self._head) in own:
+            return "it is the output head; name it in --layers to prune it"
+        if own & self._routers:
+            return f"{ROUTER}; name it in --layers to prune it"
+        if not own & self._body:
+            return "it is in the head, behind the model's body; name it in --layers to prune it"
+        return None
 
 
 def _can_meet(site: Site, pattern: str) -> None:
