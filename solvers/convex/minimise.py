@@ -108,9 +108,14 @@ def minimise(
     x, objective, violation = None, inf, inf
     if incumbent.x is not None:
         x = seen.lift(incumbent.x)
-        objective, violation = seen.value(x), oracle.violation(x)
-        if stop is not Ended.UNSOUND:
-            bound = min(bound, objective)
+        violation = oracle.violation(x)
+        try:
+            objective = seen.value(x)
+        except Unsound as found:
+            stop, message = Ended.UNSOUND, str(found)
+        if stop is Ended.UNSOUND:
+            bound = -inf
+        bound = min(bound, objective)
     return Minimised(
         x, objective, bound, "claimed" if abs(bound) < inf else "none",
         relative_gap(objective, bound), stop, message or ENDED[stop], search.nodes, counted.calls,

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskgap.instances.arrays import Matrix, Vector
+from maskgap.instances.layer import unit_exponent
 from maskgap.solvers.convex.incumbent import Incumbent
 from maskgap.solvers.convex.pivoting.dive import dive
 from maskgap.solvers.convex.pivoting.improve import improve
@@ -40,8 +41,8 @@ STACK_BYTES = 1 << 26
 STARTS = 20
 """Vertices that local search begins from, at most."""
 
-SOFTENED = 1e-11
-"""Share of the largest eigenvalue that P has at least in tableaus; bounds are made from P."""
+DEFINITE = 1e-10
+"""Least eigenvalue of P as a share of the largest: tableaus of others lose too many digits."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -78,12 +79,15 @@ class Dived:
 
 
 def suits(function: Watched, oracle: object) -> bool:
-    """Whether a problem is a quadratic over few rows and finite bounds."""
+    """Whether a problem is a definite quadratic over few rows and finite bounds."""
     if function.quadratic is None or not isinstance(oracle, HighsSet):
         return False
     space = oracle.space
-    finite = np.isfinite(space.lower).all() and np.isfinite(space.upper).all()
-    return bool(finite) and len(oracle.rows.row_lower) <= MOST_ROWS and space.n <= MOST_VARIABLES
+    finite = bool(np.isfinite(space.lower).all() and np.isfinite(space.upper).all())
+    if not finite or len(oracle.rows.row_lower) > MOST_ROWS or space.n > MOST_VARIABLES:
+        return False
+    values = np.linalg.eigvalsh(function.quadratic.matrix)
+    return bool(values[0] > DEFINITE * values[-1])
 
 
 class PivotingSearch:
@@ -102,23 +106,26 @@ class PivotingSearch:
         form, space = function.quadratic, rows.space
         self.oracle, self.incumbent, self.rules = oracle, incumbent, rules
         self.nodes, self.root_bound, self.least_leaf = 0, -inf, inf
-        self._P = np.ascontiguousarray(form.matrix)
-        self._linear, self._constant = form.linear, form.constant
-        self._A: Matrix = np.ascontiguousarray(rows.matrix.toarray())
+        # powers of two, so that tolerances of tableaus mean the same for every problem
+        self._unit = 2.0 ** unit_exponent(float(form.matrix.diagonal().mean()))
+        self._P = np.ascontiguousarray(form.matrix / self._unit)
+        self._linear, self._constant = form.linear / self._unit, form.constant / self._unit
+        dense = rows.matrix.toarray()
+        largest = np.abs(dense).max(axis=1, initial=0.0)
+        shares = np.array([2.0 ** -unit_exponent(value) for value in largest.tolist()])
+        self._A: Matrix = np.ascontiguousarray(dense * shares[:, None])
         n, m = space.n, len(rows.row_lower)
         self._sides = np.array(
             [
-                np.concatenate([space.lower, rows.row_lower]),
-                np.concatenate([space.upper, rows.row_upper]),
+                np.concatenate([space.lower, shares * rows.row_lower]),
+                np.concatenate([space.upper, shares * rows.row_upper]),
             ]
         )
-        values = np.linalg.eigvalsh(self._P)
-        soft = max(0.0, SOFTENED * max(float(values[-1]), 1e-300) - float(values[0]))
         self._K = np.zeros((n + m, n + m))
-        self._K[:n, :n] = 2.0 * (self._P + soft * np.eye(n))
+        self._K[:n, :n] = 2.0 * self._P
         self._K[:n, n:], self._K[n:, :n] = -self._A.T, self._A
         spread = function.spread()
-        self._spread = np.full(n, inf) if spread is None else spread
+        self._spread = np.full(n, inf) if spread is None else spread * self._unit
         self._whole = space.integral
         self._heap: list[tuple[float, int, Open]] = []
         self._running: dict[Future[Dived], Open] = {}
@@ -232,19 +239,20 @@ class PivotingSearch:
 
     def _dive(self, node: Open, room: Room, most: int) -> Dived:
         point = np.full(len(self._linear), np.nan)
-        known = self.incumbent.value
+        known, gaps = self.incumbent.value / self._unit, self.incumbent.gaps
         nodes, value, least, left = dive(
             self._P, self._linear, self._A, self._K, self._whole, self._spread, self._sides,
-            (node.state, node.lower, node.upper, node.bound),
-            (*self.incumbent.gaps, self._constant), point, known, most, room.frames, room.left,
+            (node.state, node.lower, node.upper, node.bound / self._unit),
+            (gaps[0], gaps[1] / self._unit, self._constant), point, known, most,
+            room.frames, room.left,
         )  # fmt: skip
         states, lows, highs, bounds = room.left
         handed = [
-            Open(lows[i].copy(), highs[i].copy(), states[i].copy(), float(bounds[i]))
+            Open(lows[i].copy(), highs[i].copy(), states[i].copy(), self._unit * bounds[i])
             for i in range(left)
         ]
         better = None if np.isnan(point).any() else point
-        return Dived(nodes, float(value), better, float(least), handed, room)
+        return Dived(nodes, self._unit * value, better, self._unit * least, handed, room)
 
     def _room(self) -> Room:
         n, N = len(self._linear), len(self._K)

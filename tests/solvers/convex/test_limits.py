@@ -1,0 +1,122 @@
+"""Limits, starts, callbacks and interrupts of a search, and what it keeps then."""
+
+import numpy as np
+import pytest
+
+import maskgap
+from maskgap.solvers.convex.result import relative_gap
+
+N = 12
+RANDOM = np.random.default_rng(0)
+ROOT = RANDOM.standard_normal((N, N))
+P, Q = ROOT @ ROOT.T + 0.1 * np.eye(N), RANDOM.standard_normal(N)
+STATED = maskgap.objectives.quadratic(P, Q)
+SET = maskgap.oracles.milp(np.ones((1, N)), 1.0, np.inf, 0.0, 4.0, 1)
+
+
+def _told(x):
+    return x @ P @ x + Q @ x, 2 * P @ x + Q
+
+
+BEST = maskgap.minimise(STATED, SET)
+
+
+@pytest.mark.parametrize("f", [_told, STATED])
+def test_a_limit_of_nodes_leaves_a_point_and_a_true_bound(f):
+    result = maskgap.minimise(f, SET, node_limit=2)
+    assert result.stop == "nodes"
+    assert result.bound <= BEST.objective <= result.objective
+    assert result.gap == relative_gap(result.objective, result.bound) > 1e-6
+    assert result.violation <= 1e-6
+
+
+@pytest.mark.parametrize("f", [_told, STATED])
+def test_no_time_leaves_no_false_claim(f):
+    result = maskgap.minimise(f, SET, time_limit=1e-9)
+    assert result.stop == "time"
+    assert result.bound <= BEST.objective <= result.objective
+
+
+@pytest.mark.parametrize("f", [_told, STATED])
+def test_a_callback_ends_the_search_and_sees_its_states(f):
+    seen = []
+
+    def callback(state):
+        seen.append(state)
+        return True
+
+    result = maskgap.minimise(f, SET, callback=callback)
+    assert result.stop == "interrupted"
+    assert result.x is not None
+    assert seen[0].objective >= BEST.objective
+    assert [p.objective for p in result.trace if p.objective is not None]
+
+
+@pytest.mark.parametrize("f", [_told, STATED])
+def test_an_interrupt_keeps_the_best_point(f):
+    def callback(state):
+        raise KeyboardInterrupt
+
+    result = maskgap.minimise(f, SET, callback=callback)
+    assert result.stop == "interrupted"
+    assert result.x is not None
+    assert result.bound <= BEST.objective <= result.objective
+
+
+def test_a_start_is_taken_if_it_is_feasible():
+    assert maskgap.minimise(_told, SET, start=BEST.x, node_limit=0).objective == BEST.objective
+    assert maskgap.minimise(_told, SET, start=np.zeros(N), node_limit=0).objective == np.inf
+    with pytest.raises(maskgap.InputError, match="start"):
+        maskgap.minimise(_told, SET, start=np.zeros(N + 1))
+
+
+def test_both_gaps_mean_what_they_say():
+    loose = maskgap.minimise(_told, SET, gap=0.2)
+    assert loose.gap <= 0.2
+    assert loose.bound <= BEST.objective
+    absolute = maskgap.minimise(STATED, SET, gap=0.0, absolute_gap=0.05)
+    assert absolute.objective - absolute.bound <= 0.05
+    exact = maskgap.minimise(STATED, SET, gap=1e-9)
+    assert exact.gap <= 1e-9
+
+
+@pytest.mark.parametrize("rule", ["pseudo-cost", "fractionality", "strong", "hybrid"])
+def test_every_rule_of_branching_comes_to_the_optimum(rule):
+    result = maskgap.minimise(_told, SET, branching=rule)
+    assert result.objective == pytest.approx(BEST.objective, rel=2e-6)
+    assert result.gap <= 1e-6
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-6, 1e6, 1e12])
+@pytest.mark.parametrize("stated", [False, True])
+def test_the_scale_of_the_objective_changes_nothing(scale, stated):
+    f = maskgap.objectives.quadratic(scale * P, scale * Q)
+    result = maskgap.minimise(f if stated else lambda x: f(x), SET)
+    assert result.objective == pytest.approx(scale * BEST.objective, rel=2e-6)
+    assert result.gap <= 1e-6
+
+
+def test_an_objective_that_becomes_no_number_later_is_reported():
+    calls = []
+
+    def f(x):
+        calls.append(x)
+        return (np.nan if len(calls) > 20 else _told(x)[0]), _told(x)[1]
+
+    result = maskgap.minimise(f, SET)
+    assert (result.stop, result.bound_kind, result.gap) == ("unsound", "none", np.inf)
+
+
+def test_gaps_by_definition():
+    assert relative_gap(0.0, 0.0) == 0.0
+    assert relative_gap(1.0, 0.0) == 1.0
+    assert relative_gap(0.0, -1.0) == np.inf
+    assert relative_gap(np.inf, 0.0) == np.inf
+    assert relative_gap(1.0, -np.inf) == np.inf
+
+
+def test_the_log_prints_as_it_improves(capsys):
+    maskgap.minimise(_told, SET, log=True, node_limit=1)
+    lines = capsys.readouterr().out.splitlines()
+    assert "objective" in lines[0]
+    assert len(lines) > 1
