@@ -3,7 +3,8 @@
 Reads requests, one line of JSON each ([SOLVER, FAMILY, SEED, SIZE, SECONDS, GAP]), and answers each
 with one line of JSON; what solvers print themselves goes nowhere. Whole variables of the point are
 rounded, and its objective is that of the instance's own formula. The clock stands outside of
-drawing the instance and loading the solver; processor time is of the process with its threads.
+drawing the instance and loading the solver, and a process begins with small instances whose times
+nobody sees, so that kernels are compiled; processor time is of the process with its threads.
 """
 
 import json
@@ -21,7 +22,7 @@ from maskgap.instances.arrays import Vector
 from maskgap.instances.errors import Refused
 from maskgap.instances.program import Program, QuadraticForm
 from maskgap.instances.sources.published.instance import Instance
-from maskgap.instances.sources.published.make import instance
+from maskgap.instances.sources.published.make import FAMILIES, instance
 from maskgap.solvers.native.programs.protocol import ProgramAnswer, ProgramLimits
 
 OWN = "maskgap"
@@ -35,6 +36,8 @@ PEERS = {
     "Gurobi": ("gurobipy", "maskgap.solvers.native.programs.gurobi:gurobi"),
 }
 """Package of each, and where it is run."""
+
+SMALLEST = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +107,22 @@ def run_case(solver: str, made: Instance, limits: ProgramLimits) -> dict[str, ob
     }
 
 
+def warm_up(solver: str) -> None:
+    """Solve the smallest instance of each family."""
+    for family in FAMILIES if solver in (OWN, PLAIN) else ():
+        run_case(solver, instance(family, 1, f"dimension={SMALLEST}"), ProgramLimits())
+
+
 def main() -> int:
     """Answer requests until there are none."""
+    warm = set()
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers, open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 1)
         for line in sys.stdin:
             solver, family, seed, size, seconds, gap = json.loads(line)
+            if solver not in warm:
+                warm_up(solver)
+                warm.add(solver)
             limits = ProgramLimits(seconds, gap)
             told = run_case(solver, instance(family, seed, size), limits)
             print(json.dumps(told), file=answers, flush=True)

@@ -22,7 +22,9 @@ from maskgap.instances.sources.published.reported import reported
 
 LIMIT_S = 60.0
 GAP = 1e-6
-GRACE_S = 30.0
+GRACE_S = 120.0
+"""Kernels may have to be compiled before the first run of a process."""
+
 SEEDS = (1, 2, 3, 4, 5)
 FEASIBLE = 1e-6
 """By how much a point may miss a row."""
