@@ -3,7 +3,7 @@
 Reads requests, one line of JSON each ([SOLVER, FAMILY, SEED, SIZE, SECONDS, GAP]), and answers each
 with one line of JSON; what solvers print themselves goes nowhere. Whole variables of the point are
 rounded, and its objective is that of the instance's own formula. The clock stands outside of
-drawing the instance and loading the solver, and a process begins with small instances whose times
+drawing the instance and loading the solver, and a family begins with a small instance whose times
 nobody sees, so that kernels are compiled; processor time is of the process with its threads.
 """
 
@@ -22,7 +22,7 @@ from maskgap.instances.arrays import Vector
 from maskgap.instances.errors import Refused
 from maskgap.instances.program import Program, QuadraticForm
 from maskgap.instances.sources.published.instance import Instance
-from maskgap.instances.sources.published.make import FAMILIES, instance
+from maskgap.instances.sources.published.make import instance
 from maskgap.solvers.native.programs.protocol import ProgramAnswer, ProgramLimits
 
 OWN = "maskgap"
@@ -107,9 +107,9 @@ def run_case(solver: str, made: Instance, limits: ProgramLimits) -> dict[str, ob
     }
 
 
-def warm_up(solver: str) -> None:
-    """Solve the smallest instance of each family."""
-    for family in FAMILIES if solver in (OWN, PLAIN) else ():
+def warm_up(solver: str, family: str) -> None:
+    """Solve the smallest instance of a family."""
+    if solver in (OWN, PLAIN):
         run_case(solver, instance(family, 1, f"dimension={SMALLEST}"), ProgramLimits())
 
 
@@ -120,9 +120,9 @@ def main() -> int:
         os.dup2(nowhere.fileno(), 1)
         for line in sys.stdin:
             solver, family, seed, size, seconds, gap = json.loads(line)
-            if solver not in warm:
-                warm_up(solver)
-                warm.add(solver)
+            if (solver, family) not in warm:
+                warm_up(solver, family)
+                warm.add((solver, family))
             limits = ProgramLimits(seconds, gap)
             told = run_case(solver, instance(family, seed, size), limits)
             print(json.dumps(told), file=answers, flush=True)

@@ -13,7 +13,7 @@ machine did counts little.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from math import exp, fsum, inf, log
+from math import exp, fsum, inf, isfinite, log
 from pathlib import Path
 
 from maskgap.benchmarks.reading.statistics import shifted_geometric_mean
@@ -54,6 +54,7 @@ def write(directory: Path) -> str:
         effort_table(runs, rows, best),
         audit_table(audited),
         refuted_table(audited),
+        below_table(audited, rows),
         _own(runs, rows),
     ]
     text = "\n\n".join(part for part in parts if part)
@@ -250,11 +251,31 @@ def refuted_table(audited: Sequence[Audited]) -> str:
     return markdown(lines) if lines else ""
 
 
+def below_table(audited: Sequence[Audited], rows: Sequence[Reported]) -> str:
+    """Claimed values below our bounds, beside what others report of the same case."""
+    lines = []
+    for a in audited:
+        if a.finding is not Finding.BELOW:
+            continue
+        case = _case(a.claim)
+        others = [r for r in rows if _case(r) == case and r.solver != a.claim.solver]
+        told = [f"{r.objective:.7g} ({r.solver})" for r in others if isfinite(r.objective)]
+        lines.append({
+            "claim": f"`{a.claim.family}` {a.claim.size}, seed {a.claim.seed}",
+            "solver": a.claim.solver,
+            "claimed": f"{a.claim.objective:.7g}",
+            "our bound": f"{a.known.bound:.7g}",
+            "best point known": f"{a.known.value:.7g}",
+            "others report": ", ".join(told),
+        })  # fmt: skip
+    return markdown(lines) if lines else ""
+
+
 def _own(runs: Sequence[Run], rows: Sequence[Reported]) -> str:
     broken = own_refuted(runs, rows)
     count = sum(run.solver == OWN for run in runs)
     return (
-        f"Of {count} bounds of ours, {len(broken)} are above a value that others report."
+        f"Of {count} bounds of ours, {len(broken)} are above a value that the authors evaluated."
         if count
         else ""
     )
