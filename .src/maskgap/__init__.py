@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from maskgap.benchmarks.interface.judging import ProofVerdict, certify, check
     from maskgap.benchmarks.interface.problems import read_layer, write_layer
     from maskgap.benchmarks.layers.work import LayerWork
+    from maskgap.benchmarks.models.live import PrunedModel, prune
     from maskgap.benchmarks.runs.judge import Judged
     from maskgap.benchmarks.verify.certificate import Certificate
     from maskgap.instances.errors import InputError, MaskgapError, Refused
@@ -36,6 +37,7 @@ __all__ = [
     "MaskgapError",
     "Minimised",
     "ProofVerdict",
+    "PrunedModel",
     "Refused",
     "__version__",
     "bound",
@@ -44,6 +46,7 @@ __all__ = [
     "minimise",
     "objectives",
     "oracles",
+    "prune",
     "read_layer",
     "solve",
     "write_layer",
@@ -58,11 +61,13 @@ _HOMES = {
     "MaskgapError": "maskgap.instances.errors",
     "Minimised": "maskgap.solvers.convex.result",
     "ProofVerdict": "maskgap.benchmarks.interface.judging",
+    "PrunedModel": "maskgap.benchmarks.models.live",
     "Refused": "maskgap.instances.errors",
     "bound": "maskgap.benchmarks.interface.calls",
     "certify": "maskgap.benchmarks.interface.judging",
     "check": "maskgap.benchmarks.interface.judging",
     "minimise": "maskgap.solvers.convex.minimise",
+    "prune": "maskgap.benchmarks.models.live",
     "read_layer": "maskgap.benchmarks.interface.problems",
     "solve": "maskgap.benchmarks.interface.calls",
     "write_layer": "maskgap.benchmarks.interface.problems",

@@ -12,6 +12,7 @@ from maskgap.benchmarks.models.journal import Journal
 from maskgap.benchmarks.models.ledger import Ledger, in_dtype_of
 from maskgap.benchmarks.models.masks import Choice, Masks, Report, report
 from maskgap.benchmarks.models.progress import Pace
+from maskgap.instances.arrays import Kept
 from maskgap.instances.formats.files import mask_path, mask_tensors
 from maskgap.instances.formats.tensors import read_tensors
 from maskgap.instances.layer import Layer
@@ -21,16 +22,20 @@ Say = Callable[[str], None]
 
 
 class Course:
-    """Pruning on its way: what is done to each layer, in the order in which layers come."""
+    """Pruning on its way: what is done to each layer, in the order in which layers come.
+
+    journal, folder: where it is noted, and where mask files go; None: nothing is written. masks: by
+    layer, (d_out, d_in).
+    """
 
     def __init__(
         self,
         masks: Masks,
-        journal: Journal,
+        journal: Journal | None,
         ledger: Ledger,
         sites: Sequence[Site],
         *,
-        folder: Path,
+        folder: Path | None = None,
         at_once: bool,
         say: Say,
     ) -> None:  # fmt: skip
@@ -39,38 +44,43 @@ class Course:
         self._at_once, self.say = at_once, say
         self._waiting: list[tuple[Site, Choice]] = []
         self.reports: list[Report] = []
+        self.masks: dict[str, Kept] = {}
         work = {site.name: float(site.d_out * site.d_in**2) for site in sites}
-        before = sum(work[name] for name in (*journal.reports, *journal.left_out))
+        self._before = {} if journal is None else dict(journal.reports)
+        self._known = {*self._before, *(() if journal is None else journal.left_out)}
+        before = sum(work[name] for name in self._known)
         self._work, self.pace = work, Pace(sum(work.values()), before, before)
 
     def settled(self, share: Sequence[Site]) -> bool:
         """Whether an earlier call was done with all these layers, which are pruned then."""
-        known = {*self._journal.reports, *self._journal.left_out}
-        if not all(site.name in known for site in share):
+        if not all(site.name in self._known for site in share):
             return False
         for site in share:
-            if site.name in self._journal.reports:
+            if site.name in self._before:
                 self._again(site)
         return True
 
     def skipped(self, name: str, reason: str) -> None:
         """Note a layer without inputs."""
         self.say(f"{name} is left out: {reason}")
-        self._journal.skipped(name, reason)
+        if self._journal is not None:
+            self._journal.skipped(name, reason)
 
     def take(self, layer: Layer) -> None:
         """Find the mask of a layer, or take the one that an earlier call found."""
         site = self._sites[layer.name]
-        if layer.name in self._journal.reports:
+        if layer.name in self._before:
             self._again(site)
             return
         begun = time.perf_counter()
         choice = self._masks.of(layer)
-        choice.write(self._folder, layer)
+        if self._folder is not None:
+            choice.write(self._folder, layer)
         choice = _as_stored(choice, site)
         one = report(layer, choice, time.perf_counter() - begun)
         self.reports.append(one)
-        self._journal.done(one)
+        if self._journal is not None:
+            self._journal.done(one)
         self.pace.done += self._work[layer.name]
         self.say(_progress(one, len(self.reports), len(self._sites), self.pace.told()))
         self._put(site, choice)
@@ -81,9 +91,9 @@ class Course:
             self._ledger.apply(site, choice.mask, choice.weights)
 
     def _again(self, site: Site) -> None:
-        one = self._journal.reports[site.name]
+        one = self._before[site.name]
         self.reports.append(one)
-        path = mask_path(self._folder, site.name)
+        path = mask_path(self._folder or Path(), site.name)
         mask, weights = mask_tensors(path, read_tensors(path)[0], (site.d_out, site.d_in))
         choice = Choice(
             mask, one.pattern, one.solver, range(site.d_out), one.objective, weights
@@ -91,6 +101,7 @@ class Course:
         self._put(site, _as_stored(choice, site))
 
     def _put(self, site: Site, choice: Choice) -> None:
+        self.masks[site.name] = choice.mask
         if self._at_once:
             self._ledger.apply(site, choice.mask, choice.weights)
         else:

@@ -95,6 +95,23 @@ def load_calibration(
     return Calibration(_token_batches(halves[0]), _token_batches(halves[1]), meta)
 
 
+def text_batches(
+    model: LoadedModel, texts: Sequence[str], samples: int, sequence_length: int
+) -> list[Batch]:
+    """Texts as batches for a model, none of them held out. Raises InputError.
+
+    samples: sequences, at most. sequence_length: tokens of each, at most.
+    """
+    _expect_amounts(samples, sequence_length)
+    encoder = _encoder(model, sequence_length)
+    cut = encoder.windows if model.causal else encoder.sequences
+    found = cut(texts, samples, sequence_length)
+    if not found:
+        raise InputError("the calibration texts are too short: they have no token")
+    encoder.expect_known("the calibration texts")
+    return _token_batches(found)
+
+
 def load_windows(
     model: LoadedModel, files: Sequence[Path], samples: int, sequence_length: int
 ) -> tuple[list[Batch], Windows | None, dict[str, str]]:
@@ -133,10 +150,7 @@ def _tensor_file(
 
     Raises InputError for what cannot be meant.
     """
-    if samples < 1 or sequence_length < 1:
-        raise InputError(
-            f"samples ({samples}) and sequence length ({sequence_length}) must be at least 1"
-        )
+    _expect_amounts(samples, sequence_length)
     tensors = [path for path in files if path.suffix.lower() in TENSOR_SUFFIXES]
     if len(files) > 1 and tensors:
         raise InputError(
@@ -144,6 +158,13 @@ def _tensor_file(
             f"{tensors[0]} among them"
         )
     return tensors[0] if tensors else None
+
+
+def _expect_amounts(samples: int, sequence_length: int) -> None:
+    if samples < 1 or sequence_length < 1:
+        raise InputError(
+            f"samples ({samples}) and sequence length ({sequence_length}) must be at least 1"
+        )
 
 
 def _encoder(model: LoadedModel, sequence_length: int) -> Encoder:
