@@ -63,6 +63,8 @@ def test_the_gram_is_that_of_the_inputs_of_every_product(case):
     (layer,) = extract_layers(model, batches, case.one)
     (site,) = (site for site in sites if site.name == case.one)
     np.testing.assert_array_equal(layer.weight, site.matrix().double().numpy())
+    (walked,) = extract_layers(model, batches, case.one, propagate=True)  # block by block
+    np.testing.assert_allclose(walked.gram, layer.gram, rtol=0, atol=1e-9 * layer.gram.max())
     eagerly(model)
     products = Products(site.matrix())
     with torch.no_grad(), products:
