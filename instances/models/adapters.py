@@ -42,7 +42,9 @@ def base_of(name: str, folder: Path) -> str | None:
         base = settings["base_model_name_or_path"]
     except (OSError, ValueError, KeyError, TypeError):
         base = None
-    if not isinstance(base, str) or not base:
+    # What a checkpoint says must not name a callable, which would be run.
+    runs = isinstance(base, str) and ":" in base and not Path(base).exists()
+    if not isinstance(base, str) or not base or runs:
         raise InputError(f"{name}: its {SETTINGS} names no base model; {MERGE}")
     if find_spec("peft") is None:
         raise InputError(
@@ -51,7 +53,10 @@ def base_of(name: str, folder: Path) -> str | None:
     if not (folder / WEIGHTS).is_file():
         raise InputError(f"{name}: an adapter without {WEIGHTS}; save it again with peft")
     beside = folder / base
-    return str(beside) if not Path(base).exists() and beside.exists() else base
+    found = str(beside) if not Path(base).exists() and beside.exists() else base
+    if (Path(found) / SETTINGS).exists():
+        raise InputError(f"{name}: its base model {found} holds an adapter itself; {MERGE}")
+    return found
 
 
 def merged(name: str, folder: Path, model: nn.Module) -> nn.Module:

@@ -111,12 +111,20 @@ def foreign_kernel(folder):
     edit(folder, attn_implementation="somebody/attention")
 
 
+def adapter(folder):
+    folder.mkdir()
+    own_code(folder / "base")
+    edit(folder, "adapter_config.json", peft_type="LORA", base_model_name_or_path="base")
+    save_file({"x": torch.ones(1)}, folder / "adapter_model.safetensors")
+
+
 FLAG = "which is run only with --trust-remote-code"
 BROUGHT = {
     "a class": (own_code, f"its checkpoint needs code of its own, {FLAG}"),
     "a known class too": (known_kind_with_code, None),
     "a tokenizer": (own_tokenizer, None),
     "generation": (own_generation, None),
+    "an adapter of it": (adapter, f"its checkpoint needs code of its own, {FLAG}"),
     "a pickle": (pickled, "its weights are pickled with more than tensors, which is never run"),
     "a kernel": (foreign_kernel, f"asks for attention by the code of somebody/attention, {FLAG}"),
 }

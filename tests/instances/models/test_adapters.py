@@ -70,6 +70,8 @@ def test_the_base_may_lie_beside_the_adapter(adapted):
     ("change", "words"),
     [
         ({"base_model_name_or_path": None}, "names no base model"),
+        ({"base_model_name_or_path": "builtins:dict"}, "names no base model"),  # it is not called
+        ({"base_model_name_or_path": "../adapter"}, "holds an adapter itself"),
         ({"base_model_name_or_path": "no-such-base"}, "^no-such-base: .*local cache"),
         ({"target_modules": ["nothing_here"]}, "its adapter does not fit its base model"),
         ({"r": 3}, "its adapter does not fit its base model"),
