@@ -28,9 +28,11 @@ from maskgap.benchmarks.reference.published.records import (
     number,
     read_runs,
 )
+from maskgap.instances.sources.published import own
 from maskgap.instances.sources.published.make import FAMILIES
 from maskgap.instances.sources.published.reported import Reported, reported
 
+KINDS = (*FAMILIES, *own.KINDS)
 SHIFT_S = 1.0
 LOOSE = 1e-2
 ROUNDING = 1e-9
@@ -87,7 +89,7 @@ def solved(run: Run, gap: float, best: dict[Case, float]) -> bool:
 def solved_table(runs: Sequence[Run], rows: Sequence[Reported], best: dict[Case, float]) -> str:
     """How many were solved, by family."""
     lines = []
-    for family in FAMILIES:
+    for family in KINDS:
         ours = [run for run in runs if run.family == family and run.solver == OWN]
         if not ours:
             continue
@@ -116,7 +118,7 @@ def times_table(runs: Sequence[Run], best: dict[Case, float]) -> str:
     ours = {run.case: run for run in runs if run.solver == OWN}
     lines = []
     for peer in sorted({run.solver for run in runs} - {OWN, PLAIN}):
-        for family in (*FAMILIES, None):
+        for family in (*KINDS, None):
             pairs = [
                 (ours[run.case], run)
                 for run in runs

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from maskgap.benchmarks.reference.published.case import OWN, PEERS, PLAIN
+from maskgap.instances.sources.published import own
 from maskgap.instances.sources.published.make import FAMILIES
 from maskgap.instances.sources.published.reported import reported
 
@@ -26,6 +27,7 @@ GRACE_S = 120.0
 """Kernels may have to be compiled before the first run of a process."""
 
 SEEDS = (1, 2, 3, 4, 5)
+OWN_SIZES = (10, 20)
 FEASIBLE = 1e-6
 """By how much a point may miss a row."""
 
@@ -83,8 +85,10 @@ def number(size: str) -> int:
 
 
 def cases(family: str, largest: int | None = None) -> list[tuple[str, int, str]]:
-    """All published cases of a family, small ones first."""
+    """All cases of a family, small ones first: the published ones, or OWN_SIZES of our own."""
     sizes = {row.size for row in reported() if row.family == family}
+    if family in own.KINDS:
+        sizes = {f"dimension={n}" for n in OWN_SIZES}
     kept = [size for size in sizes if largest is None or number(size) <= largest]
     return [(family, seed, size) for size in sorted(kept, key=number) for seed in SEEDS]
 
@@ -198,7 +202,7 @@ class _Worker:
 def families(words: Sequence[str]) -> list[tuple[str, int, str]]:
     """Cases by words FAMILY or FAMILY=LARGEST; all of them without words."""
     found = []
-    for word in words or FAMILIES:
+    for word in words or (*FAMILIES, *own.KINDS):
         family, _, largest = word.partition("=")
         found += cases(family, int(largest) if largest else None)
     return found
