@@ -1,6 +1,7 @@
 """`maskgap extract`: layers of a torch model, with the second moments of their inputs."""
 
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,10 +28,12 @@ def run(options: ExtractOptions) -> int:
     check_amounts(data.samples, data.sequence_length)
     from maskgap.instances.models.extract import run_extract
 
+    begun = time.perf_counter()
+
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    for path in run_extract(
+    paths = run_extract(
         options.model,
         options.out,
         options.layers,
@@ -41,6 +44,10 @@ def run(options: ExtractOptions) -> int:
         progress=say,
         trust=options.trust,
         held_out=options.held_out,
-    ):
+    )
+    for path in paths:
         print(path)
+    from maskgap.benchmarks.models.progress import cost, peak_bytes
+
+    say(f"{len(paths)} layers in {cost(time.perf_counter() - begun, peak_bytes())}")
     return 0

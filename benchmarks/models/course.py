@@ -24,8 +24,8 @@ Say = Callable[[str], None]
 class Course:
     """Pruning on its way: what is done to each layer, in the order in which layers come.
 
-    journal, folder: where it is noted, and where mask files go; None: nothing is written. masks: by
-    layer, (d_out, d_in).
+    device: of torch, for errors. journal, folder: where it is noted, and where mask files go; None:
+    nothing is written. masks: by layer, (d_out, d_in).
     """
 
     def __init__(
@@ -37,11 +37,12 @@ class Course:
         *,
         folder: Path | None = None,
         at_once: bool,
+        device: str = "cpu",
         say: Say,
     ) -> None:  # fmt: skip
         self._masks, self._journal, self._folder, self._ledger = masks, journal, folder, ledger
         self._sites = {site.name: site for site in sites}
-        self._at_once, self.say = at_once, say
+        self._at_once, self._device, self.say = at_once, device, say
         self._waiting: list[tuple[Site, Choice]] = []
         self.reports: list[Report] = []
         self.masks: dict[str, Kept] = {}
@@ -77,7 +78,7 @@ class Course:
         if self._folder is not None:
             choice.write(self._folder, layer)
         choice = _as_stored(choice, site)
-        one = report(layer, choice, time.perf_counter() - begun)
+        one = report(layer, choice, time.perf_counter() - begun, self._device)
         self.reports.append(one)
         if self._journal is not None:
             self._journal.done(one)

@@ -9,6 +9,7 @@ x, r is w - x; the ridge that they were found with is no part of the error.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import fsum
 from pathlib import Path
 from typing import Protocol
@@ -46,7 +47,8 @@ class Choice:
     """The mask (d_out, d_in) of a layer. rows: those that it was chosen for.
 
     objective: that it was chosen by. weights: (d_out, d_in) float64, what became of the weights
-    that stay, 0 elsewhere; None where they do not change.
+    that stay, 0 elsewhere; None where they do not change. error: of the mask, where its certificate
+    has it already: the sum over rows of r G r^T.
     """
 
     mask: Kept
@@ -55,6 +57,7 @@ class Choice:
     rows: range
     objective: ObjectiveSpec = MASK
     weights: Matrix | None = None
+    error: float | None = None
 
     def write(self, folder: Path, layer: Layer) -> None:
         """Write the mask file of the layer. Raises InputError."""
@@ -145,6 +148,7 @@ class Solved:
         runs = Runs(problem, self.solver, dict(self.settings), self.limits)
         mask = Kept(np.ones(layer.weight.shape, dtype=bool))
         left = set(problem.rows)
+        errors: list[float] = []
         for judged in runs:
             part, answer, certificate = judged.problem, judged.answer, judged.certificate
             reason = certificate.reason or str(answer.notes.get("reason", answer.stop))
@@ -156,6 +160,7 @@ class Solved:
                 raise Unsolved(f"{layer.name}: row {part.row} is wrong: {reason}")
             mask[part.rows.start : part.rows.stop] = answer.mask.reshape(part.height, -1)
             left.difference_update(part.rows)
+            errors.append(certificate.objective)
         if runs.interrupted:
             raise KeyboardInterrupt
         if left:
@@ -167,6 +172,7 @@ class Solved:
             range(layer.d_out),
             self.objective,
             Found(problem, mask).final_weights(),
+            None if self.objective.refits else fsum(errors),
         )
 
 
@@ -270,9 +276,13 @@ class Report:
         return {**own, "sparsity": self.sparsity, "relative_error": self.relative_error}
 
 
-def report(layer: Layer, choice: Choice, seconds: float) -> Report:
-    """Recompute what a mask costs on a layer."""
+def report(layer: Layer, choice: Choice, seconds: float, device: str = "cpu") -> Report:
+    """What a mask costs on a layer, recomputed where no certificate says it.
+
+    device: of torch, for the products with the Gram.
+    """
     nothing = np.zeros_like(choice.mask)
+    error = partial(error_of, layer, device=device)
     held_out = layer.gram_eval
     return Report(
         layer.name,
@@ -281,26 +291,44 @@ def report(layer: Layer, choice: Choice, seconds: float) -> Report:
         choice.pattern,
         choice.solver,
         int(pruned_of(choice.mask).sum()),
-        error_of(layer, choice.mask, weights=choice.weights),
-        error_of(layer, nothing),
-        None if held_out is None else error_of(layer, choice.mask, held_out, choice.weights),
-        None if held_out is None else error_of(layer, nothing, held_out),
+        error(choice.mask, weights=choice.weights) if choice.error is None else choice.error,
+        error(nothing),
+        None if held_out is None else error(choice.mask, held_out, choice.weights),
+        None if held_out is None else error(nothing, held_out),
         seconds,
         choice.objective,
     )
 
 
 def error_of(
-    layer: Layer, mask: Kept, gram: Matrix | None = None, weights: Matrix | None = None
+    layer: Layer,
+    mask: Kept,
+    gram: Matrix | None = None,
+    weights: Matrix | None = None,
+    *,
+    device: str = "cpu",
 ) -> float:
     """The error of a mask (d_out, d_in); `gram` replaces the layer's.
 
-    weights: alike, what became of those that stay; None where they do not change.
+    weights: alike, what became of those that stay; None where they do not change. device: of torch.
     """
+    if device != "cpu":
+        change = np.where(mask, 0.0 if weights is None else layer.weight - weights, layer.weight)
+        return _error_on(layer.gram if gram is None else gram, change, device)
     if weights is None:
         return fsum(Problem.of(layer, NOTHING_PRUNED).losses(mask, gram))
     matrix, exponent = layer.gram_unit if gram is None else (gram, 0)
     return fsum(change_errors(matrix, layer.weight - weights, exponent))
+
+
+def _error_on(gram: Matrix, change: Matrix, device: str) -> float:
+    """The sum over rows r of a change (d_out, d_in) of r G r^T, in float64 on a device."""
+    import torch
+
+    # Apple's GPUs have no float64
+    where = torch.device("cpu" if device.startswith("mps") else device)
+    rows, products = torch.from_numpy(change).to(where), torch.from_numpy(gram).to(where)
+    return max(0.0, float(((rows @ products) * rows).sum()))
 
 
 def ratio(part: float, whole: float) -> float:

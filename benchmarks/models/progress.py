@@ -5,6 +5,8 @@ import sys
 import time
 from dataclasses import dataclass, field
 
+GIB = 1 << 30
+
 
 def clock(seconds: float) -> str:
     """Seconds as people say them: 41 s, 3 min 20 s, 2 h 05 min."""
@@ -22,6 +24,12 @@ def peak_bytes() -> tuple[int, int]:
     who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     own, children = (resource.getrusage(one).ru_maxrss * unit for one in who)
     return own, children
+
+
+def cost(seconds: float, peaks: tuple[int, int]) -> str:
+    """Time and memory in one line. peaks: of `peak_bytes`."""
+    own, children = (f"{one / GIB:.2f} GiB" for one in peaks)
+    return f"{clock(seconds)}, at most {own} in this process and {children} in one that it started"
 
 
 @dataclass(slots=True)

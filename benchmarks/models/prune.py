@@ -21,9 +21,9 @@ from maskgap.benchmarks.models.course import Course, Say
 from maskgap.benchmarks.models.journal import Journal, clear_left_behind
 from maskgap.benchmarks.models.ledger import Ledger
 from maskgap.benchmarks.models.masks import Masks, Report
-from maskgap.benchmarks.models.progress import peak_bytes
+from maskgap.benchmarks.models.progress import cost, peak_bytes
 from maskgap.benchmarks.models.sampling import DEFAULT_SAMPLING, Sampling
-from maskgap.benchmarks.models.summary import cost, page, total
+from maskgap.benchmarks.models.summary import page, total
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.files import (
     layer_path,
@@ -149,7 +149,14 @@ def _prune(
     if journal.reports:
         say(f"going on: {len(journal.reports)} of {len(sites)} layers are done")
     course = Course(
-        masks, journal, ledger, sites, folder=out / MASKS, at_once=source.propagate, say=say
+        masks,
+        journal,
+        ledger,
+        sites,
+        folder=out / MASKS,
+        at_once=source.propagate,
+        device=source.device,
+        say=say,
     )
     for layer in _layers(loaded, sites, source, data, course):
         course.take(layer)

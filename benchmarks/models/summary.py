@@ -8,10 +8,7 @@ from collections.abc import Mapping, Sequence
 from math import fsum
 
 from maskgap.benchmarks.models.masks import Report, ratio
-from maskgap.benchmarks.models.progress import clock
 from maskgap.benchmarks.reading.typeset import markdown
-
-GIB = 1 << 30
 
 
 def total(reports: Sequence[Report]) -> dict[str, float | int | None]:
@@ -81,12 +78,6 @@ def by_type(reports: Sequence[Report]) -> str:
             line["held out, relative"] = f"{ratio(float(sums['error_eval']), fsum(held_out)):.3%}"
         lines.append(line)
     return markdown(lines)
-
-
-def cost(seconds: float, peaks: tuple[int, int]) -> str:
-    """Time and memory in one line. peaks: of `benchmarks.models.progress.peak_bytes`."""
-    own, children = (f"{one / GIB:.2f} GiB" for one in peaks)
-    return f"{clock(seconds)}, at most {own} in this process and {children} in one that it started"
 
 
 def page(

@@ -388,3 +388,20 @@ def test_three_commands_from_a_model_to_an_evaluated_checkpoint(tmp_path, data):
     assert last["total"] is True
     assert last["perplexity"] is None
     assert 0 < last["output_error"] < 1
+
+
+def test_errors_of_another_device_are_those_of_the_processor():
+    from maskgap.benchmarks.models.masks import error_of
+    from maskgap.instances.layer import Layer
+
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(40, 12))
+    layer = Layer.from_arrays(draw.normal(size=(5, 12)), x.T @ x)
+    mask = draw.random((5, 12)) < 0.5
+    weights = np.where(mask, layer.weight + 0.1, 0.0)
+    for own in (None, weights):
+        expected = error_of(layer, mask, weights=own)
+        # any name but "cpu" takes the way of devices
+        assert error_of(layer, mask, weights=own, device="cpu:0") == pytest.approx(expected)
+        change = layer.weight - (layer.weight * mask if own is None else own)
+        assert expected == pytest.approx(float(((change @ x.T) ** 2).sum()))
