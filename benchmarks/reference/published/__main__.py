@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from maskgap.benchmarks.reference.published import page, records
+from maskgap.instances.errors import InputError
 
 
 def main(words: list[str]) -> int:
@@ -22,11 +23,17 @@ def main(words: list[str]) -> int:
     parser.add_argument("--tables", action="store_true", help="run nothing")
     parser.add_argument("--patience", type=float, default=1.0)
     chosen = parser.parse_args(words)
-    if not chosen.tables:
-        wanted = records.families(chosen.families)
-        names = chosen.solver or records.solvers()
-        records.sweep(chosen.directory, wanted, names, patience=chosen.patience)
-    print(page.write(chosen.directory))
+    try:
+        if not chosen.tables:
+            wanted = records.families(chosen.families)
+            names = chosen.solver or records.solvers()
+            records.sweep(chosen.directory, wanted, names, patience=chosen.patience)
+        print(page.write(chosen.directory))
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

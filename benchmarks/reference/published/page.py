@@ -13,12 +13,13 @@ machine did counts little.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from math import exp, fsum, inf, isfinite, log
+from math import exp, fsum, inf, log
 from pathlib import Path
 
 from maskgap.benchmarks.reading.statistics import shifted_geometric_mean
 from maskgap.benchmarks.reading.typeset import csv_text, markdown, percent
-from maskgap.benchmarks.reference.published.audit import Audited, Finding, audit, own_refuted
+from maskgap.benchmarks.reference.published import findings
+from maskgap.benchmarks.reference.published.audit import audit, own_refuted
 from maskgap.benchmarks.reference.published.case import OWN, PLAIN
 from maskgap.benchmarks.reference.published.records import (
     GAP,
@@ -41,8 +42,6 @@ ROUNDING = 1e-9
 CUT_OFF = frozenset({"TimeLimit", "timelimit", "TIME_LIMIT", "killed", "crashed"})
 """Ends that are none of a solver's own."""
 
-MOST_REFUTED = 10
-
 
 def write(directory: Path) -> str:
     """Write `published.md` and `audit.csv`, and return the former."""
@@ -54,15 +53,17 @@ def write(directory: Path) -> str:
         times_table(runs, best),
         roots_table(runs, best),
         effort_table(runs, rows, best),
-        audit_table(audited),
-        refuted_table(audited),
-        below_table(audited, rows),
+        findings.counted(audited),
+        findings.worst(audited),
+        findings.below(audited, rows),
         _own(runs, rows),
     ]
     text = "\n\n".join(part for part in parts if part)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "published.md").write_text(text + "\n", encoding="utf-8")
-    (directory / "audit.csv").write_text(csv_text([_row(a) for a in audited]) + "\n", "utf-8")
+    (directory / "audit.csv").write_text(
+        csv_text([findings.line(a) for a in audited]) + "\n", "utf-8"
+    )
     return text
 
 
@@ -216,63 +217,6 @@ def _mean(
     return exp(fsum(log(max(of(pair), 1e-3)) for pair in pairs) / len(pairs))
 
 
-def audit_table(audited: Sequence[Audited]) -> str:
-    """Findings counted by family and solver."""
-    keys = sorted({(a.claim.family, a.claim.solver) for a in audited})
-    lines = []
-    for family, solver in keys:
-        own = [a for a in audited if (a.claim.family, a.claim.solver) == (family, solver)]
-        line = {
-            "family": f"`{family}`",
-            "solver": solver,
-            "tolerance": f"{own[0].claim.tolerance:g}",
-            "claims": str(len(own)),
-        }
-        for kind in Finding:
-            line[kind.value] = str(sum(a.finding is kind for a in own))
-        lines.append(line)
-    return markdown(lines)
-
-
-def refuted_table(audited: Sequence[Audited]) -> str:
-    """The claims refuted by most."""
-    worst = sorted((a for a in audited if a.finding is Finding.REFUTED), key=lambda a: -a.excess)[
-        :MOST_REFUTED
-    ]
-    lines = [
-        {
-            "claim": f"`{a.claim.family}` {a.claim.size}, seed {a.claim.seed}",
-            "solver": a.claim.solver,
-            "claimed": f"{a.claim.objective:.7g}",
-            "better": f"{a.known.value:.7g}",
-            "known from": a.known.whose,
-            "worse by": percent(a.excess),
-        }
-        for a in worst
-    ]
-    return markdown(lines) if lines else ""
-
-
-def below_table(audited: Sequence[Audited], rows: Sequence[Reported]) -> str:
-    """Claimed values below our bounds, beside what others report of the same case."""
-    lines = []
-    for a in audited:
-        if a.finding is not Finding.BELOW:
-            continue
-        case = _case(a.claim)
-        others = [r for r in rows if _case(r) == case and r.solver != a.claim.solver]
-        told = [f"{r.objective:.7g} ({r.solver})" for r in others if isfinite(r.objective)]
-        lines.append({
-            "claim": f"`{a.claim.family}` {a.claim.size}, seed {a.claim.seed}",
-            "solver": a.claim.solver,
-            "claimed": f"{a.claim.objective:.7g}",
-            "our bound": f"{a.known.bound:.7g}",
-            "best point known": f"{a.known.value:.7g}",
-            "others report": ", ".join(told),
-        })  # fmt: skip
-    return markdown(lines) if lines else ""
-
-
 def _own(runs: Sequence[Run], rows: Sequence[Reported]) -> str:
     broken = own_refuted(runs, rows)
     count = sum(run.solver == OWN for run in runs)
@@ -285,18 +229,3 @@ def _own(runs: Sequence[Run], rows: Sequence[Reported]) -> str:
 
 def _case(row: Reported) -> Case:
     return row.family, row.seed, row.size
-
-
-def _row(a: Audited) -> dict[str, str]:
-    return {
-        "family": a.claim.family,
-        "seed": str(a.claim.seed),
-        "size": a.claim.size,
-        "solver": a.claim.solver,
-        "claimed": repr(a.claim.objective),
-        "tolerance": f"{a.claim.tolerance:g}",
-        "best_known": repr(a.known.value),
-        "known_from": a.known.whose,
-        "our_bound": repr(a.known.bound),
-        "finding": a.finding.value,
-    }

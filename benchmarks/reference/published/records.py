@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from maskgap.benchmarks.reference.published.case import OWN, PEERS, PLAIN
+from maskgap.instances.errors import InputError
 from maskgap.instances.sources.published import own
 from maskgap.instances.sources.published.make import FAMILIES
 from maskgap.instances.sources.published.reported import reported
@@ -99,12 +100,29 @@ def solvers() -> list[str]:
 
 
 def read_runs(directory: Path) -> list[Run]:
-    """The records of a directory, refused runs left out; none where there is no file."""
-    path = directory / FILE
+    """The records of a directory, refused runs left out; none where there is no file.
+
+    Raises InputError for a line that is no record.
+    """
+    return [_run(line) for line in _lines(directory / FILE) if line["stop"] != "refused"]
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [_run(line) for line in lines if line["stop"] != "refused"]
+    found = []
+    for place, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            line = json.loads(text)
+            _key(line)
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path}, line {place}: no record of a run; take it out") from error
+        found.append(line)
+    return found
+
+
+def _key(line: dict[str, Any]) -> tuple[str, str, int, str]:
+    return line["solver"], line["family"], line["seed"], line["size"]
 
 
 def _run(line: dict[str, Any]) -> Run:
@@ -124,14 +142,17 @@ def sweep(
     say: Callable[[str], None] = print,
     patience: float = 1.0,
 ) -> None:
-    """Run what is not recorded yet, case by case, every solver on each."""
-    directory.mkdir(parents=True, exist_ok=True)
+    """Run what is not recorded yet, case by case, every solver on each.
+
+    Raises InputError for a directory that cannot be made, or records that cannot be read.
+    """
     path = directory / FILE
-    done = set()
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            old = json.loads(line)
-            done.add((old["solver"], old["family"], old["seed"], old["size"]))
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        path.open("a", encoding="utf-8").close()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+    done = {_key(line) for line in _lines(path)}
     worker = _Worker(LIMIT_S * patience)
     try:
         for case in wanted:
@@ -191,7 +212,7 @@ class _Worker:
             self._process = None
 
     def _running(self) -> "subprocess.Popen[str]":
-        if self._process is None:
+        if self._process is None or self._process.poll() is not None:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "maskgap.benchmarks.reference.published.case"],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -200,9 +221,12 @@ class _Worker:
 
 
 def families(words: Sequence[str]) -> list[tuple[str, int, str]]:
-    """Cases by words FAMILY or FAMILY=LARGEST; all of them without words."""
+    """Cases by words FAMILY or FAMILY=LARGEST; all of them without words. Raises InputError."""
     found = []
     for word in words or (*FAMILIES, *own.KINDS):
         family, _, largest = word.partition("=")
+        if family not in (*FAMILIES, *own.KINDS) or not (largest.isdecimal() or word == family):
+            known = ", ".join([*FAMILIES, *own.KINDS])
+            raise InputError(f"'{word}': expected FAMILY or FAMILY=LARGEST; families are {known}")
         found += cases(family, int(largest) if largest else None)
     return found

@@ -9,6 +9,7 @@ from maskgap.benchmarks.reference.published import page, records
 from maskgap.benchmarks.reference.published.audit import Finding, audit, own_refuted
 from maskgap.benchmarks.reference.published.case import OWN
 from maskgap.benchmarks.reference.published.records import Run
+from maskgap.instances.errors import InputError
 from maskgap.instances.sources.published.make import FAMILIES
 from maskgap.instances.sources.published.reported import Reported
 
@@ -114,3 +115,14 @@ def test_all_published_cases_have_five_seeds():
     assert counts == {"sparse_reg": 80, "portfolio_integer": 105, "portfolio_mixed": 105,
                       "tailed_cardinality": 80}  # fmt: skip
     assert records.families(["sparse_reg=16"]) == records.cases("sparse_reg")[:10]
+
+
+def test_what_cannot_be_read_or_written_is_said_in_a_line(tmp_path):
+    (tmp_path / records.FILE).write_text("{\n")
+    with pytest.raises(InputError, match="line 1: no record"):
+        records.read_runs(tmp_path)
+    with pytest.raises(InputError, match="cannot be written"):
+        records.sweep(tmp_path / records.FILE, [], [OWN])
+    for word in ("sparse", "sparse_reg=", "sparse_reg=x"):
+        with pytest.raises(InputError, match="expected FAMILY"):
+            records.families([word])
