@@ -4,6 +4,8 @@ The inputs are seen by a mode of torch that looks at every product with the matr
 made, so that it knows nothing of modules and their classes.
 """
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -130,14 +132,15 @@ def mixture():
     return case, case.build()
 
 
+def to_the_first_two(module, args, out):
+    """A router that sends all tokens to the first two experts."""
+    return out[0], out[1], torch.zeros_like(out[2]) + torch.arange(2)
+
+
 def test_experts_without_tokens_are_left_out_with_the_reason(mixture):
     case, model = mixture
     gate = model.model.layers[0].mlp.gate
-    with torch.no_grad():  # all tokens to the first two experts
-        gate.weight.zero_()
-    model.model.layers[0].mlp.gate.register_forward_hook(
-        lambda module, args, out: (out[0], out[1], torch.zeros_like(out[2]) + torch.arange(2))
-    )
+    gate.register_forward_hook(to_the_first_two)
     skipped = {}
     names = "model.layers.0.mlp.experts.*"
     found = [
@@ -179,3 +182,34 @@ def test_routers_stay_dense_unless_named(mixture):
     chosen = Selection("model.layers.0.mlp.shared_expert_gate")
     (site,) = chosen_sites(loaded, Half(), chosen, told.__setitem__)
     assert site.d_out == 1
+
+
+def test_what_stays_dense_is_told_in_the_summary(mixture, tmp_path):
+    from safetensors.torch import save_file
+
+    case, model = mixture
+    model.model.layers[0].mlp.gate.register_forward_hook(to_the_first_two)
+    save_file(
+        {name: torch.cat([tensor] * 2) for name, tensor in case.batches()[0].items()},
+        tmp_path / "data.safetensors",
+    )
+    data = Sampling(calibration=[tmp_path / "data.safetensors"], samples=4, sequence_length=9)
+    reports = prune_model(
+        LoadedModel(case.name, model, pretrained=True),
+        Half(),
+        tmp_path / "out",
+        Selection("model.layers.0.mlp.*"),
+        source=Source(data=data),
+    )
+    assert len(reports) == 7
+    left_out = json.loads((tmp_path / "out" / "pruning.json").read_text())["left_out"]
+    reasons = {name.removeprefix("model.layers.0.mlp."): left_out[name] for name in left_out}
+    assert reasons == {
+        "gate": ROUTER,
+        "shared_expert_gate": f"{ROUTER}; name it in --layers to prune it",
+        **{
+            f"experts.{expert}.{part}": "0 tokens: no input reached it"
+            for expert in (2, 3)
+            for part in ("gate_up_proj", "down_proj")
+        },
+    }
