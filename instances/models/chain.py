@@ -6,8 +6,9 @@ where x_0 and what else a block is given (masks, positions, settings) do not dep
 Such blocks can be run by themselves, one at a time, on states that are kept between them
 (`instances.models.walk`). Blocks are the elements of the one ModuleList, no element of another,
 that the chosen layers lie in. Whether they are a chain is seen from one forward, never from names:
-each is called once, in order; the output of one is the argument of the next, the same tensor; it
-returns nothing else; and its other arguments are tensors and plain values, no caches. That what is
+each is called once, in order; the output of one is the argument of the next, the same tensor; what
+else it returns (attention weights) goes nowhere, which is believed only where no layer behind the
+blocks is asked for, and stood in for by None; and its other arguments are tensors and plain values, no caches. That what is
 kept does not depend on the blocks is tried by the walk before it is relied on.
 
 Encoders beside decoders, blocks called twice, stages with something between them are no chain.
@@ -70,8 +71,8 @@ class Chain:
 
     name: of their list. place: of the states among the arguments. others: None where a block
     returns the states alone; else it returns a tuple that begins with them, and has so many other
-    entries, all None. calls: of the first batch, the arguments of each block, states only of the
-    first. last: what the last block gave.
+    entries. calls: of the first batch, the arguments of each block, states only of the first. last:
+    what the last block gave.
     """
 
     name: str
@@ -110,7 +111,8 @@ class _Broken(Exception):  # noqa: N818 - an answer, no fault
 class _Seen:
     """One call of a block. places: where it was given what the call before returned.
 
-    states: what it returned, until the next call ends. others: as in Chain. fault: of its output.
+    states: what it returned, until the next call ends. others: as in Chain. more: whether any of
+    them is not None. fault: of its output.
     """
 
     module: nn.Module
@@ -118,6 +120,7 @@ class _Seen:
     places: list[Place]
     states: torch.Tensor | None = None
     others: int | None = None
+    more: bool = False
     fault: str | None = None
 
     def take(self, output: Any) -> None:
@@ -125,10 +128,9 @@ class _Seen:
         first, *rest = output if isinstance(output, tuple) and output else (output,)
         if not isinstance(first, torch.Tensor):
             self.fault = f"returns a {type(first).__name__}"
-        elif any(other is not None for other in rest):
-            self.fault = "returns more than the states of the next"
         else:
             self.states = first
+            self.more = any(other is not None for other in rest)
             self.others = len(rest) if isinstance(output, tuple) else None
 
 
@@ -187,6 +189,9 @@ def survey(model: nn.Module, sites: Sequence[Site], batch: Batch) -> Survey:
         else Part.REAR
         for s in order
     }
+    if any(one.more for one in seen) and Part.REAR in part.values():
+        why = f"a block of {name} returns more than states, which layers behind may be given"
+        return Survey(order, None, why, {}, {})
     return Survey(order, chain, "", block, part)
 
 

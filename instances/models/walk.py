@@ -130,7 +130,10 @@ class Walk:
     def holds(self, batch: Batch) -> bool:
         """Whether blocks run one at a time do as the whole model, tried on the first batch."""
         chain = self._chain
-        calls = self._calls(batch, "batch 1 of the calibration data")
+        try:
+            calls = self._calls(batch, "batch 1 of the calibration data")
+        except InputError:  # the model cannot do without what else its blocks return
+            return False
         for seen, kept in zip(chain.calls, calls, strict=True):
             if seen.places() != kept.places():
                 return False

@@ -185,3 +185,49 @@ def test_blocks_are_run_where_they_are_told_and_go_back(transformers):
     found = propagated(model, running=Running(device=torch.device("cpu")))
     assert [x.digest for x in found] == [x.digest for x in expected]
     assert {p.device.type for p in model.parameters()} == {"cpu"}
+
+
+def test_what_blocks_return_beside_states_goes_nowhere_or_they_are_no_chain(
+    transformers, monkeypatch
+):
+    """A block of Bloom returns its attention weights too."""
+    settings = {"hidden_size": 16, "n_layer": LAYERS, "n_head": 2}
+    lines = []
+    options = {"layers": "transformer.h.*", "running": Running(notice=lines.append)}
+    found = propagated(causal(transformers, "bloom", **settings), **options)
+    assert lines == []
+    assert len(found) == 4 * LAYERS
+    propagated(causal(transformers, "bloom", **settings), running=Running(notice=lines.append))
+    assert "which layers behind may be given" in lines[0]
+    whole(monkeypatch)
+    expected = propagated(causal(transformers, "bloom", **settings), layers="transformer.h.*")
+    assert [x.digest for x in found] == [x.digest for x in expected]
+
+
+def test_extra_results_that_the_next_block_needs_make_it_no_chain():
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.l = nn.Linear(3, 3)
+
+        def forward(self, x, bias):
+            return self.l(x) + bias, x
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.blocks = nn.ModuleList(Block() for _ in range(3))
+
+        def forward(self, x):
+            bias = torch.zeros(3)
+            for block in self.blocks:
+                x, more = block(x, bias)
+                bias = more * 2
+            return x
+
+    lines = []
+    found = list(extract_layers(Model(), [torch.ones(2, 3)], propagate=True,
+                                running=Running(notice=lines.append)))  # fmt: skip
+    assert len(found) == 3
+    assert lines[0].endswith("do not do as they do in the model")
