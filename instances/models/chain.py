@@ -8,8 +8,9 @@ Such blocks can be run by themselves, one at a time, on states that are kept bet
 that the chosen layers lie in. Whether they are a chain is seen from one forward, never from names:
 each is called once, in order; the output of one is the argument of the next, the same tensor; what
 else it returns (attention weights) goes nowhere, which is believed only where no layer behind the
-blocks is asked for, and stood in for by None; and its other arguments are tensors and plain values, no caches. That what is
-kept does not depend on the blocks is tried by the walk before it is relied on.
+blocks is asked for, and stood in for by None; and its other arguments are tensors and plain values,
+no caches. That what is kept does not depend on the blocks is tried by the walk before it is relied
+on.
 
 Encoders beside decoders, blocks called twice, stages with something between them are no chain.
 """
