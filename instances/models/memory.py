@@ -48,6 +48,14 @@ def shared_names(model: nn.Module) -> dict[str, list[str]]:
     }
 
 
+def tied_by_memory_alone(model: nn.Module) -> bool:
+    """Whether tensors share memory without being one object, which a move would take apart."""
+    tensors = dict(named_tensors(model))
+    tied = shared_names(model).items()
+    loose = any(tensors[name] is not tensors[other] for name, others in tied for other in others)
+    return loose or bool(overlapping(model))
+
+
 def overlapping(model: nn.Module) -> dict[Place, str]:
     """Places that share entries with another place, each with the name of a tensor there.
 

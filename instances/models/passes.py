@@ -16,6 +16,7 @@ from maskgap.instances.models.calibration import Batch
 from maskgap.instances.models.chain import Part, Survey, has_blocks, survey
 from maskgap.instances.models.collect import Collector, Progress, accumulate
 from maskgap.instances.models.linear import Site
+from maskgap.instances.models.memory import tied_by_memory_alone
 from maskgap.instances.models.own import moved
 from maskgap.instances.models.walk import Walk
 
@@ -73,7 +74,11 @@ def collected(
     if first is not None and has_blocks(model, chosen):
         seen = survey(model, chosen, first)
         if seen.chain is not None:
-            walk = Walk(model, seen.chain, options.running.device, options.running.scratch)
+            device = options.running.device
+            if device is not None and device.type != "cpu" and tied_by_memory_alone(model):
+                options.running.notice(f"blocks stay off {device}: a move would take ties apart")
+                device = None
+            walk = Walk(model, seen.chain, device, options.running.scratch)
             try:
                 if walk.holds(first):
                     yield from _walked(walk, seen, data, entries, options)

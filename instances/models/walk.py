@@ -128,7 +128,10 @@ class Walk:
         return side
 
     def holds(self, batch: Batch) -> bool:
-        """Whether blocks run one at a time do as the whole model, tried on the first batch."""
+        """Whether blocks run one at a time do as the whole model, tried on the first batch.
+
+        They are run where they are: on another device all numbers differ in their last bits.
+        """
         chain = self._chain
         try:
             calls = self._calls(batch, "batch 1 of the calibration data")
@@ -148,10 +151,7 @@ class Walk:
         states = calls[0].at(chain.place)
         with calm(self._model):
             for block, call in zip(chain.blocks, calls, strict=True):
-                with self._on_device(block):
-                    states = self._run(
-                        block, call, states.clone(), "batch 1 of the calibration data"
-                    )
+                states = self._run(block, call, states.clone(), "batch 1 of the calibration data")
         return _same(states, chain.last)
 
     def collect(
@@ -242,7 +242,11 @@ class Walk:
         return list(calls.values())
 
     def _giving(self, states: torch.Tensor) -> Callable[..., Any]:
-        return lambda *args, **kwargs: self._wrap(states)
+        def giving(*args: Any, **kwargs: Any) -> Any:
+            given = Call(args, kwargs).at(self._chain.place)
+            return self._wrap(states.to(given.device))
+
+        return giving
 
     def _wrap(self, states: torch.Tensor) -> Any:
         others = self._chain.others

@@ -187,6 +187,17 @@ def test_blocks_are_run_where_they_are_told_and_go_back(transformers):
     assert {p.device.type for p in model.parameters()} == {"cpu"}
 
 
+def test_blocks_tied_by_memory_alone_are_not_moved(transformers):
+    model = causal(transformers, "llama", **KINDS["llama"])
+    first, second = (model.model.layers[i].mlp.up_proj for i in (0, 1))
+    second.weight.data = first.weight.data
+    lines = []
+    running = Running(device=torch.device("cuda"), notice=lines.append)
+    list(extract_layers(model, BATCHES, "*.3.*", running=running))
+    assert lines == ["blocks stay off cuda: a move would take ties apart"]
+    assert second.weight.data_ptr() == first.weight.data_ptr()
+
+
 def test_what_blocks_return_beside_states_goes_nowhere_or_they_are_no_chain(
     transformers, monkeypatch
 ):
