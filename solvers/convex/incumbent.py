@@ -15,6 +15,9 @@ from maskgap.solvers.kernels.cache import clock
 from maskgap.solvers.oracles.mixed.protocol import SetOracle
 from maskgap.solvers.protocol import TracePoint
 
+ROUNDING = 1e-13
+"""Share of the largest terms of f that no bound can be closer than."""
+
 ROUNDED = 1.0 - 1e-6
 """Nodes close a little above what is allowed, so that the gap holds after rounding."""
 
@@ -26,16 +29,21 @@ class Incumbent:
         self, function: Watched, oracle: SetOracle, feasibility: float, gaps: tuple[float, float]
     ) -> None:
         self._function, self._oracle, self._feasibility = function, oracle, feasibility
-        self.gaps = gaps
+        self.relative, self._absolute = gaps
         self._start = clock()
         self.x: Vector | None = None
         self.value, self.bound, self.cut = inf, -inf, inf
         self.trace: list[TracePoint] = []
         self.improved: Callable[[], None] = lambda: None
 
+    @property
+    def absolute(self) -> float:
+        """The difference that is enough, and never less than what rounding may make of none."""
+        return max(self._absolute, ROUNDING * self._function.size)
+
     def allowed(self, value: float) -> float:
         """What a bound may lack of a value."""
-        return max(self.gaps[0] * abs(value), self.gaps[1])
+        return max(self.relative * abs(value), self.absolute)
 
     def offer(self, point: Vector) -> bool:
         """Take a point if it is feasible and better; whole variables are rounded first."""

@@ -30,6 +30,9 @@ ROUNDING = 1e-7
 APART = 1e-5
 """Share of the way to a vertex after which gradients are compared."""
 
+CANCELLED = 1e-12
+"""Share of the largest value seen that counts as rounding where f is small."""
+
 DEFINITE = 1e-9
 """Eigenvalues below this share of the largest count as 0."""
 
@@ -54,7 +57,8 @@ class Known:
 class Watched:
     """An objective as the search calls it.
 
-    call: x (n,) -> value, gradient (n,). calls: evaluations so far.
+    call: x (n,) -> value, gradient (n,). calls: evaluations so far. size: the largest of the terms
+    that values and bounds were made of, which says what is rounding.
     """
 
     def __init__(
@@ -62,7 +66,10 @@ class Watched:
     ) -> None:
         self._call, self.n, self.known = call, n, known or Known()
         self.quadratic = self.known.quadratic
-        self.calls = 0
+        self.calls, self.size = 0, 0.0
+        if self.quadratic is not None:
+            each = np.abs(self.quadratic.matrix.diagonal()) + np.abs(self.quadratic.linear)
+            self.size = abs(self.quadratic.constant) + float(each.max(initial=0.0))
         self._spread: Vector | None = None
         self._points, self._slopes = np.zeros((KEPT, n)), np.zeros((KEPT, n))
         self._values, self._sizes, self._seen = np.zeros(KEPT), np.zeros(KEPT), 0
@@ -75,7 +82,9 @@ class Watched:
         """f(x) and its gradient; where f is +inf, the gradient has no meaning. Raises Unsound."""
         self.calls += 1
         if self.quadratic is not None:
-            return self.quadratic.at(x)
+            value, gradient = self.quadratic.at(x)
+            self.size = max(self.size, abs(value), abs(float(gradient @ x)))
+            return value, gradient
         answer = self._call(x.copy())
         try:
             value, gradient = float(answer[0]), np.asarray(answer[1], dtype=np.float64)
@@ -90,6 +99,7 @@ class Watched:
         if not np.isfinite(gradient).all():
             raise Unsound("the gradient of the objective is not finite at a point of the hull")
         self._compare(x, value, gradient)
+        self.size = max(self.size, abs(value), abs(float(gradient @ x)))
         return value, gradient
 
     def minorant(self, x: Vector) -> Minorant:
@@ -142,7 +152,8 @@ class Watched:
         ahead, behind = np.einsum("ij,ij->i", slopes, apart), apart @ gradient
         sizes = np.abs(values) + abs(value) + np.abs(slopes).sum(axis=1) * np.abs(x).max(initial=1)
         sizes += np.abs(gradient).sum() * np.abs(points).max(axis=1, initial=1.0)
-        broken = np.maximum(values + ahead - value, value - behind - values) > ROUNDING * sizes
+        least = ROUNDING * sizes + CANCELLED * self.size  # terms of f may cancel unseen
+        broken = np.maximum(values + ahead - value, value - behind - values) > least
         if broken.any():
             raise Unsound(
                 "the objective is not convex, or its gradient is wrong: a value lies below the "

@@ -18,7 +18,7 @@ from maskgap.instances.arrays import Matrix, Vector
 from maskgap.instances.layer import unit_exponent
 from maskgap.solvers.convex.incumbent import Incumbent
 from maskgap.solvers.convex.pivoting.dive import dive
-from maskgap.solvers.convex.pivoting.improve import improve
+from maskgap.solvers.convex.pivoting.improve import improve, repair
 from maskgap.solvers.convex.pivoting.tableau import LOOSE
 from maskgap.solvers.convex.result import Ended
 from maskgap.solvers.convex.search import Rules
@@ -195,6 +195,8 @@ class PivotingSearch:
         self._heap.clear()
         for node in first.left:
             self._put(node)
+        if self._mend(room):
+            return
         x, lower, upper = np.zeros(len(self._linear)), root.lower, root.upper
         for _ in range(STARTS):
             found = self.oracle.minimise(2.0 * (self._P @ x) + self._linear, lower, upper)
@@ -204,6 +206,15 @@ class PivotingSearch:
             self._improve(x, room)
             if not self.incumbent.offer(x):
                 break
+
+    def _mend(self, room: Room) -> bool:
+        """Offer what moves make of the point nearest to 0; whether that gave one."""
+        n, sides = len(self._linear), self._sides
+        x = np.clip(np.zeros(n), sides[0, :n], sides[1, :n])
+        if not repair(self._P, self._linear, self._A, sides[0], sides[1], self._whole, x):
+            return False
+        self._improve(x, room)
+        return self.incumbent.offer(x)
 
     def _improve(self, x: Vector, room: Room) -> None:
         """Move whole variables while that helps, then find the best others; in place."""
@@ -239,11 +250,11 @@ class PivotingSearch:
 
     def _dive(self, node: Open, room: Room, most: int) -> Dived:
         point = np.full(len(self._linear), np.nan)
-        known, gaps = self.incumbent.value / self._unit, self.incumbent.gaps
+        known, allowed = self.incumbent.value / self._unit, self.incumbent.absolute
         nodes, value, least, left = dive(
             self._P, self._linear, self._A, self._K, self._whole, self._spread, self._sides,
             (node.state, node.lower, node.upper, node.bound / self._unit),
-            (gaps[0], gaps[1] / self._unit, self._constant), point, known, most,
+            (self.incumbent.relative, allowed / self._unit, self._constant), point, known, most,
             room.frames, room.left,
         )  # fmt: skip
         states, lows, highs, bounds = room.left

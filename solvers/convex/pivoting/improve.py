@@ -1,4 +1,6 @@
-"""Local search from a point: one whole variable or two move by one, as long as the value falls.
+"""Local search from a point: whole variables move by one, to keep rows, then to lower the value.
+
+One variable moves or two, as long as the value falls.
 
 With g = 2 P x + q, moving x_i by a and x_j by b (each 1 or -1) changes f by
 
@@ -50,6 +52,44 @@ def improve(P, linear, A, lower, upper, whole, x):  # type: ignore[no-untyped-de
         for i in range(m):
             activity[i] = np.dot(A[i], x)
     return MOST_MOVES
+
+
+@unchecked
+def repair(P, linear, A, lower, upper, whole, x):  # type: ignore[no-untyped-def]
+    """Move whole variables by one until x keeps its rows, in place; whether it does in the end.
+
+    A move is one that takes most off what rows are missed by, and of these the cheapest.
+    """
+    n, m = len(x), len(A)
+    for _ in range(MOST_MOVES):
+        gradient, activity = 2.0 * np.dot(P, x) + linear, np.dot(A, x)
+        now = 0.0
+        for r in range(m):
+            now += _missed(activity[r], lower[n + r], upper[n + r])
+        if now == 0.0:
+            return True
+        best, cheapest, at, way = now * (1.0 - 1e-9), np.inf, -1, 0.0
+        for j in range(n):
+            for a in (-1.0, 1.0):
+                if not whole[j] or x[j] + a < lower[j] or x[j] + a > upper[j]:
+                    continue
+                then = 0.0
+                for r in range(m):
+                    then += _missed(activity[r] + a * A[r, j], lower[n + r], upper[n + r])
+                cost = a * gradient[j] + P[j, j]
+                same = abs(then - best) <= 1e-9 * now
+                if (then < best and not same) or (same and at >= 0 and cost < cheapest):
+                    best, cheapest, at, way = then, cost, j, a
+        if at < 0:
+            return False
+        x[at] += way
+    return False
+
+
+@unchecked
+def _missed(activity, low, high):  # type: ignore[no-untyped-def]
+    missed = max(low - activity, activity - high)
+    return missed if missed > 1e-9 * max(1.0, abs(activity)) else 0.0
 
 
 @unchecked

@@ -1,5 +1,7 @@
 """Limits, starts, callbacks and interrupts of a search, and what it keeps then."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -113,6 +115,38 @@ def test_gaps_by_definition():
     assert relative_gap(0.0, -1.0) == np.inf
     assert relative_gap(np.inf, 0.0) == np.inf
     assert relative_gap(1.0, -np.inf) == np.inf
+    assert relative_gap(np.inf, np.inf) == np.inf
+
+
+@pytest.mark.parametrize("stated", [False, True])
+@pytest.mark.parametrize("seed", range(10))
+def test_an_optimum_of_nothing_is_reached(seed, stated):
+    random = np.random.default_rng(seed)
+    root, aim = random.standard_normal((4, 4)), random.integers(0, 3, 4).astype(float)
+    matrix = root @ root.T
+    f = maskgap.objectives.quadratic(matrix, -2 * matrix @ aim, aim @ matrix @ aim)
+    oracle = maskgap.oracles.milp(np.ones((1, 4)), aim.sum(), aim.sum(), 0.0, 3.0, 1)
+    result = maskgap.minimise(f if stated else lambda x: f(x), oracle)
+    assert result.objective == pytest.approx(0.0, abs=1e-12)
+    assert result.x.tolist() == aim.tolist()
+    assert result.stop == "gap"
+    assert result.bound >= -1e-10
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_quadratics_that_are_not_definite(seed):
+    """Zero, or singular along the rows; the least value by every point."""
+    random = np.random.default_rng(seed)
+    root = random.integers(-1, 2, (4, seed % 4)).astype(float)
+    matrix, linear = root @ root.T, random.integers(-3, 4, 4).astype(float)
+    f = maskgap.objectives.quadratic(matrix, linear)
+    points = np.array(list(itertools.product(range(3), repeat=4)), dtype=float)
+    points = points[points.sum(axis=1) == 3]
+    best = min(f(x)[0] for x in points)
+    result = maskgap.minimise(f, maskgap.oracles.milp(np.ones((1, 4)), 3, 3, 0.0, 2.0, 1))
+    assert result.objective == pytest.approx(best, abs=1e-9)
+    assert result.stop == "gap"
+    assert result.bound <= best + 1e-9
 
 
 def test_the_log_prints_as_it_improves(capsys):
