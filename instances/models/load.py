@@ -83,7 +83,7 @@ def load_model(name: str, device: str = "cpu", trust: bool = False) -> LoadedMod
     if name == MINILM:
         return _pretrained(name, _minilm_folder(), where, trust)
     file = gguf_files.packaged(name)
-    if file is None and name.lower().endswith(gguf_files.SUFFIX):
+    if file is None and name.lower().endswith(gguf_files.SUFFIX) and not Path(name).is_dir():
         file = Path(name)
         if not file.is_file():
             raise InputError(f"{name}: is no file")

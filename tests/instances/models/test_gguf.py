@@ -78,6 +78,14 @@ def test_bad_files_are_input_errors(tmp_path):
     with pytest.raises(InputError, match=r"torn\.gguf: not a GGUF file") as told:
         load_model(str(torn))
     assert "\n" not in str(told.value)
+    whole = tmp_path / "whole.gguf"
+    write_gguf(whole, blocks=1)
+    torn.write_bytes(whole.read_bytes()[:-40])
+    with pytest.raises(InputError, match=r"torn\.gguf: not a GGUF file"):
+        load_model(str(torn))
+    (tmp_path / "folder.gguf").mkdir()
+    with pytest.raises(InputError, match=r"expected a folder with config\.json"):
+        load_model(str(tmp_path / "folder.gguf"))
 
 
 def test_a_package_that_is_not_installed_is_named(monkeypatch):
