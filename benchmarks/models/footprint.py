@@ -11,7 +11,8 @@ own. For a model too large to be run here the table has what follows:
     time               that of the largest model measured, times the ratio of operations: 2 a weight
                        and token for a forward, of which propagating takes two, d_in^2 for a Gram
     memory             weights in the model's dtype, the four Grams of a block, six copies of the
-                       largest Gram or weight while a layer is made (float64), states of all tokens
+                       largest Gram or weight while a layer is made (float64), states of all tokens,
+                       and for prune a byte a weight for the masks
 """
 
 import argparse
@@ -159,13 +160,15 @@ def extrapolated(measured: Cost, shape: Shape, tokens: int) -> Cost:
     largest = max(shape.inner**2, shape.hidden * shape.inner)
     states = tokens * shape.hidden * shape.weight_bytes
     memory = shape.weights * shape.weight_bytes + 8 * (shape.squares + COPIES * largest) + states
+    if measured.command == "prune":
+        memory += layers
     return Cost(shape.name, measured.command, tokens, measured.cpu_s * ratio, memory, disk)
 
 
 def page(costs: Sequence[Cost], tokens: int) -> str:
     """The table, measured rows first."""
-    last = costs[-1].model
-    more = [extrapolated(cost, LARGE, tokens) for cost in costs if cost.model == last]
+    largest = {cost.command: cost for cost in costs}.values()
+    more = [extrapolated(cost, LARGE, tokens) for cost in largest]
     lines = [
         {
             "model": cost.model,
