@@ -35,6 +35,7 @@ from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.models.calibration import Calibration, load_calibration
 from maskgap.instances.models.devices import usable_device
 from maskgap.instances.models.extract import batches_told, extract_sites
+from maskgap.instances.models.few_tokens import few_tokens_told
 from maskgap.instances.models.fused import ROUTER, routers
 from maskgap.instances.models.globs import matches
 from maskgap.instances.models.linear import Site, choose_linear
@@ -158,7 +159,9 @@ def _prune(
         device=source.device,
         say=say,
     )
+    see = few_tokens_told(say)
     for layer in _layers(loaded, sites, source, data, course):
+        see(layer)
         course.take(layer)
     if not course.reports:
         reason = f"none of the layers that match '{chosen.layers}' saw inputs it can be judged by"

@@ -33,7 +33,7 @@ REFERENCE = ROOT / "results" / "reference"
 PAGE = REFERENCE / "README.md"
 SUITES = (
     "small", "gaps", "refit", "sparsegpt", "gaps-refit", "block", "block-refit", "ablation",
-    "coupled",
+    "coupled", "llm-real",
 )  # fmt: skip
 
 IN_README = "gaps"
@@ -47,6 +47,13 @@ MEASURED: dict[str, Callable[[Path], str]] = {
     "growth": growth.main,
     "published": published.main,
     "quality": lambda directory: quality.run(directory, quality.WORK, say=print, fresh=True),
+    "llm": lambda directory: quality.run(
+        directory,
+        quality.WORK,
+        amounts=quality.LLM_AMOUNTS,
+        subjects=quality.LLM_SUBJECTS,
+        say=print,
+    ),
 }
 """What is no suite: each writes into its directory and returns what the page shows."""
 
@@ -76,7 +83,7 @@ def page_block(suite: str, records: Sequence[Record]) -> str:
     """What a document shows of the cross-checked records of a suite."""
     if suite == "ablation":
         return f"{render_ablations(records, 'md')}\n\n{origin(records)}"
-    if suite in OF_README:
+    if suite in (*OF_README, "llm-real"):
         return f"{render_gaps(records)}\n\n{origin(records)}"
     if suite == "coupled":
         return f"{render_coupled(records)}\n\n{origin(records)}"

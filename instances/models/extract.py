@@ -44,6 +44,7 @@ from maskgap.instances.layer import Layer
 from maskgap.instances.models.calibration import Batch, load_calibration
 from maskgap.instances.models.collect import Collector, Progress
 from maskgap.instances.models.devices import usable_device
+from maskgap.instances.models.few_tokens import few_tokens_told
 from maskgap.instances.models.linear import Site, choose_linear
 from maskgap.instances.models.load import load_model
 from maskgap.instances.models.memory import shared_names
@@ -248,7 +249,7 @@ def run_extract(
         try_file(there, LAYER, calibration)
     meta = {"model": model, "torch": torch.__version__.partition("+")[0], **data.meta}
     written: list[Path] = []
-    writes = Writes()
+    writes, see = Writes(), few_tokens_told(say)
     for layer in extract_sites(
         loaded.module,
         chosen,
@@ -260,6 +261,7 @@ def run_extract(
         running=Running(where),
     ):
         path = layer_path(out, layer.name)
+        see(layer)
         with writes.attempt():
             _write(path, layer, say)
             written.append(path)
