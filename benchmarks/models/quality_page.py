@@ -105,7 +105,9 @@ def render(rows: Sequence[Row], subjects: Sequence[Subject], layers: Sequence[Ro
     for subject in subjects:
         own = [row for row in rows if row["model"] == subject.name]
         if own:
-            parts += [_heading(own), markdown(_lines(own, subject)), _agreement(own, subject)]
+            parts += [_heading(own), markdown(_lines(own, subject))]
+            if any(row["method"] != DENSE for row in own):
+                parts.append(_agreement(own, subject))
         by_type = by_kind([row for row in layers if row["model"] == subject.name])
         if by_type:
             parts += ["Error / wanda by type of layer and by depth (thirds of the blocks):"]

@@ -142,9 +142,11 @@ def render_short(records: Sequence[Record]) -> str:
 
 
 def _by_objective(records: Sequence[Record]) -> dict[str, list[Contest]]:
+    """Groups by objective, without those that only add bounds to the rows of others."""
     found: dict[str, list[Contest]] = {}
     for contest in contests(records):
-        found.setdefault(contest.objective, []).append(contest)
+        if any(entry.objective is not None for entry in contest.entries):
+            found.setdefault(contest.objective, []).append(contest)
     return found
 
 
