@@ -207,7 +207,10 @@ def effort_table(runs: Sequence[Run], rows: Sequence[Reported], best: dict[Case,
         })  # fmt: skip
     if not lines:
         return ""
-    legend = "geometric means; here to 1e-6, Boscia as reported to 1 %, on another machine"
+    legend = (
+        "geometric means; here to 1e-6, Boscia as reported to 1 %, on another machine; nodes over "
+        "switches alone, or by pivots where there are few rows, ask the oracle little"
+    )
     return f"{markdown(lines)}\n\n* {legend}"
 
 
