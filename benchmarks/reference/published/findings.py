@@ -7,7 +7,7 @@ from maskgap.benchmarks.reading.typeset import markdown, percent
 from maskgap.benchmarks.reference.published.audit import Audited, Finding
 from maskgap.instances.sources.published.reported import Reported
 
-MOST_REFUTED = 10
+MOST = 10
 
 
 def counted(audited: Sequence[Audited]) -> str:
@@ -31,7 +31,7 @@ def counted(audited: Sequence[Audited]) -> str:
 def worst(audited: Sequence[Audited]) -> str:
     """The claims refuted by most."""
     most = sorted((a for a in audited if a.finding is Finding.REFUTED), key=lambda a: -a.excess)[
-        :MOST_REFUTED
+        :MOST
     ]
     lines = [
         {
@@ -48,11 +48,10 @@ def worst(audited: Sequence[Audited]) -> str:
 
 
 def below(audited: Sequence[Audited], rows: Sequence[Reported]) -> str:
-    """Claimed values below our bounds, beside what others report of the same case."""
+    """The claimed values that are furthest below our bounds, beside what others report of them."""
+    found = [a for a in audited if a.finding is Finding.BELOW]
     lines = []
-    for a in audited:
-        if a.finding is not Finding.BELOW:
-            continue
+    for a in sorted(found, key=_lack)[:MOST]:
         case = _case(a.claim)
         others = [r for r in rows if _case(r) == case and r.solver != a.claim.solver]
         told = [f"{r.objective:.7g} ({r.solver})" for r in others if isfinite(r.objective)]
@@ -65,6 +64,10 @@ def below(audited: Sequence[Audited], rows: Sequence[Reported]) -> str:
             "others report": ", ".join(told),
         })  # fmt: skip
     return markdown(lines) if lines else ""
+
+
+def _lack(a: Audited) -> float:
+    return (a.claim.objective - a.known.bound) / abs(a.claim.objective)
 
 
 def _case(row: Reported) -> tuple[str, int, str]:
