@@ -18,18 +18,15 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
-def peak_bytes() -> tuple[int, int]:
-    """The most memory that this process held, and that of the largest one it started and ended."""
+def peak_bytes() -> int:
+    """The most memory that this process held; processes that it started are not counted."""
     unit = 1 if sys.platform == "darwin" else 1024
-    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    own, children = (resource.getrusage(one).ru_maxrss * unit for one in who)
-    return own, children
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def cost(seconds: float, peaks: tuple[int, int]) -> str:
-    """Time and memory in one line. peaks: of `peak_bytes`."""
-    own, children = (f"{one / GIB:.2f} GiB" for one in peaks)
-    return f"{clock(seconds)}, at most {own} in this process and {children} in one that it started"
+def cost(seconds: float, peak: int) -> str:
+    """Time and memory in one line. peak: of `peak_bytes`."""
+    return f"{clock(seconds)}, {peak / GIB:.2f} GiB of memory at most without that of solvers"
 
 
 @dataclass(slots=True)

@@ -80,6 +80,11 @@ def by_type(reports: Sequence[Report]) -> str:
     return markdown(lines)
 
 
+def _is_told(key: str, value: object) -> bool:
+    """Whether a page tells what was asked: not the layers, which it lists, and no digest."""
+    return key not in ("layers", "weights") and value not in (None, [], {}, "")
+
+
 def page(
     model: str, asked: Mapping[str, object], reports: Sequence[Report], left_out: Mapping[str, str],
     spent: str,
@@ -99,7 +104,7 @@ def page(
         "",
         "## What was asked",
         "",
-        *(f"* {key}: {value}" for key, value in asked.items() if value not in (None, [], {}, "")),
+        *(f"* {key}: {value}" for key, value in asked.items() if _is_told(key, value)),
     ]
     if left_out:
         lines += ["", "## Left out", ""]
