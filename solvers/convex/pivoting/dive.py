@@ -183,7 +183,8 @@ def dive(  # type: ignore[no-untyped-def]
                 if width > 0.0 and (chosen < 0 or width > upper[chosen] - lower[chosen]):
                     chosen = j
             if chosen < 0:
-                least = min(least, bounds[top])
+                if not whole.all() or fits(A, sides[0], sides[1], lower[:n]):
+                    least = min(least, bounds[top])  # else its only point misses a row
                 depth -= 1
                 continue
             below = rounded[chosen] if rounded[chosen] < upper[chosen] else rounded[chosen] - 1.0

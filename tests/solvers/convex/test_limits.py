@@ -133,6 +133,23 @@ def test_an_optimum_of_nothing_is_reached(seed, stated):
     assert result.bound >= -1e-10
 
 
+def test_rows_that_leave_no_whole_point_are_infeasible():
+    random = np.random.default_rng(1014)
+    points = np.array(list(itertools.product(range(-2, 4), repeat=4)), dtype=float)
+    for _ in range(60):
+        A = random.integers(-3, 4, (3, 4)).astype(float)
+        low = random.integers(-6, 3, 3) + 0.5
+        held = (points @ A.T >= low) & (points @ A.T <= low + 0.8)
+        root = random.integers(-2, 3, (4, 4)).astype(float)
+        f = maskgap.objectives.quadratic(root @ root.T + 1e-6 * np.eye(4), random.normal(size=4))
+        result = maskgap.minimise(f, maskgap.oracles.milp(A, low, low + 0.8, -2.0, 3.0, 1))
+        kept = points[held.all(axis=1)]
+        if len(kept):
+            assert result.objective == pytest.approx(min(f(x)[0] for x in kept), rel=2e-6, abs=1e-9)
+        else:
+            assert result.stop == "infeasible"
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_quadratics_that_are_not_definite(seed):
     """Zero, or singular along the rows; the least value by every point."""
