@@ -4,7 +4,7 @@ Where f is convex, each point y with value and gradient gives a minorant,
 
     f(x)  >=  f(y) + < grad f(y), x - y >      for every x.
 
-The last KEPT points are held against each new one, both ways; what misses by more than rounding
+The last HELD points are held against each new one, both ways; what misses by more than rounding
 shows that f is not convex, or that its gradient is wrong, and no bound of it means anything. That
 none misses proves nothing: bounds of an objective known by calls alone are claimed.
 
@@ -21,7 +21,7 @@ from maskgap.instances.arrays import Matrix, Vector
 from maskgap.instances.errors import InputError
 from maskgap.solvers.objectives.protocol import Minorant, Quadratic
 
-KEPT = 32
+HELD = 32
 """Points held."""
 
 ROUNDING = 1e-7
@@ -71,8 +71,8 @@ class Watched:
             each = np.abs(self.quadratic.matrix.diagonal()) + np.abs(self.quadratic.linear)
             self.size = abs(self.quadratic.constant) + float(each.max(initial=0.0))
         self._spread: Vector | None = None
-        self._points, self._slopes = np.zeros((KEPT, n)), np.zeros((KEPT, n))
-        self._values, self._sizes, self._seen = np.zeros(KEPT), np.zeros(KEPT), 0
+        self._points, self._slopes = np.zeros((HELD, n)), np.zeros((HELD, n))
+        self._values, self._sizes, self._seen = np.zeros(HELD), np.zeros(HELD), 0
 
     def value(self, x: Vector) -> float:
         """f(x)."""
@@ -146,7 +146,7 @@ class Watched:
         return self._spread
 
     def _compare(self, x: Vector, value: float, gradient: Vector) -> None:
-        held = min(self._seen, KEPT)
+        held = min(self._seen, HELD)
         points, slopes, values = self._points[:held], self._slopes[:held], self._values[:held]
         apart = x - points
         ahead, behind = np.einsum("ij,ij->i", slopes, apart), apart @ gradient
@@ -159,6 +159,6 @@ class Watched:
                 "the objective is not convex, or its gradient is wrong: a value lies below the "
                 "affine function that touches it elsewhere"
             )
-        at = self._seen % KEPT
+        at = self._seen % HELD
         self._points[at], self._slopes[at], self._values[at] = x, gradient, value
         self._seen += 1

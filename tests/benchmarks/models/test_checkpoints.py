@@ -224,7 +224,7 @@ TEXT = "the cat sat on a mat and ran to the hat " * 30
     [
         (60, 60, "der Hund lief weg und kam nie " * 30, "100% of its tokens are unknown"),
         (60, 60, "the cat sat on a Matte " * 30, None),
-        (60, 60, "the cat sat Hund " * 30, "25% of its tokens are unknown"),
+        (60, 60, "the cat sat Hund " * 30, r"2[4-6]% of its tokens are unknown"),
         (56, 30, TEXT, None),
         (60, 30, TEXT, "its tokenizer knows 28 of the model's 60 tokens"),
         (8, 60, TEXT, r"gives token \d+, but the model has 8; the tokenizer is another model's"),
@@ -275,23 +275,25 @@ def test_a_damaged_tokenizer_is_named(tmp_path):
 def test_perplexity_is_that_of_text_after_the_token_that_begins_it(tmp_path):
     """Twice: a model whose predictions are those of any text, but only after its first token."""
     file = tmp_path / "a.txt"
-    file.write_text(TEXT)
+    words = [word for word in TEXT.split() if len(word) == 3]  # halves have as many words
     found = {}
     for begin in (None, "<s>"):
         folder = tmp_path / str(begin)
         llama(folder)
         tokenizer(folder, begin=begin)
         loaded = load_model(str(folder))
+        size = 7 if begin else 8
+        text = " ".join(words[: 8 * size])  # four windows a half, and no word more
+        file.write_text(text)
         told = evaluate_model(loaded, None, Sampling([file], 4, 8))
         assert told.windows.begin == (("<s>",) if begin else ())
         assert (told.windows.count, told.windows.tokens, told.predicted) == (4, 8, 28)
         assert told.total()["windows"] == {
-            "count": 4, "tokens": 8, "begin": told.windows.begin
+            "count": 4, "tokens": 8, "stride": size, "begin": told.windows.begin
         }  # fmt: skip
-        ids = loaded.tokenizer(TEXT, add_special_tokens=False)["input_ids"]
-        words = ids[len(ids) // 2 :]
-        size = 7 if begin else 8
-        rows = [([1] if begin else []) + words[i : i + size] for i in range(0, 4 * size, size)]
+        ids = loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
+        held = ids[len(ids) // 2 :]
+        rows = [([1] if begin else []) + held[i : i + size] for i in range(0, 4 * size, size)]
         inputs = torch.tensor(rows)
         with torch.no_grad():
             loss = float(loaded.module(input_ids=inputs, labels=inputs).loss)
