@@ -120,6 +120,10 @@ def kind_of(layer: str) -> str:
     return layer.rpartition(".")[2]
 
 
+THIRDS = ("first", "middle", "last")
+"""Of the blocks; they come after the types of layers."""
+
+
 def depth_of(layer: str) -> int:
     """The number of the block that a layer is in; 0 without one."""
     return next((int(part) for part in layer.split(".") if part.isdigit()), 0)
@@ -128,10 +132,7 @@ def depth_of(layer: str) -> int:
 def by_kind(layers: Sequence[Row]) -> list[dict[str, str]]:
     """For each pattern and method, errors summed over layers of a type or depth over Wanda's."""
     blocks = 1 + max((depth_of(row["layer"]) for row in layers), default=0)
-    third = {
-        row["layer"]: ("first", "middle", "last")[3 * depth_of(row["layer"]) // blocks]
-        for row in layers
-    }
+    third = {row["layer"]: THIRDS[3 * depth_of(row["layer"]) // blocks] for row in layers}
     sums: dict[tuple[str, str], dict[str, float]] = {}
     for row in layers:
         own = sums.setdefault((row["pattern"], row["method"]), {})
@@ -144,7 +145,7 @@ def by_kind(layers: Sequence[Row]) -> list[dict[str, str]]:
         if base is not None and method != "wanda":
             shares = {
                 name: f"{value / base[name]:.3f}" if base.get(name) else "-"
-                for name, value in own.items()
+                for name, value in sorted(own.items(), key=lambda item: item[0] in THIRDS)
             }
             lines.append({"pattern": pattern, "method": method, **shares})
     return lines

@@ -53,6 +53,7 @@ def test_errors_by_type_and_depth_are_sums_over_wandas():
     assert line_of_swap == {"pattern": "50%", "method": "swap", "q_proj": "0.250",
                             "down_proj": "0.500", "first": "0.417", "middle": "0.417",
                             "last": "0.417"}  # fmt: skip
+    assert list(line_of_swap)[2:] == ["q_proj", "down_proj", "first", "middle", "last"]
     assert by_kind(rows[:6]) == []
     assert set(by_kind([r for r in rows if ".0." in r["layer"]])[0]) == {
         "pattern", "method", "q_proj", "down_proj"
