@@ -10,6 +10,7 @@ from math import inf
 import numpy as np
 
 from maskgap.instances.arrays import Vector
+from maskgap.solvers.convex.result import Ended
 from maskgap.solvers.convex.watched import Watched
 from maskgap.solvers.kernels.cache import clock
 from maskgap.solvers.oracles.mixed.protocol import SetOracle
@@ -60,6 +61,12 @@ class Incumbent:
         self._note()
         self.improved()
         return True
+
+    def ended(self, bound: float) -> Ended:
+        """How a search ended that has no open nodes; bound: the least of its leaves."""
+        if self.x is None:
+            return Ended.INFEASIBLE if bound == inf else Ended.STALLED
+        return Ended.GAP if bound >= self.value - self.allowed(self.value) else Ended.STALLED
 
     def bounded(self, bound: float) -> None:
         """Note a bound of the whole set."""

@@ -27,7 +27,8 @@ from maskgap.solvers.convex.result import (
     State,
     relative_gap,
 )
-from maskgap.solvers.convex.search import Rules, Search
+from maskgap.solvers.convex.rules import Rules
+from maskgap.solvers.convex.search import Search
 from maskgap.solvers.convex.watched import Unsound
 from maskgap.solvers.kernels.cache import clock
 from maskgap.solvers.oracles.mixed.highs import HighsSet

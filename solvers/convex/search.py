@@ -9,7 +9,6 @@ The bound of the search is the least of those of open nodes and closed leaves.
 """
 
 import heapq
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 
@@ -20,10 +19,10 @@ from maskgap.solvers.convex.branching import PseudoCosts, Situation, Split, choo
 from maskgap.solvers.convex.hull import Hulls, Minimum, Place, Until
 from maskgap.solvers.convex.incumbent import Incumbent
 from maskgap.solvers.convex.result import Ended
+from maskgap.solvers.convex.rules import Rules
 from maskgap.solvers.convex.tighten import tighten
 from maskgap.solvers.convex.watched import Watched
 from maskgap.solvers.frank_wolfe.pool import ActiveSet
-from maskgap.solvers.kernels.cache import clock
 from maskgap.solvers.oracles.mixed.protocol import CountedSet
 
 NODE_TOLERANCE = 0.3
@@ -51,20 +50,6 @@ class Node:
     depth: int = 0
     split: Split | None = None
     up: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What a search keeps to.
-
-    end: on the clock of `kernels.cache.clock`. asked: why it is to end now, None if it is not.
-    """
-
-    end: float
-    node_limit: float
-    branching: str
-    threads: int
-    asked: Callable[[], Ended | None]
 
 
 class Search:
@@ -101,31 +86,17 @@ class Search:
     def run(self) -> Ended:
         """Search to the end or to a limit."""
         while self._inside is not None or self._heap:
-            stop = self._limit()
+            stop = self.rules.stop(self.nodes)
             if stop is not None:
                 return stop
             node = self._inside
             if node is None:
-                node = self._inside = heapq.heappop(self._heap)[2]
+                node = self._inside = self._heap[0][2]  # counted twice rather than not at all
+                heapq.heappop(self._heap)
             following = self._visit(node)
             self._inside = following
             self.incumbent.bounded(self.bound())
-        if self.incumbent.x is None and self.least_leaf == inf:
-            return Ended.INFEASIBLE
-        value = self.incumbent.value
-        done = self.bound() >= value - self.incumbent.allowed(value)
-        return Ended.GAP if done and value < inf else Ended.STALLED
-
-    def _limit(self) -> Ended | None:
-        asked = self.rules.asked()
-        if asked is not None:
-            return asked
-        if clock() >= self.rules.end:
-            return Ended.TIME
-        return Ended.NODES if self.nodes >= self.rules.node_limit else None
-
-    def _late(self) -> bool:
-        return clock() >= self.rules.end or self.rules.asked() is not None
+        return self.incumbent.ended(self.bound())
 
     def _visit(self, node: Node) -> Node | None:
         """Bound a node, then close it or split it; returns the child to go on with."""
@@ -148,7 +119,7 @@ class Search:
         if node.bound >= self.incumbent.cut:
             self.least_leaf = min(self.least_leaf, node.bound)
             return None
-        if self._late():
+        if self.rules.late():
             return node
         tightened = tighten(node, found, self.function, self.oracle.space, self.incumbent.cut)
         if tightened:
@@ -171,7 +142,7 @@ class Search:
         integral = self.oracle.space.integral
         until = Until(
             cut=lambda: self.incumbent.cut,
-            late=self._late,
+            late=self.rules.late,
             whole=lambda x: not fractional(x, integral).any(),
             tolerance=ROOT_TOLERANCE if node.depth == 0 else NODE_TOLERANCE,
             fine=lambda value: FINE * self.incumbent.allowed(value),
@@ -213,7 +184,7 @@ class Search:
         """Vertices along the gradients of vertices, as far as they are better."""
         for _ in range(10):
             best = self.incumbent.x
-            if best is None or self._late():
+            if best is None or self.rules.late():
                 return
             _, gradient = self.function.at(best)
             found = self.oracle.minimise(gradient, node.lower, node.upper)
@@ -225,7 +196,7 @@ class Search:
         space = self.oracle.space
         values = whole[space.integral]
         key = values.tobytes()
-        if key in self._polished or not space.integral.any() or self._late():
+        if key in self._polished or not space.integral.any() or self.rules.late():
             return
         self._polished.add(key)
         lower, upper = space.lower.copy(), space.upper.copy()
@@ -239,7 +210,7 @@ class Search:
             return
         until = Until(
             cut=lambda: self.incumbent.cut,
-            late=self._late,
+            late=self.rules.late,
             whole=lambda x: True,
             tolerance=0.0,
             fine=lambda value: FINE * self.incumbent.allowed(value),

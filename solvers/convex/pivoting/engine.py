@@ -21,9 +21,8 @@ from maskgap.solvers.convex.pivoting.dive import dive
 from maskgap.solvers.convex.pivoting.improve import improve, repair
 from maskgap.solvers.convex.pivoting.tableau import LOOSE
 from maskgap.solvers.convex.result import Ended
-from maskgap.solvers.convex.search import Rules
+from maskgap.solvers.convex.rules import Rules
 from maskgap.solvers.convex.watched import Watched
-from maskgap.solvers.kernels.cache import clock
 from maskgap.solvers.oracles.mixed.highs import HighsSet
 from maskgap.solvers.oracles.mixed.linear_set import LinearSet
 from maskgap.solvers.oracles.mixed.protocol import CountedSet
@@ -145,56 +144,49 @@ class PivotingSearch:
         return min([least, *(node.bound for node in self._running.values())])
 
     def run(self) -> Ended:
-        """Search to the end or to a limit."""
+        """Search to the end or to a limit.
+
+        An interrupt can come anywhere, so a node goes on one list before it leaves another.
+        """
         stop: Ended | None = None
         rooms = [self._room() for _ in range(self.rules.threads)]
         self._begin(rooms[0])
         with ThreadPoolExecutor(self.rules.threads) as pool:
             while self._heap or self._running:
-                stop = stop or self._limit()
+                stop = stop or self.rules.stop(self.nodes)
                 while stop is None and self._heap and rooms:
-                    node = heapq.heappop(self._heap)[2]
+                    node = self._heap[0][2]
                     if node.bound >= self.incumbent.cut:
                         self.least_leaf = min(self.least_leaf, node.bound)
-                        continue
-                    future = pool.submit(self._dive, node, rooms.pop(), DIVE)
-                    self._running[future] = node
+                    else:
+                        future = pool.submit(self._dive, node, rooms.pop(), DIVE)
+                        self._running[future] = node
+                    heapq.heappop(self._heap)
                 if not self._running:
                     break
                 done, _ = wait(self._running, return_when=FIRST_COMPLETED)
                 for future in done:
                     found = future.result()
-                    del self._running[future]
                     rooms.append(found.room)
                     self._gather(found)
+                    del self._running[future]
                 self.incumbent.bounded(self.bound())
         if self._heap:
             return stop or Ended.STALLED
-        if self.incumbent.x is None and self.least_leaf == inf:
-            return Ended.INFEASIBLE
-        value = self.incumbent.value
-        closed = self.bound() >= value - self.incumbent.allowed(value)
-        return Ended.GAP if closed and value < inf else Ended.STALLED
-
-    def _limit(self) -> Ended | None:
-        asked = self.rules.asked()
-        if asked is not None:
-            return asked
-        if clock() >= self.rules.end:
-            return Ended.TIME
-        return Ended.NODES if self.nodes >= self.rules.node_limit else None
+        return self.incumbent.ended(self.bound())
 
     def _begin(self, room: Room) -> None:
         """The bound of the root, and points to begin with: vertices and what moves make of them."""
         root = self._heap[0][2]
         first = self._dive(root, room, 1)
-        self.nodes += first.nodes
         if not first.left:
+            self.nodes += first.nodes
             return
         self.root_bound = first.left[0].bound
-        self._heap.clear()
-        for node in first.left:
-            self._put(node)
+        # what it cut off is no better than the point that it found
+        self._gather(first)
+        self._heap = [entry for entry in self._heap if entry[2] is not root]
+        heapq.heapify(self._heap)
         if self._mend(room):
             return
         x, lower, upper = np.zeros(len(self._linear)), root.lower, root.upper
