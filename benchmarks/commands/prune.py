@@ -77,13 +77,12 @@ def run(options: PruneOptions) -> int:
             objective,
             [_pattern_for(text) for text in options.patterns],
         )
-    from maskgap.benchmarks.models.checkpoint import check_free
+    from maskgap.benchmarks.models.journal import expect_free
     from maskgap.benchmarks.models.prune import Selection, Source, prune_model
     from maskgap.benchmarks.models.summary import by_type, render, total
     from maskgap.instances.models.load import load_model
 
-    if not options.resume:
-        check_free(options.out)
+    expect_free(options.out, options.resume)
     source = Source(options.extracted, data, options.propagate, options.held_out, limits.device)
 
     def say(text: str) -> None:

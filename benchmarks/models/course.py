@@ -13,6 +13,7 @@ from maskgap.benchmarks.models.ledger import Ledger, in_dtype_of
 from maskgap.benchmarks.models.masks import Choice, Masks, Report, report
 from maskgap.benchmarks.models.progress import Pace
 from maskgap.instances.arrays import Kept
+from maskgap.instances.errors import InputError
 from maskgap.instances.formats.files import mask_path, mask_tensors
 from maskgap.instances.formats.tensors import read_tensors
 from maskgap.instances.layer import Layer
@@ -60,6 +61,15 @@ class Course:
             if site.name in self._before:
                 self._again(site)
         return True
+
+    def expect_found_for(self, layer: Layer, path: Path) -> None:
+        """Raise InputError unless the mask of a settled layer was found for the layer of a file."""
+        mask = mask_path(self._folder or Path(), layer.name)
+        if read_tensors(mask)[1].get("digest") != layer.digest:
+            raise InputError(
+                f"{path}: is not the file that {mask.name} was found for; begin anew with "
+                "another --out"
+            )
 
     def skipped(self, name: str, reason: str) -> None:
         """Note a layer without inputs."""

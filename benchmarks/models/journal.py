@@ -4,7 +4,9 @@
 weights, then a line a layer, written when its mask file is complete: what pruning did to it, and
 the digest of the file; or why it was left out. Each line reaches the disk before the next layer
 begins. A last line that is torn is dropped, and its layer is done again. Who goes on must ask for
-the same, of the same weights and data. The file goes when the checkpoint is there.
+the same, of the same weights and data; who asks for anything else leaves the file as it is. One
+call at a time holds it, from before it writes anything to the folder. The file goes when the
+checkpoint is there.
 """
 
 import fcntl
@@ -17,16 +19,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO
 
+from maskgap.benchmarks.models.checkpoint import check_free
 from maskgap.benchmarks.models.masks import Report
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.files import mask_path
+from maskgap.instances.formats.outputs import try_directory
 from maskgap.instances.objective import objective_spec
 
 JOURNAL = "pruning.jsonl"
 FORMAT = "maskgap-pruning-journal/1"
 
-LEFT_BEHIND = (".unfinished-", ".states-")
-"""Beginnings of folders that a killed run leaves."""
+LEFT_BEHIND = (".unfinished-", ".maskgap-")
+"""Beginnings of folders and files that a killed run leaves."""
 
 
 class Journal:
@@ -35,29 +39,41 @@ class Journal:
     def __init__(self, out: Path, masks: Path) -> None:
         self._path, self._masks = out / JOURNAL, masks
         self._file: IO[str] | None = None
+        self._own = False  # whether this call began it
         self.reports: dict[str, Report] = {}
         self.left_out: dict[str, str] = {}
         self._digests: dict[str, str] = {}
 
-    @property
-    def begun(self) -> bool:
-        """Whether an earlier call left one."""
-        return self._path.exists()
+    def claim(self) -> bool:
+        """Hold it for this call, and clear what a killed one left; whether that one began it.
+
+        Raises InputError when another call holds it, and when the folder cannot be written to.
+        """
+        try_directory(self._path.parent)
+        try:
+            file = self._path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"{self._path}: cannot be written: {error.strerror}") from None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.close()
+            busy = isinstance(error, BlockingIOError)
+            reason = "another call is pruning into this folder" if busy else error.strerror
+            raise InputError(f"{self._path}: {reason}") from None
+        self._file = file
+        self._own = not self._lines()
+        for folder in (self._path.parent, self._masks):
+            _clear_left_behind(folder)
+        return not self._own
 
     def open(self, asked: Mapping[str, object]) -> None:
-        """Begin, or go on where an earlier call ended.
+        """Begin, or go on where an earlier call ended, once it is claimed.
 
         asked: what decides the masks, of values that JSON has. Raises InputError when the journal
         is of something else or damaged, and when a mask file is not what it was.
         """
         head = {"format": FORMAT, "asked": json.loads(json.dumps(asked))}
-        try:
-            self._file = self._path.open("a", encoding="utf-8")
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{self._path}: another call is pruning into this folder") from None
-        except OSError as error:
-            raise InputError(f"{self._path}: cannot be written: {error.strerror}") from None
         lines = self._lines()
         if not lines:  # a new one, or killed before its first line was complete
             self._append(head)
@@ -93,9 +109,9 @@ class Journal:
         self._path.unlink()
 
     def close(self) -> None:
-        """Let others go on with it; one that tells of no layer goes."""
+        """Let others go on with it; one that this call began and that tells of no layer goes."""
         if self._file is not None:
-            if not self.reports and not self.left_out:
+            if self._own and not self.reports and not self.left_out:
                 self._path.unlink(missing_ok=True)
             self._file.close()
             self._file = None
@@ -151,11 +167,25 @@ class Journal:
         self._digests[report.layer] = str(line["mask"])
 
 
-def clear_left_behind(out: Path) -> None:
-    """Take away the unfinished folders of a run that was killed."""
-    for path in out.iterdir():
-        if path.is_dir() and not path.is_symlink() and path.name.startswith(LEFT_BEHIND):
+def expect_free(out: Path, resume: bool) -> None:
+    """Raise InputError unless a call may prune into a folder, before it does anything.
+
+    resume: whether it may go on with what an earlier one began there.
+    """
+    begun = (out / JOURNAL).exists()
+    if not (resume and begun):
+        check_free(out, "; --resume goes on with what was begun there" * begun)
+
+
+def _clear_left_behind(folder: Path) -> None:
+    """Take away what a run that was killed had not finished."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if not path.name.startswith(LEFT_BEHIND) or path.is_symlink():
+            continue
+        if path.is_dir():
             shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _digest(path: Path) -> str:

@@ -7,6 +7,7 @@ both in float64 from the layer and the mask. Where the weights that stay have be
 x, r is w - x; the ridge that they were found with is no part of the error.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -34,6 +35,8 @@ from maskgap.instances.objective import MASK, ObjectiveSpec, objective_spec
 from maskgap.instances.problem import Problem
 from maskgap.solvers import registry
 from maskgap.solvers.protocol import Stop
+
+SUFFIX = ".mask.safetensors"
 
 NOTHING_PRUNED = parse_pattern("0%")
 
@@ -186,7 +189,7 @@ class Stored:
         """Raise InputError when the folder holds no mask file."""
         if not self.folder.is_dir():
             raise InputError(f"{self.folder}: expected a folder with files *.mask.safetensors")
-        if not any(self.folder.glob("*.mask.safetensors")):
+        if not any(self.folder.glob(f"*{SUFFIX}")):
             raise InputError(f"{self.folder}: holds no mask file (*.mask.safetensors)")
 
     def pattern_of(self, name: str) -> None:
@@ -194,8 +197,11 @@ class Stored:
         return
 
     def asked(self) -> dict[str, object]:
-        """As `Masks`."""
-        return {"masks": str(self.folder.resolve())}
+        """As `Masks`: the folder, and a digest of all its mask files."""
+        digest = hashlib.sha256()
+        for path in sorted(self.folder.glob(f"*{SUFFIX}")):
+            digest.update(f"{path.name}:{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        return {"masks": str(self.folder.resolve()), "mask files": digest.hexdigest()}
 
     def has(self, name: str) -> bool:
         """Whether the folder has the layer's file."""

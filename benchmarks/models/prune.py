@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from maskgap.benchmarks.models.checkpoint import check_free, save, try_save
+from maskgap.benchmarks.models.checkpoint import save, try_save
 from maskgap.benchmarks.models.course import Course, Say
-from maskgap.benchmarks.models.journal import Journal, clear_left_behind
+from maskgap.benchmarks.models.journal import Journal, expect_free
 from maskgap.benchmarks.models.ledger import Ledger
 from maskgap.benchmarks.models.masks import Masks, Report
 from maskgap.benchmarks.models.progress import cost, peak_bytes
@@ -118,10 +118,7 @@ def _prune(
     resume: bool,
     journal: Journal,
 ) -> list[Report]:
-    if resume and journal.begun:
-        clear_left_behind(out)
-    else:
-        check_free(out, "; --resume goes on with what was begun there" * journal.begun)
+    expect_free(out, resume)
     chosen = layers if isinstance(layers, Selection) else Selection(layers)
     left_out: dict[str, str] = {}
 
@@ -144,7 +141,7 @@ def _prune(
         "data": None if data is None else data.meta,
         "weights": ledger.digest,
     }
-    if not journal.begun:
+    if not journal.claim():
         try_save(loaded, ledger, out)
     journal.open(asked)
     if journal.reports:
@@ -295,13 +292,14 @@ def _with_files(sites: list[Site], source: Source, skip: Skip) -> list[Site]:
 def _stored(sites: list[Site], folder: Path, course: Course) -> Iterator[Layer]:
     """Layers from files, checked to hold the model's weights."""
     for site in sites:
-        if course.settled([site]):
-            continue
         path = layer_path(folder, site.name)
-        layer = read_layer(path)
+        layer = replace(read_layer(path), name=site.name)
         weight = site.matrix().cpu().double().numpy()
         if not np.array_equal(layer.weight, weight):
             raise InputError(
                 f"{path}: its weights are not those of {site.name} in this model; extract again"
             )
-        yield replace(layer, name=site.name)
+        if course.settled([site]):
+            course.expect_found_for(layer, path)
+        else:
+            yield layer

@@ -82,7 +82,7 @@ def by_type(reports: Sequence[Report]) -> str:
 
 def _is_told(key: str, value: object) -> bool:
     """Whether a page tells what was asked: not the layers, which it lists, and no digest."""
-    return key not in ("layers", "weights") and value not in (None, [], {}, "")
+    return key not in ("layers", "weights", "mask files") and value not in (None, [], {}, "")
 
 
 def page(

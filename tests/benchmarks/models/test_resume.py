@@ -1,7 +1,9 @@
 """Pruning that was killed goes on: the same checkpoint to the last bit, nothing on faith."""
 
+import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -11,12 +13,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from maskgap.benchmarks.models.journal import JOURNAL
-from maskgap.benchmarks.models.masks import Solved
+from maskgap.benchmarks.models import prune as pruning
+from maskgap.benchmarks.models.journal import JOURNAL, Journal
+from maskgap.benchmarks.models.masks import Solved, Stored
 from maskgap.benchmarks.models.prune import Selection, Source, prune_model
 from maskgap.benchmarks.models.sampling import Sampling
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.files import mask_path
+from maskgap.instances.models.extract import run_extract
 from maskgap.instances.models.load import load_model
 from tests.helpers.command import ROOT, maskgap, words_of
 
@@ -102,8 +106,82 @@ def test_resume_of_nothing_begins_and_of_a_whole_checkpoint_is_refused(tmp_path,
 )
 def test_another_question_is_refused_with_what_differs(tmp_path, data, change, what):
     broken_off(tmp_path / "out", data)
+    before = (tmp_path / "out" / JOURNAL).read_bytes()
     with pytest.raises(InputError, match=what):
         prune(tmp_path / "out", data, resume=True, **change)
+    assert (tmp_path / "out" / JOURNAL).read_bytes() == before
+    reports, told = prune(tmp_path / "out", data, resume=True)
+    assert told[0] == "going on: 1 of 2 layers are done"
+    assert len(reports) == 2
+
+
+def test_one_call_at_a_time_prunes_into_a_folder(tmp_path, data):
+    """The second one leaves the journal and what the first has not finished as they are."""
+    broken_off(tmp_path / "out", data)
+    journal, unfinished = tmp_path / "out" / JOURNAL, tmp_path / "out" / ".unfinished-first"
+    unfinished.mkdir()
+    before = journal.read_bytes()
+    with journal.open("a") as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="another call is pruning into this folder"):
+            prune(tmp_path / "out", data, resume=True)
+        assert unfinished.exists()
+    assert journal.read_bytes() == before
+    prune(tmp_path / "out", data, resume=True)
+    assert not unfinished.exists()
+
+
+def test_a_call_that_was_killed_while_saving_was_tried_begins_again(tmp_path, data, monkeypatch):
+    """Also what was half written lies there then, and it goes."""
+    out = tmp_path / "out"
+
+    class Trial(BaseException):
+        pass
+
+    def killed(*args):
+        (out / ".unfinished-killed").mkdir()
+        (out / "masks").mkdir()
+        (out / "masks" / ".maskgap-killed.part").touch()
+        raise Trial
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pruning, "try_save", killed)
+        patch.setattr(Journal, "close", lambda self: self._file.close())  # as the system does
+        with pytest.raises(Trial):
+            prune(out, data)
+    with pytest.raises(InputError, match="--resume goes on"):
+        prune(out, data)
+    reports, _ = prune(out, data, resume=True)
+    assert len(reports) == 2
+    assert not [path for path in out.rglob("*") if path.name.startswith((".unfinished", ".maskg"))]
+
+
+def test_extracted_layers_and_masks_that_were_changed_meanwhile_are_noticed(tmp_path, data):
+    """The folders bear the same names, and what is in them is something else."""
+
+    def run(masks, out, resume=False, stop=False):
+        def say(text):
+            if stop and text.startswith("1 of 2"):
+                raise KilledError
+
+        source = Source(extracted=tmp_path / "layers")
+        return prune_model(load_model(TOY), masks, out, source=source, say=say, resume=resume)
+
+    run_extract(TOY, tmp_path / "layers", "*", [data], samples=8)
+    wanda = Solved("wanda", "50%", {})
+    with pytest.raises(KilledError):
+        run(wanda, tmp_path / "a", stop=True)
+    run(wanda, tmp_path / "whole")
+    with pytest.raises(KilledError):
+        run(Stored(tmp_path / "whole" / "masks"), tmp_path / "b", stop=True)
+    run(Solved("magnitude", "50%", {}), tmp_path / "other")
+    shutil.copytree(tmp_path / "other" / "masks", tmp_path / "whole" / "masks", dirs_exist_ok=True)
+    with pytest.raises(InputError, match="mask files was"):
+        run(Stored(tmp_path / "whole" / "masks"), tmp_path / "b", resume=True)
+    np.save(data, np.random.default_rng(1).normal(size=(8, 4)).astype(np.float32))
+    run_extract(TOY, tmp_path / "layers", "*", [data], samples=8)
+    with pytest.raises(InputError, match=r"is not the file that 0\.mask\.safetensors was found"):
+        run(wanda, tmp_path / "a", resume=True)
 
 
 def test_other_data_of_the_same_name_are_noticed(tmp_path, data):
