@@ -20,6 +20,7 @@ from maskgap.instances.arrays import Matrix, Vector, pruned_of
 from maskgap.instances.formats.evidence.leaves import ConvexFunction, Leaves
 from maskgap.instances.masks.state import FREE, KEPT, PRUNED, States
 from maskgap.instances.problem import Part, Problem
+from maskgap.solvers.bounds.unit_diagonal import UnitDiagonal, scaled
 from maskgap.solvers.objectives import convexify
 from maskgap.solvers.objectives.shift import lifted_factor
 
@@ -81,7 +82,7 @@ class OutlyingColumns:
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
         gram, _ = problem.layer.gram_unit
-        self._root = np.sqrt(np.maximum(gram.diagonal(), 0.0))
+        self._units = UnitDiagonal.of(gram)
 
     @cached_property
     def _inverse(self) -> Matrix | None:
@@ -89,8 +90,7 @@ class OutlyingColumns:
         import scipy.linalg  # loaded when a row has a use for it
 
         gram, _ = self._problem.layer.gram_unit
-        live = np.where(self._root > 0.0, self._root, np.inf)
-        correlation = gram / live[:, None] / live
+        correlation = scaled(gram, self._units.inverse)
         correlation[np.diag_indices(len(gram))] = 1.0
         factor = lifted_factor(correlation, RIDGE)
         if factor is None:
@@ -128,7 +128,7 @@ class OutlyingColumns:
         self, part: Part, inverse: Matrix, columns: NDArray[np.intp]
     ) -> NDArray[np.float32]:
         """(f, n) z = y / w of each column."""
-        weight = part.weight * self._root
+        weight = part.weight * self._units.root
         scale = np.where(weight != 0.0, weight, np.inf)
         y = inverse[columns] / inverse.diagonal()[columns, None]
         z = y * weight[columns, None] / scale

@@ -31,6 +31,7 @@ from maskgap.instances.layer import unit_rows
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.problem import Problem
 from maskgap.solvers.bounds import batch_hull, layer_shift
+from maskgap.solvers.bounds.unit_diagonal import scaled
 from maskgap.solvers.protocol import Answer, Limits, Stop
 from maskgap.solvers.settings import Count, NotNegative, settings
 
@@ -215,8 +216,7 @@ class _Layer:
         energy = gram.diagonal()
         live = energy > 0.0
         root = torch.where(live, energy, torch.ones_like(energy)).sqrt()
-        inner = torch.where(live, 1.0 / root, torch.zeros_like(root))
-        correlation = gram * inner[:, None] * inner
+        correlation = scaled(gram, torch.where(live, 1.0 / root, torch.zeros_like(root)))
         weight = raw * root * live
         stray = (gram != 0.0).any(dim=1) & ~live
         if bool(stray.any()):

@@ -19,6 +19,7 @@ from maskgap.solvers.bounds.low_rank.budgets import Budgets, penalties
 from maskgap.solvers.bounds.low_rank.costs import Costs
 from maskgap.solvers.bounds.low_rank.factor import Factor
 from maskgap.solvers.bounds.low_rank.method import LANCZOS, Course, Effort, Multipliers
+from maskgap.solvers.bounds.unit_diagonal import UnitDiagonal, scaled
 from maskgap.solvers.objectives.shift import lifted_factor
 from maskgap.solvers.protocol import Limits
 
@@ -55,10 +56,10 @@ class Batches:
         self.problem, self.limits, self.effort, self.seed = problem, limits, effort, seed
         self._outlying = OutlyingColumns(problem) if keeping else None
         gram, _ = problem.layer.gram_unit
-        self._root = np.sqrt(np.maximum(gram.diagonal(), 0.0))
-        inner = 1.0 / np.where(self._root > 0.0, self._root, np.inf)
-        scaled = (gram * inner[:, None] * inner).astype(np.float32)
-        self._gram = torch.as_tensor(scaled, device=limits.device)
+        units = UnitDiagonal.of(gram)
+        self._root = units.root
+        correlation = scaled(gram, units.inverse).astype(np.float32)
+        self._gram = torch.as_tensor(correlation, device=limits.device)
         rank = effort.cut_rank if effort.rounds else effort.rank
         row_bytes = BYTES_A_NUMBER * len(gram) * (rank + LANCZOS)
         on_cpu = self._gram.device.type == "cpu"
