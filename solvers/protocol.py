@@ -209,6 +209,10 @@ class Solver(Protocol):
         ...
 
 
+ROWS_ON_CPU = 4
+"""Rows that are best solved together there: more gain little, and give no answers meanwhile."""
+
+
 class BatchSolver(Protocol):
     """Solves all rows of a problem at once."""
 

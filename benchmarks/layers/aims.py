@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from maskgap.benchmarks.layers.passes import Pass
 
 CHUNK_ROWS = 256
-"""Rows of a run of a batched solver on a device at most, once rows are taken by themselves."""
-
-CPU_CHUNK_ROWS = 4
-"""The same on a processor, where more gain little and nothing comes of them meanwhile."""
+"""Rows of a run of a batched solver on a device at most, once rows are taken by themselves; on a
+processor it has `solvers.protocol.ROWS_ON_CPU`."""
 
 NEAR = 0.5
 """Rows whose run is worth this share of the best join its chunk."""

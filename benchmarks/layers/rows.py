@@ -18,7 +18,7 @@ from itertools import islice
 
 import numpy as np
 
-from maskgap.benchmarks.layers.aims import CHUNK_ROWS, CPU_CHUNK_ROWS, NEAR, Aim, ranges
+from maskgap.benchmarks.layers.aims import CHUNK_ROWS, NEAR, Aim, ranges
 from maskgap.benchmarks.layers.next_run import Gains
 from maskgap.benchmarks.layers.passes import Pass, believed, ladder, refit_ladder
 from maskgap.benchmarks.layers.standing_rows import RowState, Total
@@ -41,6 +41,7 @@ from maskgap.instances.formats.evidence.trivial import trivial_proof
 from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.problem import Part
 from maskgap.solvers import registry
+from maskgap.solvers.protocol import ROWS_ON_CPU
 
 
 class LayerBound(LayerWork):
@@ -224,7 +225,7 @@ class LayerBound(LayerWork):
         assert stage is not None
         rows = range(best.problem.row, best.problem.row + 1)
         if registry.spec_of(stage.solver).batched:
-            most_rows = CHUNK_ROWS if self._alone(stage) else CPU_CHUNK_ROWS
+            most_rows = CHUNK_ROWS if self._alone(stage) else ROWS_ON_CPU
             near = [
                 state.problem.row
                 for state, own in zip(free, worth, strict=True)

@@ -21,13 +21,10 @@ from maskgap.solvers.bounds.low_rank.factor import Factor
 from maskgap.solvers.bounds.low_rank.method import LANCZOS, Course, Effort, Multipliers
 from maskgap.solvers.bounds.unit_diagonal import UnitDiagonal, scaled
 from maskgap.solvers.objectives.shift import lifted_factor
-from maskgap.solvers.protocol import Limits
+from maskgap.solvers.protocol import ROWS_ON_CPU, Limits
 
 TAIL = 12.0
 """What finishing a row takes at most, in factorisations of its order."""
-
-ROWS_ON_CPU = 4
-"""Rows that are solved together there: more gain little, and give no answers meanwhile."""
 
 DEVICE_BYTES = 4 << 30
 BYTES_A_NUMBER = 4 * 6

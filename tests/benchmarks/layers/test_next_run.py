@@ -5,7 +5,7 @@ from math import inf
 import pytest
 
 from maskgap.benchmarks.layers import rows as bounding
-from maskgap.benchmarks.layers.aims import CHUNK_ROWS, CPU_CHUNK_ROWS
+from maskgap.benchmarks.layers.aims import CHUNK_ROWS
 from maskgap.benchmarks.layers.next_run import Gains
 from maskgap.benchmarks.layers.passes import Pass
 from maskgap.benchmarks.layers.rows import LayerBound
@@ -13,6 +13,7 @@ from maskgap.benchmarks.runs.pool import Pool
 from maskgap.benchmarks.runs.task import RunLimits
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Problem
+from maskgap.solvers.protocol import ROWS_ON_CPU
 from tests.helpers.tiny import random_layer
 
 
@@ -73,7 +74,7 @@ def test_rows_with_most_to_gain_come_first(monkeypatch):
     assert chosen == [("sdp-bound", 0), ("qp-bound", 1), ("qp-bound", 2)]
 
 
-@pytest.mark.parametrize(("device", "most"), [("cpu", CPU_CHUNK_ROWS), ("cuda", CHUNK_ROWS)])
+@pytest.mark.parametrize(("device", "most"), [("cpu", ROWS_ON_CPU), ("cuda", CHUNK_ROWS)])
 def test_neighbours_join_a_run_of_a_batched_solver(monkeypatch, device, most):
     work = _work(monkeypatch, [Pass("lowrank-bound")], 300, device)
     for state in work.rows:
