@@ -22,6 +22,7 @@ from maskgap.benchmarks.layers.work import LayerWork
 from maskgap.benchmarks.verify.check import require_same_question
 from maskgap.instances.arrays import Vector
 from maskgap.instances.errors import InputError, ProofError
+from maskgap.instances.formats.files import write_atomically
 from maskgap.instances.formats.outputs import check_file, replacing
 from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.formats.proof_file import PROOF, read_proof, write_proof
@@ -107,12 +108,7 @@ def _question(problem: Problem) -> dict[str, str]:
 def _write_sizes(path: Path, problem: Problem, sizes: Vector) -> None:
     """Raises InputError."""
     text = json.dumps({**_question(problem), "sizes": sizes.tolist()})
-    part = path.with_name(f"{path.name}.part")
-    try:
-        part.write_text(text + "\n", encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+    write_atomically(path, (text + "\n").encode())
 
 
 def _read_sizes(path: Path, problem: Problem) -> Vector | None:
