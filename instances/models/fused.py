@@ -20,6 +20,8 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from maskgap.instances.models.probe import left_alone
+
 DOWN = "down_proj"
 
 ROUTER = "it is a router of experts, which stays dense"
@@ -115,7 +117,7 @@ def _acts_so(module: nn.Module, fused: Fused) -> bool:
     if first == last:
         chosen, shares = chosen[:, :1], shares[:, :1]
     try:
-        with torch.no_grad():
+        with left_alone(module):
             out = module(x, chosen, shares)
             ours = torch.zeros_like(x).double()
             for expert in {first, last}:

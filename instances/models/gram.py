@@ -94,8 +94,9 @@ class GramSum:
         if self._sum is None or self._total is None:
             self._sum = torch.zeros(self._d_in, self._d_in, dtype=torch.float64, device=home)
             self._total = torch.zeros(self._d_in, dtype=torch.float64, device=home)
-        for part in torch.split(inputs.detach(), TOKENS):
-            self._add_block(part.to(self._sum.device), self._sum, self._total)
+        with torch.autocast(home.type, enabled=False):  # it would halve the digits of products
+            for part in torch.split(inputs.detach(), TOKENS):
+                self._add_block(part.to(self._sum.device), self._sum, self._total)
         self.tokens += inputs.shape[0]
 
     def _add_block(self, part: torch.Tensor, sums: torch.Tensor, total: torch.Tensor) -> None:

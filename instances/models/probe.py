@@ -39,7 +39,7 @@ def layout(module: nn.Module) -> bool | None:
     if weight is None:
         return None
     found = {turned for turned in (False, True) if _fits(weight, turned)}
-    with _left_alone(module):
+    with left_alone(module):
         for scale in SCALES:
             found = {turned for turned in found if _agrees(module, weight, turned, scale)}
     return found.pop() if len(found) == 1 else None
@@ -88,12 +88,17 @@ def _agrees(module: nn.Module, weight: torch.Tensor, turned: bool, scale: float)
 
 
 @contextmanager
-def _left_alone(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients inside; modes, buffers and random numbers are restored."""
+def left_alone(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode, no gradients and the module's own dtype inside.
+
+    Modes, buffers and random numbers are as before in the end.
+    """
     modes = [(part, part.training) for part in module.modules()]
     buffers = [(buffer, buffer.clone()) for buffer in module.buffers() if not buffer.is_meta]
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        device = next((p.device for p in module.parameters()), torch.device("cpu"))
+        own = torch.autocast(device.type, enabled=False)
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), own:
             module.eval()
             yield
     finally:

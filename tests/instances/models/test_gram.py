@@ -28,6 +28,14 @@ def inputs(tokens, columns, mean=0.0):
     return torch.from_numpy((x + mean) * 10 ** rng.uniform(-3, 3, columns)).float()
 
 
+def test_products_under_autocast_keep_their_digits():
+    """Autocast rounds what is given to a product of float32 to bfloat16."""
+    x = inputs(100, 512)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = of(x)
+    np.testing.assert_array_equal(found, of(x))
+
+
 @pytest.mark.parametrize("mean", [0.0, 1000.0])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_entries_of_float32_products_are_those_of_float64_to_a_few_parts_in_1e7(mean, dtype):
