@@ -11,7 +11,6 @@ at a time; any other gives its output whole.
 
 import inspect
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +21,7 @@ from maskgap.instances.models.calibration import Batch
 from maskgap.instances.models.collect import forward, padding_of
 from maskgap.instances.models.inputs import takes
 from maskgap.instances.models.load import LoadedModel
+from maskgap.instances.models.stand_in import standing_in
 
 SLICE_BYTES = 1 << 25
 """Logits held at once, in float32; their softmax and those of the dense model come beside them."""
@@ -105,7 +105,7 @@ def outputs_of(loaded: LoadedModel, batch: Batch, number: int, ran: Ran | None =
     gives, where logits come in slices; another call on the same model and batch takes it from
     there. None to keep nothing.
     """
-    real = padding_of(batch, number)
+    real = padding_of(loaded.module, batch, number)
     if _takes_positions(loaded) and isinstance(batch, Mapping) and "input_ids" in batch:
         once = None if ran is None else ran.get(number)
         once = once or _run_body(loaded, batch, number)
@@ -182,21 +182,11 @@ def _sliced(
     def parts() -> Iterator[Part]:
         for start in range(0, length, width):
             kept = torch.arange(start, min(start + width, length), device=hidden.device)
-            with _standing_for(once.body, states):
+            with standing_in([once.body], [lambda *args, **kwargs: states]):
                 made = forward(loaded.module, {**given, POSITIONS: kept}, _where(number))
             yield Part(_output(loaded, made, number), start, real)
 
     return Outputs(hidden, real, count, parts())
-
-
-@contextmanager
-def _standing_for(body: torch.nn.Module, made: Any) -> Iterator[None]:
-    """The body of a model gives what it gave before, without computing it."""
-    body.forward = lambda *args, **kwargs: made
-    try:
-        yield
-    finally:
-        del body.forward
 
 
 def _where(number: int) -> str:

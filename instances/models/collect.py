@@ -11,6 +11,7 @@ Padding is where `attention_mask` (batch, length) is 0, or, for torch's own tran
 `src_key_padding_mask` or `key_padding_mask` is True.
 """
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
@@ -99,7 +100,7 @@ class Collection:
                 elif isinstance(site.rows, int):
                     experts.setdefault(module, []).append((role, site.rows, collector.take))
                 else:
-                    hook = self._hook(collector)
+                    hook = self._hook(collector, argument_names(module)[:1])
                     self._handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
         self._handles += [Watch(module, takes) for module, takes in attentions.items()]
         self._handles += [
@@ -128,9 +129,12 @@ class Collection:
     def _taking(self, collector: Collector) -> Take:
         return lambda inputs: self._take(collector, inputs)
 
-    def _hook(self, collector: Collector) -> Callable[..., None]:
+    def _hook(self, collector: Collector, first: Sequence[str]) -> Callable[..., None]:
+        """first: name of the argument that the matrix is applied to, where it is known."""
+
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            inputs = args[0] if args else kwargs.get("input", kwargs.get("x"))
+            names = [name for name in (*first, "input", "x") if name in kwargs]
+            inputs = args[0] if args else kwargs[names[0]] if names else None
             self._take(collector, inputs, self._length_first)
 
         return hook
@@ -173,7 +177,7 @@ def accumulate(
 
     def run(collection: Collection) -> None:
         for number, batch in enumerate(batches, start=1):
-            collection.mask = padding_of(batch, number)
+            collection.mask = padding_of(model, batch, number)
             forward(model, batch, f"batch {number} of the {what} data")
             collection.end_batch()
             if progress is not None:
@@ -182,10 +186,11 @@ def accumulate(
     return collect(model, share, run)
 
 
-def padding_of(batch: Batch, number: int) -> torch.Tensor | None:
+def padding_of(model: nn.Module, batch: Batch, number: int) -> torch.Tensor | None:
     """Which tokens of a batch are real, bool (batch, length); None when it has no padding.
 
-    Raises InputError for batches and masks of another kind.
+    model: that will be given the batch, which is named by its number. Raises InputError for batches
+    and masks of another kind.
     """
     if isinstance(batch, torch.Tensor):
         return None
@@ -212,12 +217,26 @@ def padding_of(batch: Batch, number: int) -> torch.Tensor | None:
             f"batch {number}: {name} must be (batch, length) of 0 and 1, but it is "
             f"{tuple(mask.shape)} with other values or axes"
         )
-    if any(key.startswith(DECODER) for key in batch):
+    if any(key.startswith(DECODER) for key in batch) or _makes_decoder_inputs(model):
         raise InputError(
             f"batch {number}: which tokens of a decoder are padding does not follow from the "
             f"{name} of its encoder; use batches without padding"
         )
     return real
+
+
+def _makes_decoder_inputs(model: nn.Module) -> bool:
+    """Whether a model of transformers makes a decoder's tokens of its encoder's, or of labels."""
+    both = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
+    return both and any(name.startswith(DECODER[0]) for name in argument_names(model))
+
+
+def argument_names(module: nn.Module) -> list[str]:
+    """Names of the arguments of a module's forward, in order; none where it does not say."""
+    try:
+        return list(inspect.signature(module.forward).parameters)
+    except (TypeError, ValueError):  # compiled
+        return []
 
 
 def forward(model: nn.Module, batch: Batch, where: str) -> Any:

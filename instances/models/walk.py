@@ -12,16 +12,13 @@ be those of a real forward, and blocks run one at a time must give its states, b
 else there is no walk. One block at a time is on the device, and moves back when it is done.
 """
 
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from maskgap.instances.errors import InputError
@@ -37,52 +34,14 @@ from maskgap.instances.models.collect import (
     forward,
     padding_of,
 )
+from maskgap.instances.models.kept_calls import Known, moved, same, tensors_of
 from maskgap.instances.models.linear import Site
-
-SHARE_OF_MEMORY = 4
-"""States take at most one part in so many of the memory that is free; more lie on disk."""
+from maskgap.instances.models.stand_in import standing_in
+from maskgap.instances.models.states import States
 
 
 class _End(BaseException):
     """A forward has come far enough."""
-
-
-class States:
-    """The states of batches by number, in memory or, where that has no room for them, on disk."""
-
-    def __init__(self, scratch: Path | None) -> None:
-        self._room = psutil.virtual_memory().available // SHARE_OF_MEMORY
-        self._held: dict[int, torch.Tensor] = {}
-        self._stored: set[int] = set()
-        self._scratch = scratch
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
-
-    def put(self, number: int, states: torch.Tensor) -> None:
-        """Keep the states of a batch in place of those it had."""
-        own = states.to("cpu")
-        if number not in self._held and (number in self._stored or own.nbytes > self._room):
-            self._stored.add(number)
-            save_file({"states": own.contiguous()}, self._file(number))
-            return
-        self._room -= own.nbytes - (self._held[number].nbytes if number in self._held else 0)
-        self._held[number] = own
-
-    def get(self, number: int) -> torch.Tensor:
-        """The states of a batch, which the caller may change."""
-        if number in self._held:
-            return self._held[number].clone()
-        return load_file(self._file(number))["states"]
-
-    def close(self) -> None:
-        """Let go of all of them."""
-        self._held.clear()
-        if self._folder is not None:
-            self._folder.cleanup()
-
-    def _file(self, number: int) -> Path:
-        if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix=".states-", dir=self._scratch)
-        return Path(self._folder.name) / f"{number}.safetensors"
 
 
 class Side:
@@ -90,7 +49,7 @@ class Side:
 
     def __init__(self, model: nn.Module, chain: Chain, batches: Sequence[Batch], what: str) -> None:
         self.model, self.chain, self.batches, self.what = model, chain, batches, what
-        self.masks = [padding_of(batch, number) for number, batch in enumerate(batches, start=1)]
+        self.masks = [padding_of(model, batch, n) for n, batch in enumerate(batches, start=1)]
         self.calls: list[list[Call]] = []
 
     def where(self, number: int) -> str:
@@ -119,12 +78,15 @@ class Walk:
 
     def side(self, batches: Sequence[Batch], what: str) -> Side:
         """Take batches up to the first block. Raises InputError when a forward fails."""
-        side = Side(self._model, self._chain, batches, what)
-        states = self._states[what] = States(self._scratch)
+        side, place = Side(self._model, self._chain, batches, what), self._chain.place
+        if what in self._states:
+            self._states[what].close()
+        states, known = States(self._scratch), Known()
+        self._states[what] = states
         for number, batch in enumerate(batches):
             calls = self._calls(batch, side.where(number))
-            states.put(number, calls[0].at(self._chain.place).clone())
-            side.calls.append([call.put(self._chain.place, None) for call in calls])
+            states.put(number, calls[0].at(place).clone())
+            side.calls.append([known.call(call.put(place, None)) for call in calls])
         return side
 
     def holds(self, batch: Batch) -> bool:
@@ -141,18 +103,26 @@ class Walk:
             if seen.places() != kept.places():
                 return False
             if not all(
-                _same(seen.at(place), kept.at(place))
+                same(seen.at(place), kept.at(place))
                 for place in kept.places()
                 if place != chain.place
             ):
                 return False
-        if not _same(calls[0].at(chain.place), chain.calls[0].at(chain.place)):
+        if not same(calls[0].at(chain.place), chain.calls[0].at(chain.place)):
             return False
         states = calls[0].at(chain.place)
-        with calm(self._model):
-            for block, call in zip(chain.blocks, calls, strict=True):
-                states = self._run(block, call, states.clone(), "batch 1 of the calibration data")
-        return _same(states, chain.last)
+        given = [t for call in calls for t in tensors_of(call.put(chain.place, None))]
+        versions = [_version(tensor) for tensor in given]
+        try:
+            with calm(self._model):
+                for block, call in zip(chain.blocks, calls, strict=True):
+                    where = "batch 1 of the calibration data"
+                    states = self._run(block, call, states.clone(), where)
+        except InputError:  # its other arguments are more than they seem
+            return False
+        if versions != [_version(tensor) for tensor in given]:
+            return False  # a block writes into what it is given, and may be run again
+        return same(states, chain.last)
 
     def collect(
         self, side: Side, share: Sequence[Site], number: int, progress: Progress | None, keep: bool
@@ -205,7 +175,7 @@ class Walk:
         """What a block makes of states. Raises InputError when it fails."""
         full = call.put(self._chain.place, states)
         home = next((p.device for p in block.parameters()), states.device)
-        args, kwargs = _moved(full.args, home), _moved(dict(full.kwargs), home)
+        args, kwargs = moved(full.args, home), moved(dict(full.kwargs), home)
         try:
             return self._chain.states(block(*args, **kwargs))
         except Exception as error:  # the model's own code may raise anything
@@ -219,7 +189,7 @@ class Walk:
         def run(collection: Collection) -> None:
             for place, batch in enumerate(side.batches):
                 collection.mask = side.masks[place]
-                with self._replaced([stand_in(place)] * self.length):
+                with standing_in(self._chain.blocks, [stand_in(place)] * self.length):
                     self._forward(batch, side.where(place))
                 collection.end_batch()
 
@@ -235,7 +205,8 @@ class Walk:
                 raise _End
             return self._wrap(calls[number].at(self._chain.place))
 
-        with calm(self._model), self._replaced([partial(passing, n) for n in range(self.length)]):
+        stand_ins = [partial(passing, number) for number in range(self.length)]
+        with calm(self._model), standing_in(self._chain.blocks, stand_ins):
             self._forward(batch, where)
         if list(calls) != list(range(self.length)):
             raise InputError(f"{where} calls other blocks than the first batch did")
@@ -258,20 +229,6 @@ class Walk:
             forward(self._model, batch, where)
 
     @contextmanager
-    def _replaced(self, stand_ins: Sequence[Callable[..., Any]]) -> Iterator[None]:
-        """Blocks whose forward is another function; they have their own again in the end."""
-        own = [vars(block).get("forward") for block in self._chain.blocks]
-        try:
-            for block, stand_in in zip(self._chain.blocks, stand_ins, strict=True):
-                vars(block)["forward"] = stand_in
-            yield
-        finally:
-            for block, forward_ in zip(self._chain.blocks, own, strict=True):
-                del vars(block)["forward"]
-                if forward_ is not None:
-                    vars(block)["forward"] = forward_
-
-    @contextmanager
     def _on_device(self, block: nn.Module) -> Iterator[None]:
         """A block on the device where blocks run, and back where it was."""
         home = next((p.device for p in block.parameters()), None)
@@ -289,24 +246,6 @@ def _ending(*args: Any, **kwargs: Any) -> Any:
     raise _End
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Whether two arguments are alike to the last bit."""
-    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
-        alike = one.dtype == other.dtype and one.shape == other.shape
-        return alike and torch.equal(one.to("cpu"), other.to("cpu"))
-    if isinstance(one, tuple | list) and isinstance(other, tuple | list):
-        return len(one) == len(other) and all(map(_same, one, other))
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
-    return type(one) is type(other) and bool(one == other)
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    """A value with its tensors on a device."""
-    if isinstance(value, torch.Tensor):
-        return value.to(device)
-    if isinstance(value, tuple | list):
-        return type(value)(_moved(part, device) for part in value)
-    if isinstance(value, Mapping):
-        return {key: _moved(part, device) for key, part in value.items()}
-    return value
+def _version(tensor: torch.Tensor) -> int:
+    """A number that grows when somebody writes into a tensor, where torch counts that."""
+    return 0 if tensor.is_inference() else tensor._version

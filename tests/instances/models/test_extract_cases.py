@@ -1,5 +1,7 @@
 """Kinds of models, each with Grams computed by hand: Conv1D, attention, length first, loops."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +20,59 @@ def by_name(model, batches, layers="*", **options):
 def gram(x):
     rows = x.detach().double().reshape(-1, x.shape[-1])
     return (rows.T @ rows).numpy()
+
+
+# linear layers of other classes
+
+
+class Named(nn.Module):
+    """Acts as a linear layer; its argument has a name of its own."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.weight = nn.Parameter(torch.randn(2, 3))
+
+    def forward(self, hidden_states):
+        return hidden_states @ self.weight.T
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("keyword", [False, True])
+def test_a_class_of_another_name_is_given_its_inputs_by_any_name(keyword, autocast):
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.own = Named()
+
+        def forward(self, x):
+            return self.own(hidden_states=x) if keyword else self.own(x)
+
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        layer = one(Model(), [TOKENS])
+    np.testing.assert_array_equal(layer.gram, GRAM)
+
+
+# encoders that feed a decoder
+
+
+def test_padding_of_a_model_that_makes_its_decoder_s_tokens_itself_is_refused():
+    """They are the encoder's, shifted: where those are padding says nothing of these."""
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.config = SimpleNamespace(is_encoder_decoder=True)
+            self.encoder, self.decoder = nn.Linear(3, 3), nn.Linear(3, 3)
+
+        def forward(self, x, attention_mask=None, decoder_input_ids=None):
+            return self.encoder(x).sum() + self.decoder(x.roll(1, 1))
+
+    x = TOKENS[None]
+    with pytest.raises(InputError, match="which tokens of a decoder are padding does not follow"):
+        by_name(Model(), [masked(x, [[1, 1, 1, 0]])])
+    found = by_name(Model(), [masked(x, [[1, 1, 1, 1]])])
+    np.testing.assert_array_equal(found["decoder"].gram, GRAM)
 
 
 # transformers' Conv1D

@@ -1,12 +1,20 @@
 """Blocks run one at a time: the same Grams to the last bit, in a small number of forwards."""
 
+import functools
+from collections import OrderedDict
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from maskgap.instances.models import passes, walk
+from maskgap.instances.errors import InputError
+from maskgap.instances.models import passes, states, walk
+from maskgap.instances.models.chain import survey
 from maskgap.instances.models.extract import extract_layers
+from maskgap.instances.models.kept_calls import tensors_of
+from maskgap.instances.models.linear import choose_linear
 from maskgap.instances.models.passes import Running
 
 LAYERS = 4
@@ -100,22 +108,131 @@ def test_each_block_is_run_a_small_number_of_times(transformers, propagate):
 
 def test_states_that_memory_has_no_room_for_lie_on_disk(transformers, monkeypatch, tmp_path):
     expected = propagated(causal(transformers, "llama", **KINDS["llama"]))
-    monkeypatch.setattr(walk, "SHARE_OF_MEMORY", 1 << 60)
-    held = []
-    real = walk.save_file
+    monkeypatch.setattr(states, "SHARE_OF_MEMORY", 1 << 60)
+    written = []
+    real = states.States._write
 
-    def watched(tensors, path):
-        held.append(path)
-        real(tensors, path)
+    def watched(self, number, tensor):
+        written.append(number)
+        real(self, number, tensor)
 
-    monkeypatch.setattr(walk, "save_file", watched)
+    monkeypatch.setattr(states.States, "_write", watched)
     found = propagated(
         causal(transformers, "llama", **KINDS["llama"]), running=Running(scratch=tmp_path)
     )
     assert [x.digest for x in found] == [x.digest for x in expected]
-    assert len({path.name for path in held}) == len(BATCHES)
-    assert held[0].is_relative_to(tmp_path)
+    assert len(written) == len(BATCHES) * (LAYERS + 1)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("room", [0, 1 << 30])
+def test_states_come_back_to_the_last_bit(monkeypatch, tmp_path, room):
+    """Of any dtype and size, after others of the same batch that were smaller and larger."""
+    monkeypatch.setattr(states, "SHARE_OF_MEMORY", 1 << 60 if room == 0 else 4)
+    kept = states.States(tmp_path)
+    draw = torch.Generator().manual_seed(0)
+    for dtype in (torch.float32, torch.bfloat16, torch.float64):
+        for rows in (2, 3, 1):
+            put = {n: torch.randn(rows + n, 5, generator=draw).to(dtype).T for n in range(3)}
+            for number, tensor in put.items():
+                kept.put(number, tensor)
+            for number, tensor in put.items():
+                for _ in range(2):  # what the caller does to it changes nothing
+                    found = kept.get(number)
+                    assert found.dtype == dtype
+                    assert torch.equal(found, tensor)
+                    found.zero_()
+    kept.close()
+
+
+def test_a_disk_without_room_for_states_is_told_in_one_line(monkeypatch, tmp_path):
+    monkeypatch.setattr(states, "SHARE_OF_MEMORY", 1 << 60)
+    kept = states.States(tmp_path / "absent")
+    with pytest.raises(InputError, match="does not take the states of blocks"):
+        kept.put(0, torch.ones(3))
+    kept.close()
+
+
+def test_masks_of_batches_that_are_alike_are_kept_once(transformers):
+    """Memory beside the states does not grow with the batches."""
+    model = causal(transformers, "gemma3_text", **KINDS["gemma3_text"])
+    model.set_attn_implementation("eager")
+    sites = choose_linear(model, "model.layers.*", (), lambda name, reason: None)
+    seen = survey(model, sites, BATCHES[0])
+    course = walk.Walk(model, seen.chain, None)
+    side = course.side(BATCHES, "calibration")
+    tensors = [t for calls in side.calls for call in calls for t in tensors_of(call)]
+    assert len(tensors) > 3 * LAYERS
+    of_one = {id(t) for call in side.calls[0] for t in tensors_of(call)}
+    assert {id(t) for t in tensors} == of_one
+    course.close()
+
+
+class Given(NamedTuple):
+    scale: torch.Tensor
+
+
+class Attributes(OrderedDict):
+    scale = 2.0
+
+
+class Scaled(nn.Module):
+    """A block that is given more than its states; odd: what that is."""
+
+    def __init__(self, odd):
+        super().__init__()
+        self.l = nn.Linear(3, 3)
+        self.odd = odd
+
+    def forward(self, x, more):
+        if self.odd == "written to":
+            more += 1.0
+            return self.l(x) * more
+        return self.l(x) * more.scale
+
+
+class Given3(nn.Module):
+    def __init__(self, odd, more):
+        super().__init__()
+        torch.manual_seed(0)
+        self.blocks = nn.ModuleList(Scaled(odd) for _ in range(3))
+        self.more = more
+
+    def forward(self, x):
+        more = self.more()
+        for block in self.blocks:
+            x = block(x, more)
+        return x
+
+
+@pytest.mark.parametrize(
+    ("odd", "more", "chain"),
+    [
+        ("named tuple", lambda: Given(torch.full((1,), 2.0)), True),
+        ("mapping with attributes", lambda: Attributes(a=1), True),
+        ("written to", lambda: torch.zeros(1), False),
+    ],
+)
+def test_other_arguments_of_blocks_are_what_they_were(monkeypatch, odd, more, chain):
+    lines = []
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    found = propagated(Given3(odd, more), [x], running=Running(notice=lines.append))
+    assert (lines == []) is chain
+    whole(monkeypatch)
+    expected = propagated(Given3(odd, more), [x])
+    assert [layer.digest for layer in found] == [layer.digest for layer in expected]
+
+
+def test_an_own_forward_of_a_block_is_there_again(transformers):
+    """Other libraries wrap the forward of a module in its own dictionary."""
+    model = causal(transformers, "llama", **KINDS["llama"])
+    block = model.model.layers[0]
+    block.forward = own = functools.partial(type(block).forward, block)
+    found = propagated(model)
+    assert block.forward is own
+    assert "forward" not in vars(model.model.layers[1])
+    expected = propagated(causal(transformers, "llama", **KINDS["llama"]))
+    assert [x.digest for x in found] == [x.digest for x in expected]
 
 
 class Stack(nn.Module):
