@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -52,8 +53,9 @@ def run(options: EvaluateOptions) -> int:
         return _run_tasks(options)
     from maskgap.benchmarks.models.evaluate import evaluate_model, render
     from maskgap.instances.models.load import load_model
+    from maskgap.instances.models.pace import cost, peak_bytes
 
-    dense = None
+    begun, dense = time.perf_counter(), None
     if options.against is not None:
         dense = load_model(options.against, options.device, options.trust)
     loaded = load_model(options.model, options.device, options.trust)
@@ -65,6 +67,7 @@ def run(options: EvaluateOptions) -> int:
         options.calibration, samples or standard.samples, length or standard.sequence_length
     )
     found = evaluate_model(loaded, dense, data, _say)
+    _say(f"evaluated in {cost(time.perf_counter() - begun, peak_bytes())}")
     if not options.as_json:
         print(render(found))
         return 0
@@ -81,11 +84,14 @@ def _run_tasks(options: EvaluateOptions) -> int:
     if options.calibration:
         raise InputError("--tasks have data of their own, so they take no --calibration")
     check_tasks(options.tasks)
-    dense = None
+    from maskgap.instances.models.pace import cost, peak_bytes
+
+    begun, dense = time.perf_counter(), None
     if options.against is not None:
         dense = load_model(options.against, options.device, options.trust)
     loaded = load_model(options.model, options.device, options.trust)
     scores = evaluate_tasks(loaded, dense, options.tasks, options.limit)
+    _say(f"evaluated in {cost(time.perf_counter() - begun, peak_bytes())}")
     if not options.as_json:
         print(render(scores))
         return 0

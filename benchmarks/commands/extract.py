@@ -26,7 +26,7 @@ def run(options: ExtractOptions) -> int:
     """Write one file per layer and print their paths. Raises InputError."""
     data = options.data
     check_amounts(data.samples, data.sequence_length)
-    from maskgap.instances.models.extract import run_extract
+    from maskgap.instances.models.extract_files import run_extract
 
     begun = time.perf_counter()
 
@@ -47,7 +47,7 @@ def run(options: ExtractOptions) -> int:
     )
     for path in paths:
         print(path)
-    from maskgap.benchmarks.models.progress import cost, peak_bytes
+    from maskgap.instances.models.pace import cost, peak_bytes
 
     say(f"{len(paths)} layers in {cost(time.perf_counter() - begun, peak_bytes())}")
     return 0

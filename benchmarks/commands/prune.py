@@ -59,6 +59,8 @@ def run(options: PruneOptions) -> int:
             "--propagate and --set are for --solver, as --pattern-for is; masks of files are found "
             "already"
         )
+    if options.extracted is not None and data.calibration and not options.propagate:
+        raise InputError("--extracted layers have their Grams, so they take no --calibration")
     objective = options.objective.checked()
     if masks is not None and objective != MASK:
         raise InputError("--objective is for --solver; mask files have theirs, and their weights")
@@ -77,8 +79,9 @@ def run(options: PruneOptions) -> int:
             objective,
             [_pattern_for(text) for text in options.patterns],
         )
-    from maskgap.benchmarks.models.journal import expect_free
-    from maskgap.benchmarks.models.prune import Selection, Source, prune_model
+    from maskgap.benchmarks.models.journal import JOURNAL, expect_free
+    from maskgap.benchmarks.models.prune import Source, prune_model
+    from maskgap.benchmarks.models.selection import Selection
     from maskgap.benchmarks.models.summary import by_type, render, total
     from maskgap.instances.models.load import load_model
 
@@ -99,6 +102,10 @@ def run(options: PruneOptions) -> int:
             say=say,
             resume=options.resume,
         )
+    except KeyboardInterrupt:
+        if (options.out / JOURNAL).exists():
+            say("maskgap: interrupted; the same command with --resume goes on with what is left")
+        raise
     except Unsolved as error:
         print(f"maskgap: {error}; no checkpoint is written", file=sys.stderr)
         return 1

@@ -8,16 +8,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from maskgap.benchmarks.models.journal import Journal
-from maskgap.benchmarks.models.ledger import Ledger, in_dtype_of
-from maskgap.benchmarks.models.masks import Choice, Masks, Report, report
-from maskgap.benchmarks.models.progress import Pace
-from maskgap.instances.arrays import Kept
+from maskgap.benchmarks.models.ledger import Ledger, Weights, in_dtype_of
+from maskgap.benchmarks.models.masks import Choice, Masks
+from maskgap.benchmarks.models.reports import Report, report
+from maskgap.instances.arrays import Kept, Matrix
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.files import mask_path, mask_tensors
 from maskgap.instances.formats.tensors import read_tensors
 from maskgap.instances.layer import Layer
 from maskgap.instances.models.linear import Site
+from maskgap.instances.models.pace import Pace
 
 Say = Callable[[str], None]
 
@@ -44,7 +48,7 @@ class Course:
         self._masks, self._journal, self._folder, self._ledger = masks, journal, folder, ledger
         self._sites = {site.name: site for site in sites}
         self._at_once, self._device, self.say = at_once, device, say
-        self._waiting: list[tuple[Site, Choice]] = []
+        self._waiting: list[tuple[Site, Kept, Weights | None]] = []
         self.reports: list[Report] = []
         self.masks: dict[str, Kept] = {}
         work = {site.name: float(site.d_out * site.d_in**2) for site in sites}
@@ -74,6 +78,8 @@ class Course:
     def skipped(self, name: str, reason: str) -> None:
         """Note a layer without inputs."""
         self.say(f"{name} is left out: {reason}")
+        if name not in self._known:
+            self.pace.amount -= self._work[name]
         if self._journal is not None:
             self._journal.skipped(name, reason)
 
@@ -98,8 +104,8 @@ class Course:
 
     def finish(self) -> None:
         """Write into the model what has waited for the last layer."""
-        for site, choice in self._waiting:
-            self._ledger.apply(site, choice.mask, choice.weights)
+        for site, mask, weights in self._waiting:
+            self._ledger.apply(site, mask, weights)
 
     def _again(self, site: Site) -> None:
         one = self._before[site.name]
@@ -116,7 +122,7 @@ class Course:
         if self._at_once:
             self._ledger.apply(site, choice.mask, choice.weights)
         else:
-            self._waiting.append((site, choice))
+            self._waiting.append((site, choice.mask, _short(choice.weights, site)))
 
 
 def _as_stored(choice: Choice, site: Site) -> Choice:
@@ -125,6 +131,13 @@ def _as_stored(choice: Choice, site: Site) -> Choice:
         return choice
     rounded = in_dtype_of(site, choice.weights).double().numpy()
     return replace(choice, weights=rounded)
+
+
+def _short(weights: Matrix | None, site: Site) -> Weights | None:
+    """Weights that the model can hold, in no more digits than that takes: they wait long."""
+    if weights is None or site.tensor.dtype == torch.float64:
+        return weights
+    return weights.astype(np.float32)
 
 
 def _progress(one: Report, done: int, of: int, pace: str) -> str:

@@ -16,18 +16,19 @@ from math import fsum, isfinite
 import numpy as np
 import torch
 
-from maskgap.benchmarks.models.masks import ratio
 from maskgap.benchmarks.models.measures import Measures
 from maskgap.benchmarks.models.outputs import Ran
+from maskgap.benchmarks.models.reports import ratio
 from maskgap.benchmarks.models.sampling import DEFAULT_SAMPLING, Sampling
 from maskgap.benchmarks.reading.typeset import markdown
 from maskgap.instances.errors import InputError
 from maskgap.instances.models.adapters import refuse_adapters
 from maskgap.instances.models.calibration import Batch, Windows, load_calibration, load_windows
 from maskgap.instances.models.collect import calm
-from maskgap.instances.models.extract import batches_told, extract_sites
+from maskgap.instances.models.extract import extract_sites
 from maskgap.instances.models.linear import Site, choose_linear
 from maskgap.instances.models.load import LoadedModel
+from maskgap.instances.models.pace import Pace, batches_told
 
 Say = Callable[[str], None]
 
@@ -168,13 +169,16 @@ def _layer_errors(
     if not changed:
         return []
     found = []
+    work = {site.name: float(site.d_in * (site.d_out + site.d_in)) for site in changed}
+    pace = Pace(sum(work.values()))
     for layer in extract_sites(
         dense.module,
         changed,
         batches,
         on_skip=lambda name, reason: say(f"{name} is left out: {reason}"),
-        progress=batches_told(say),
+        progress=batches_told(say, pace),
     ):
+        pace.done += work[layer.name]
         pruned = others[layer.name].matrix().cpu().double().numpy()
         difference = layer.weight - pruned
         error, energy = (
@@ -199,11 +203,13 @@ def measure(
     layers: what is known of them already. ran: `benchmarks.models.measures.Measures`.
     """
     found = Measures(loaded, dense, ran)
-    progress = batches_told(say)
     batches = held_out.batches
+    pace = Pace(len(batches))
+    progress = batches_told(say, pace)
     with calm(loaded.module), calm((dense or loaded).module):
         for number, batch in enumerate(batches, start=1):
             found.take(batch, number)
+            pace.done += 1
             progress(number, len(batches), "evaluation")
     return Evaluation(
         model=loaded.name,

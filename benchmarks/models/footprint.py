@@ -18,7 +18,6 @@ own. For a model too large to be run here the table has what follows:
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -100,8 +99,9 @@ def run_one(shape: Shape, command: str, samples: int) -> Cost:
     from maskgap.benchmarks.models.masks import Solved
     from maskgap.benchmarks.models.prune import Source, prune_model
     from maskgap.benchmarks.models.sampling import Sampling
-    from maskgap.instances.models.extract import run_extract
+    from maskgap.instances.models.extract_files import run_extract
     from maskgap.instances.models.load import load_model
+    from maskgap.instances.models.pace import peak_bytes
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -132,7 +132,7 @@ def run_one(shape: Shape, command: str, samples: int) -> Cost:
             loaded = load_model(str(folder / "model"))
             prune_model(loaded, Solved("wanda", "50%", {}), out, source=source)
         spent = time.process_time() - begun
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        peak = peak_bytes()
         disk = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     return Cost(shape.name, command, samples * LENGTH, spent, peak, disk)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from maskgap.benchmarks.models.checkpoint import check_free
-from maskgap.benchmarks.models.masks import Report
+from maskgap.benchmarks.models.reports import Report
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.files import mask_path
 from maskgap.instances.formats.outputs import try_directory

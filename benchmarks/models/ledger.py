@@ -14,13 +14,17 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from maskgap.instances.arrays import Kept, Matrix
+from maskgap.instances.arrays import Kept
 from maskgap.instances.errors import InputError
 from maskgap.instances.models.linear import Site
 from maskgap.instances.models.load import LoadedModel
 from maskgap.instances.models.memory import shared_names
 from maskgap.instances.models.state import tensors_of
+
+Weights = NDArray[np.float64] | NDArray[np.float32]
+"""Re-optimised weights (d_out, d_in) of a matrix."""
 
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -57,7 +61,7 @@ class Ledger:
         parts = sorted({**self._rest, **self._dense}.items())
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
-    def apply(self, site: Site, mask: Kept, weights: Matrix | None = None) -> None:
+    def apply(self, site: Site, mask: Kept, weights: Weights | None = None) -> None:
         """Prune a matrix of the model in place. mask: (d_out, d_in).
 
         weights: alike, what becomes of those that stay, rounded to the matrix's dtype; None: they
@@ -98,7 +102,7 @@ class Ledger:
             raise InputError(f"{where}: {site.name} has kept weights that differ from the dense")
 
 
-def in_dtype_of(site: Site, weights: Matrix) -> torch.Tensor:
+def in_dtype_of(site: Site, weights: Weights) -> torch.Tensor:
     """Weights (d_out, d_in) rounded to the dtype of a matrix.
 
     Raises InputError where they leave its range.

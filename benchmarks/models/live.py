@@ -19,16 +19,19 @@ import torch
 
 from maskgap.benchmarks.models.course import Course
 from maskgap.benchmarks.models.ledger import Ledger
-from maskgap.benchmarks.models.masks import Report, Solved
-from maskgap.benchmarks.models.prune import Selection, chosen_sites
+from maskgap.benchmarks.models.masks import Solved
+from maskgap.benchmarks.models.reports import Report
+from maskgap.benchmarks.models.selection import Selection, chosen_sites
 from maskgap.benchmarks.models.summary import total
 from maskgap.benchmarks.runs.environment import cores
 from maskgap.benchmarks.runs.task import RunLimits
 from maskgap.instances.arrays import Kept
 from maskgap.instances.errors import InputError
 from maskgap.instances.models.calibration import Batch, text_batches
-from maskgap.instances.models.extract import batches_told, extract_sites
+from maskgap.instances.models.extract import extract_sites
+from maskgap.instances.models.few_tokens import few_tokens_told
 from maskgap.instances.models.load import LoadedModel
+from maskgap.instances.models.pace import batches_told
 from maskgap.instances.models.passes import Running
 from maskgap.instances.objective import objective_spec
 
@@ -106,15 +109,17 @@ def prune(
 
     sites = chosen_sites(loaded, masks, Selection(layers, more.get("exclude", "")), skip)
     course = Course(masks, None, Ledger(loaded, sites), sites, at_once=propagate, say=say)
+    see = few_tokens_told(say)
     for layer in extract_sites(
         model,
         sites,
         batches,
         propagate=propagate,
         on_skip=course.skipped,
-        progress=batches_told(say),
+        progress=batches_told(say, course.pace),
         running=Running(notice=say),
     ):
+        see(layer)
         course.take(layer)
     if not course.reports:
         raise InputError(f"none of the layers that match '{layers}' saw inputs it can be judged by")

@@ -2,27 +2,25 @@
 
 Layers come from calibration data that runs through the model, or from files that `maskgap extract`
 wrote. Each mask is found or read when its layer is there, so that with `propagate` later layers see
-the inputs of the model pruned so far; without, all masks are applied at the end. Left out, unless
-named literally: layers that share their weight with something that is no linear layer (an
-embedding), and the output head of a language model, which Wanda and SparseGPT leave alone too.
+the inputs of the model pruned so far; without, all masks are applied at the end.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from torch import nn
 
 from maskgap.benchmarks.models.checkpoint import save, try_save
 from maskgap.benchmarks.models.course import Course, Say
 from maskgap.benchmarks.models.journal import Journal, expect_free
 from maskgap.benchmarks.models.ledger import Ledger
-from maskgap.benchmarks.models.masks import Masks, Report
-from maskgap.benchmarks.models.progress import cost, peak_bytes
+from maskgap.benchmarks.models.masks import Masks
+from maskgap.benchmarks.models.reports import Report
 from maskgap.benchmarks.models.sampling import DEFAULT_SAMPLING, Sampling
+from maskgap.benchmarks.models.selection import Selection, Skip, chosen_sites
 from maskgap.benchmarks.models.summary import page, total
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.files import (
@@ -31,24 +29,18 @@ from maskgap.instances.formats.files import (
     write_atomically,
 )
 from maskgap.instances.layer import Layer
-from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.models.calibration import Calibration, load_calibration
 from maskgap.instances.models.devices import usable_device
-from maskgap.instances.models.extract import batches_told, extract_sites
+from maskgap.instances.models.extract import extract_sites
 from maskgap.instances.models.few_tokens import few_tokens_told
-from maskgap.instances.models.fused import ROUTER, routers
-from maskgap.instances.models.globs import matches
-from maskgap.instances.models.linear import Site, choose_linear
+from maskgap.instances.models.linear import Site
 from maskgap.instances.models.load import LoadedModel
-from maskgap.instances.models.memory import shared_names
+from maskgap.instances.models.pace import batches_told, cost, peak_bytes
 from maskgap.instances.models.passes import Running
-from maskgap.instances.problem import Problem
 
 MASKS = "masks"
 SUMMARY, PAGE = "pruning.json", "pruning.md"
 FORMAT = "maskgap-pruning/1"
-
-Skip = Callable[[str, str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +49,7 @@ class Source:
 
     extracted: folder of layer files, or None: the data run through the model. propagate: inputs
     are those of the model pruned so far. held_out: errors on held-out inputs are told too. device:
-    of torch, where blocks run one at a time. scratch: folder for what memory has no room for.
+    of torch, where blocks run one at a time.
     """
 
     extracted: Path | None = None
@@ -65,15 +57,6 @@ class Source:
     propagate: bool = False
     held_out: bool = False
     device: str = "cpu"
-    scratch: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which layers: globs over names, separated by commas. exclude: "" for none."""
-
-    layers: str = "*"
-    exclude: str = ""
 
 
 def prune_model(
@@ -157,7 +140,7 @@ def _prune(
         say=say,
     )
     see = few_tokens_told(say)
-    for layer in _layers(loaded, sites, source, data, course):
+    for layer in _layers(loaded, sites, source, data, course=course, scratch=out):
         see(layer)
         course.take(layer)
     if not course.reports:
@@ -165,7 +148,8 @@ def _prune(
         raise InputError(reason)
     course.finish()
     save(loaded, ledger, out)
-    reports, spent = course.reports, cost(course.pace.seconds, peak_bytes())
+    reports = course.reports
+    spent = f"{cost(course.pace.seconds, peak_bytes())} without that of solvers"
     summary = {
         "format": FORMAT,
         "model": loaded.name,
@@ -182,69 +166,6 @@ def _prune(
     return reports
 
 
-def chosen_sites(loaded: LoadedModel, masks: Masks, chosen: Selection, skip: Skip) -> list[Site]:
-    """The layers to prune, in the model's order.
-
-    Raises InputError when there are none, or when one cannot meet the pattern.
-    """
-    literal = {part.strip() for part in chosen.layers.split(",")}
-    sites = []
-    special = _Special(loaded.module)
-    met: set[tuple[int, int, str]] = set()
-    for site in choose_linear(loaded.module, chosen.layers, loaded.absent, skip):
-        reason = None if site.name in literal else special.reason(site)
-        if any(matches(name, chosen.exclude) for name in site.names):
-            reason = "--exclude names it"
-        if reason is None and not masks.has(site.name):
-            reason = "there is no mask for it"
-        if reason is not None:
-            skip(site.name, reason)
-            continue
-        sites.append(site)
-        pattern = masks.pattern_of(site.name)
-        if pattern is not None and (site.d_out, site.d_in, pattern) not in met:
-            _can_meet(site, pattern)
-            met.add((site.d_out, site.d_in, pattern))
-    if not sites:
-        raise InputError(f"no layer that matches '{chosen.layers}' is left to be pruned")
-    return sites
-
-
-class _Special:
-    """Which layers of a model are pruned only by their own names."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self._model = model
-        self._tied = shared_names(model)
-        self._routers = routers(model)
-        self._head = getattr(model, "get_output_embeddings", lambda: None)()
-        body = getattr(model, "base_model", None)  # of a model of transformers; itself, if bare
-        modules = body.modules() if isinstance(body, nn.Module) else model.modules()
-        self._body = {id(module) for module in modules}
-
-    def reason(self, site: Site) -> str | None:
-        """Why a layer is one of them; None when it is none."""
-        own = {id(module) for module, _ in site.uses}
-        for other in self._tied.get(site.parameter, []):
-            owner = other.rpartition(".")[0]
-            if id(self._model.get_submodule(owner)) not in own:
-                return f"it shares its weight with {owner}; name it in --layers to prune both"
-        if self._head is not None and id(self._head) in own:
-            return "it is the output head; name it in --layers to prune it"
-        if own & self._routers:
-            return f"{ROUTER}; name it in --layers to prune it"
-        if not own & self._body:
-            return "it is in the head, behind the model's body; name it in --layers to prune it"
-        return None
-
-
-def _can_meet(site: Site, pattern: str) -> None:
-    """Raise InputError before any data are run when a layer's shape does not fit the pattern."""
-    weight = np.broadcast_to(np.zeros(1), (site.d_out, site.d_in))
-    gram = np.broadcast_to(np.zeros(1), (site.d_in, site.d_in))
-    Problem.of(Layer(weight, gram, name=site.name), parse_pattern(pattern))
-
-
 def _calibration(loaded: LoadedModel, source: Source) -> Calibration:
     wanted = source.data
     return load_calibration(loaded, wanted.calibration, wanted.samples, wanted.sequence_length)
@@ -255,10 +176,13 @@ def _layers(
     sites: list[Site],
     source: Source,
     data: Calibration | None,
+    *,
     course: Course,
-) -> Iterator[Layer]:  # fmt: skip
+    scratch: Path,
+) -> Iterator[Layer]:
+    """The layers with their Grams. scratch: folder for states that memory has no room for."""
     if data is None:
-        return _stored(sites, source.extracted or Path(), course)
+        return _stored(sites, source.extracted or Path(), source.held_out, course)
     return extract_sites(
         loaded.module,
         sites,
@@ -267,8 +191,8 @@ def _layers(
         meta={"model": loaded.name, **data.meta},
         propagate=source.propagate,
         on_skip=course.skipped,
-        progress=batches_told(course.say),
-        running=Running(usable_device(source.device), source.scratch, course.say, course.settled),
+        progress=batches_told(course.say, course.pace),
+        running=Running(usable_device(source.device), scratch, course.say, course.settled),
     )
 
 
@@ -289,8 +213,8 @@ def _with_files(sites: list[Site], source: Source, skip: Skip) -> list[Site]:
     return found
 
 
-def _stored(sites: list[Site], folder: Path, course: Course) -> Iterator[Layer]:
-    """Layers from files, checked to hold the model's weights."""
+def _stored(sites: list[Site], folder: Path, held_out: bool, course: Course) -> Iterator[Layer]:
+    """Layers from files, checked to hold the model's weights, and held-out Grams where asked."""
     for site in sites:
         path = layer_path(folder, site.name)
         layer = replace(read_layer(path), name=site.name)
@@ -299,6 +223,8 @@ def _stored(sites: list[Site], folder: Path, course: Course) -> Iterator[Layer]:
             raise InputError(
                 f"{path}: its weights are not those of {site.name} in this model; extract again"
             )
+        if held_out and layer.gram_eval is None:
+            raise InputError(f"{path}: has no held-out Gram; extract again with --held-out")
         if course.settled([site]):
             course.expect_found_for(layer, path)
         else:

@@ -16,9 +16,10 @@ from pathlib import Path
 
 from maskgap.benchmarks.models.evaluate import Evaluation, HeldOut, held_out_data, measure
 from maskgap.benchmarks.models.ledger import Ledger
-from maskgap.benchmarks.models.masks import Choice, Report, Solved, Stored, ratio, report
+from maskgap.benchmarks.models.masks import Choice, Solved, Stored
 from maskgap.benchmarks.models.outputs import Ran
 from maskgap.benchmarks.models.quality_page import DENSE, FIELDS, LAYER_FIELDS, REFIT, Subject
+from maskgap.benchmarks.models.reports import Report, ratio, report
 from maskgap.benchmarks.models.sampling import Sampling
 from maskgap.benchmarks.runs.environment import cores, solver_version
 from maskgap.benchmarks.runs.task import RunLimits
@@ -30,9 +31,10 @@ from maskgap.instances.formats.files import (
 )
 from maskgap.instances.layer import Layer
 from maskgap.instances.models.calibration import load_calibration
-from maskgap.instances.models.extract import batches_told, extract_sites
+from maskgap.instances.models.extract import extract_sites
 from maskgap.instances.models.linear import choose_linear
 from maskgap.instances.models.load import LoadedModel, load_model
+from maskgap.instances.models.pace import batches_told
 from maskgap.instances.models.small_lm import STEPS, train
 from maskgap.instances.objective import objective_spec
 from maskgap.instances.sources.encyclopedia import write as write_encyclopedia

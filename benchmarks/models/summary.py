@@ -7,7 +7,7 @@ the checkpoint; what is compared is the layer error on calibration data, and no 
 from collections.abc import Mapping, Sequence
 from math import fsum
 
-from maskgap.benchmarks.models.masks import Report, ratio
+from maskgap.benchmarks.models.reports import Report, ratio
 from maskgap.benchmarks.reading.typeset import markdown
 
 

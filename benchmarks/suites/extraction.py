@@ -69,7 +69,7 @@ class Extraction(BaseModel):
         folder = self.folder(directory, beside)
         if folder.exists():
             return
-        from maskgap.instances.models.extract import run_extract  # imports torch
+        from maskgap.instances.models.extract_files import run_extract  # imports torch
 
         say(f"extracting {self.layers} of {self.model} into {folder}")
         inside(directory, FOLDER, folder.name, "layer")

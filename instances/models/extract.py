@@ -13,51 +13,25 @@ Whoever prunes the model between two layers that `extract_layers` yields can hav
 the inputs that the pruned model gives them, as Wanda and SparseGPT do (`propagate`): the inputs of
 each block are then collected when it is reached, those of its layers in one pass.
 
-Importing this module imports torch, so the command imports it only when it extracts.
+Importing this module imports torch.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from maskgap.instances.arrays import Matrix
 from maskgap.instances.errors import InputError
-from maskgap.instances.formats.files import (
-    GRAM,
-    LAYER,
-    layer_path,
-    write_gram,
-    write_layer,
-    write_sharing_layer,
-)
-from maskgap.instances.formats.gram_file import digest_of, gram_name, shared_arrays
-from maskgap.instances.formats.outputs import (
-    Writes,
-    check_file,
-    replacing,
-    try_directory,
-    try_file,
-)
 from maskgap.instances.layer import Layer
-from maskgap.instances.models.calibration import Batch, load_calibration
+from maskgap.instances.models.calibration import Batch
 from maskgap.instances.models.collect import Collector, Progress
-from maskgap.instances.models.devices import usable_device
-from maskgap.instances.models.few_tokens import few_tokens_told
 from maskgap.instances.models.linear import Site, choose_linear
-from maskgap.instances.models.load import load_model
 from maskgap.instances.models.memory import shared_names
 from maskgap.instances.models.passes import PassOptions, Running, as_list, collected
 
 Skip = Callable[[str, str], None]
 """Called with the name of a layer left out, and why."""
-
-SAMPLES = 128
-SEQUENCE_LENGTH = 128
-
-PROGRESS_LINES = 4
-"""About so many progress lines for each pass over the data."""
 
 GRAM_BYTES = 4 << 30
 """Default limit of the Grams held at once; the calibration runs once for each share of layers."""
@@ -113,7 +87,7 @@ def extract_layers(
         made += 1
         yield layer
     if not made:
-        raise InputError(_no_inputs(layers))
+        raise InputError(no_inputs(layers))
 
 
 def extract_sites(
@@ -151,6 +125,8 @@ def extract_sites(
             if alike:
                 about["shares_inputs_with"] = ", ".join(alike)
             yield _layer(model, site, inputs, evaluation, about)
+        sums.clear()  # not held beside those of the next share
+        del inputs, evaluation
 
 
 def _layer(
@@ -198,99 +174,6 @@ def _gram(collector: Collector, name: str, what: str) -> Matrix:
     return gram
 
 
-def batches_told(say: Callable[[str], None]) -> Progress:
-    """Progress as a few lines for people."""
-
-    def progress(done: int, total: int, what: str) -> None:
-        if done == total or done % max(1, total // PROGRESS_LINES) == 0:
-            say(f"{what}: {done} of {total} batches")
-
-    return progress
-
-
-def run_extract(
-    model: str,
-    out: Path,
-    layers: str = "*",
-    calibration: Sequence[Path] = (),
-    samples: int = SAMPLES,
-    *,
-    sequence_length: int = SEQUENCE_LENGTH,
-    device: str = "cpu",
-    progress: Callable[[str], None] | None = None,
-    trust: bool = False,
-    held_out: bool = False,
-) -> list[Path]:
-    """Extract layers of a model into `<layer>.safetensors` files of a folder, each written whole.
-
-    A Gram that several layers share is in one file beside them (`instances.formats.gram_file`).
-    Weights are stored in float32 where the model has no more. A layer file with other contents that
-    is there is set aside (`instances.formats.outputs`), any other file is left alone.
-
-    model: `all-MiniLM-L6-v2`, a folder or cached name for transformers, or
-    `package.module:callable` that returns a torch module. calibration: files of text or tensors
-    (see `instances.models.calibration`); none means the docstrings of Python's standard library.
-    Half of the data gives the Gram; held_out: the other half gives `gram_eval`. samples: sequences
-    of each half, at most. sequence_length: tokens of a sequence, at most. device: of torch, where
-    blocks run one at a time. progress: called with lines for people: how far it is, which layers
-    are left out and why. trust: whether code of the checkpoint may run.
-
-    Returns the files in the order of use. Raises InputError for every bad input.
-    """
-    say = progress or (lambda text: None)
-
-    where = usable_device(device)
-    loaded = load_model(model, "cpu", trust)
-    data = load_calibration(loaded, calibration, samples, sequence_length)
-    skip = _told_skip(say)
-    chosen = choose_linear(loaded.module, layers, loaded.absent, skip)
-    try_directory(out)
-    for there in filter(Path.exists, (layer_path(out, site.name) for site in chosen)):
-        try_file(there, LAYER, calibration)
-    meta = {"model": model, "torch": torch.__version__.partition("+")[0], **data.meta}
-    written: list[Path] = []
-    writes, see = Writes(), few_tokens_told(say)
-    for layer in extract_sites(
-        loaded.module,
-        chosen,
-        data.batches,
-        held_out=data.held_out if held_out else None,
-        meta=meta,
-        on_skip=skip,
-        progress=batches_told(say),
-        running=Running(where),
-    ):
-        path = layer_path(out, layer.name)
-        see(layer)
-        with writes.attempt():
-            _write(path, layer, say)
-            written.append(path)
-    writes.close()
-    if not written:
-        raise InputError(_no_inputs(layers))
-    return written
-
-
-def _write(path: Path, layer: Layer, say: Callable[[str], None]) -> None:
-    """Write one layer file, and the Gram beside it where others share that."""
-    wide = layer.meta.get("dtype") == "float64"
-    weight = np.float64 if wide else np.float32
-    if "shares_inputs_with" not in layer.meta:
-        with replacing(path, say) as part:
-            write_layer(part, layer, weight=weight)
-        return
-    digest = digest_of(shared_arrays(layer))
-    gram = path.with_name(gram_name(digest))
-    check_file(gram, GRAM)
-    with replacing(gram, say) as part:
-        write_gram(part, layer)
-    with replacing(path, say) as part:
-        write_sharing_layer(part, layer, digest, weight)
-
-
-def _told_skip(say: Callable[[str], None]) -> Skip:
-    return lambda name, reason: say(f"{name} is left out: {reason}")
-
-
-def _no_inputs(layers: str) -> str:
+def no_inputs(layers: str) -> str:
+    """The error of an extraction that no layer came of."""
     return f"none of the layers that match '{layers}' saw inputs it can be judged by"

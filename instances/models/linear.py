@@ -28,7 +28,7 @@ from torch import nn
 from maskgap.instances.errors import InputError
 from maskgap.instances.models.adapters import refuse_adapters
 from maskgap.instances.models.fused import DOWN, ROUTER, Fused, fused_of, routers
-from maskgap.instances.models.globs import matches
+from maskgap.instances.models.globs import matches, unmatched
 from maskgap.instances.models.memory import Place, place
 from maskgap.instances.models.probe import layout
 from maskgap.instances.models.readable import Readable, unknown
@@ -124,19 +124,23 @@ def choose_linear(
     layers: str,
     absent: Collection[str],
     skip: Callable[[str, str], None],
+    also: Sequence[str] = (),
 ) -> list[Site]:
     """The readable matrices one of whose names matches a glob, in the model's order.
 
     layers: a glob, or several separated by commas. absent: names of parameters that have no value
-    from a checkpoint. skip: called with a matching name and the reason it is left out. Raises
-    InputError when nothing matches, naming what could, and for a model with an adapter.
+    from a checkpoint. skip: called with a matching name and the reason it is left out. also: globs
+    that are said of the same layers. Raises InputError when no layer, readable or not, matches one
+    of all these globs, naming what could, and for a model with an adapter.
     """
     refuse_adapters(model)
     sites: dict[tuple[Place, int, bool], Site] = {}
     seen: set[tuple[int, Role, str, int]] = set()
     skipped: dict[str, str] = {}
     known: list[str] = []
+    every: list[str] = []
     for use, reason in _uses(model, absent):
+        every.append(use.name)
         if reason is not None:
             if matches(use.name, layers):
                 skipped.setdefault(use.name, reason)
@@ -170,8 +174,11 @@ def choose_linear(
             skipped[name] = reason
     for name, reason in skipped.items():
         skip(name, reason)
+    wrong = next((g for globs in (layers, *also) if (g := unmatched(globs, every))), None)
+    if wrong is not None:
+        raise InputError(_no_layer(model, wrong, list(dict.fromkeys(known))))
     if not chosen:
-        raise InputError(_nothing(model, layers, skipped, list(dict.fromkeys(known))))
+        raise InputError(_none_readable(layers, skipped))
     return chosen
 
 
@@ -270,17 +277,17 @@ def _is_conv1d(module: nn.Module) -> bool:
     return kind is not None and isinstance(module, kind) and _keeps_forward(module, kind)
 
 
-def _nothing(
-    model: nn.Module, layers: str, skipped: dict[str, str], known: Sequence[str]
-) -> str:  # fmt: skip
-    if skipped:
-        name, reason = next(iter(skipped.items()))
-        more = f" and {len(skipped) - 1} more" if len(skipped) > 1 else ""
-        return f"no layer that matches '{layers}' can be extracted: {name}: {reason}{more}"
+def _none_readable(layers: str, skipped: dict[str, str]) -> str:
+    name, reason = next(iter(skipped.items()), ("", ""))
+    more = f" and {len(skipped) - 1} more" if len(skipped) > 1 else ""
+    return f"no layer that matches '{layers}' can be extracted: {name}: {reason}{more}"
+
+
+def _no_layer(model: nn.Module, glob: str, known: Sequence[str]) -> str:
     if not known:
-        return f"no layer matches '{layers}': {type(model).__name__} has no linear layer at all"
+        return f"no layer matches '{glob}': {type(model).__name__} has no linear layer at all"
     dots = ", ..." if len(known) > NAMES_SHOWN else ""
     return (
-        f"no layer matches '{layers}'; the model's {len(known)} linear layers are "
+        f"no layer matches '{glob}'; the model's {len(known)} linear layers are "
         f"{', '.join(known[:NAMES_SHOWN])}{dots}"
     )

@@ -25,7 +25,7 @@ from maskgap.instances.arrays import Matrix
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.files import read_layer, write_atomically, write_layer
 from maskgap.instances.layer import Layer, array_digest
-from maskgap.instances.models.extract import run_extract
+from maskgap.instances.models.extract_files import run_extract
 from maskgap.instances.models.load import MINILM
 from maskgap.instances.sources.best_known import write_manifest
 from maskgap.instances.sources.cut import Block

@@ -22,8 +22,9 @@ from maskgap.instances.errors import InputError
 from maskgap.instances.formats.files import read_layer, write_atomically, write_factored
 from maskgap.instances.layer import Layer
 from maskgap.instances.models.calibration import load_calibration
-from maskgap.instances.models.extract import batches_told, extract_layers
+from maskgap.instances.models.extract import extract_layers
 from maskgap.instances.models.load import LoadedModel, load_model
+from maskgap.instances.models.pace import batches_told
 from maskgap.instances.sources import encyclopedia
 from maskgap.instances.sources.best_known import write_manifest
 from maskgap.instances.sources.cut import Block

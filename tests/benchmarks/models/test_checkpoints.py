@@ -17,7 +17,8 @@ from maskgap.benchmarks.models.prune import Source, prune_model
 from maskgap.benchmarks.models.sampling import Sampling
 from maskgap.instances.errors import InputError
 from maskgap.instances.models.adapters import refuse_adapters
-from maskgap.instances.models.extract import extract_layers, run_extract
+from maskgap.instances.models.extract import extract_layers
+from maskgap.instances.models.extract_files import run_extract
 from maskgap.instances.models.linear import choose_linear
 from maskgap.instances.models.load import LoadedModel, load_model
 from maskgap.instances.models.vocabulary import tokenizer_files

@@ -62,6 +62,15 @@ def test_layers_have_patterns_of_their_own_and_some_stay():
         ([torch.ones(1, 4)], {"pattern": "2:3"}, InputError, "divisible"),
         ([torch.ones(1, 4)], {"sampels": 3}, InputError, "no option 'sampels'"),
         ([torch.ones(1, 4)], {"layers": "x"}, InputError, "no layer matches 'x'"),
+        ([torch.ones(1, 4)], {"layers": "0, x"}, InputError, "no layer matches 'x'"),
+        ([torch.ones(1, 4)], {"exclude": "0,x"}, InputError, "no layer matches 'x'"),
+        ([torch.ones(1, 4)], {"patterns": {"x": "2:4"}}, InputError, "no layer matches 'x'"),
+        (
+            [torch.ones(1, 4)],
+            {"patterns": {"*": "2:4", "1": "50%"}},
+            InputError,
+            r"'1' is no layer's: '\*' comes before it",
+        ),
         ([torch.ones(1, 4)], {"solver": "sdp-bound"}, (InputError, Refused), "gives bounds"),
     ],
 )

@@ -16,7 +16,7 @@ from maskgap.benchmarks.models.sampling import Sampling
 from maskgap.instances.errors import InputError, Refused
 from maskgap.instances.formats.files import read_layer, write_mask
 from maskgap.instances.formats.tensors import read_tensors
-from maskgap.instances.models.extract import run_extract
+from maskgap.instances.models.extract_files import run_extract
 from maskgap.instances.models.linear import choose_linear
 from maskgap.instances.models.load import MINILM, LoadedModel
 from maskgap.instances.models.load import load_model as load_any
@@ -312,6 +312,11 @@ def test_extracted_layers_of_another_model_are_refused(tmp_path, data):
     loaded = load_any("tests.helpers.toys:two_layers")
     with pytest.raises(InputError, match="its weights are not those of 0 in this model"):
         prune_model(loaded, masks, tmp_path / "out", "*", source=Source(extracted=layers))
+    (layers / "0.safetensors").unlink()
+    with pytest.raises(InputError, match="has no held-out Gram; extract again with --held-out"):
+        prune_model(
+            loaded, masks, tmp_path / "out1", source=Source(extracted=layers, held_out=True)
+        )
     with pytest.raises(InputError, match="no layer file of this model"):
         prune_model(loaded, masks, tmp_path / "out2", "*", source=Source(extracted=tmp_path))
 
@@ -336,6 +341,10 @@ def test_extracted_layers_of_another_model_are_refused(tmp_path, data):
         (["--solver", "wanda", "-p", "50%", "--time-limit", "-1"], "--time-limit -1"),
         (["--solver", "wanda", "-p", "50%", "--layers", "x*"], "no layer matches 'x*'"),
         (["--solver", "wanda", "-p", "50%", "--propagate", "--extracted", "."], "--propagate col"),
+        (["--solver", "wanda", "-p", "50%", "--layers", "0,x*"], "no layer matches 'x*'"),
+        (["--solver", "wanda", "-p", "50%", "--exclude", "x"], "no layer matches 'x'"),
+        (["--solver", "wanda", "-p", "50%", "--pattern-for", "x=2:4"], "no layer matches 'x'"),
+        (["--solver", "wanda", "-p", "50%", "--extracted", "."], "so they take no --calibration"),
         (["--solver", "wanda", "-p", "50%", "--out", "tests"], "tests: is there already"),
     ],
 )
@@ -391,7 +400,7 @@ def test_three_commands_from_a_model_to_an_evaluated_checkpoint(tmp_path, data):
 
 
 def test_errors_of_another_device_are_those_of_the_processor():
-    from maskgap.benchmarks.models.masks import error_of
+    from maskgap.benchmarks.models.reports import error_of
     from maskgap.instances.layer import Layer
 
     draw = np.random.default_rng(0)

@@ -15,7 +15,7 @@ from maskgap.instances.errors import InputError, Refused
 from maskgap.instances.formats.files import read_layer
 from maskgap.instances.formats.tensors import read_tensors
 from maskgap.instances.masks.patterns import parse_pattern
-from maskgap.instances.models.extract import run_extract
+from maskgap.instances.models.extract_files import run_extract
 from maskgap.instances.models.linear import choose_linear
 from maskgap.instances.models.load import LoadedModel
 from maskgap.instances.models.load import load_model as load_any

@@ -7,20 +7,26 @@ import shutil
 import signal
 import subprocess
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from maskgap.benchmarks.commands import prune as command
+from maskgap.benchmarks.commands.limit_options import LimitOptions
+from maskgap.benchmarks.commands.prune import PruneOptions
 from maskgap.benchmarks.models import prune as pruning
+from maskgap.benchmarks.models.course import Course
 from maskgap.benchmarks.models.journal import JOURNAL, Journal
 from maskgap.benchmarks.models.masks import Solved, Stored
-from maskgap.benchmarks.models.prune import Selection, Source, prune_model
+from maskgap.benchmarks.models.prune import Source, prune_model
 from maskgap.benchmarks.models.sampling import Sampling
+from maskgap.benchmarks.models.selection import Selection
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.files import mask_path
-from maskgap.instances.models.extract import run_extract
+from maskgap.instances.models.extract_files import run_extract
 from maskgap.instances.models.load import load_model
 from tests.helpers.command import ROOT, maskgap, words_of
 
@@ -154,6 +160,26 @@ def test_a_call_that_was_killed_while_saving_was_tried_begins_again(tmp_path, da
     reports, _ = prune(out, data, resume=True)
     assert len(reports) == 2
     assert not [path for path in out.rglob("*") if path.name.startswith((".unfinished", ".maskg"))]
+
+
+def test_an_interrupt_says_how_to_go_on(tmp_path, data, monkeypatch, capsys):
+    real = Course.take
+
+    def interrupted(self, layer):
+        if layer.name == "1":
+            raise KeyboardInterrupt
+        real(self, layer)
+
+    options = PruneOptions(
+        TOY, tmp_path / "out", Sampling([data]), LimitOptions(), solver="wanda", pattern="50%"
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(Course, "take", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            command.run(options)
+    assert "with --resume goes on" in capsys.readouterr().err
+    assert command.run(replace(options, resume=True)) == 0
+    assert "going on: 1 of 2 layers are done" in capsys.readouterr().err
 
 
 def test_extracted_layers_and_masks_that_were_changed_meanwhile_are_noticed(tmp_path, data):

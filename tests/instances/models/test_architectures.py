@@ -12,8 +12,9 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from maskgap.benchmarks.models.masks import Choice
-from maskgap.benchmarks.models.prune import Selection, Source, chosen_sites, prune_model
+from maskgap.benchmarks.models.prune import Source, prune_model
 from maskgap.benchmarks.models.sampling import Sampling
+from maskgap.benchmarks.models.selection import Selection, chosen_sites
 from maskgap.instances.arrays import Kept
 from maskgap.instances.models.extract import extract_layers
 from maskgap.instances.models.fused import ROUTER

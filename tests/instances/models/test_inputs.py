@@ -14,7 +14,7 @@ from torch import nn
 from maskgap.benchmarks.commands import cli
 from maskgap.instances.errors import InputError
 from maskgap.instances.models.calibration import load_calibration
-from maskgap.instances.models.extract import run_extract
+from maskgap.instances.models.extract_files import run_extract
 from maskgap.instances.models.inputs import expect_token_ids
 from maskgap.instances.models.load import LoadedModel, load_model
 from maskgap.instances.models.texts import file_texts, split_texts

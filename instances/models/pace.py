@@ -3,9 +3,13 @@
 import resource
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 GIB = 1 << 30
+
+PROGRESS_LINES = 4
+"""About so many progress lines for each pass over the data."""
 
 
 def clock(seconds: float) -> str:
@@ -26,7 +30,7 @@ def peak_bytes() -> int:
 
 def cost(seconds: float, peak: int) -> str:
     """Time and memory in one line. peak: of `peak_bytes`."""
-    return f"{clock(seconds)}, {peak / GIB:.2f} GiB of memory at most without that of solvers"
+    return f"{clock(seconds)}, {peak / GIB:.2f} GiB of memory at most"
 
 
 @dataclass(slots=True)
@@ -52,3 +56,19 @@ class Pace:
         if new <= 0 or left <= 0:
             return clock(self.seconds)
         return f"{clock(self.seconds)}, about {clock(self.seconds * left / new)} left"
+
+
+def batches_told(
+    say: Callable[[str], None], pace: Pace | None = None
+) -> Callable[[int, int, str], None]:
+    """Progress over batches, as `instances.models.collect` has it, as a few lines for people.
+
+    pace: of the whole work, told in each line.
+    """
+
+    def progress(done: int, total: int, what: str) -> None:
+        if done == total or done % max(1, total // PROGRESS_LINES) == 0:
+            left = "" if pace is None else f"; {pace.told()}"
+            say(f"{what}: {done} of {total} batches{left}")
+
+    return progress
