@@ -52,9 +52,10 @@ def _bound(
 ) -> RootBound:
     legal = problem.legal
     repaired = convexify.repair(problem.quad, legal, function)
-    matrix, linear, _ = convexify.quadratic(problem.quad, legal, repaired)
-    convex = Quadratic(matrix, linear, 0.0)  # gaps are shares of the value without the constant
-    point = hull.minimise(convex, legal, limits.deadline, start=start)
+    convex = Quadratic(*convexify.quadratic(problem.quad, legal, repaired))
+    matrix, linear = convex.matrix, convex.linear
+    plain = Quadratic(matrix, linear, 0.0)  # gaps are shares of the value without the constant
+    point = hull.minimise(plain, legal, limits.deadline, start=start)
     groups = legal.equal_groups
     if (
         groups is not None
@@ -64,9 +65,9 @@ def _bound(
     ):
         x = conic.minimise_on_hull(matrix, linear, groups, limits.deadline)
         if x is not None:
-            other = hull.linearise(convex, legal, x)
+            other = hull.linearise(plain, legal, x)
             point = other if other.bound > point.bound else point
-    bound = RootBound.at(problem, repaired, point)
+    bound = RootBound.at(problem, repaired, convex, point)
     limits.journal.bound(bound.stated)
     return bound
 

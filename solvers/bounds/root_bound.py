@@ -14,6 +14,8 @@ from maskgap.instances.problem import Part
 from maskgap.solvers.bounds.other_budgets import points_for_other_budgets
 from maskgap.solvers.frank_wolfe import hull
 from maskgap.solvers.frank_wolfe.hull import HullPoint
+from maskgap.solvers.objectives import convexify
+from maskgap.solvers.objectives.protocol import Quadratic
 from maskgap.solvers.protocol import Deadline
 
 
@@ -26,9 +28,12 @@ class RootBound:
     stated: float
 
     @staticmethod
-    def at(problem: Part, repaired: ConvexFunction, point: HullPoint) -> "RootBound":
-        """The bound of a repaired function at a point."""
-        stated = hull.stated_bound(problem.quad, problem.legal, repaired, point.x)
+    def at(
+        problem: Part, repaired: ConvexFunction, convex: Quadratic, point: HullPoint
+    ) -> "RootBound":
+        """The bound of a repaired function at a point; convex: what `convexify.quadratic` makes."""
+        margin = convexify.rounding_margin(problem.quad, problem.legal, repaired)
+        stated = hull.stated_bound(convex, problem.legal, point.x, margin)
         return RootBound(repaired, point, stated)
 
     def proof(self, problem: Part, beside: Matrix | None = None) -> PartProof:

@@ -19,14 +19,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maskgap.instances.arrays import Matrix, Vector
-from maskgap.instances.formats.evidence.leaves import ConvexFunction
+from maskgap.instances.arrays import Vector
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.protocol import MaskSet
 from maskgap.instances.masks.state import FREE
 from maskgap.solvers.frank_wolfe import steps, vertices
 from maskgap.solvers.frank_wolfe.pool import ActiveSet, Pool
-from maskgap.solvers.objectives import convexify
 from maskgap.solvers.objectives.protocol import Quadratic
 from maskgap.solvers.objectives.shift import largest_eigenvalue
 from maskgap.solvers.oracles import closed_form
@@ -161,16 +159,14 @@ def _on_groups(function: Quadratic, groups: BudgetGroups, x: Vector, until: _Unt
     return best
 
 
-def stated_bound(quad: Matrix, legal: MaskSet, function: ConvexFunction, x: Vector) -> float:
-    """The bound to state for the root leaf of a repaired function at x, in units of `quad`.
+def stated_bound(convex: Quadratic, legal: MaskSet, x: Vector, margin: float) -> float:
+    """The bound to state for the root leaf of a convex function at x (n,), in its units.
 
-    x is rounded to float32 first, as in the proof. The rounding margin is taken off, and a negative
-    bound becomes 0, which holds of every loss.
+    x is rounded to float32 first, as in the proof. margin: that of `convexify.rounding_margin`,
+    which is taken off; a negative bound becomes 0, which holds of every loss.
     """
-    convex = Quadratic(*convexify.quadratic(quad, legal, function))
     stored = np.clip(x, 0.0, 1.0).astype(np.float32).astype(np.float64)
-    bound = linearise(convex, legal, stored).bound
-    return max(0.0, bound - convexify.rounding_margin(quad, legal, function))
+    return max(0.0, linearise(convex, legal, stored).bound - margin)
 
 
 def warm_ups() -> tuple[Callable[[], object], ...]:

@@ -42,7 +42,8 @@ def certified(part: Part, found: RowFound, limits: Limits, beside: bool) -> Answ
             function = whole_space(part.quad, part.legal, u, triangles)
         repaired = convexify.repair(part.quad, part.legal, function)
         convex = Quadratic(*convexify.quadratic(part.quad, part.legal, repaired))
-        bound = RootBound.at(part, repaired, _lowest(convex, part.legal, start, deadline))
+        point = _lowest(convex, part.legal, start, deadline)
+        bound = RootBound.at(part, repaired, convex, point)
         stated = bound.stated
         proof = bound.proof(part, bound.beside(part, deadline) if beside else None)
     multipliers = found.multipliers

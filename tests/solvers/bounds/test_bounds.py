@@ -197,8 +197,9 @@ def test_unconverged_multipliers_are_repaired():
     for size in (0.1, 10.0):
         wild = ConvexFunction(size * rng.normal(size=10), size * rng.normal(size=(1, 10)))
         function = convexify.repair(problem.quad, problem.groups, wild)
-        x = rng.random(10)
-        stated = hull.stated_bound(problem.quad, problem.groups, function, x)
+        convex = Quadratic(*convexify.quadratic(problem.quad, problem.groups, function))
+        margin = convexify.rounding_margin(problem.quad, problem.groups, function)
+        stated = hull.stated_bound(convex, problem.groups, rng.random(10), margin)
         assert problem.rescale(stated) <= optimum
 
 
