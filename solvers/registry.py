@@ -6,99 +6,17 @@ Adding a solver is one module with a frozen dataclass (its fields are its settin
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
 from typing import cast
 
 from maskgap.instances.errors import InputError
 from maskgap.instances.masks.pattern import Pattern
-from maskgap.instances.masks.patterns import PATTERNS
-from maskgap.instances.objective import MASK, ObjectiveName, ObjectiveSpec
-from maskgap.instances.own_modules import load
+from maskgap.instances.objective import MASK, ObjectiveSpec
 from maskgap.instances.suggestions import did_you_mean
+from maskgap.solvers.outside import outside
 from maskgap.solvers.protocol import BatchSolver, Solver
+from maskgap.solvers.spec import ALL_OBJECTIVES, NUMBA, ROW_PATTERNS, Spec
 
-INSTALL = "pip install "
-"""How the reason begins for which a solver that is not installed has no answer."""
-
-ALL_PATTERNS = tuple(kind.form for kind in PATTERNS)
-ROW_PATTERNS = tuple(kind.form for kind in PATTERNS if kind.equal_rows)
-
-MASK_ALONE = (str(ObjectiveName.MASK),)
-ALL_OBJECTIVES = tuple(str(name) for name in ObjectiveName)
-
-
-@dataclass(frozen=True, slots=True)
-class Spec:
-    """One entry of the register.
-
-    proves: it can give a lower bound that reaches the optimum. bound_only: it gives a bound and no
-    mask of its own. claims: its bound is its own word, without a proof. batched: it takes all rows
-    at once. randomised: its answer depends on the seed. requires: the modules it imports, with the
-    package to install for each. patterns: the kinds it takes; a solver may still refuse some
-    problems of a kind, in words. objectives: those it minimises; one that gives masks and proves
-    nothing is run under any other on the loss of masks, and its masks are judged under that.
-    """
-
-    name: str
-    target: str
-    summary: str
-    proves: bool = False
-    bound_only: bool = False
-    claims: bool = False
-    batched: bool = False
-    randomised: bool = False
-    requires: tuple[tuple[str, str], ...] = ()
-    patterns: tuple[str, ...] = ALL_PATTERNS
-    objectives: tuple[str, ...] = MASK_ALONE
-
-    @property
-    def missing(self) -> str | None:
-        """Why it cannot run here ('pip install ...'), or None when it can."""
-        for module, package in self.requires:
-            if find_spec(module) is None:
-                return f"{INSTALL}{package}"
-        return None
-
-    @property
-    def gives(self) -> str:
-        """What it has to offer beside a mask: proof, claim, bound (and no mask), or mask alone."""
-        if self.bound_only:
-            return "bound"
-        return "mask" if not self.proves else "claim" if self.claims else "proof"
-
-    @property
-    def compiled(self) -> bool:
-        """Whether it has compiled kernels."""
-        return _NUMBA[0] in self.requires
-
-    def takes(self, objective: ObjectiveSpec) -> bool:
-        """Whether it can be run under an objective: as its own, or for its masks."""
-        return objective.name in self.objectives or not (self.proves or self.bound_only)
-
-    def refusal(self, pattern: Pattern, objective: ObjectiveSpec = MASK) -> str | None:
-        """Why it does not take a pattern or an objective, and which solvers do; None if it does."""
-        kind = pattern.form
-        if kind not in self.patterns:
-            others = ", ".join(spec.name for spec in SPECS.values() if kind in spec.patterns)
-            return (
-                f"{self.name} takes patterns {', '.join(self.patterns)}, not '{pattern.text}'; "
-                f"those of the kind {kind} are taken by {others}"
-            )
-        if not self.takes(objective):
-            name = objective.name
-            others = ", ".join(s.name for s in SPECS.values() if name in s.objectives) or "none"
-            return (
-                f"{self.name} bounds the loss of objective {', '.join(self.objectives)}, not "
-                f"'{name}'; {name} is minimised by {others}, and solvers that give masks alone "
-                "are judged under it"
-            )
-        return None
-
-
-_NUMBA = (("numba", "numba"),)
 _SCIP = (("pyscipopt", "pyscipopt"),)
 _HIGHS = (("highspy", "highspy"),)
 _CVXPY = (("cvxpy", "cvxpy"),)
@@ -155,7 +73,7 @@ _ENTRIES = (
         "maskgap.solvers.one_shot.obs_greedy:ObsGreedy",
         "one weight at a time in the order of ExactOBS",
         batched=True,
-        requires=_NUMBA,
+        requires=NUMBA,
         patterns=ROW_PATTERNS,
         objectives=ALL_OBJECTIVES,
     ),
@@ -186,7 +104,7 @@ _ENTRIES = (
         "maskgap.solvers.local_search.swap:Swap",
         "1-swap local search (SparseSwaps), compiled for processors and CUDA",
         batched=True,
-        requires=_NUMBA,
+        requires=NUMBA,
         objectives=ALL_OBJECTIVES,
     ),
     Spec(
@@ -195,7 +113,7 @@ _ENTRIES = (
         "recombined local optima, improved by 1-swaps: near the optimum in seconds",
         batched=True,
         randomised=True,
-        requires=_NUMBA,
+        requires=NUMBA,
         objectives=ALL_OBJECTIVES,
     ),
     Spec(
@@ -212,7 +130,7 @@ _ENTRIES = (
         "SCIP, factor form with a diagonal shift",
         proves=True,
         claims=True,
-        requires=_SCIP + _NUMBA,
+        requires=_SCIP + NUMBA,
         objectives=ALL_OBJECTIVES,
     ),
     Spec(
@@ -229,7 +147,7 @@ _ENTRIES = (
         "HiGHS, multi-tree outer approximation",
         proves=True,
         claims=True,
-        requires=_HIGHS + _NUMBA,
+        requires=_HIGHS + NUMBA,
         objectives=ALL_OBJECTIVES,
     ),
     Spec(
@@ -245,14 +163,14 @@ _ENTRIES = (
         "maskgap.solvers.bounds.relaxations:QpBound",
         "convex QP relaxation: bound with proof",
         bound_only=True,
-        requires=_CVXPY + _NUMBA,
+        requires=_CVXPY + NUMBA,
     ),
     Spec(
         "sdp-bound",
         "maskgap.solvers.bounds.relaxations:SdpBound",
         "SDP relaxation, with triangle inequalities if asked: bound with proof",
         bound_only=True,
-        requires=_CVXPY + _NUMBA,
+        requires=_CVXPY + NUMBA,
     ),
     Spec(
         "shift-bound",
@@ -268,7 +186,7 @@ _ENTRIES = (
         "the semidefinite relaxation of wide rows by a low-rank method: bounds with proofs",
         bound_only=True,
         batched=True,
-        requires=_NUMBA,
+        requires=NUMBA,
         patterns=ROW_PATTERNS,
     ),
     Spec(
@@ -276,7 +194,7 @@ _ENTRIES = (
         "maskgap.solvers.tree.fw_bnb:FwBnb",
         "Frank-Wolfe branch and bound on a convex reformulation, with proof",
         proves=True,
-        requires=_NUMBA,
+        requires=NUMBA,
         objectives=ALL_OBJECTIVES,
     ),
     Spec(
@@ -284,7 +202,7 @@ _ENTRIES = (
         "maskgap.solvers.tree.fw_bnb:FwBnbHighs",
         "the same with HiGHS as linear minimisation oracle",
         proves=True,
-        requires=_NUMBA + _HIGHS,
+        requires=NUMBA + _HIGHS,
         objectives=ALL_OBJECTIVES,
     ),
     Spec(
@@ -292,7 +210,7 @@ _ENTRIES = (
         "maskgap.solvers.tree.fw_bnb:FwBnbScip",
         "the same with SCIP as linear minimisation oracle",
         proves=True,
-        requires=_NUMBA + _SCIP,
+        requires=NUMBA + _SCIP,
         objectives=ALL_OBJECTIVES,
     ),
     Spec(
@@ -301,7 +219,7 @@ _ENTRIES = (
         "Gurobi MIQP (optional, its licence limits size)",
         proves=True,
         claims=True,
-        requires=(("gurobipy", "gurobipy"), *_NUMBA),
+        requires=(("gurobipy", "gurobipy"), *NUMBA),
         objectives=ALL_OBJECTIVES,
     ),
 )
@@ -326,41 +244,31 @@ def spec_of(name: str) -> Spec:
     InputError that lists the names.
     """
     if ":" in name:
-        return _outside(name)
+        return outside(name)
     if name not in SPECS:
         meant = did_you_mean(name, SPECS)
         raise InputError(f"no solver '{name}'; the solvers are {', '.join(SPECS)}{meant}")
     return SPECS[name]
 
 
-@cache
-def _outside(target: str) -> Spec:
-    module, _, attribute = target.partition(":")
-    factory = getattr(load(module, f"solver '{target}'"), attribute, None)
-    if not dataclasses.is_dataclass(factory):
-        raise InputError(
-            f"solver '{target}': {module} has no dataclass '{attribute}', whose fields would be "
-            "its settings"
+def refusal(spec: Spec, pattern: Pattern, objective: ObjectiveSpec = MASK) -> str | None:
+    """Why it does not take a pattern or an objective, and which solvers do; None if it does."""
+    kind = pattern.form
+    if kind not in spec.patterns:
+        others = ", ".join(s.name for s in SPECS.values() if kind in s.patterns)
+        return (
+            f"{spec.name} takes patterns {', '.join(spec.patterns)}, not '{pattern.text}'; "
+            f"those of the kind {kind} are taken by {others}"
         )
-    if not (hasattr(factory, "solve") or hasattr(factory, "solve_rows")):
-        raise InputError(f"solver '{target}' has neither solve nor solve_rows (solvers/README.md)")
-    return Spec(
-        target,
-        target,
-        "outside the register",
-        batched=hasattr(factory, "solve_rows"),
-        objectives=_objectives(target, factory),
-    )
-
-
-def _objectives(target: str, factory: object) -> tuple[str, ...]:
-    """What a class outside the register says that it minimises, by its attribute `objectives`."""
-    said = getattr(factory, "objectives", MASK_ALONE)
-    if not (isinstance(said, tuple) and said and all(name in ALL_OBJECTIVES for name in said)):
-        raise InputError(
-            f"solver '{target}': objectives must be a tuple of {', '.join(ALL_OBJECTIVES)}"
+    if not spec.takes(objective):
+        name = objective.name
+        others = ", ".join(s.name for s in SPECS.values() if name in s.objectives) or "none"
+        return (
+            f"{spec.name} bounds the loss of objective {', '.join(spec.objectives)}, not "
+            f"'{name}'; {name} is minimised by {others}, and solvers that give masks alone "
+            "are judged under it"
         )
-    return tuple(str(name) for name in said)
+    return None
 
 
 def setting_names(name: str) -> list[str]:

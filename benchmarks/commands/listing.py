@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 from maskgap.benchmarks.commands.screen import Results
 from maskgap.instances.objective import ObjectiveName, ObjectiveSpec
-from maskgap.solvers.registry import SPECS, Spec, spec_of
+from maskgap.solvers.registry import SPECS, spec_of
+from maskgap.solvers.spec import Spec
 
 if TYPE_CHECKING:
     from maskgap.solvers.settings import Setting

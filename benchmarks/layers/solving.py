@@ -34,7 +34,7 @@ class Runs:
         spec = registry.spec_of(solver)
         if spec.missing is not None:
             raise Refused(f"solver '{solver}' is not installed: {spec.missing}")
-        refusal = spec.refusal(problem.pattern, problem.objective)
+        refusal = registry.refusal(spec, problem.pattern, problem.objective)
         if refusal is not None:
             raise Refused(refusal)
         self.problem = replace(problem, layer=share(problem.layer))

@@ -115,7 +115,7 @@ class Solved:
         if spec.missing is not None:
             raise Refused(f"solver '{self.solver}' is not installed: {spec.missing}")
         for text in (self.pattern, *(pattern for _, pattern in self.patterns)):
-            refusal = spec.refusal(parse_pattern(text), self.objective)
+            refusal = registry.refusal(spec, parse_pattern(text), self.objective)
             if refusal is not None:
                 raise Refused(refusal)
 

@@ -12,7 +12,8 @@ import psutil
 from maskgap.benchmarks.runs.source_digest import source_digest
 from maskgap.instances.errors import InputError
 from maskgap.solvers.kernels.cache import kernel_digest
-from maskgap.solvers.registry import SPECS, Spec
+from maskgap.solvers.registry import SPECS
+from maskgap.solvers.spec import Spec
 
 _PACKAGES = (
     "maskgap",

@@ -99,7 +99,8 @@ def plan(suite: Suite, directory: Path, settings: Settings, how: SuiteRun) -> li
 def _runs(whole: Task, seeds: Sequence[int], origin: Origin) -> Iterator[Planned]:
     """The runs of one solver on one problem, whose limit is that of a row."""
     spec = registry.spec_of(whole.solver)
-    missing = spec.missing or spec.refusal(whole.problem.pattern, whole.problem.objective)
+    pattern, objective = whole.problem.pattern, whole.problem.objective
+    missing = spec.missing or registry.refusal(spec, pattern, objective)
     for part in [whole.problem] if spec.batched else parts_of(whole.problem):
         for seed in seeds if spec.randomised else seeds[:1]:
             limit_s = whole.limits.limit_s * len(part.rows)

@@ -93,7 +93,7 @@ def _takes(name, problem):
     if name == SUBTREES:
         return True
     spec = registry.spec_of(name)
-    return spec.missing is None and spec.refusal(problem.pattern) is None
+    return spec.missing is None and registry.refusal(spec, problem.pattern) is None
 
 
 def _settings(rng, name):

@@ -47,7 +47,7 @@ TAKEN = [
     (pattern, solver)
     for pattern in PATTERNS
     for solver, (name, _) in SOLVERS.items()
-    if registry.spec_of(name).refusal(parse_pattern(pattern)) is None
+    if registry.refusal(registry.spec_of(name), parse_pattern(pattern)) is None
 ]
 
 

@@ -1,6 +1,5 @@
 """The semidefinite relaxation of any set of masks, and the minimiser over an oracle's hull."""
 
-
 import numpy as np
 import pytest
 

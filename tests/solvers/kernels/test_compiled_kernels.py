@@ -51,7 +51,7 @@ texts = ("50%", "2:4", "layer:50%", "2:4^T", "50%;cap=3/4", "50%;block=2")
 for pattern in texts:
     for threads in (1, 2):
         problem = Problem.of(layer, parse_pattern(pattern), objective=objective)
-        if spec.refusal(problem.pattern):
+        if registry.refusal(spec, problem.pattern):
             continue
         limits = Limits(Deadline(2.0), 1e-6, threads)
         if spec.batched:
