@@ -97,10 +97,7 @@ def choose(rule: str, at: Situation, pseudo: PseudoCosts, oracle: CountedSet) ->
     away = fractional(x, free)
     below = np.floor(x)
     if not away.any():  # x is whole, and yet the node is open: cut off one of its neighbours
-        widths = np.where(free, at.upper - at.lower, -1.0)
-        j = int(widths.argmax())
-        value = float(np.round(x[j]))
-        return Split(j, value if value < at.upper[j] else value - 1.0, 0.5)
+        return widest(x, at.lower, at.upper, free)
     share = x - below
     distance = np.minimum(share, 1.0 - share)
     if rule == "fractionality":
@@ -112,6 +109,13 @@ def choose(rule: str, at: Situation, pseudo: PseudoCosts, oracle: CountedSet) ->
     if rule == "strong" or (rule == "hybrid" and at.depth < STRONG_DEPTH):
         j = _strongest(at, scores, below, oracle)
     return Split(j, float(below[j]), float(share[j]))
+
+
+def widest(x: Vector, lower: Vector, upper: Vector, free: Flags) -> Split:
+    """A split beside x (n,) of the widest of the free variables, one at least. free: (n,)."""
+    j = int(np.where(free, upper - lower, -1.0).argmax())
+    value = float(np.clip(np.round(x[j]), lower[j], upper[j]))
+    return Split(j, value if value < upper[j] else value - 1.0, 0.5)
 
 
 def _strongest(at: Situation, scores: Vector, below: Vector, oracle: CountedSet) -> int:

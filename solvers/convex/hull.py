@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskgap.instances.arrays import Matrix, Vector
-from maskgap.solvers.convex.watched import Unsound, Watched
+from maskgap.solvers.convex.watched import Watched
 from maskgap.solvers.frank_wolfe.pool import ActiveSet, Pool
 from maskgap.solvers.frank_wolfe.second_order import settle_by_models
 from maskgap.solvers.frank_wolfe.steps import settle
@@ -34,7 +34,10 @@ IDLE = 5
 """Known vertices in a row that bring nothing, at most."""
 
 STARTS = 64
-"""Vertices in random directions that are averaged for a point in the domain of f, at most."""
+"""Rounds of vertices in random directions, averaged for a point in the domain of f, at most."""
+
+INWARDS = (1e-12, 1e-9, 1e-6, 1e-3, 1.0)
+"""Shares of the way back that are tried where rounding has led a step out of the domain of f."""
 
 
 @dataclass(eq=False, slots=True)
@@ -55,6 +58,7 @@ class Until:
 
     cut: now, of the bound; it may fall while vertices are met. The gap is at most `tolerance` of
     cut - f(x), or where `whole` says so of x, `fine`; or so many calls were made, or `late`.
+    starts: as STARTS.
     """
 
     cut: Callable[[], float]
@@ -63,6 +67,7 @@ class Until:
     tolerance: float
     fine: Callable[[float], float]
     calls: int = 1000
+    starts: int = STARTS
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -70,8 +75,8 @@ class Minimum:
     """What a minimisation ended with.
 
     x: (n,) the last point. value: f there. bound: the best, +inf for a box without points, -inf
-    where the oracle ran out of time. minorant and vertex: which gave it, None for neither. active:
-    vertices of x. steps: made.
+    where there is none. minorant and vertex: which gave it, None for neither. active: vertices of
+    x. steps: made. outside: whether f is infinite at every point that was tried, x one of them.
     """
 
     x: Vector
@@ -80,7 +85,8 @@ class Minimum:
     minorant: Minorant | None
     vertex: Vertex | None
     active: ActiveSet
-    steps: int
+    steps: int = 0
+    outside: bool = False
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -116,19 +122,22 @@ class Hulls:
 
     def minimise(self, place: Place, until: Until) -> Minimum:
         """The best bound of a box."""
-        start = self._start(place, until.late)
-        if isinstance(start, float):
-            return Minimum(np.zeros(self.function.n), inf, start, None, None, place.active, 0)
+        start = self._start(place, until)
+        if isinstance(start, Minimum):
+            return start
         stored, numbers, weight = start.stored, start.numbers, start.weight
         steps, calls, idle, promised, before = 0, 0, 0, -1.0, inf
         best: tuple[float, Minorant | None, Vertex | None] = (-inf, None, None)
         while True:
+            old = weight.copy()
             if self.function.quadratic is None:
                 steps += settle_by_models(self.function, stored, weight, promised)
             else:
                 steps += settle(self.function, stored, weight, promised)
+            minorant = self._touching(stored, weight, old)
             x = weight @ stored
-            minorant = self.function.minorant(x)
+            if minorant.value == inf:  # it bounds nothing
+                break
             found = self.oracle.minimise(minorant.linear, place.lower, place.upper)
             calls += 1
             if found is None:  # its vertices are in the box but for rounding
@@ -163,7 +172,21 @@ class Hulls:
         used = np.flatnonzero(weight)
         order = used[np.argsort(numbers[used])]
         left = ActiveSet(numbers[order], weight[order])
-        return Minimum(x, minorant.value, best[0], best[1], best[2], left, steps)
+        outside = best[1] is None
+        return Minimum(x, minorant.value, best[0], best[1], best[2], left, steps, outside)
+
+    def _touching(self, stored: Matrix, weight: Vector, old: Vector) -> Minorant:
+        """The minorant at weight @ stored.
+
+        Where rounding has led that out of the domain of f, weights go back towards `old`, in place.
+        """
+        minorant, reached = self.function.minorant(weight @ stored), weight.copy()
+        for share in INWARDS:
+            if minorant.value < inf:
+                break
+            weight[:] = reached + share * (old - reached)
+            minorant = self.function.minorant(weight @ stored)
+        return minorant
 
     def _store(self, found: Vertex) -> tuple[int, bool]:
         """Number of a vertex and whether it is new; -1 where there is none."""
@@ -174,24 +197,22 @@ class Hulls:
             self.met(found.point)
         return number, new
 
-    def _start(self, place: Place, late: Callable[[], bool]) -> _Start | float:
-        """Vertices in the box and weights of a point in the domain of f.
-
-        +inf for a box without points, -inf where time ran out.
-        """
+    def _start(self, place: Place, until: Until) -> _Start | Minimum:
+        """Vertices in the box and weights of a point in the domain of f, or why there is none."""
+        n, active = self.function.n, place.active
         stored, numbers = self.pool.within(place.lower, place.upper)
-        directions = [np.zeros(self.function.n)] if not len(stored) else []
-        for attempt in range(STARTS):
+        directions = [np.zeros(n)] if not len(stored) else []
+        for attempt in range(until.starts):
             for direction in directions:
                 found = self.oracle.minimise(direction, place.lower, place.upper)
                 if found is None:
-                    return inf
+                    return Minimum(np.zeros(n), inf, inf, None, None, active)
                 self._store(found)
-                if found.point is None or late():
-                    return -inf
+                if found.point is None or until.late():
+                    return Minimum(np.zeros(n), inf, -inf, None, None, active)
             stored, numbers = self.pool.within(place.lower, place.upper)
-            for weight in (place.active.on(numbers), np.full(len(stored), 1.0 / len(stored))):
+            for weight in (active.on(numbers), np.full(len(stored), 1.0 / len(stored))):
                 if self.function.value(weight @ stored) < inf:
                     return _Start(stored, numbers, weight)
-            directions = list(self._random.standard_normal((1 + attempt, self.function.n)))
-        raise Unsound("the objective is infinite at every point of the set that was tried")
+            directions = list(self._random.standard_normal((1 + attempt, n)))
+        return Minimum(stored.mean(axis=0), inf, -inf, None, None, active, outside=True)

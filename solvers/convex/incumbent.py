@@ -17,7 +17,7 @@ from maskgap.solvers.oracles.mixed.protocol import SetOracle
 from maskgap.solvers.protocol import TracePoint
 
 ROUNDING = 1e-13
-"""Share of the largest terms of f that no bound can be closer than."""
+"""Share of the terms of f at the best point that no bound can be closer than."""
 
 ROUNDED = 1.0 - 1e-6
 """Nodes close a little above what is allowed, so that the gap holds after rounding."""
@@ -29,7 +29,7 @@ class Incumbent:
     def __init__(
         self, function: Watched, oracle: SetOracle, feasibility: float, gaps: tuple[float, float]
     ) -> None:
-        self._function, self._oracle, self._feasibility = function, oracle, feasibility
+        self._function, self._oracle, self.feasibility = function, oracle, feasibility
         self.relative, self._absolute = gaps
         self._start = clock()
         self.x: Vector | None = None
@@ -40,7 +40,9 @@ class Incumbent:
     @property
     def absolute(self) -> float:
         """The difference that is enough, and never less than what rounding may make of none."""
-        return max(self._absolute, ROUNDING * self._function.size)
+        if self.x is None:
+            return self._absolute
+        return max(self._absolute, ROUNDING * self._function.terms(self.x))
 
     def allowed(self, value: float) -> float:
         """What a bound may lack of a value."""
@@ -50,8 +52,8 @@ class Incumbent:
         """Take a point if it is feasible and better; whole variables are rounded first."""
         x = point.copy()
         integral = self._oracle.space.integral
-        x[integral] = np.round(x[integral])
-        if self._oracle.violation(x) > self._feasibility:
+        x[integral] = np.round(x[integral]) + 0.0  # no zero of the other sign
+        if not self._oracle.violation(x) <= self.feasibility:
             return False
         value = self._function.value(x)
         if value >= self.value:

@@ -55,7 +55,7 @@ class MinimiseOptions(TypedDict, total=False):
     """Further options of `minimise`.
 
     absolute_gap: difference of objective and bound that is enough, 0.0 by default; 1e-13 of the
-    largest terms of f always is, or no optimum of 0 would ever be reached. node_limit:
+    terms of f at the best point always is, or no optimum of 0 would ever be reached. node_limit:
     nodes at most, None for no limit. start: (n,) a point to begin with, taken if it is feasible.
     branching: how the variable is chosen on which a node is split. feasibility: by how much a point
     may miss rows, bounds or whole values, 1e-6 by default. log: print lines as it goes on.

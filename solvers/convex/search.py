@@ -15,13 +15,20 @@ from math import inf
 import numpy as np
 
 from maskgap.instances.arrays import Vector
-from maskgap.solvers.convex.branching import PseudoCosts, Situation, Split, choose, fractional
-from maskgap.solvers.convex.hull import Hulls, Minimum, Place, Until
+from maskgap.solvers.convex.branching import (
+    PseudoCosts,
+    Situation,
+    Split,
+    choose,
+    fractional,
+    widest,
+)
+from maskgap.solvers.convex.hull import STARTS, Hulls, Minimum, Place, Until
 from maskgap.solvers.convex.incumbent import Incumbent
 from maskgap.solvers.convex.result import Ended
 from maskgap.solvers.convex.rules import Rules
 from maskgap.solvers.convex.tighten import tighten
-from maskgap.solvers.convex.watched import Watched
+from maskgap.solvers.convex.watched import Unsound, Watched
 from maskgap.solvers.frank_wolfe.pool import ActiveSet
 from maskgap.solvers.oracles.mixed.protocol import CountedSet
 
@@ -37,6 +44,9 @@ POLISH_CALLS = 30
 """Oracle calls for the best point with given whole values."""
 
 ROUND_EVERY = 8
+
+STARTS_BELOW = 8
+"""As `hull.STARTS`, below the root."""
 
 
 @dataclass(eq=False, slots=True)
@@ -112,8 +122,13 @@ class Search:
         node.bound = max(node.bound, found.bound)
         if node.depth == 0:
             self.root_bound = node.bound
+        if found.outside:
+            return self._beyond(node, found)
         if found.minorant is None or found.vertex is None:
-            return node if found.bound == -inf else None  # out of time, or no point in it
+            if found.bound == inf or self.rules.late():
+                return None if found.bound == inf else node  # no point in it, or out of time
+            self.least_leaf = min(self.least_leaf, node.bound)  # its oracle does not know
+            return None
         if node.bound < self.incumbent.cut:
             self._heuristics(node, found)
         if node.bound >= self.incumbent.cut:
@@ -138,6 +153,21 @@ class Search:
             return None
         return self._split(node, found.active, split)
 
+    def _beyond(self, node: Node, found: Minimum) -> Node | None:
+        """Go on below a node where f is infinite as far as was tried, which proves nothing of it.
+
+        Only a point alone is left out for that: it is not in the domain of f.
+        """
+        if node.depth == 0:
+            raise Unsound("the objective is infinite at every point of the set that was tried")
+        free = self.oracle.space.integral & (node.lower < node.upper)
+        if free.any():
+            split = widest(found.x, node.lower, node.upper, free)
+            return self._split(node, ActiveSet.empty(), split)
+        if self._mixed:
+            self.least_leaf = min(self.least_leaf, node.bound)
+        return None
+
     def _minimise(self, node: Node) -> Minimum:
         integral = self.oracle.space.integral
         until = Until(
@@ -146,6 +176,7 @@ class Search:
             whole=lambda x: not fractional(x, integral).any(),
             tolerance=ROOT_TOLERANCE if node.depth == 0 else NODE_TOLERANCE,
             fine=lambda value: FINE * self.incumbent.allowed(value),
+            starts=STARTS if node.depth == 0 else STARTS_BELOW,
         )
         return self.hulls.minimise(Place(node.lower, node.upper, node.active), until)
 

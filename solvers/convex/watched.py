@@ -13,12 +13,13 @@ none misses proves nothing: bounds of an objective known by calls alone are clai
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf, isnan
+from math import inf, isfinite, isnan
 
 import numpy as np
 
 from maskgap.instances.arrays import Matrix, Vector
 from maskgap.instances.errors import InputError
+from maskgap.instances.layer import unit_exponent
 from maskgap.solvers.objectives.protocol import Minorant, Quadratic
 
 HELD = 32
@@ -31,7 +32,15 @@ APART = 1e-5
 """Share of the way to a vertex after which gradients are compared."""
 
 CANCELLED = 1e-12
-"""Share of the largest value seen that counts as rounding where f is small."""
+"""Share of its terms that counts as rounding where f is small."""
+
+BEYOND = "the objective leaves the range of float64 on the hull of the set: scale it"
+
+EXPONENTS = 1026
+"""Sizes of points from 1 to the largest number, as powers of two."""
+
+EIGEN = 2.0**-50
+"""Share of the largest eigenvalue, for each variable, that others may be known to."""
 
 DEFINITE = 1e-9
 """Eigenvalues below this share of the largest count as 0."""
@@ -57,8 +66,7 @@ class Known:
 class Watched:
     """An objective as the search calls it.
 
-    call: x (n,) -> value, gradient (n,). calls: evaluations so far. size: the largest of the terms
-    that values and bounds were made of, which says what is rounding.
+    call: x (n,) -> value, gradient (n,). calls: evaluations so far.
     """
 
     def __init__(
@@ -66,10 +74,8 @@ class Watched:
     ) -> None:
         self._call, self.n, self.known = call, n, known or Known()
         self.quadratic = self.known.quadratic
-        self.calls, self.size = 0, 0.0
-        if self.quadratic is not None:
-            each = np.abs(self.quadratic.matrix.diagonal()) + np.abs(self.quadratic.linear)
-            self.size = abs(self.quadratic.constant) + float(each.max(initial=0.0))
+        self.calls = 0
+        self._terms = np.zeros(EXPONENTS)
         self._spread: Vector | None = None
         self._points, self._slopes = np.zeros((HELD, n)), np.zeros((HELD, n))
         self._values, self._sizes, self._seen = np.zeros(HELD), np.zeros(HELD), 0
@@ -83,11 +89,13 @@ class Watched:
         self.calls += 1
         if self.quadratic is not None:
             value, gradient = self.quadratic.at(x)
-            self.size = max(self.size, abs(value), abs(float(gradient @ x)))
+            if not isfinite(value):
+                raise Unsound(BEYOND)
             return value, gradient
         answer = self._call(x.copy())
         try:
-            value, gradient = float(answer[0]), np.asarray(answer[1], dtype=np.float64)
+            # a copy: an objective may write all its gradients to one array
+            value, gradient = float(answer[0]), np.array(answer[1], dtype=np.float64)
         except (TypeError, ValueError, IndexError) as error:
             raise InputError("f: expected x -> (value, gradient), numbers") from error
         if gradient.shape != (self.n,):
@@ -98,9 +106,26 @@ class Watched:
             raise Unsound(f"the objective is {value} at a point of the hull of the set")
         if not np.isfinite(gradient).all():
             raise Unsound("the gradient of the objective is not finite at a point of the hull")
+        with np.errstate(over="ignore", invalid="ignore"):
+            term = abs(float(gradient @ x))
+        if not isfinite(term):
+            raise Unsound(BEYOND)
+        place = _exponent(x)
+        self._terms[place] = max(self._terms[place], abs(value), term)
         self._compare(x, value, gradient)
-        self.size = max(self.size, abs(value), abs(float(gradient @ x)))
         return value, gradient
+
+    def terms(self, x: Vector) -> float:
+        """How large the terms are that f(x) and bounds near x are made of: what is rounding there.
+
+        Of a quadratic they are known. Of others, the largest value and product of gradient and
+        point that were seen where no entry is much larger than those of x: f may cancel unseen.
+        """
+        if self.quadratic is None:
+            return float(self._terms[: _exponent(x) + 1].max())
+        form, size = self.quadratic, np.abs(x)
+        inner = np.abs(form.matrix) @ size + np.abs(form.linear)
+        return abs(form.constant) + float(inner @ size)
 
     def minorant(self, x: Vector) -> Minorant:
         """The affine function that touches f at x."""
@@ -138,7 +163,9 @@ class Watched:
             return spread
         if self._spread is None:
             values, vectors = np.linalg.eigh(self.quadratic.matrix)
-            least = DEFINITE * max(float(values[-1]), 0.0)
+            largest = max(float(values[-1]), 0.0)
+            values = values - self.n * EIGEN * largest
+            least = DEFINITE * largest
             if values[0] <= least:
                 self._spread = np.full(self.n, inf)
             else:
@@ -152,7 +179,7 @@ class Watched:
         ahead, behind = np.einsum("ij,ij->i", slopes, apart), apart @ gradient
         sizes = np.abs(values) + abs(value) + np.abs(slopes).sum(axis=1) * np.abs(x).max(initial=1)
         sizes += np.abs(gradient).sum() * np.abs(points).max(axis=1, initial=1.0)
-        least = ROUNDING * sizes + CANCELLED * self.size  # terms of f may cancel unseen
+        least = ROUNDING * sizes + CANCELLED * self.terms(x)
         broken = np.maximum(values + ahead - value, value - behind - values) > least
         if broken.any():
             raise Unsound(
@@ -162,3 +189,8 @@ class Watched:
         at = self._seen % HELD
         self._points[at], self._slopes[at], self._values[at] = x, gradient, value
         self._seen += 1
+
+
+def _exponent(x: Vector) -> int:
+    """The power of two above all entries of x (n,), at least 1."""
+    return unit_exponent(max(1.0, float(np.abs(x).max(initial=0.0))))
