@@ -25,6 +25,12 @@ from maskgap.solvers.oracles.mixed.highs import HighsSet
 from maskgap.solvers.oracles.mixed.linear_set import LinearSet
 from maskgap.solvers.oracles.mixed.protocol import SetOracle, Space
 
+ROUNDING = 1e-9
+"""Ends of a range that cross by less, for its size, are one."""
+
+EIGEN = 2.0**-50
+"""Share of the largest eigenvalue, for each variable, that others may be known to."""
+
 RANK = 1e-12
 """Eigenvalues below this share of the largest are left out of A^T A, which lowers the value."""
 
@@ -63,11 +69,11 @@ def switched(objective: QuadraticObjective, rows: LinearSet) -> Switched | None:
         return None
     switch, off, on, own = links
     bounds = space.lower[z].copy(), space.upper[z].copy()
-    linked = switch >= 0
     for ranges, bound, other in ((off, bounds[0], 1.0), (on, bounds[1], 0.0)):
-        empty = (ranges.lower > ranges.upper) & linked
+        empty = _joined(ranges)
+        if (empty & (switch < 0)).any():
+            return None  # the set has no point, as the general search finds
         bound[switch[empty]] = other
-        np.copyto(ranges.lower, ranges.upper, where=empty)
     A, target, extra, constant = _factor(hessian - np.diag(diagonal), linear)
     value = SwitchedValue(
         SwitchedQuadratic(
@@ -78,8 +84,14 @@ def switched(objective: QuadraticObjective, rows: LinearSet) -> Switched | None:
 
 
 def _diagonal(objective: QuadraticObjective, hessian: Matrix, free: Flags) -> Vector | None:
-    if objective.diagonal is not None and (objective.diagonal[free] > 0.0).all():
-        return objective.diagonal[free]
+    """D > 0 with `hessian` - Diag(D) semidefinite: as stated, less what that misses by."""
+    stated = objective.diagonal
+    if stated is not None and (stated[free] > 0.0).all():
+        values = np.linalg.eigvalsh(hessian - np.diag(stated[free]))
+        least = float(values[0]) - len(values) * EIGEN * float(np.abs(values).max())
+        diagonal: Vector = stated[free] + min(0.0, least)
+        if (diagonal > 0.0).all():
+            return diagonal
     try:
         return inverse_diagonal(hessian)
     except Refused:
@@ -120,6 +132,16 @@ def _links(
         return None
     own = rows.matrix[kept][:, np.flatnonzero(z)]
     return switch, off, on, (own, rows.row_lower[kept], rows.row_upper[kept])
+
+
+def _joined(ranges: Ranges) -> Flags:
+    """(n,) which ranges are empty; they and those that rounding alone makes so become a point."""
+    low, high = ranges.lower, ranges.upper
+    crossed = low > high
+    near = ROUNDING * np.maximum(1.0, np.abs(high, where=crossed, out=np.zeros_like(high)))
+    empty: Flags = crossed & (low > high + near)
+    np.copyto(low, high, where=crossed)
+    return empty
 
 
 def _factor(rest: Matrix, linear: Vector) -> tuple[Matrix, Vector, Vector, float]:

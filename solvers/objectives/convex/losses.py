@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from maskgap.instances.arrays import Matrix, Vector
 from maskgap.instances.errors import InputError
-from maskgap.solvers.objectives.convex.quadratic import finite
+from maskgap.solvers.objectives.convex.quadratic import finite, for_each
 from maskgap.solvers.objectives.convex.smooth import model_of
 from maskgap.solvers.objectives.protocol import Quadratic
 
@@ -104,12 +104,7 @@ def poisson(
 
 
 def _terms(n: int, ridge: ArrayLike, linear: ArrayLike) -> tuple[Vector, Vector]:
-    arrays = []
-    for name, given in (("ridge", ridge), ("linear", linear)):
-        array = finite(name, given, None)
-        if array.shape not in ((), (1,), (n,)):
-            raise InputError(f"{name}: expected ({n},) or one number, not {array.shape}")
-        arrays.append(np.broadcast_to(array, (n,)).copy())
-    if (arrays[0] < 0.0).any():
+    own = for_each("ridge", ridge, n)
+    if (own < 0.0).any():
         raise InputError("ridge: expected numbers from 0 on")
-    return arrays[0], arrays[1]
+    return own, for_each("linear", linear, n)

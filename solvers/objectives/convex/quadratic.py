@@ -14,8 +14,11 @@ from maskgap.instances.arrays import Matrix, Vector
 from maskgap.instances.errors import InputError
 from maskgap.solvers.objectives.protocol import Quadratic
 
-INDEFINITE = 1e-9
-"""An eigenvalue below minus this share of the largest is no rounding."""
+INDEFINITE = 1e-13
+"""An eigenvalue of P below minus this share of its entries' sizes is no rounding."""
+
+STATED = 1e-9
+"""The same of P - Diag(D): D is what another program found, and it is lowered where it is used."""
 
 
 class QuadraticObjective:
@@ -45,17 +48,26 @@ def quadratic(
     matrix = finite("P", P, 2)
     if matrix.shape != (n, n):
         raise InputError(f"P: expected ({n}, {n}), not {matrix.shape}")
-    matrix = 0.5 * (matrix + matrix.T)
+    matrix = 0.5 * matrix + 0.5 * matrix.T
     part = None
     if diagonal is not None:
         part = finite("diagonal", diagonal, 1)
         if part.shape != (n,) or (part < 0.0).any():
             raise InputError(f"diagonal: expected ({n},) numbers from 0 on")
-    values = np.linalg.eigvalsh(matrix if part is None else matrix - np.diag(part))
-    if n and values[0] < -INDEFINITE * max(float(np.abs(matrix).max()), 1e-300) * n:
-        what = "P is" if part is None else "P - Diag(diagonal) is"
-        raise InputError(f"{what} not positive semidefinite: an eigenvalue is {values[0]:.3g}")
-    return QuadraticObjective(Quadratic(matrix, linear, float(constant)), part)
+    _semidefinite(matrix, INDEFINITE, "P is")
+    if part is not None:
+        _semidefinite(matrix - np.diag(part), STATED, "P - Diag(diagonal) is")
+    added = float(finite("constant", constant, 0))
+    return QuadraticObjective(Quadratic(matrix, linear, added), part)
+
+
+def _semidefinite(matrix: Matrix, share: float, what: str) -> None:
+    """Raises InputError that begins with `what` where a matrix (n, n) is not."""
+    if not len(matrix):
+        return
+    least = float(np.linalg.eigvalsh(matrix)[0])
+    if least < -share * float(np.abs(matrix).max()) * len(matrix):
+        raise InputError(f"{what} not positive semidefinite: an eigenvalue is {least:.3g}")
 
 
 def least_squares(
@@ -69,8 +81,7 @@ def least_squares(
     if len(design) != len(target):
         raise InputError(f"A has {len(design)} rows, y has {len(target)} numbers")
     n = design.shape[1]
-    part = np.broadcast_to(finite("ridge", ridge, None), (n,)).copy()
-    slope = np.broadcast_to(finite("linear", linear, None), (n,))
+    part, slope = for_each("ridge", ridge, n), for_each("linear", linear, n)
     return quadratic(
         design.T @ design + np.diag(part),
         slope - 2.0 * (design.T @ target),
@@ -90,3 +101,11 @@ def finite(name: str, given: Any, dimensions: int | None) -> Matrix:
     if not np.isfinite(array).all():
         raise InputError(f"{name}: a number is not finite")
     return array
+
+
+def for_each(name: str, given: Any, n: int) -> Vector:
+    """(n,) finite float64, or one number for all. Raises InputError that says the name."""
+    array = finite(name, given, None)
+    if array.shape not in ((), (1,), (n,)):
+        raise InputError(f"{name}: expected ({n},) or one number, not {array.shape}")
+    return np.broadcast_to(array, (n,)).copy()
