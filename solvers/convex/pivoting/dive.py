@@ -22,6 +22,7 @@ from maskgap.solvers.convex.pivoting.tableau import (
     EMPTY,
     LOOSE,
     UNFINISHED,
+    is_empty,
     optimise,
     read,
     rebuild,
@@ -54,39 +55,42 @@ def beyond(cut):  # type: ignore[no-untyped-def]
 
 
 @unchecked
-def fits(A, lower, upper, x):  # type: ignore[no-untyped-def]
-    """Whether x keeps its bounds and rows."""
+def fits(A, sides, x):  # type: ignore[no-untyped-def]
+    """Whether x keeps bounds and rows of the whole problem; sides: as of `dive`."""
+    lower, upper, tolerance = sides[0], sides[1], sides[2]
     n = len(x)
     for j in range(n):
-        if x[j] < lower[j] - 1e-9 or x[j] > upper[j] + 1e-9:
+        if x[j] < lower[j] - tolerance[j] or x[j] > upper[j] + tolerance[j]:
             return False
     for i in range(len(A)):
-        activity = np.dot(A[i], x)
-        slack = 1e-9 * max(1.0, abs(activity))
+        activity, size = np.dot(A[i], x), 1.0
+        for j in range(n):
+            size = max(size, abs(A[i, j] * x[j]))
+        slack = tolerance[n + i] * size
         if activity < lower[n + i] - slack or activity > upper[n + i] + slack:
             return False
     return True
 
 
 @unchecked
-def tighten(state, whole, lower, upper, x, reduced, spread, left):  # type: ignore[no-untyped-def]
-    """Tighten bounds of whole variables, in place; False where none is left of one."""
+def tighten(whole, lower, upper, x, reduced, spread, left):  # type: ignore[no-untyped-def]
+    """Tighten bounds of whole variables, in place; False where none is left of one.
+
+    left: what the bound that was made from x and `reduced` lacks of the cut.
+    """
     for j in range(len(x)):
         if not whole[j] or lower[j] == upper[j]:
             continue
         slope = reduced[j]
-        # d |t| + t^2 / s = left
+        # d |t| + t^2 / s = left, solved without a difference of large numbers; s may be infinite
         up = slope if x[j] <= lower[j] and slope > 0.0 else 0.0
         down = -slope if x[j] >= upper[j] and slope < 0.0 else 0.0
         for away in range(2):
             cost = up if away == 0 else down
             s = spread[j]
-            if np.isfinite(s):
-                reach = 0.5 * s * (np.sqrt(cost * cost + 4.0 * left / s) - cost)
-            elif cost > 0.0:
-                reach = left / cost
-            else:
+            if cost == 0.0 and not np.isfinite(s):
                 continue
+            reach = 2.0 * left / (cost + np.sqrt(cost * cost + 4.0 * left / s))
             if away == 0:
                 upper[j] = min(upper[j], np.floor(x[j] + reach + 1e-6))
             else:
@@ -102,10 +106,10 @@ def dive(  # type: ignore[no-untyped-def]
 ):
     """Search below a node.
 
-    sides: (2, N) lower and upper of variables and rows of the whole problem. start: state (N,)
-    int8, lower and upper (n,), bound. allowed: relative and absolute gap, and the constant of f.
-    best (n,): receives better points, value: of the best known. most: nodes. frames: arrays of a
-    stack. out: arrays for nodes left.
+    sides: (3, N) lower and upper of variables and rows of the whole problem, and by how much a
+    position may miss them for its size. start: state (N,) int8, lower and upper (n,), bound.
+    allowed: relative and absolute gap, and the constant of f. best (n,): receives better points,
+    value: of the best known. most: nodes. frames: arrays of a stack. out: arrays for nodes left.
     Returns (nodes, value, least bound of closed nodes, nodes left).
     """
     n, N = len(linear), len(K)
@@ -113,7 +117,7 @@ def dive(  # type: ignore[no-untyped-def]
     tableaus, held, states, lows, highs, bounds = frames
     out_states, out_lows, out_highs, out_bounds = out
     y, x, forces, reduced = np.zeros(N), np.zeros(n), np.zeros(m), np.zeros(n)
-    rounded = np.zeros(n)
+    rounded, tolerance = np.zeros(n), sides[2]
     depth, nodes, least, constant = 1, 0, np.inf, allowed[2]
     states[0], bounds[0] = start[0], start[3]
     lows[0], highs[0] = sides[0], sides[1]
@@ -128,39 +132,50 @@ def dive(  # type: ignore[no-untyped-def]
             depth -= 1
             continue
         nodes += 1
-        ended = optimise(T, z, y, state, linear, lower, upper, beyond(cut) - constant)
+        ended, at = optimise(
+            K, T, z, y, state, linear, lower, upper, tolerance, beyond(cut) - constant, False
+        )
+        bound = -np.inf
+        if ended == CUT:
+            read(z, y, state, lower, upper, x, forces)
+            bound = constant + safe_bound(P, linear, A, lower, upper, x, forces, reduced)
+            if not bound >= cut:
+                ended, at = optimise(
+                    K, T, z, y, state, linear, lower, upper, tolerance, np.inf, False
+                )
         if ended in (EMPTY, UNFINISHED):
             # told apart from rounding by a tableau made anew
             rebuild(K, state, linear, lower, upper, T, z)
-            ended = optimise(T, z, y, state, linear, lower, upper, np.inf)
-        if ended == EMPTY:
-            depth -= 1
-            continue
-        read(z, y, state, lower, upper, x, forces)
-        bound = constant + safe_bound(P, linear, A, lower, upper, x, forces, reduced)
-        bounds[top] = max(bounds[top], bound)
-        if ended == CUT and bounds[top] < cut:
-            ended = optimise(T, z, y, state, linear, lower, upper, np.inf)
+            ended, at = optimise(K, T, z, y, state, linear, lower, upper, tolerance, np.inf, True)
+            if ended == EMPTY:
+                if is_empty(A, T, y, state, lower, upper, at):
+                    depth -= 1
+                    continue
+                rebuild(K, state, linear, lower, upper, T, z)  # not proved: it stays open
+                y[:] = np.dot(T, z)
+        if ended != CUT:
             read(z, y, state, lower, upper, x, forces)
             bound = constant + safe_bound(P, linear, A, lower, upper, x, forces, reduced)
-            bounds[top] = max(bounds[top], bound)
+        if bound > bounds[top]:
+            bounds[top] = bound
         if bounds[top] >= cut:
             least = min(least, bounds[top])
             depth -= 1
             continue
         # candidates
-        worth, chosen, all_whole = -1.0, -1, True
+        worth, chosen, split, all_whole = -1.0, -1, 0.0, True
         for j in range(n):
-            rounded[j] = np.round(x[j]) if whole[j] else x[j]
-            if whole[j] and abs(x[j] - rounded[j]) > WHOLE:
+            # the tableau may miss a bound by rounding, and of a large variable by more than WHOLE
+            inside = min(max(x[j], lower[j]), upper[j])
+            rounded[j] = np.round(inside) if whole[j] else inside
+            if whole[j] and abs(inside - rounded[j]) > WHOLE:
                 all_whole = False
-                if lower[j] < upper[j]:
-                    share = x[j] - np.floor(x[j])
-                    gives = max(T[j, j], 1e-300) if state[j] == LOOSE else 1.0
-                    score = (share * (1.0 - share) / gives) ** 2
-                    if score > worth:
-                        worth, chosen = score, j
-        if fits(A, sides[0], sides[1], rounded):
+                share = inside - np.floor(inside)
+                gives = max(T[j, j], 1e-300) if state[j] == LOOSE else 1.0
+                score = (share * (1.0 - share) / gives) ** 2
+                if not score <= worth:  # no number is taken, too
+                    worth, chosen, split = score, j, inside
+        if fits(A, sides, rounded):
             found = constant + value_at(P, linear, rounded)
             if found < value:
                 value = found
@@ -170,8 +185,8 @@ def dive(  # type: ignore[no-untyped-def]
                     least = min(least, bounds[top])
                     depth -= 1
                     continue
-        if np.isfinite(cut):
-            if not tighten(state, whole, lower, upper, x, reduced, spread, cut - bounds[top]):
+        if np.isfinite(cut) and bound > -np.inf:
+            if not tighten(whole, lower, upper, x, reduced, spread, cut - bound):
                 least = min(least, cut)
                 depth -= 1
                 continue
@@ -183,15 +198,15 @@ def dive(  # type: ignore[no-untyped-def]
                 if width > 0.0 and (chosen < 0 or width > upper[chosen] - lower[chosen]):
                     chosen = j
             if chosen < 0:
-                if not whole.all() or fits(A, sides[0], sides[1], lower[:n]):
+                if not whole.all() or fits(A, sides, lower[:n]):
                     least = min(least, bounds[top])  # else its only point misses a row
                 depth -= 1
                 continue
             below = rounded[chosen] if rounded[chosen] < upper[chosen] else rounded[chosen] - 1.0
             first_up = rounded[chosen] > below
         else:
-            below = np.floor(x[chosen])
-            first_up = x[chosen] - below > 0.5
+            below = np.floor(split)
+            first_up = split - below > 0.5
         both = below >= lower[chosen] and below + 1.0 <= upper[chosen]
         if not both:  # one side was cut off as bounds were tightened
             up_left = below + 1.0 <= upper[chosen]

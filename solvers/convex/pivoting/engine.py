@@ -7,22 +7,21 @@ most nodes begin with the tableau of their parent. Threads share the open nodes.
 
 import heapq
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from math import inf
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from maskgap.instances.arrays import Matrix, Vector
 from maskgap.instances.layer import unit_exponent
 from maskgap.solvers.convex.incumbent import Incumbent
 from maskgap.solvers.convex.pivoting.dive import dive
 from maskgap.solvers.convex.pivoting.improve import improve, repair
+from maskgap.solvers.convex.pivoting.room import Dived, Open, Room, room_of
 from maskgap.solvers.convex.pivoting.tableau import LOOSE
 from maskgap.solvers.convex.result import Ended
 from maskgap.solvers.convex.rules import Rules
 from maskgap.solvers.convex.watched import Watched
+from maskgap.solvers.kernels.cache import clock
 from maskgap.solvers.oracles.mixed.highs import HighsSet
 from maskgap.solvers.oracles.mixed.linear_set import LinearSet
 from maskgap.solvers.oracles.mixed.protocol import CountedSet
@@ -32,49 +31,23 @@ MOST_VARIABLES = 500
 """Beyond, a tableau is large and the general search is tried instead."""
 
 DIVE = 200
-"""Nodes searched by depth below an open one, at most; fewer at first."""
+"""Nodes searched by depth below an open one, at most."""
 
-STACK_BYTES = 1 << 26
-"""For the tableaus of one thread."""
+SLICE_S = 1.0
+"""Seconds that they may take, about: nothing ends a search before they are through."""
+
+MOVES = 50
+"""Of local search, before the clock is looked at."""
+
+TOLERANCE, LEAST_TOLERANCE = 1e-9, 1e-13
+"""By how much positions in a tableau may miss their sides for their sizes: at most, and of rows
+with large entries at least."""
 
 STARTS = 20
 """Vertices that local search begins from, at most."""
 
 DEFINITE = 1e-10
 """Least eigenvalue of P as a share of the largest: tableaus of others lose too many digits."""
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Open:
-    """An open node: bounds of variables (n,), state of the tableau (N,), bound."""
-
-    lower: Vector
-    upper: Vector
-    state: NDArray[np.int8]
-    bound: float
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Room:
-    """Arrays of a thread: frames of the stack of `dive`, and for what is left of it."""
-
-    frames: tuple[NDArray[Any], ...]
-    left: tuple[NDArray[Any], ...]
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Dived:
-    """What a dive came to. value: of `point` (n,), None where it found no better one.
-
-    least: bound of the nodes that it closed. left: nodes that are open still.
-    """
-
-    nodes: int
-    value: float
-    point: Vector | None
-    least: float
-    left: list[Open]
-    room: Room
 
 
 def suits(function: Watched, oracle: object) -> bool:
@@ -114,10 +87,13 @@ class PivotingSearch:
         shares = np.array([2.0 ** -unit_exponent(value) for value in largest.tolist()])
         self._A: Matrix = np.ascontiguousarray(dense * shares[:, None])
         n, m = space.n, len(rows.row_lower)
+        # so that points fit in the units of the rows as they were given
+        own = np.clip(0.1 * incumbent.feasibility * shares, LEAST_TOLERANCE, TOLERANCE)
         self._sides = np.array(
             [
                 np.concatenate([space.lower, shares * rows.row_lower]),
                 np.concatenate([space.upper, shares * rows.row_upper]),
+                np.concatenate([np.full(n, TOLERANCE), own]),
             ]
         )
         self._K = np.zeros((n + m, n + m))
@@ -127,8 +103,8 @@ class PivotingSearch:
         self._spread = np.full(n, inf) if spread is None else spread * self._unit
         self._whole = space.integral
         self._heap: list[tuple[float, int, Open]] = []
-        self._running: dict[Future[Dived], Open] = {}
-        self._count = 0
+        self._running: dict[Future[Dived], tuple[Open, int]] = {}
+        self._count, self._pace = 0, 0.0
         self._put(Open(space.lower, space.upper, np.full(n + m, LOOSE, np.int8), -inf))
 
     @property
@@ -141,7 +117,7 @@ class PivotingSearch:
         least = min(self.least_leaf, self.incumbent.value)
         if self._heap:
             least = min(least, self._heap[0][0])
-        return min([least, *(node.bound for node in self._running.values())])
+        return min([least, *(node.bound for node, _ in self._running.values())])
 
     def run(self) -> Ended:
         """Search to the end or to a limit.
@@ -149,18 +125,20 @@ class PivotingSearch:
         An interrupt can come anywhere, so a node goes on one list before it leaves another.
         """
         stop: Ended | None = None
-        rooms = [self._room() for _ in range(self.rules.threads)]
+        rooms = [room_of(len(self._linear), len(self._K)) for _ in range(self.rules.threads)]
         self._begin(rooms[0])
         with ThreadPoolExecutor(self.rules.threads) as pool:
             while self._heap or self._running:
                 stop = stop or self.rules.stop(self.nodes)
                 while stop is None and self._heap and rooms:
-                    node = self._heap[0][2]
+                    node, most = self._heap[0][2], self._most()
                     if node.bound >= self.incumbent.cut:
                         self.least_leaf = min(self.least_leaf, node.bound)
+                    elif most > 0:
+                        future = pool.submit(self._dive, node, rooms.pop(), most)
+                        self._running[future] = node, most
                     else:
-                        future = pool.submit(self._dive, node, rooms.pop(), DIVE)
-                        self._running[future] = node
+                        break  # those that run may come to the limit of nodes
                     heapq.heappop(self._heap)
                 if not self._running:
                     break
@@ -175,22 +153,29 @@ class PivotingSearch:
             return stop or Ended.STALLED
         return self.incumbent.ended(self.bound())
 
+    def _most(self) -> int:
+        """Nodes that the next dive may visit: within the limit, fewer where they take long."""
+        left = self.rules.node_limit - self.nodes - sum(most for _, most in self._running.values())
+        seconds = max(0.0, min(SLICE_S, self.rules.end - clock()))
+        return int(min(DIVE, left, max(1.0, seconds / max(self._pace, 1e-9))))
+
     def _begin(self, room: Room) -> None:
         """The bound of the root, and points to begin with: vertices and what moves make of them."""
+        if self.rules.stop(self.nodes) is not None:
+            return
         root = self._heap[0][2]
         first = self._dive(root, room, 1)
-        if not first.left:
-            self.nodes += first.nodes
-            return
-        self.root_bound = first.left[0].bound
+        self.root_bound = min([first.least, *(node.bound for node in first.left)])
         # what it cut off is no better than the point that it found
         self._gather(first)
         self._heap = [entry for entry in self._heap if entry[2] is not root]
         heapq.heapify(self._heap)
-        if self._mend(room):
+        if not first.left or self._mend(room):
             return
         x, lower, upper = np.zeros(len(self._linear)), root.lower, root.upper
         for _ in range(STARTS):
+            if self.rules.late():
+                return
             found = self.oracle.minimise(2.0 * (self._P @ x) + self._linear, lower, upper)
             if found is None or found.point is None:
                 break
@@ -210,7 +195,7 @@ class PivotingSearch:
 
     def _improve(self, x: Vector, room: Room) -> None:
         """Move whole variables while that helps, then find the best others; in place."""
-        improve(self._P, self._linear, self._A, self._sides[0], self._sides[1], self._whole, x)
+        self._move(x)
         if self._whole.all():
             return
         lower, upper = self._sides[0, : len(x)].copy(), self._sides[1, : len(x)].copy()
@@ -220,14 +205,23 @@ class PivotingSearch:
         if found.point is not None:
             x[:] = found.point
 
+    def _move(self, x: Vector) -> None:
+        """Move whole variables while that helps and time is left, in place."""
+        sides = self._sides
+        while not self.rules.late():
+            made = improve(
+                self._P, self._linear, self._A, sides[0], sides[1], self._whole, x, MOVES
+            )
+            if made < MOVES:
+                return
+
     def _gather(self, found: Dived) -> None:
         self.nodes += found.nodes
+        self._pace = found.seconds / max(1, found.nodes)
         self.least_leaf = min(self.least_leaf, found.least)
         if found.point is not None and found.value < self.incumbent.value:
             point = found.point.copy()
-            improve(
-                self._P, self._linear, self._A, self._sides[0], self._sides[1], self._whole, point
-            )
+            self._move(point)
             self.incumbent.offer(found.point)
             self.incumbent.offer(point)
         for node in found.left:
@@ -241,13 +235,13 @@ class PivotingSearch:
         heapq.heappush(self._heap, (node.bound, -self._count, node))
 
     def _dive(self, node: Open, room: Room, most: int) -> Dived:
-        point = np.full(len(self._linear), np.nan)
+        begun, point = clock(), np.full(len(self._linear), np.nan)
         known, allowed = self.incumbent.value / self._unit, self.incumbent.absolute
         nodes, value, least, left = dive(
             self._P, self._linear, self._A, self._K, self._whole, self._spread, self._sides,
             (node.state, node.lower, node.upper, node.bound / self._unit),
-            (self.incumbent.relative, allowed / self._unit, self._constant), point, known, most,
-            room.frames, room.left,
+            (float(self.incumbent.relative), float(allowed / self._unit), self._constant),
+            point, known, most, room.frames, room.left,
         )  # fmt: skip
         states, lows, highs, bounds = room.left
         handed = [
@@ -255,18 +249,6 @@ class PivotingSearch:
             for i in range(left)
         ]
         better = None if np.isnan(point).any() else point
-        return Dived(nodes, self._unit * value, better, self._unit * least, handed, room)
-
-    def _room(self) -> Room:
-        n, N = len(self._linear), len(self._K)
-        depth = int(np.clip(STACK_BYTES // (8 * N * N), 16, 512))
-        return Room(
-            (
-                np.empty((depth, N, N)), np.empty((depth, N)), np.empty((depth, N), np.int8),
-                np.empty((depth, N)), np.empty((depth, N)), np.empty(depth),
-            ),
-            (
-                np.empty((depth, N), np.int8), np.empty((depth, n)), np.empty((depth, n)),
-                np.empty(depth),
-            ),
-        )  # fmt: skip
+        return Dived(
+            nodes, self._unit * value, better, self._unit * least, handed, room, clock() - begun
+        )

@@ -12,15 +12,19 @@ import numpy as np
 from maskgap.solvers.kernels.jit import unchecked
 
 MOST_MOVES = 10000
+"""Of a repair."""
 
 
 @unchecked
-def improve(P, linear, A, lower, upper, whole, x):  # type: ignore[no-untyped-def]
-    """Move x, which keeps bounds and rows (lower, upper: (n + m,)), in place; the moves made."""
+def improve(P, linear, A, lower, upper, whole, x, most):  # type: ignore[no-untyped-def]
+    """Move x, which keeps bounds and rows (lower, upper: (n + m,)), in place; the moves made.
+
+    most: moves at most.
+    """
     n, m = len(x), len(A)
     gradient = 2.0 * np.dot(P, x) + linear
     activity = np.dot(A, x)
-    for made in range(MOST_MOVES):
+    for made in range(most):
         best, at, other, first, second = -1e-9 * (1.0 + np.abs(gradient).max()), -1, -1, 0.0, 0.0
         for i in range(n):
             if not whole[i]:
@@ -51,7 +55,7 @@ def improve(P, linear, A, lower, upper, whole, x):  # type: ignore[no-untyped-de
                 gradient[k] += 2.0 * second * P[k, other]
         for i in range(m):
             activity[i] = np.dot(A[i], x)
-    return MOST_MOVES
+    return most
 
 
 @unchecked

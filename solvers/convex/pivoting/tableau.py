@@ -26,11 +26,12 @@ from maskgap.solvers.kernels.jit import unchecked
 LOOSE, LOWER, UPPER = 0, 1, 2
 OPTIMAL, EMPTY, CUT, UNFINISHED = 0, 1, 2, 3
 
-TOLERANCE = 1e-9
-"""By how much a position may miss a side, relative to its size."""
-
 SOFT = 1e-11
-"""A position that gives by less than this share of the largest is held by tight ones."""
+"""A position that gives by less than this share of the largest is held by tight ones; on a tableau
+made anew, than this share of what it gives by where no row is tight."""
+
+ROUNDED = 1e-13
+"""Share of the terms' sizes by which forces have to beat a box for a proof that it is empty."""
 
 
 @unchecked
@@ -71,8 +72,11 @@ def rebuild(K, state, linear, lower, upper, T, z):  # type: ignore[no-untyped-de
 
 
 @unchecked
-def push(T, z, y, state, linear, lower, upper, p):  # type: ignore[no-untyped-def]
-    """Make a loose index that misses a side tight there; False where nothing can move it."""
+def push(K, T, z, y, state, linear, lower, upper, p, anew):  # type: ignore[no-untyped-def]
+    """Make a loose index that misses a side tight there; False where nothing can move it.
+
+    anew: whether T was just made from K.
+    """
     N, n = len(T), len(linear)
     below = y[p] < lower[p]
     sign = 1.0 if below else -1.0
@@ -82,7 +86,8 @@ def push(T, z, y, state, linear, lower, upper, p):  # type: ignore[no-untyped-de
         for k in range(N):
             largest = max(largest, abs(T[k, p]))
         gives = T[p, p]
-        full = (goal - y[p]) * sign / gives if gives > SOFT * largest else np.inf
+        held = SOFT * (_gives_alone(K, state, n, p) if anew else largest)
+        full = (goal - y[p]) * sign / gives if gives > held else np.inf
         full = max(full, 0.0)
         first, at = np.inf, -1
         for k in range(N):
@@ -117,11 +122,55 @@ def push(T, z, y, state, linear, lower, upper, p):  # type: ignore[no-untyped-de
 
 
 @unchecked
+def _gives_alone(K, state, n, p):  # type: ignore[no-untyped-def]
+    """About what T[p, p] is where no row is tight, whatever the size of row p."""
+    if p < n:
+        return 1.0 / K[p, p]
+    gives = 0.0
+    for j in range(n):
+        if state[j] == LOOSE:
+            gives += K[p, j] * K[p, j] / K[j, j]
+    return gives
+
+
+@unchecked
+def is_empty(A, T, y, state, lower, upper, p):  # type: ignore[no-untyped-def]
+    """Whether the forces that hold an index p which misses a side prove a box to be empty (Farkas).
+
+    With forces v of rows, 1 for p itself, all points have v . A x >= sum of v_i times the side of
+    its sign, and the box may have v . A x < that throughout.
+    """
+    m, n = A.shape
+    sign = 1.0 if y[p] < lower[p] else -1.0
+    combined, sizes = np.zeros(n), np.zeros(n)
+    total, size = 0.0, 0.0
+    for i in range(m):
+        k = n + i
+        if k != p and state[k] == LOOSE:
+            continue
+        force = sign if k == p else sign * T[k, p]
+        side = lower[k] if force > 0.0 else upper[k]
+        if force == 0.0 or not np.isfinite(side):
+            continue
+        total += force * side
+        size += abs(force * side)
+        for j in range(n):
+            combined[j] += force * A[i, j]
+            sizes[j] += abs(force * A[i, j])
+    for j in range(n):
+        total -= combined[j] * (upper[j] if combined[j] > 0.0 else lower[j])
+        size += sizes[j] * max(abs(lower[j]), abs(upper[j]))
+    return total > ROUNDED * size
+
+
+@unchecked
 def read(z, y, state, lower, upper, x, forces):  # type: ignore[no-untyped-def]
     """Positions x (n,) of variables and forces (m,) of rows."""
     n = len(x)
     for k in range(n):
         x[k] = y[k] if state[k] == LOOSE else z[k]
+        if not np.isfinite(x[k]):  # the tableau has lost it
+            x[k] = 0.5 * (lower[k] + upper[k])
     for k in range(n, len(z)):
         # one of the wrong sign is rounding, and its side may be infinite
         force = 0.0
@@ -131,7 +180,7 @@ def read(z, y, state, lower, upper, x, forces):  # type: ignore[no-untyped-def]
             force = max(y[k], 0.0)
         elif state[k] == UPPER:
             force = min(y[k], 0.0)
-        forces[k - n] = force
+        forces[k - n] = force if np.isfinite(force) else 0.0
 
 
 @unchecked
@@ -157,22 +206,27 @@ def safe_bound(P, linear, A, lower, upper, x, forces, reduced):  # type: ignore[
 
 
 @unchecked
-def optimise(T, z, y, state, linear, lower, upper, cut):  # type: ignore[no-untyped-def]
-    """Push until all positions fit, or the value is beyond `cut`, or nothing fits."""
+def optimise(K, T, z, y, state, linear, lower, upper, tolerance, cut, anew):  # type: ignore[no-untyped-def]
+    """Push until all positions fit, or the value is beyond `cut`, or nothing fits.
+
+    tolerance: (N,), by how much a position may miss a side for its size.
+
+    Returns how it ended and the index that nothing can move, -1 for none.
+    """
     N, n = len(T), len(linear)
     y[:] = np.dot(T, z)
     for _ in range(3 * N + 50):
         worst, p = 0.0, -1
         for k in range(N):
             if state[k] == LOOSE:
-                size = TOLERANCE * max(1.0, abs(y[k]))
+                size = tolerance[k] * max(1.0, abs(y[k]))
                 missed = max(lower[k] - y[k], y[k] - upper[k])
                 if missed > size and missed > worst:
                     worst, p = missed, k
         if p < 0:
-            return OPTIMAL
-        if not push(T, z, y, state, linear, lower, upper, p):
-            return EMPTY
+            return OPTIMAL, -1
+        if not push(K, T, z, y, state, linear, lower, upper, p, anew):
+            return EMPTY, p
         value = 0.0
         for k in range(n):
             if state[k] == LOOSE:
@@ -183,5 +237,5 @@ def optimise(T, z, y, state, linear, lower, upper, cut):  # type: ignore[no-unty
             if state[k] != LOOSE:
                 value += 0.5 * z[k] * y[k]
         if value >= cut:
-            return CUT
-    return UNFINISHED
+            return CUT, -1
+    return UNFINISHED, -1

@@ -10,6 +10,7 @@ from maskgap.solvers.convex.formulation import formulate
 from maskgap.solvers.convex.incumbent import Incumbent
 from maskgap.solvers.convex.pivoting import engine
 from maskgap.solvers.convex.pivoting.engine import PivotingSearch
+from maskgap.solvers.convex.pivoting.room import room_of
 from maskgap.solvers.convex.rules import Rules
 from maskgap.solvers.kernels.cache import clock
 from maskgap.solvers.objectives.convex.quadratic import quadratic
@@ -38,7 +39,7 @@ def test_what_the_first_dive_finds_and_closes_counts(monkeypatch):
     seen = 0
     for seed in range(20):
         search = search_of(seed)
-        room = search._room()
+        room = room_of(len(search._linear), len(search._K))
         first = search._dive(search._heap[0][2], room, 1)
         if not first.left or first.point is None:
             continue
