@@ -7,10 +7,8 @@ found. An interrupt is passed on to the runs, which get GRACE_S to answer; nothi
 
 import multiprocessing
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -24,7 +22,8 @@ from maskgap.benchmarks.runs.process_start import bare_main, processes
 from maskgap.benchmarks.runs.run_process import GRACE_S, RunProcess
 from maskgap.benchmarks.runs.task import KnownSettings, Outcome, Task, kernels_of
 from maskgap.instances.errors import InputError
-from maskgap.solvers.kernels.cache import is_compiled, is_temporary, mark_compiled, place
+from maskgap.solvers.kernels.announce import announce
+from maskgap.solvers.kernels.cache import is_compiled, mark_compiled, place
 from maskgap.solvers.kernels.wanted import Wanted
 from maskgap.solvers.registry import SPECS
 from maskgap.solvers.settings import Setting
@@ -188,15 +187,3 @@ class Pool(Interrupts):
                 for run in running:
                     run.process.kill()
                     run.close()
-
-
-def announce() -> None:
-    """One line for people: where compiled kernels go, if that is no lasting place."""
-    where = place()
-    more = ""
-    if where is None:
-        more = "; no folder can be written to, so for each run anew: name one in NUMBA_CACHE_DIR"
-    elif is_temporary():
-        more = f"; kept in {where}, since neither the installation nor a home can be written to"
-    with suppress(OSError):
-        print(f"compiling kernels, once: half a minute or so{more}", file=sys.stderr, flush=True)
