@@ -16,7 +16,7 @@ import numpy as np
 
 from maskgap.instances.arrays import Vector
 from maskgap.instances.errors import InputError, Refused
-from maskgap.solvers.oracles.mixed.protocol import Space, Vertex, box_violation
+from maskgap.solvers.oracles.mixed.protocol import WHOLE, Space, Vertex, box_violation
 
 SUMMING = 2.0**-50
 """Share of the terms' sizes by which a bound is lowered for the rounding of their sum."""
@@ -29,7 +29,7 @@ class BudgetSet:
         if space.integral.any():
             if not space.integral.all():
                 raise InputError("a budget takes whole variables or continuous ones, not both")
-            least, most = float(np.ceil(least)), float(np.floor(most))
+            least, most = float(np.ceil(least - WHOLE)), float(np.floor(most + WHOLE))
         self.space, self.least, self.most = space, least, most
 
     def violation(self, point: Vector) -> float:

@@ -6,7 +6,7 @@ function   a set that a callable knows
 """
 
 from collections.abc import Callable
-from math import fsum, inf
+from math import fsum, inf, isnan
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,9 @@ class BirkhoffSet:
         point = np.zeros((d, d))
         point[rows, columns] = 1.0
         terms = cost[rows, columns]
-        bound = fsum(terms.tolist()) - SUMMING * d * float(np.abs(terms).sum())
+        # its duals are sums of up to d costs, of which some may be far above those of the optimum
+        size = float(np.abs(terms).sum() + np.abs(direction).max())
+        bound = fsum(terms.tolist()) - SUMMING * d * size
         return Vertex(point.ravel(), bound)
 
     def violation(self, point: Vector) -> float:
@@ -89,13 +91,17 @@ class FunctionSet:
             raise InputError("oracle: its point leaves the bounds that it was called with")
         np.clip(point, lower, upper, out=point)
         value = float(direction @ point)
-        return Vertex(point, value if bound is None else min(float(bound), value))
+        proved = value if bound is None else float(bound)
+        if isnan(proved):
+            raise InputError("oracle: expected a number as its bound, not nan")
+        return Vertex(point, min(proved, value))
 
     def violation(self, point: Vector) -> float:
         """As `SetOracle.violation`; where it is not known, by a point of the set that is near."""
         missed = box_violation(self.space, point)
         if self._violation is not None:
-            return max(missed, float(self._violation(point)))
+            own = float(self._violation(point.copy()))
+            return inf if isnan(own) else max(missed, own)
         slack = np.where(self.space.integral, 0.0, NEAR * np.maximum(1.0, np.abs(point)))
         lower = np.maximum(point - slack, self.space.lower)
         upper = np.minimum(point + slack, self.space.upper)

@@ -26,14 +26,11 @@ from maskgap.instances.layer import unit_exponent
 from maskgap.solvers.mip import highs
 from maskgap.solvers.mip.adapter import ROUNDING, NativeError
 from maskgap.solvers.oracles.mixed.linear_set import LinearSet
-from maskgap.solvers.oracles.mixed.protocol import Space, Vertex
+from maskgap.solvers.oracles.mixed.protocol import WHOLE, Space, Vertex, reach
 from maskgap.solvers.protocol import Deadline, Limits
 
 STANDARD_EXPONENT = 10
 """Largest cost of a model, as a power of two."""
-
-WHOLE = 1e-9
-"""A value this near to a whole number is taken for it."""
 
 SUMMING = 2.0**-50
 """Share of the terms' sizes by which a bound is lowered for the rounding of their sum."""
@@ -116,7 +113,7 @@ class HighsSet:
             raise Refused("the mixed-integer set is unbounded: give its variables finite bounds")
         info = model.getInfo()
         bound = float(info.mip_dual_bound)
-        slack = len(cost) * highs.FEASIBILITY + ROUNDING * abs(bound)
+        slack = highs.FEASIBILITY * reach(lower, upper) + ROUNDING * abs(bound)
         if info.primal_solution_status != highspy.SolutionStatus.kSolutionStatusFeasible:
             return Vertex(None, bound - slack if abs(bound) < 1e19 else -inf)
         point = np.clip(np.asarray(model.getSolution().col_value, np.float64), lower, upper)

@@ -13,7 +13,7 @@ import scipy.sparse
 
 from maskgap.instances.arrays import Vector
 from maskgap.instances.errors import InputError
-from maskgap.solvers.oracles.mixed.protocol import Space, box_violation, space_of
+from maskgap.solvers.oracles.mixed.protocol import UNBOUNDED, Space, box_violation, space_of
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -68,5 +68,7 @@ def linear_set(
             raise InputError(f"{name}: expected numbers, one a row") from error
         if side.ndim > 1 or side.size not in (1, m) or np.isnan(side).any():
             raise InputError(f"{name}: expected ({m},), one number a row of A")
-        sides.append(np.broadcast_to(side, (m,)).copy())
+        side = np.broadcast_to(side, (m,)).copy()
+        side[side >= UNBOUNDED], side[side <= -UNBOUNDED] = np.inf, -np.inf
+        sides.append(side)
     return LinearSet(space, rows, sides[0], sides[1])

@@ -22,6 +22,12 @@ import numpy as np
 from maskgap.instances.arrays import Flags, Vector
 from maskgap.instances.errors import InputError
 
+UNBOUNDED = 1e20
+"""Bounds and sides from here on are none, as native solvers have it."""
+
+WHOLE = 1e-9
+"""A bound of a whole variable this near to a whole number is taken for it."""
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Space:
@@ -102,8 +108,8 @@ def space_of(lower: object, upper: object, integrality: object, n: int | None = 
     """Bounds and integrality as given, for n variables (None: as many as `lower` has), checked.
 
     A single number stands for n of them. integrality: 0 continuous, 1 whole, as in
-    `scipy.optimize.milp`. Fractional bounds of whole variables are rounded inwards. Raises
-    InputError.
+    `scipy.optimize.milp`. Bounds of 1e20 and more are none; fractional ones of whole variables are
+    rounded inwards. Raises InputError.
     """
     arrays = []
     for name, given in (("lower", lower), ("upper", upper), ("integrality", integrality)):
@@ -120,8 +126,11 @@ def space_of(lower: object, upper: object, integrality: object, n: int | None = 
     low, high, kinds = arrays
     if not np.isin(kinds, (0.0, 1.0)).all():
         raise InputError("integrality: expected 0 (continuous) or 1 (whole) for each variable")
+    for array in (low, high):
+        array[array >= UNBOUNDED], array[array <= -UNBOUNDED] = np.inf, -np.inf
     integral = kinds == 1.0
-    low[integral], high[integral] = np.ceil(low[integral]), np.floor(high[integral])
+    low[integral] = np.ceil(low[integral] - WHOLE)
+    high[integral] = np.floor(high[integral] + WHOLE)
     return Space(low, high, integral)
 
 
@@ -131,3 +140,14 @@ def box_violation(space: Space, point: Vector) -> float:
     whole = point[space.integral]
     missed.append(float(np.abs(whole - np.round(whole)).max(initial=0.0)))
     return max(missed)
+
+
+def reach(lower: Vector, upper: Vector) -> float:
+    """The sum of widths of a box, at least 1 each: what reduced costs off by 1 can hide at most.
+
+    Widths that are infinite count as 1; what a variable may do there rows alone say.
+    """
+    widths = upper - lower
+    return float(np.maximum(1.0, widths[np.isfinite(widths)]).sum()) + float(
+        (~np.isfinite(widths)).sum()
+    )

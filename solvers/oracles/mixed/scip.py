@@ -18,7 +18,7 @@ from maskgap.instances.errors import InputError, Refused
 from maskgap.instances.layer import unit_exponent
 from maskgap.solvers.mip.adapter import NATIVE_INFINITY, ROUNDING, NativeError
 from maskgap.solvers.oracles.mixed.linear_set import LinearSet
-from maskgap.solvers.oracles.mixed.protocol import Space, Vertex, box_violation
+from maskgap.solvers.oracles.mixed.protocol import Space, Vertex, box_violation, reach, space_of
 
 TOLERANCE = 1e-7
 STANDARD_EXPONENT = 10
@@ -52,9 +52,7 @@ class ScipSet:
             raise InputError("SCIP: expected a model with binary, integer, continuous variables")
         sides = np.array([[v.getLbOriginal(), v.getUbOriginal()] for v in self._variables])
         sides[sides >= NATIVE_INFINITY], sides[sides <= -NATIVE_INFINITY] = inf, -inf
-        self.space = Space(
-            sides[:, 0].copy(), sides[:, 1].copy(), np.array([kind in WHOLE for kind in kinds])
-        )
+        self.space: Space = space_of(sides[:, 0], sides[:, 1], [kind in WHOLE for kind in kinds])
         self._remaining: Callable[[], float] = lambda: inf
 
     def expire_with(self, remaining: Callable[[], float]) -> None:
@@ -86,13 +84,15 @@ class ScipSet:
         status = model.getStatus()
         if status == "infeasible":
             return None
+        if status == "userinterrupt":  # it takes the signal for itself
+            raise KeyboardInterrupt
         if status in ("unbounded", "inforunbd"):
             raise Refused(
                 "the set is unbounded in a direction in which the objective falls: give its "
                 "variables finite bounds, or rows that bound them"
             )
         bound = float(model.getDualbound())
-        slack = len(cost) * TOLERANCE + ROUNDING * fsum(np.abs(cost).tolist())
+        slack = TOLERANCE * reach(lower, upper) + ROUNDING * fsum(np.abs(cost).tolist())
         proved = bound - slack if abs(bound) < NATIVE_INFINITY else -inf
         scaled = float(np.ldexp(proved, exponent))
         if model.getNSols() == 0:
