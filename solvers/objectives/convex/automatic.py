@@ -23,7 +23,7 @@ def torch(function: Callable[[Any], Any]) -> Callable[[Vector], tuple[float, Vec
             raise InputError("f: expected a function of a tensor that returns one number")
         if not value.requires_grad:
             return float(value), np.zeros(len(x))
-        (gradient,) = library.autograd.grad(value, point)
+        (gradient,) = library.autograd.grad(value, point, materialize_grads=True)
         return float(value.detach()), gradient.numpy()
 
     return evaluate
@@ -32,7 +32,8 @@ def torch(function: Callable[[Any], Any]) -> Callable[[Vector], tuple[float, Vec
 def jax(function: Callable[[Any], Any]) -> Callable[[Vector], tuple[float, Vector]]:
     """An objective from a function of a jax array (n,) that returns a scalar.
 
-    Raises Refused where jax is absent, or has its 64-bit numbers switched off.
+    Raises Refused where jax is absent, or has its 64-bit numbers switched off; InputError where the
+    function returns something else.
     """
     try:
         import jax as library
@@ -43,7 +44,10 @@ def jax(function: Callable[[Any], Any]) -> Callable[[Vector], tuple[float, Vecto
     differentiated: Any = library.value_and_grad(function)
 
     def evaluate(x: Vector) -> tuple[float, Vector]:
-        value, gradient = differentiated(x)
+        try:
+            value, gradient = differentiated(x)
+        except TypeError as error:
+            raise InputError(f"f: expected a jax function of one number: {error}") from error
         return float(value), np.asarray(gradient, dtype=np.float64)
 
     return evaluate
