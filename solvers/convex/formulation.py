@@ -8,14 +8,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from maskgap.instances.arrays import Vector
-from maskgap.instances.errors import InputError
+from maskgap.instances.errors import InputError, Refused
 from maskgap.solvers.convex.switched.structure import Switched, switched
 from maskgap.solvers.convex.watched import Known, Watched
 from maskgap.solvers.objectives.convex.quadratic import QuadraticObjective
 from maskgap.solvers.objectives.convex.smooth import SmoothObjective
 from maskgap.solvers.oracles.mixed.highs import HighsSet
 from maskgap.solvers.oracles.mixed.protocol import SetOracle
+
+LARGEST = 1e300
+"""Of the values of a quadratic on a set."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -38,6 +43,7 @@ def formulate(f: Any, oracle: SetOracle) -> Formulation:
     if isinstance(f, QuadraticObjective):
         if len(f.quadratic.linear) != n:
             raise InputError(f"f has {len(f.quadratic.linear)} variables, the set has {n}")
+        _check_range(f, oracle)
         if isinstance(oracle, HighsSet):
             found = switched(f, oracle.rows)
             if found is not None:
@@ -52,6 +58,17 @@ def formulate(f: Any, oracle: SetOracle) -> Formulation:
     else:
         raise InputError("f: expected a callable x -> (value, gradient)")
     return Formulation(watched, oracle, lambda x: x, lambda x: x, watched.value)
+
+
+def _check_range(f: QuadraticObjective, oracle: SetOracle) -> None:
+    """Raises Refused where sums of products of f on the set may leave the range of float64."""
+    form, bounds = f.quadratic, np.concatenate([oracle.space.lower, oracle.space.upper])
+    reach = float(np.abs(bounds[np.isfinite(bounds)]).max(initial=1.0))
+    with np.errstate(over="ignore"):
+        size = float(np.abs(form.matrix).sum()) * reach * reach
+        size += float(np.abs(form.linear).sum()) * reach + abs(form.constant)
+    if not size < LARGEST:
+        raise Refused("f: its values on the set leave the range of float64; scale it")
 
 
 def _over_switches(f: QuadraticObjective, found: Switched) -> Formulation:

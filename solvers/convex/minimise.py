@@ -9,7 +9,7 @@ is evaluated anew; its bound is *claimed*: nothing but this search derives it.
 """
 
 from math import inf
-from typing import Any, Unpack
+from typing import Any, Unpack, get_args
 
 import numpy as np
 
@@ -19,8 +19,10 @@ from maskgap.solvers.convex.formulation import formulate
 from maskgap.solvers.convex.incumbent import Incumbent
 from maskgap.solvers.convex.log import Log
 from maskgap.solvers.convex.pivoting.engine import PivotingSearch, suits
+from maskgap.solvers.convex.pivoting.warm import warm_up as warm_up_pivots
 from maskgap.solvers.convex.result import (
     ENDED,
+    Branching,
     Ended,
     Minimised,
     MinimiseOptions,
@@ -30,6 +32,8 @@ from maskgap.solvers.convex.result import (
 from maskgap.solvers.convex.rules import Rules
 from maskgap.solvers.convex.search import Search
 from maskgap.solvers.convex.watched import Unsound
+from maskgap.solvers.frank_wolfe.steps import warm_up as warm_up_steps
+from maskgap.solvers.kernels.announce import announced
 from maskgap.solvers.kernels.cache import clock
 from maskgap.solvers.oracles.mixed.highs import HighsSet
 from maskgap.solvers.oracles.mixed.protocol import CountedSet, SetOracle
@@ -58,15 +62,22 @@ def minimise(
     """
     start = clock()
     options = _checked(more, oracle.space.n)
-    for name, value in (("gap", gap), ("absolute_gap", options.get("absolute_gap", 0.0))):
+    gaps = gap, options.get("absolute_gap", 0.0)
+    feasibility = options.get("feasibility", FEASIBILITY)
+    tolerances = {"gap": gap, "absolute_gap": gaps[1], "feasibility": feasibility}
+    for name, value in tolerances.items():
         if not value >= 0.0:
             raise InputError(f"{name}: {value} is no tolerance; expected a number from 0 on")
     if not time_limit > 0.0 or threads < 1:
         raise InputError("time_limit and threads have to be positive")
     seen = formulate(f, oracle)
     function, counted = seen.function, CountedSet(seen.oracle)
-    gaps = (gap, options.get("absolute_gap", 0.0))
-    incumbent = Incumbent(function, seen.oracle, options.get("feasibility", FEASIBILITY), gaps)
+    incumbent = Incumbent(function, seen.oracle, feasibility, gaps)
+    pivots = isinstance(seen.oracle, HighsSet) and suits(function, seen.oracle)
+    before = clock()
+    with announced():
+        (warm_up_pivots if pivots else warm_up_steps)()
+    start += clock() - before  # loading what is compiled is off the clock as well
     end = start + time_limit
     seen.oracle.expire_with(lambda: end - clock())
     ended: list[Ended] = []
@@ -79,7 +90,7 @@ def minimise(
         lambda: ended[0] if ended else None,
     )
     search: Search | PivotingSearch
-    if isinstance(seen.oracle, HighsSet) and suits(function, seen.oracle):
+    if pivots and isinstance(seen.oracle, HighsSet):
         search = PivotingSearch(function, counted, incumbent, rules, seen.oracle.rows)
     else:
         search = Search(function, counted, incumbent, rules)
@@ -91,7 +102,8 @@ def minimise(
             incumbent.value, incumbent.bound,
         )  # fmt: skip
         log.line(state)
-        if callback is not None and callback(state) is True:
+        answer = None if callback is None else callback(state)
+        if isinstance(answer, bool | np.bool_) and answer:
             ended.append(Ended.INTERRUPTED)
 
     incumbent.improved = improved
@@ -105,6 +117,8 @@ def minimise(
         stop, message = Ended.UNSOUND, str(found)
     except KeyboardInterrupt:
         stop = Ended.INTERRUPTED
+    finally:
+        seen.oracle.expire_with(lambda: inf)  # it is the user's, and goes on
     bound = {Ended.UNSOUND: -inf, Ended.INFEASIBLE: inf}.get(stop, search.bound())
     x, objective, violation = None, inf, inf
     if incumbent.x is not None:
@@ -117,6 +131,10 @@ def minimise(
         if stop is Ended.UNSOUND:
             bound = -inf
         bound = min(bound, objective)
+    if stop is Ended.GAP and not (
+        violation <= feasibility and objective - bound <= incumbent.allowed(objective)
+    ):
+        stop = Ended.STALLED  # what was found there is less here
     return Minimised(
         x, objective, bound, "claimed" if abs(bound) < inf else "none",
         relative_gap(objective, bound), stop, message or ENDED[stop], search.nodes, counted.calls,
@@ -130,6 +148,11 @@ def _checked(more: MinimiseOptions, n: int) -> MinimiseOptions:
     for name in more:
         if name not in known:
             raise InputError(f"no option is called '{name}'; there are {', '.join(known)}")
+    rule, limit = more.get("branching", "hybrid"), more.get("node_limit")
+    if rule not in (rules := get_args(Branching)):
+        raise InputError(f"branching: no rule is called '{rule}'; there are {', '.join(rules)}")
+    if limit is not None and not limit >= 0:
+        raise InputError(f"node_limit: {limit}, expected a number from 0 on, or None")
     given: Vector | None = None
     if more.get("start") is not None:
         given = np.asarray(more["start"], dtype=np.float64)
