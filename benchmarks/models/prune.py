@@ -6,6 +6,7 @@ the inputs of the model pruned so far; without, all masks are applied at the end
 """
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -102,6 +103,7 @@ def _prune(
     journal: Journal,
 ) -> list[Report]:
     expect_free(out, resume)
+    begun = time.perf_counter()
     chosen = layers if isinstance(layers, Selection) else Selection(layers)
     left_out: dict[str, str] = {}
 
@@ -149,7 +151,7 @@ def _prune(
     course.finish()
     save(loaded, ledger, out)
     reports = course.reports
-    spent = f"{cost(course.pace.seconds, peak_bytes())} without that of solvers"
+    spent = f"{cost(time.perf_counter() - begun, peak_bytes())} without that of solvers"
     summary = {
         "format": FORMAT,
         "model": loaded.name,

@@ -177,6 +177,8 @@ def choose_linear(
     wrong = next((g for globs in (layers, *also) if (g := unmatched(globs, every))), None)
     if wrong is not None:
         raise InputError(_no_layer(model, wrong, list(dict.fromkeys(known))))
+    if not chosen and not skipped:
+        raise InputError(_no_layer(model, layers, list(dict.fromkeys(known))))
     if not chosen:
         raise InputError(_none_readable(layers, skipped))
     return chosen
@@ -278,7 +280,7 @@ def _is_conv1d(module: nn.Module) -> bool:
 
 
 def _none_readable(layers: str, skipped: dict[str, str]) -> str:
-    name, reason = next(iter(skipped.items()), ("", ""))
+    name, reason = next(iter(skipped.items()))
     more = f" and {len(skipped) - 1} more" if len(skipped) > 1 else ""
     return f"no layer that matches '{layers}' can be extracted: {name}: {reason}{more}"
 

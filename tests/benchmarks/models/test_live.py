@@ -1,5 +1,7 @@
 """Pruning a model in memory: what the command does, in place, with nothing written."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -62,6 +64,7 @@ def test_layers_have_patterns_of_their_own_and_some_stay():
         ([torch.ones(1, 4)], {"pattern": "2:3"}, InputError, "divisible"),
         ([torch.ones(1, 4)], {"sampels": 3}, InputError, "no option 'sampels'"),
         ([torch.ones(1, 4)], {"layers": "x"}, InputError, "no layer matches 'x'"),
+        ([torch.ones(1, 4)], {"layers": ""}, InputError, "no layer matches ''; the model's 2"),
         ([torch.ones(1, 4)], {"layers": "0, x"}, InputError, "no layer matches 'x'"),
         ([torch.ones(1, 4)], {"exclude": "0,x"}, InputError, "no layer matches 'x'"),
         ([torch.ones(1, 4)], {"patterns": {"x": "2:4"}}, InputError, "no layer matches 'x'"),
@@ -79,6 +82,57 @@ def test_bad_input_leaves_the_model_as_it_was(texts, options, error, message):
     with pytest.raises(error, match=message):
         maskgap.prune(model, None, texts, **options)
     assert all(torch.equal(v, two_layers().state_dict()[k]) for k, v in model.state_dict().items())
+
+
+class Attending(torch.nn.Module):
+    """An attention whose projections are seen by replacing one of them, then blocks."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.attention = torch.nn.MultiheadAttention(4, 2, dropout=0.5, batch_first=True)
+        self.blocks = torch.nn.ModuleList(
+            torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Dropout(0.5)) for _ in range(2)
+        )
+        self.config = SimpleNamespace(use_cache=True)
+        self.fails = False
+
+    def forward(self, x):
+        x = self.attention(x, x, x)[0]
+        for block in self.blocks:
+            if self.fails and len(x) == 3:
+                raise ValueError("three")
+            x = block(x)
+        return x
+
+
+@pytest.mark.parametrize("propagate", [False, True])
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_is_no_weight_of_a_model_is_as_it_was(propagate, fails):
+    """Also when a forward fails in the middle: modes, flags, parameters, hooks, random numbers."""
+    model = Attending()
+    model.fails = fails
+    model.blocks[0].eval()
+    model.blocks[1][0].weight.requires_grad_(False)
+    model.blocks[1][0].weight.grad = torch.ones(4, 4)
+    modules = list(model.modules())
+
+    def state():
+        hooks = [(len(m._forward_pre_hooks), len(m._forward_hooks)) for m in modules]
+        own = [("forward" in vars(m), m.training) for m in modules]
+        flags = [(n, id(p), p.requires_grad, p.dtype) for n, p in model.named_parameters()]
+        return hooks, own, flags, model.config.use_cache, torch.get_rng_state().tolist()
+
+    before = state()
+    batches = [torch.randn(n, 5, 4, generator=torch.Generator().manual_seed(n)) for n in (2, 3)]
+    if fails:
+        with pytest.raises(InputError, match="batch 2 of the calibration data"):
+            maskgap.prune(model, None, batches, solver="wanda", propagate=propagate)
+    else:
+        result = maskgap.prune(model, None, batches, solver="wanda", propagate=propagate)
+        assert len(result.reports) == 6
+    assert state() == before
+    assert bool((model.blocks[1][0].weight.grad == 1).all())
 
 
 def test_texts_go_through_the_tokenizer():

@@ -85,6 +85,9 @@ class Half:
     def pattern_of(self, name):
         return "50%"
 
+    def globs(self):
+        return []
+
     def asked(self):
         return {"solver": "drawn"}
 
