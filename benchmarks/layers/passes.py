@@ -12,8 +12,11 @@ SEARCHED_COLUMNS = 224
 WIDE_COLUMNS = 480
 """Rows beyond here take a second each for a bound of their own, so all get a cheap one first."""
 
-INTERIOR_COLUMNS = 700
-"""Rows beyond here take minutes each for the interior-point method."""
+QUICK_COLUMNS = 700
+"""Rows beyond here take minutes each for the interior-point method, so it comes late."""
+
+INTERIOR_COLUMNS = 2048
+"""Rows beyond here take too long for the interior-point method."""
 
 SHIFTED_COLUMNS = 1200
 """Rows beyond here take seconds each for a bound of their own, so the shared shift is improved."""
@@ -21,7 +24,7 @@ SHIFTED_COLUMNS = 1200
 REFIT_SEARCHED_COLUMNS = 160
 """The same under the objective refit."""
 
-MOST_TRIANGLES = 10_000
+MOST_TRIANGLES = 14_000
 """Triangle inequalities of a row at most: a step of the interior-point method takes 1 GiB then."""
 
 DISTINCT_PASSES = 12
@@ -53,9 +56,9 @@ def ladder(n: int) -> Iterator[Pass]:
     None is limited in seconds, so what a pass gives does not depend on the machine. Wide rows all
     have a mask and a bound before anything is improved: masks by score, one shift of the Gram, and
     then swaps. What bounds rows by themselves first is the low-rank method; triangle inequalities
-    go further by the interior-point method where that can be afforded. The tree search comes where
-    it pays: at n = 384, twice the triangle inequalities lift a bound by more than minutes of
-    branching do.
+    go further by the interior-point method where that can be afforded: up to 700 columns before
+    masks are searched for long, up to 2048 last. The tree search comes where it pays: at n = 384,
+    twice the triangle inequalities lift a bound by more than minutes of branching do.
     """
     swap = Pass("swap", looks_for_masks=True, takes_masks=True, together=True)
     if n > WIDE_COLUMNS:
@@ -69,26 +72,31 @@ def ladder(n: int) -> Iterator[Pass]:
         yield Pass("search", {"population": 32}, looks_for_masks=True, takes_masks=True)
         for attempt in count():
             yield Pass("fw-bnb", {"max_nodes": 20_000 * 4**attempt}, takes_masks=True)
-    first = 8 if n > WIDE_COLUMNS else 32
-    yield Pass("search", {"population": first}, looks_for_masks=True, takes_masks=True)
+    wide = n > WIDE_COLUMNS
+    more = Pass("search", {"population": 32}, looks_for_masks=True, takes_masks=True)
+    yield replace(more, settings={"population": 8}) if wide else more
     yield Pass("lowrank-bound", takes_masks=True)
-    if n > WIDE_COLUMNS:
-        yield Pass("search", {"population": 32}, looks_for_masks=True, takes_masks=True)
-    yield interior_point(1) if n <= INTERIOR_COLUMNS else low_rank(n, 1)
-    yield Pass("search", {"population": 128}, looks_for_masks=True, takes_masks=True)
-    for attempt in count(2):
-        yield interior_point(attempt) if n <= INTERIOR_COLUMNS else low_rank(n, attempt)
+    if n <= QUICK_COLUMNS:
+        yield interior_point(n, 1)
+        if wide:
+            yield more
+    else:
+        yield more
+        yield low_rank(n, 1)
+    yield replace(more, settings={"population": 128})
+    for attempt in count(1 if QUICK_COLUMNS < n <= INTERIOR_COLUMNS else 2):
+        yield interior_point(n, attempt) if n <= INTERIOR_COLUMNS else low_rank(n, attempt)
 
 
-def interior_point(attempt: int) -> Pass:
+def interior_point(n: int, attempt: int) -> Pass:
     """Triangle inequalities by the interior-point method, ever more and of ever less violation."""
     triangles: dict[str, object] = {
-        "triangle_rounds": 15 * attempt,
-        "triangle_batch": 400,
-        "triangle_most": min(2500 + 2500 * attempt, MOST_TRIANGLES),
+        "triangle_rounds": 18 * attempt,
+        "triangle_batch": max(400, 2 * n // 3),
+        "triangle_most": min(max(5000, 8 * n) + 2500 * (attempt - 1), MOST_TRIANGLES),
         "triangle_least": 0.05 / attempt,
         "triangle_inactive": 0.05,
-        "triangle_tolerance": 5e-3 / attempt,
+        "triangle_tolerance": 1e-2 / attempt,
     }
     return Pass("sdp-bound", triangles)
 

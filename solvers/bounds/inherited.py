@@ -19,7 +19,8 @@ from maskgap.instances.arrays import Matrix, Vector
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.state import FREE, KEPT, States
 from maskgap.solvers.bounds.face import Face
-from maskgap.solvers.bounds.interior import Iterate, advance, centre
+from maskgap.solvers.bounds.interior import advance
+from maskgap.solvers.bounds.iterate import Iterate, centre
 from maskgap.solvers.bounds.semidefinite import (
     MOST_STEPS,
     Effort,

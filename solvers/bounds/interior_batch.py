@@ -19,7 +19,7 @@ from torch import Tensor
 from maskgap.instances.arrays import Matrix, Vector
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.solvers.bounds.face import Face
-from maskgap.solvers.bounds.interior import FIRST_MARGIN, Iterate
+from maskgap.solvers.bounds.iterate import FIRST_MARGIN, Iterate
 from maskgap.solvers.bounds.sdp_solution import SdpSolution
 from maskgap.solvers.bounds.semidefinite import (
     LEAST_SCALE,
@@ -162,7 +162,7 @@ def _iterate(face: Face, rows: _Rows) -> Iterate:
 
 
 def _centre(face: Face, basis: _Map, cost: Tensor) -> _Rows:
-    """As `interior.centre`."""
+    """As `iterate.centre`."""
     mean, spread = face.mean_of_masks()
     scale, y = (torch.as_tensor(array, device=cost.device) for array in (mean, spread))
     inner = basis.project(cost)

@@ -15,7 +15,7 @@ from maskgap.instances.formats.evidence.leaves import ConvexFunction, equality_r
 from maskgap.instances.formats.triangles import Triangles
 from maskgap.instances.masks.protocol import MaskSet
 from maskgap.solvers.bounds.face import Face
-from maskgap.solvers.bounds.interior import Iterate
+from maskgap.solvers.bounds.iterate import Iterate
 from maskgap.solvers.bounds.rows_face import orthonormal_rows
 from maskgap.solvers.objectives import convexify
 

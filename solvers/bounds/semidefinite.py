@@ -29,7 +29,8 @@ from maskgap.instances.arrays import Matrix, Vector
 from maskgap.instances.formats.evidence.leaves import equality_rows
 from maskgap.instances.masks.protocol import MaskSet
 from maskgap.solvers.bounds.face import Face
-from maskgap.solvers.bounds.interior import Iterate, advance, begin, centre, cholesky
+from maskgap.solvers.bounds.interior import advance
+from maskgap.solvers.bounds.iterate import Iterate, begin, centre, cholesky
 from maskgap.solvers.bounds.rows_face import rows_face
 from maskgap.solvers.bounds.sdp_solution import SdpSolution
 from maskgap.solvers.bounds.step_length import to_boundary

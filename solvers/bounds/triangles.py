@@ -17,6 +17,7 @@ violated together, and as many inequalities lift the bound further when they are
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,13 +92,16 @@ def no_cuts() -> Cuts:
     return Cuts(np.zeros((0, 3), np.int64), np.zeros(0, np.int64))
 
 
-def products(spread: Matrix, lifted: Matrix, cuts: Cuts) -> Matrix:
+def products(
+    spread: Matrix, lifted: Matrix, cuts: Cuts, scale: Vector, dtype: np.dtype[Any]
+) -> NDArray[Any]:
     """(c^T V d)(c^T Y d) over all pairs of constraint vectors c, d: unit vectors, then the cuts.
 
-    spread, lifted: V and Y (n + 1, n + 1). Only the lower triangle of the result is set.
+    spread, lifted: V and Y (n + 1, n + 1). scale: (n + 1 + m,), by which rows and columns are
+    multiplied. Only the lower triangle of the result, of the dtype given, is set.
     """
-    out = np.empty((len(spread) + len(cuts), len(spread) + len(cuts)))
-    _products(spread, lifted, cuts.index, cuts.signs, out)
+    out = np.empty((len(scale), len(scale)), dtype)
+    _products(spread, lifted, cuts.index, cuts.signs, scale, out)
     return out
 
 
@@ -170,25 +174,28 @@ def _scatter(weight, index, signs, out):  # type: ignore[no-untyped-def]
 
 
 @reordered
-def _products(spread, lifted, index, signs, out):  # type: ignore[no-untyped-def]
+def _products(spread, lifted, index, signs, scale, out):  # type: ignore[no-untyped-def]
     n = len(spread)
     for i in range(n):
         for j in range(i + 1):
-            out[i, j] = spread[i, j] * lifted[i, j]
+            out[i, j] = scale[i] * scale[j] * spread[i, j] * lifted[i, j]
     left = np.empty(n)
     right = np.empty(n)
     for t in range(len(index)):
         a, b, c = index[t, 0], index[t, 1], index[t, 2]
-        u, v, w = signs[t, 0], signs[t, 1], signs[t, 2]
+        u, v, w = scale[n + t] * signs[t, 0], scale[n + t] * signs[t, 1], scale[n + t] * signs[t, 2]
         for j in range(n):
             left[j] = u * spread[a, j] + v * spread[b, j] + w * spread[c, j]
-            right[j] = u * lifted[a, j] + v * lifted[b, j] + w * lifted[c, j]
-            out[n + t, j] = left[j] * right[j]
+            right[j] = signs[t, 0] * lifted[a, j] + signs[t, 1] * lifted[b, j]
+            right[j] += signs[t, 2] * lifted[c, j]
+            out[n + t, j] = scale[j] * left[j] * right[j]
         for s in range(t + 1):
             a, b, c = index[s, 0], index[s, 1], index[s, 2]
             u, v, w = signs[s, 0], signs[s, 1], signs[s, 2]
-            out[n + t, n + s] = (u * left[a] + v * left[b] + w * left[c]) * (
-                u * right[a] + v * right[b] + w * right[c]
+            out[n + t, n + s] = (
+                scale[n + s]
+                * (u * left[a] + v * left[b] + w * left[c])
+                * (u * right[a] + v * right[b] + w * right[c])
             )
 
 
@@ -196,5 +203,7 @@ def warm_up() -> None:
     """Compile the kernels, or load them."""
     violated = np.full((3, 3), -0.5) + 1.5 * np.eye(3)
     cuts = separate(violated, no_cuts(), 1, 0.0)
-    products(violated, violated, cuts)
+    scale = np.ones(len(violated) + len(cuts))
+    for dtype in (np.float32, np.float64):
+        products(violated, violated, cuts, scale, np.dtype(dtype))
     cuts.weighted(np.ones(len(cuts)), 3)

@@ -17,7 +17,7 @@ from maskgap.instances.formats.evidence.leaves import ConvexFunction
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.state import FREE, KEPT, PRUNED, States
 from maskgap.solvers.bounds.inherited import Inherited, Until, solve_inheriting
-from maskgap.solvers.bounds.interior import Iterate
+from maskgap.solvers.bounds.iterate import Iterate
 from maskgap.solvers.bounds.sdp_solution import SdpSolution
 from maskgap.solvers.bounds.semidefinite import Effort
 from maskgap.solvers.frank_wolfe import hull

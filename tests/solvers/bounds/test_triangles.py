@@ -13,7 +13,8 @@ from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Problem
 from maskgap.solvers.bounds.face import Face
-from maskgap.solvers.bounds.interior import Iterate, advance, centre
+from maskgap.solvers.bounds.interior import advance
+from maskgap.solvers.bounds.iterate import Iterate, centre
 from maskgap.solvers.bounds.semidefinite import Effort, lifted_cost, solve_sdp, solve_with_triangles
 from maskgap.solvers.bounds.triangles import Cuts, no_cuts, products, separate
 from maskgap.solvers.frank_wolfe import hull
@@ -84,7 +85,12 @@ def test_products_forms_and_sums_are_those_of_the_vectors():
     spread, lifted = random_symmetric(1, size), random_symmetric(2, size)
     rows = vectors(cuts, size)
     expected = (rows @ spread @ rows.T) * (rows @ lifted @ rows.T)
-    np.testing.assert_allclose(np.tril(products(spread, lifted, cuts)), np.tril(expected))
+    scale = np.linspace(0.5, 1.5, len(rows))
+    expected *= np.outer(scale, scale)
+    for dtype, precision in ((np.float64, 1e-12), (np.float32, 1e-6)):
+        found = products(spread, lifted, cuts, scale, np.dtype(dtype))
+        assert found.dtype == dtype
+        np.testing.assert_allclose(np.tril(found), np.tril(expected), precision, precision)
     forms = np.einsum("ij,jk,ik->i", rows, lifted, rows)
     np.testing.assert_allclose(cuts.forms(lifted), forms[size:])
     weight = np.linspace(0.0, 1.0, len(cuts))
