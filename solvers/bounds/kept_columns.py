@@ -8,6 +8,12 @@ which is the linearisation of the loss itself at that point. Columns with c_j ab
 known mask are kept by every better one: in a proof, each is a split whose pruned side is a leaf
 with that point, and the row's function holds on the kept side of all, on the other columns alone.
 Features of outlying energy have such columns, and without them the relaxation is tighter.
+
+They are taken one after another, largest first. Below the split of j those before it are kept, so
+z is 0 there and cannot make up for column j. It is also held at 0 where it would be far out, on
+columns of nearly no weight: in the hull they can do next to nothing. With E for all of these,
+
+    (G_-E)^-1 = G^-1 - (G^-1)_:E ((G^-1)_EE)^-1 (G^-1)_E:   on the other columns.
 """
 
 from dataclasses import dataclass, replace
@@ -36,6 +42,9 @@ MOST = 64
 FARTHEST = 100.0
 """Largest entry of a point: beyond it the allowances for rounding grow."""
 
+HOLDS = 4
+"""How often columns of a point that are too far out are held at 0; what is left then is cut."""
+
 
 @dataclass(frozen=True, eq=False)
 class KeptColumns:
@@ -50,6 +59,14 @@ class KeptColumns:
         """No columns of a row of n."""
         empty = np.zeros(0)
         return KeptColumns(np.zeros(0, np.intp), np.zeros((0, n), np.float32), empty)
+
+    def and_one(self, column: int, point: NDArray[np.float32], bound: float) -> "KeptColumns":
+        """These, and below their splits one more."""
+        return KeptColumns(
+            np.append(self.columns, column),
+            np.concatenate([self.points, point[None, :]]),
+            np.append(self.bounds, bound),
+        )
 
     def state(self, n: int) -> States:
         """(n,) the node on the kept side of all splits."""
@@ -119,34 +136,49 @@ class OutlyingColumns:
         inverse = self._inverse if len(maybe) and loss > 0.0 else None
         if inverse is None:
             return none
-        points = self._points(part, inverse, maybe)
-        bounds = _bounds(part, maybe, points)
-        chosen = bounds >= ABOVE * loss
-        return KeptColumns(maybe[chosen], points[chosen], bounds[chosen])
+        kept = none
+        for column in maybe.tolist():
+            point = self._point(part, inverse, column, kept.columns)
+            bound = _bound(part, column, kept.columns, point)
+            if bound >= ABOVE * loss:
+                kept = kept.and_one(column, point, bound)
+        return kept
 
-    def _points(
-        self, part: Part, inverse: Matrix, columns: NDArray[np.intp]
+    def _point(
+        self, part: Part, inverse: Matrix, column: int, kept: NDArray[np.intp]
     ) -> NDArray[np.float32]:
-        """(f, n) z = y / w of each column."""
+        """(n,) z = y / w of a column, where others are kept."""
         weight = part.weight * self._units.root
         scale = np.where(weight != 0.0, weight, np.inf)
-        y = inverse[columns] / inverse.diagonal()[columns, None]
-        z = y * weight[columns, None] / scale
+        held = np.zeros(part.n, dtype=bool)
+        held[kept] = True
+        z = np.zeros(part.n)
+        for _ in range(HOLDS):
+            y = inverse[column].copy()
+            out = np.flatnonzero(held)
+            if len(out):
+                y -= np.linalg.solve(inverse[np.ix_(out, out)], y[out]) @ inverse[out]
+                y[out] = 0.0
+            z = y * (weight[column] / y[column]) / scale
+            far = np.abs(z) > FARTHEST
+            if not far.any():
+                break
+            held |= far
         return np.clip(z, -FARTHEST, FARTHEST).astype(np.float32)
 
 
-def _bounds(part: Part, columns: NDArray[np.intp], points: NDArray[np.float32]) -> Vector:
-    """What the linearisations at points say of the masks that prune their columns, rounded down."""
+def _bound(part: Part, column: int, kept: NDArray[np.intp], point: NDArray[np.float32]) -> float:
+    """What the linearisation at a point says of the masks that prune a column and keep others.
+
+    Rounded down.
+    """
     quad, legal = part.quad, part.legal
-    x = points.astype(np.float64)
-    slope = 2.0 * (x @ quad)
-    wide = 1.0 + np.abs(x).max(axis=1)
+    x = point.astype(np.float64)
+    slope = 2.0 * (quad @ x)
+    wide = 1.0 + float(np.abs(x).max())
     margin = convexify.rounding_margin(quad, legal) * wide * wide
-    out = np.empty(len(columns))
-    for place, column in enumerate(columns):
-        state = np.full(part.n, FREE, np.int8)
-        state[column] = PRUNED
-        least = legal.minimise(slope[place], state)
-        value = -np.inf if least is None else float(slope[place][least].sum())
-        out[place] = value - 0.5 * float(slope[place] @ x[place]) - margin[place]
-    return out
+    state = np.full(part.n, FREE, np.int8)
+    state[kept], state[column] = KEPT, PRUNED
+    least = legal.minimise(slope, state)
+    value = -np.inf if least is None else float(slope[least].sum())
+    return value - 0.5 * float(slope @ x) - margin
