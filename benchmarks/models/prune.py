@@ -127,6 +127,7 @@ def _prune(
         "weights": ledger.digest,
     }
     if not journal.claim():
+        say(f"trying whether {loaded.name} can be saved and read back")
         try_save(loaded, ledger, out)
     journal.open(asked)
     if journal.reports:
@@ -149,6 +150,7 @@ def _prune(
         reason = f"none of the layers that match '{chosen.layers}' saw inputs it can be judged by"
         raise InputError(reason)
     course.finish()
+    say(f"saving to {out} and reading it back")
     save(loaded, ledger, out)
     reports = course.reports
     spent = f"{cost(time.perf_counter() - begun, peak_bytes())} without that of solvers"

@@ -44,6 +44,20 @@ class Pooled2D(Net):
         self.unused = nn.Linear(3, 3)
 
 
+class Blocks(torch.nn.Module):
+    """Three blocks of one linear layer each, one after another."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.blocks = nn.ModuleList(nn.Linear(3, 3) for _ in range(3))
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
 def two_layers():
     """Y = W2 W1 x, small integers, no two scores alike."""
     model = nn.Sequential(nn.Linear(4, 4, bias=True), nn.Linear(4, 4, bias=False))

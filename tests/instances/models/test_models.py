@@ -11,11 +11,42 @@ from torch import nn
 
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.files import read_layer
+from maskgap.instances.models import pace
 from maskgap.instances.models.extract_files import run_extract
 from maskgap.instances.models.load import MINILM, load_model
 from maskgap.instances.models.texts import split_texts, standard_library_docstrings
 from maskgap.instances.own_modules import admit
 from tests.helpers.toys import Net, one
+
+
+def test_an_extraction_says_how_far_it_is_and_how_much_time_is_left(tmp_path):
+    data, lines = tmp_path / "x.npy", []
+    np.save(data, np.ones((6, 3), dtype=np.float32))
+    run_extract(
+        "tests.helpers.toys:Blocks", tmp_path / "out", calibration=[data], progress=lines.append
+    )
+    blocks = [line for line in lines if line.startswith("block ")]
+    assert len(blocks) == 3
+    first = r"block 1 of 3, calibration: 1 of 1 batches; \d+ s$"
+    assert re.match(first, blocks[0])  # nothing is done yet to judge by
+    for number, line in enumerate(blocks[1:], start=2):
+        told = rf"block {number} of 3, calibration: 1 of 1 batches; \d+ s, about \d+ s left$"
+        assert re.match(told, line)
+
+
+def test_the_time_that_is_left_is_told_by_the_pace_so_far(monkeypatch):
+    """An earlier call's work says nothing of the pace, and what falls away is not waited for."""
+    now = [100.0]
+    monkeypatch.setattr(pace.time, "perf_counter", lambda: now[0])
+    own = pace.Pace(100.0, done=40.0, before=40.0, begun=100.0)
+    assert own.told() == "0 s"
+    own.done += 10
+    now[0] = 130.0
+    assert own.told() == "30 s, about 2 min 30 s left"
+    own.amount -= 30
+    assert own.told() == "30 s, about 1 min 00 s left"
+    own.done = own.amount
+    assert own.told() == "30 s"
 
 
 def test_a_torch_module_of_ones_own(tmp_path):
