@@ -35,7 +35,7 @@ from maskgap.instances.problem import Problem
 from maskgap.solvers.kernels.wanted import Wanted
 from maskgap.solvers.protocol import Deadline, Limits, Stop
 from maskgap.solvers.registry import build
-from tests.helpers.command import python, started
+from tests.helpers.command import started
 from tests.helpers.general import SHAPES, layer_with_extras
 from tests.helpers.tiny import random_layer
 
@@ -377,32 +377,3 @@ def test_other_versions_are_refused(scheduler, monkeypatch):
         executor(scheduler),
     ):
         pass
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("--executor", "dask", "--scheduler", "tcp://127.0.0.1:9"), "no dask scheduler answers"),
-        (("--executor", "dask", "--scheduler", "nonsense"), "tcp://HOST:PORT"),
-        (("--executor", "slurm"), "expected local or dask"),
-        (("--scheduler", "tcp://127.0.0.1:9"), "--executor dask"),
-    ],
-)
-def test_bad_options_are_one_line(tmp_path, words, message):
-    done = started("run", _toml(tmp_path, _named("wanda")), "--out", tmp_path / "run", *words)
-    stdout, stderr = done.communicate(timeout=120)
-    assert done.returncode == 2
-    assert len(stderr.splitlines()) == 1
-    assert message in stderr
-    assert stdout == ""
-
-
-def test_without_the_package_it_says_what_to_install(tmp_path):
-    code = (
-        "import sys; sys.modules['distributed'] = None\n"
-        "from maskgap.benchmarks.commands import cli\n"
-        f"sys.argv = ['maskgap', 'run', {str(_toml(tmp_path, _named('wanda')))!r}, "
-        "'--executor', 'dask']; cli.main()"
-    )
-    said = python(code, code=2).stderr
-    assert said == "maskgap: --executor dask is not installed: pip install maskgap[cluster]\n"
