@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -51,3 +53,22 @@ def ended(*words):
     """Exit code, standard output and standard error of a command."""
     done = maskgap(*words)
     return done.returncode, done.stdout, done.stderr
+
+
+def one_line(done, code=2):
+    """Hold a command that has ended to a single line on standard error, and an exit code."""
+    assert done.returncode == code, done
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert done.stderr.startswith("maskgap: ")
+    assert "Traceback" not in done.stderr
+
+
+def told(capsys, monkeypatch, *words):
+    """(exit code, lines of the command's own on stderr) of a command in this process."""
+    from maskgap.benchmarks.commands import cli  # not for those that start a process
+
+    monkeypatch.setattr(sys, "argv", ["maskgap", *map(str, words)])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    errors = capsys.readouterr().err.splitlines()
+    return exit_.value.code, [line for line in errors if line.startswith("maskgap: ")]

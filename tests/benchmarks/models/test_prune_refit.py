@@ -22,18 +22,16 @@ from maskgap.instances.models.load import load_model as load_any
 from maskgap.instances.objective import objective_spec
 from maskgap.instances.problem import Problem
 from tests.helpers.command import maskgap
+from tests.helpers.pruning import samples
 from tests.helpers.toys import two_layers
 
 TOY = "tests.helpers.toys:two_layers"
-X = torch.tensor([[1.0, 2, 0, -1], [0, 1, 3, 1], [2, 0, 1, 1], [1, -1, 1, 0]])
 REFIT = objective_spec("refit")
 
 
 @pytest.fixture
 def data(tmp_path):
-    path = tmp_path / "x.npy"
-    np.save(path, torch.cat([X, X]).numpy())
-    return path
+    return samples(tmp_path)
 
 
 def pruned(out, data, masks=None, **options):
