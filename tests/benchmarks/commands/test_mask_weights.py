@@ -1,15 +1,12 @@
 """Mask files with re-optimised weights: written by solve, read back, judged as they are."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
 import maskgap as package
-from maskgap.benchmarks.commands.cli import main
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.files import read_mask, read_mask_file, write_layer
 from maskgap.instances.formats.tensors import read_tensors
@@ -20,21 +17,6 @@ from maskgap.instances.problem import Problem
 from tests.helpers.tiny import random_layer
 
 FILE = "m.mask.safetensors"
-
-
-@pytest.fixture
-def called(tmp_path, monkeypatch, capfd):
-    """The command in this process and in `tmp_path`."""
-
-    def call(*words):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["maskgap", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capfd.readouterr()
-        return subprocess.CompletedProcess(sys.argv, ended.value.code, out, err)
-
-    return call
 
 
 @pytest.fixture

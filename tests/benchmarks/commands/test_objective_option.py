@@ -1,14 +1,11 @@
 """What is minimised, as the commands, the suites and the Python calls are told."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 import maskgap as package
-from maskgap.benchmarks.commands.cli import main
 from maskgap.benchmarks.suites.plan import suite_digest
 from maskgap.benchmarks.suites.suite import Suite, read_suite
 from maskgap.instances.errors import InputError, Refused
@@ -18,21 +15,6 @@ from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.objective import MASK, objective_spec
 from maskgap.instances.problem import Problem
 from tests.helpers.tiny import random_layer
-
-
-@pytest.fixture
-def called(tmp_path, monkeypatch, capfd):
-    """The command in this process and in `tmp_path`."""
-
-    def call(*words):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["maskgap", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capfd.readouterr()
-        return subprocess.CompletedProcess(sys.argv, ended.value.code, out, err)
-
-    return call
 
 
 @pytest.fixture
