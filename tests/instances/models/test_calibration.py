@@ -95,8 +95,8 @@ def test_what_is_not_installed_is_named_in_one_line(name, tmp_path, monkeypatch)
     ("name", "content", "message"),
     [
         ("a.json.gz", b"no gzip", "cannot be read"),
-        ("a.json.gz", gzip.compress(b'{"text": "x"}')[:-9], "cannot be read"),
-        ("a.json.gz", gzip.compress(b'{"txt": "x"}'), "line 1 is not a JSON object"),
+        ("a.json.gz", gzip.compress(mtime=0, data=b'{"text": "x"}')[:-9], "cannot be read"),
+        ("a.json.gz", gzip.compress(mtime=0, data=b'{"txt": "x"}'), "line 1 is not a JSON object"),
         ("a.jsonl", b'{"text": "x"}\n{"txt": "y"}', "line 2 is not a JSON object"),
         ("a.jsonl", b'{"text": 3}', "line 1"),
         ("a.jsonl", b"[1, 2]", "line 1"),
