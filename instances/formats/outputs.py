@@ -40,17 +40,6 @@ def stored_kind(name: str, *stored_formats: str) -> Kind:
     return Kind(name, lambda path: format_of(path) in stored_formats)
 
 
-def text_kind(name: str, beginning: str) -> Kind:
-    """A text that begins so, in UTF-8."""
-    start = beginning.encode()
-
-    def holds(path: Path) -> bool:
-        with path.open("rb") as file:
-            return file.read(len(start)) == start
-
-    return Kind(name, holds)
-
-
 def format_of(path: Path) -> str | None:
     """The metadata `format` of a safetensors file; None for anything else. Raises OSError."""
     with path.open("rb") as file:

@@ -16,7 +16,6 @@ from maskgap.instances.formats.outputs import (
     Writes,
     format_of,
     replacing,
-    text_kind,
     try_directory,
     try_file,
 )
@@ -182,15 +181,6 @@ def test_all_failures_are_counted():
             raise InputError(f"{name}: full")
     with pytest.raises(InputError, match=r"^a: full \(and 2 more that could not be written\)$"):
         writes.close()
-
-
-def test_text_kinds_are_told_by_their_beginning(tmp_path):
-    page = text_kind("page", "<!-- mine")
-    (tmp_path / "a").write_text("<!-- mine, and more")
-    (tmp_path / "b").write_text("<!-- yours")
-    try_file(tmp_path / "a", page)
-    with pytest.raises(InputError, match="is no page"):
-        try_file(tmp_path / "b", page)
 
 
 @pytest.mark.parametrize("has_flock", [True, False])
