@@ -5,10 +5,8 @@ A bound is the solver's own claim, and so is the value of its point: who uses on
 
 from dataclasses import dataclass
 from math import inf
-from typing import Protocol
 
 from maskgap.instances.arrays import Vector
-from maskgap.instances.program import Program
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +31,3 @@ class ProgramAnswer:
     claimed_bound: float = -inf
     nodes: int = 0
     calls: int = 0
-
-
-class ProgramSolver(Protocol):
-    """A solver of programs. Raises Refused in words for what it does not take."""
-
-    def __call__(self, program: Program, limits: ProgramLimits) -> ProgramAnswer:
-        """Minimise."""
-        ...
