@@ -13,7 +13,7 @@ import numpy as np
 
 from maskgap.benchmarks.verify.check import check_part
 from maskgap.instances.errors import ProofError
-from maskgap.instances.formats.evidence.refit_leaves import RefitLeaves, root_refit_leaves
+from maskgap.instances.formats.evidence.refit_leaves import RefitLeaves
 from maskgap.instances.formats.evidence.shared_budget import RowProof, SharedBudget
 from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.masks.groups import BudgetGroups
@@ -129,7 +129,14 @@ def refit_root(part, z=0.5, rng=None):
     diagonal = diagonal_of(part.hessian, np.ones(part.n, dtype=bool), rng)
     levels = np.atleast_1d(z)
     points = [delta_of(part.hessian, part.target, diagonal, np.full(part.n, one)) for one in levels]
-    return root_refit_leaves(diagonal, np.array(points))
+    return RefitLeaves(
+        diagonals=diagonal[None, :],
+        dropped=np.zeros((1, len(diagonal)), dtype=np.bool_),
+        branch=np.array([-1], dtype=np.int32),
+        function=np.array([0], dtype=np.int32),
+        point=np.array([0], dtype=np.int32),
+        points=np.array(points),
+    )
 
 
 def refit_shared(part, rng=None):

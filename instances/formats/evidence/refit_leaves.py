@@ -25,7 +25,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from maskgap.instances.arrays import Flags, Matrix, Vector
+from maskgap.instances.arrays import Flags, Matrix
 from maskgap.instances.formats.proof import Evidence, Reading, Writing
 
 _TENSORS: tuple[tuple[str, Any, int], ...] = (
@@ -77,15 +77,3 @@ class RefitLeaves(Evidence):
     def read(cls, of: Reading) -> Self:
         """As `Evidence.read`."""
         return cls(*(of.tensor(*tensor) for tensor in _TENSORS))
-
-
-def root_refit_leaves(diagonal: Vector, points: Matrix) -> RefitLeaves:
-    """The tree of one leaf, with the first of some points. diagonal: (n,); points: (any, n)."""
-    return RefitLeaves(
-        diagonals=np.array(diagonal[None, :], dtype=np.float64),
-        dropped=np.zeros((1, len(diagonal)), dtype=np.bool_),
-        branch=np.array([-1], dtype=np.int32),
-        function=np.array([0], dtype=np.int32),
-        point=np.array([0], dtype=np.int32),
-        points=np.asarray(points, dtype=np.float64),
-    )
