@@ -178,11 +178,6 @@ class Record(BaseModel):
         return _with_install(_plain(values, DEEPEST))
 
     @property
-    def objective_name(self) -> str:
-        """Which objective it is about."""
-        return str(ObjectiveName.MASK if self.ridge is None else ObjectiveName.REFIT)
-
-    @property
     def refits(self) -> bool:
         """Whether weights that stay are re-optimised."""
         return self.ridge is not None

@@ -87,7 +87,7 @@ def test_only_the_mask_of_a_solver_of_mask_losses_counts():
     assert found.claimed_objective is found.claimed_bound is None
     assert found.trace == []
     assert found.ridge == 0.01
-    assert found.objective_name == "refit"
+    assert found.refits
     change = part.refitted(mask) - part.weight
     assert found.error_without_ridge == pytest.approx(change @ part.layer.gram @ change, rel=1e-9)
     assert found.error_own_weights is None
@@ -105,7 +105,7 @@ def test_a_batch_of_mask_losses_is_judged_on_re_optimised_weights():
         assert own.objective == pytest.approx(part.loss(mask), rel=1e-12)
         assert own.key != plain.key
         assert plain.ridge is plain.error_without_ridge is None
-        assert plain.objective_name == "mask"
+        assert not plain.refits
 
 
 def test_a_solver_of_refit_is_given_it_and_its_own_weights_are_told():
@@ -197,4 +197,4 @@ def test_records_of_before_have_no_ridge():
         del line[name]
     old = Record.model_validate({**line, "schema_version": 4})
     assert old.ridge is None
-    assert old.objective_name == "mask"
+    assert not old.refits
