@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskgap.instances.arrays import Matrix, Vector
-from maskgap.solvers.convex.watched import Watched
+from maskgap.instances.errors import InputError
+from maskgap.solvers.convex.watched import Late, Watched, never
 from maskgap.solvers.frank_wolfe.pool import ActiveSet, Pool
 from maskgap.solvers.frank_wolfe.second_order import settle_by_models
 from maskgap.solvers.frank_wolfe.steps import settle
@@ -130,10 +131,7 @@ class Hulls:
         best: tuple[float, Minorant | None, Vertex | None] = (-inf, None, None)
         while True:
             old = weight.copy()
-            if self.function.quadratic is None:
-                steps += settle_by_models(self.function, stored, weight, promised)
-            else:
-                steps += settle(self.function, stored, weight, promised)
+            steps += self._settle(stored, weight, promised, until.late)
             minorant = self._touching(stored, weight, old)
             x = weight @ stored
             if minorant.value == inf:  # it bounds nothing
@@ -175,6 +173,20 @@ class Hulls:
         outside = best[1] is None
         return Minimum(x, minorant.value, best[0], best[1], best[2], left, steps, outside)
 
+    def _settle(
+        self, stored: Matrix, weight: Vector, promised: float, late: Callable[[], bool]
+    ) -> int:
+        """Steps over stored vertices, in place, until they promise no more or time is up."""
+        if self.function.quadratic is not None:
+            return settle(self.function, stored, weight, promised)
+        self.function.late = late
+        try:
+            return settle_by_models(self.function, stored, weight, promised)
+        except Late:
+            return 0
+        finally:
+            self.function.late = never
+
     def _touching(self, stored: Matrix, weight: Vector, old: Vector) -> Minorant:
         """The minorant at weight @ stored.
 
@@ -211,6 +223,8 @@ class Hulls:
                 if found.point is None or until.late():
                     return Minimum(np.zeros(n), inf, -inf, None, None, active)
             stored, numbers = self.pool.within(place.lower, place.upper)
+            if not len(stored):
+                raise InputError("oracle: its point leaves the bounds that it was called with")
             for weight in (active.on(numbers), np.full(len(stored), 1.0 / len(stored))):
                 if self.function.value(weight @ stored) < inf:
                     return _Start(stored, numbers, weight)

@@ -128,6 +128,8 @@ def minimise(
             objective = seen.value(x)
         except Unsound as found:
             stop, message = Ended.UNSOUND, str(found)
+        except KeyboardInterrupt:
+            stop, objective = Ended.INTERRUPTED, incumbent.value
         if stop is Ended.UNSOUND:
             bound = -inf
         bound = min(bound, objective)

@@ -2,7 +2,9 @@
 
 Where f is convex, each point y with value and gradient gives a minorant,
 
-    f(x)  >=  f(y) + < grad f(y), x - y >      for every x.
+    f(x)  >=  f(y) + < grad f(y), x - y >  ( + sum of D_j (x_j - y_j)^2,  where f states a D )
+
+for every x.
 
 The last HELD points are held against each new one, both ways; what misses by more than rounding
 shows that f is not convex, or that its gradient is wrong, and no bound of it means anything. That
@@ -46,6 +48,10 @@ DEFINITE = 1e-9
 """Eigenvalues below this share of the largest count as 0."""
 
 
+class Late(Exception):  # noqa: N818 - no error: the steps of a node stop where they are
+    """Time is up, seen as a user's objective was to be called in the midst of steps."""
+
+
 class Unsound(Exception):  # noqa: N818 - a finding about the objective, caught by the search
     """The objective is not what it has to be; the message says in words what was seen."""
 
@@ -66,7 +72,8 @@ class Known:
 class Watched:
     """An objective as the search calls it.
 
-    call: x (n,) -> value, gradient (n,). calls: evaluations so far.
+    call: x (n,) -> value, gradient (n,). calls: evaluations so far. late: asked before each, which
+    then raises `Late`; nothing asks but `convex.hull` while it makes steps.
     """
 
     def __init__(
@@ -75,6 +82,7 @@ class Watched:
         self._call, self.n, self.known = call, n, known or Known()
         self.quadratic = self.known.quadratic
         self.calls = 0
+        self.late: Callable[[], bool] = never
         self._terms = np.zeros(EXPONENTS)
         self._spread: Vector | None = None
         self._points, self._slopes = np.zeros((HELD, n)), np.zeros((HELD, n))
@@ -86,12 +94,15 @@ class Watched:
 
     def at(self, x: Vector) -> tuple[float, Vector]:
         """f(x) and its gradient; where f is +inf, the gradient has no meaning. Raises Unsound."""
-        self.calls += 1
         if self.quadratic is not None:
+            self.calls += 1
             value, gradient = self.quadratic.at(x)
             if not isfinite(value):
                 raise Unsound(BEYOND)
             return value, gradient
+        if self.late():
+            raise Late
+        self.calls += 1
         answer = self._call(x.copy())
         try:
             # a copy: an objective may write all its gradients to one array
@@ -180,15 +191,23 @@ class Watched:
         sizes = np.abs(values) + abs(value) + np.abs(slopes).sum(axis=1) * np.abs(x).max(initial=1)
         sizes += np.abs(gradient).sum() * np.abs(points).max(axis=1, initial=1.0)
         least = ROUNDING * sizes + CANCELLED * self.terms(x)
+        if self.known.diagonal is not None:  # then it is that much more than affine
+            more = (apart * apart) @ self.known.diagonal
+            ahead, behind = ahead + more, behind - more
         broken = np.maximum(values + ahead - value, value - behind - values) > least
         if broken.any():
             raise Unsound(
-                "the objective is not convex, or its gradient is wrong: a value lies below the "
-                "affine function that touches it elsewhere"
+                "the objective is not convex, or its gradient or stated diagonal is wrong: a value "
+                "lies below the function that touches it elsewhere"
             )
         at = self._seen % HELD
         self._points[at], self._slopes[at], self._values[at] = x, gradient, value
         self._seen += 1
+
+
+def never() -> bool:
+    """That time is not up."""
+    return False
 
 
 def _exponent(x: Vector) -> int:

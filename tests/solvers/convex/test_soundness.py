@@ -10,6 +10,7 @@ import pytest
 
 import maskgap
 from maskgap import objectives, oracles
+from maskgap.solvers.convex import rules
 from maskgap.solvers.convex.switched.structure import switched
 from maskgap.solvers.oracles.mixed.linear_set import linear_set
 from tests.helpers.command import ROOT
@@ -147,6 +148,50 @@ def test_a_diagonal_stated_a_little_too_large_is_lowered():
         objectives.quadratic(P, np.zeros(3), 0.0, [stated + 1e-6, stated, 0.0])
     with pytest.raises(maskgap.InputError, match="semidefinite"):
         objectives.quadratic(P - 1e-9 * np.eye(3), np.zeros(3))
+
+
+def _of_calls(stop):
+    """A quadratic by calls that is interrupted at one of them, its calls, and its set."""
+    random = np.random.default_rng(5)
+    root, aim = random.standard_normal((3, 3)), np.array([0.6, -1.4, 0.5])
+    P, calls = root @ root.T + 0.1 * np.eye(3), []
+
+    def f(x):
+        calls.append(x)
+        if len(calls) == stop:
+            raise KeyboardInterrupt
+        return float((x - aim) @ P @ (x - aim)), 2 * P @ (x - aim)
+
+    return f, calls, oracles.milp(np.ones((1, 3)), -1, 1, -2.0, 2.0, [1, 1, 0])
+
+
+def test_an_interrupt_at_any_call_loses_no_node():
+    f, calls, oracle = _of_calls(0)
+    best = maskgap.minimise(f, oracle)
+    assert best.stop == "gap"
+    for stop in range(1, len(calls) + 1, 9):
+        result = maskgap.minimise(_of_calls(stop)[0], oracle)
+        assert result.stop == "interrupted"
+        assert result.bound <= best.objective * (1 + 1e-9)
+    assert maskgap.minimise(_of_calls(len(calls))[0], oracle).objective == best.objective
+
+
+def test_time_that_is_up_ends_the_steps_of_a_node(monkeypatch):
+    """Of an objective that is slow, steps between two looks at the clock would take long."""
+    f, calls, oracle = _of_calls(0)
+    monkeypatch.setattr(rules, "clock", lambda: np.inf if len(calls) >= 6 else 0.0)
+    result = maskgap.minimise(f, oracle)
+    assert result.stop == "time"
+    assert len(calls) <= 10
+
+
+def test_a_diagonal_beyond_the_curvature_is_reported():
+    random = np.random.default_rng(1)
+    f = objectives.logistic(random.standard_normal((6, 3)), [1, 0, 1, 0, 1, 1], ridge=0.1)
+    f.diagonal = np.full(3, 5.0)
+    result = maskgap.minimise(f, oracles.milp(np.ones((1, 3)), -9, 9, -3.0, 3.0, 1))
+    assert (result.stop, result.bound_kind) == ("unsound", "none")
+    assert "diagonal" in result.message
 
 
 @pytest.mark.parametrize("factor", [0.0, 0.5, 2.0, -1.0])
