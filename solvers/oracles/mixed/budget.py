@@ -16,10 +16,7 @@ import numpy as np
 
 from maskgap.instances.arrays import Vector
 from maskgap.instances.errors import InputError, Refused
-from maskgap.solvers.oracles.mixed.protocol import WHOLE, Space, Vertex, box_violation
-
-SUMMING = 2.0**-50
-"""Share of the terms' sizes by which a bound is lowered for the rounding of their sum."""
+from maskgap.solvers.oracles.mixed.protocol import SUMMING, WHOLE, Space, Vertex, box_violation
 
 
 class BudgetSet:
@@ -54,6 +51,7 @@ class BudgetSet:
             room = self._move(point, -direction, upper, self.least - total)
         if not room:
             return None
+        np.clip(point, lower, upper, out=point)
         terms = direction * point
         bound = fsum(terms.tolist()) - SUMMING * float(np.abs(terms).sum())
         return Vertex(point, bound, self._rises(direction, point, (lower, upper)))

@@ -14,13 +14,10 @@ from scipy.optimize import linear_sum_assignment
 
 from maskgap.instances.arrays import Flags, Vector
 from maskgap.instances.errors import InputError
-from maskgap.solvers.oracles.mixed.protocol import Space, Vertex, box_violation
+from maskgap.solvers.oracles.mixed.protocol import SUMMING, Space, Vertex, box_violation
 
 NEAR = 1e-7
 """How far from a point one of the set is looked for, relative to its size."""
-
-SUMMING = 2.0**-50
-"""Share of the terms' sizes by which a bound is lowered for the rounding of their sum."""
 
 
 class BirkhoffSet:

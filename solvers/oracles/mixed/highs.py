@@ -22,20 +22,21 @@ from highspy import HighsModelStatus, HighsStatus
 
 from maskgap.instances.arrays import Vector
 from maskgap.instances.errors import Refused
-from maskgap.instances.layer import unit_exponent
 from maskgap.solvers.mip import highs
 from maskgap.solvers.mip.adapter import ROUNDING, NativeError
 from maskgap.solvers.oracles.mixed.linear_set import LinearSet
-from maskgap.solvers.oracles.mixed.protocol import WHOLE, Space, Vertex, reach
+from maskgap.solvers.oracles.mixed.protocol import (
+    NO_MINIMUM,
+    SUMMING,
+    WHOLE,
+    Space,
+    Vertex,
+    reach,
+    standard,
+)
 from maskgap.solvers.protocol import Deadline, Limits
 
-STANDARD_EXPONENT = 10
-"""Largest cost of a model, as a power of two."""
-
-SUMMING = 2.0**-50
-"""Share of the terms' sizes by which a bound is lowered for the rounding of their sum."""
-
-NO_MINIMUM = frozenset({HighsModelStatus.kUnbounded, HighsModelStatus.kUnboundedOrInfeasible})
+ENDLESS = frozenset({HighsModelStatus.kUnbounded, HighsModelStatus.kUnboundedOrInfeasible})
 
 
 class HighsSet:
@@ -63,8 +64,7 @@ class HighsSet:
 
     def minimise(self, direction: Vector, lower: Vector, upper: Vector) -> Vertex | None:
         """As `SetOracle.minimise`."""
-        exponent = unit_exponent(float(np.abs(direction).max(initial=0.0))) - STANDARD_EXPONENT
-        cost = np.ldexp(direction, -exponent)
+        cost, exponent = standard(direction)
         relaxed = self._relax(cost, lower, upper)
         if relaxed is None:
             return None
@@ -81,14 +81,11 @@ class HighsSet:
         status = self._run(self._relaxed, cost, lower, upper)
         if status == HighsModelStatus.kInfeasible:
             return None
-        if status in NO_MINIMUM:
+        if status in ENDLESS:
             plain = self._run(self._relaxed, np.zeros_like(cost), lower, upper)
             if plain == HighsModelStatus.kInfeasible:
                 return None
-            raise Refused(
-                "the set is unbounded in a direction in which the objective falls: give its "
-                "variables finite bounds, or rows that bound them"
-            )
+            raise Refused(NO_MINIMUM)
         if status != HighsModelStatus.kOptimal:
             return Vertex(None, _by_box(cost, lower, upper))
         solution = self._relaxed.getSolution()
@@ -109,8 +106,8 @@ class HighsSet:
         status = self._run(model, cost, lower, upper)
         if status == HighsModelStatus.kInfeasible:
             return None
-        if status in NO_MINIMUM:
-            raise Refused("the mixed-integer set is unbounded: give its variables finite bounds")
+        if status in ENDLESS:
+            raise Refused(NO_MINIMUM)
         info = model.getInfo()
         bound = float(info.mip_dual_bound)
         slack = highs.FEASIBILITY * reach(lower, upper) + ROUNDING * abs(bound)

@@ -21,6 +21,19 @@ import numpy as np
 
 from maskgap.instances.arrays import Flags, Vector
 from maskgap.instances.errors import InputError
+from maskgap.instances.layer import unit_exponent
+
+STANDARD_EXPONENT = 10
+"""Largest cost of a native model, as a power of two: its tolerances are absolute."""
+
+SUMMING = 2.0**-50
+"""Share of the terms' sizes by which a bound is lowered for the rounding of their sum."""
+
+NO_MINIMUM = (
+    "the set is unbounded in a direction in which the objective falls: give its variables finite "
+    "bounds, or rows that bound them"
+)
+"""What is said of such a set."""
 
 UNBOUNDED = 1e20
 """Bounds and sides from here on are none, as native solvers have it."""
@@ -151,3 +164,9 @@ def reach(lower: Vector, upper: Vector) -> float:
     return float(np.maximum(1.0, widths[np.isfinite(widths)]).sum()) + float(
         (~np.isfinite(widths)).sum()
     )
+
+
+def standard(direction: Vector) -> tuple[Vector, int]:
+    """Costs (n,) of standard size and the power of two that they were divided by."""
+    exponent = unit_exponent(float(np.abs(direction).max(initial=0.0))) - STANDARD_EXPONENT
+    return np.ldexp(direction, -exponent), exponent

@@ -15,14 +15,19 @@ from pyscipopt.scip import Expr, Term
 
 from maskgap.instances.arrays import Vector
 from maskgap.instances.errors import InputError, Refused
-from maskgap.instances.layer import unit_exponent
 from maskgap.solvers.mip.adapter import NATIVE_INFINITY, ROUNDING, NativeError
 from maskgap.solvers.oracles.mixed.linear_set import LinearSet
-from maskgap.solvers.oracles.mixed.protocol import Space, Vertex, box_violation, reach, space_of
+from maskgap.solvers.oracles.mixed.protocol import (
+    NO_MINIMUM,
+    Space,
+    Vertex,
+    box_violation,
+    reach,
+    space_of,
+    standard,
+)
 
 TOLERANCE = 1e-7
-STANDARD_EXPONENT = 10
-"""Largest cost of a model, as a power of two."""
 
 PARAMETERS = {
     "numerics/feastol": TOLERANCE,
@@ -71,8 +76,7 @@ class ScipSet:
     def _minimise(self, direction: Vector, lower: Vector, upper: Vector) -> Vertex | None:
         model = self._model
         model.freeTransform()
-        exponent = unit_exponent(float(np.abs(direction).max(initial=0.0))) - STANDARD_EXPONENT
-        cost = np.ldexp(direction, -exponent)
+        cost, exponent = standard(direction)
         for variable, low, high in zip(self._variables, lower, upper, strict=True):
             model.chgVarLb(variable, None if low == -inf else float(low))
             model.chgVarUb(variable, None if high == inf else float(high))
@@ -87,10 +91,7 @@ class ScipSet:
         if status == "userinterrupt":  # it takes the signal for itself
             raise KeyboardInterrupt
         if status in ("unbounded", "inforunbd"):
-            raise Refused(
-                "the set is unbounded in a direction in which the objective falls: give its "
-                "variables finite bounds, or rows that bound them"
-            )
+            raise Refused(NO_MINIMUM)
         bound = float(model.getDualbound())
         slack = TOLERANCE * reach(lower, upper) + ROUNDING * fsum(np.abs(cost).tolist())
         proved = bound - slack if abs(bound) < NATIVE_INFINITY else -inf
