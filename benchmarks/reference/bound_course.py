@@ -1,14 +1,17 @@
-"""Bounds of whole shipped layers: how the certified gap falls with time.
+"""Bounds of whole layers: how the certified gap falls with time.
 
-    python -m maskgap.benchmarks.reference.bound_course DIRECTORY
+    python -m maskgap.benchmarks.reference.bound_course DIRECTORY [LAYER PATTERN SECONDS ...]
 
 runs `maskgap bound` on the shipped layers of 384 columns under each pattern and writes what it says
-(`bound.jsonl`, a total line each), a table and a figure into the directory.
+(`bound.jsonl`, a total line each), a table and a figure into the directory. LAYER is a file, or
+LAYER+N one of which N rows are sampled: such cases go into `named.jsonl`, each when it is done, and
+are shown in a table of their own; one that is there is not run again. They are run alone then.
 """
 
 import json
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,45 +26,94 @@ PATTERNS = ("50%", "2:4", "layer:50%")
 SECONDS = 90.0
 CHOSEN_TIMES = (10.0, 20.0, 40.0)
 
+NAMED_TIMES = (20.0, 60.0, 300.0, 600.0)
+
 LEGEND = (
     "gap: (sum of the masks' errors - sum of the checked bounds) / the first: no legal mask of the "
     "layer can be better by more",
 )
 
+SAMPLED_LEGEND = "of a sample: the gap that it estimates, with its interval of confidence 0.95"
 
-def run_cases(directory: Path) -> list[dict[str, Any]]:
-    """The total line of each case, with its layer, pattern, seconds and threads."""
-    lines = []
-    for layer in LAYERS:
-        for pattern in PATTERNS:
-            command = [
-                sys.executable, "-m", "maskgap", "bound", str(shipped.path(layer)),
-                "--pattern", pattern, "--time-limit", str(SECONDS), "--json",
-            ]  # fmt: skip
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            total = json.loads(done.stdout.splitlines()[-1])
-            case = {"layer": layer, "pattern": pattern, "seconds": SECONDS, "threads": cores()}
-            lines.append({**case, **total})
-    directory.mkdir(parents=True, exist_ok=True)
+
+def run_case(layer: str, pattern: str, seconds: float) -> dict[str, Any]:
+    """The total line of a case, with its layer, pattern, seconds and threads.
+
+    layer: what `maskgap bound` takes; LAYER+N for a sample of N rows.
+    """
+    path, _, sample = layer.partition("+")
+    command = [
+        sys.executable, "-m", "maskgap", "bound", path, "--pattern", pattern,
+        "--time-limit", str(seconds), "--json", *(("--sample", sample) if sample else ()),
+    ]  # fmt: skip
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    total = json.loads(done.stdout.splitlines()[-1])
+    name = Path(layer).name.replace(".safetensors", "")
+    return {"layer": name, "pattern": pattern, "seconds": seconds, "threads": cores(), **total}
+
+
+def run_shipped(directory: Path) -> list[dict[str, Any]]:
+    """The cases of the shipped layers."""
+    lines = [
+        run_case(str(shipped.path(layer)), pattern, SECONDS) | {"layer": layer}
+        for layer in LAYERS
+        for pattern in PATTERNS
+    ]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (directory / "bound.jsonl").write_text(text, encoding="utf-8")
     return lines
 
 
-def table(lines: list[dict[str, Any]]) -> str:
+def run_named(directory: Path, words: Sequence[str]) -> None:
+    """Cases of layers that are named, after those that are there."""
+    known = {(c["layer"], c["pattern"], c["seconds"]) for c in named(directory)}
+    for layer, pattern, seconds in zip(words[::3], words[1::3], words[2::3], strict=True):
+        name = Path(layer).name.replace(".safetensors", "")
+        if (name, pattern, float(seconds)) not in known:
+            line = run_case(layer, pattern, float(seconds))
+            with (directory / "named.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+
+
+def named(directory: Path) -> list[dict[str, Any]]:
+    """The cases of named layers that are there."""
+    path = directory / "named.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def table(lines: list[dict[str, Any]], times: Sequence[float] = CHOSEN_TIMES) -> str:
     """The cases in Markdown: the gap after some times and at the end."""
+    sampled = any("estimate" in line for line in lines)
+    legend = (*LEGEND, SAMPLED_LEGEND) if sampled else LEGEND
     rows = [
         {
             "layer": line["layer"],
             "rows": str(line["rows"]),
             "pattern": line["pattern"],
-            **{f"{s:.0f} s": percent(_gap_at(line["trace"], s)) for s in CHOSEN_TIMES},
-            f"{line['seconds']:.0f} s": percent(line["gap"]),
+            **{f"{s:.0f} s": cell for s, cell in zip(times, _cells(line, times), strict=True)},
+            "end": f"{_last(line)} ({line['seconds']:.0f} s)",
             "bound": line["bound_kind"],
         }
         for line in lines
     ]
-    return "\n\n".join([markdown(rows), "\n".join(f"* {line}" for line in LEGEND)])
+    return "\n\n".join([markdown(rows), "\n".join(f"* {line}" for line in legend)])
+
+
+def _cells(line: dict[str, Any], times: Sequence[float]) -> Iterator[str]:
+    """The gap after each time that lies within the run and that a course can tell."""
+    for seconds in times:
+        told = seconds < line["seconds"] and "estimate" not in line
+        yield percent(_gap_at(line["trace"], seconds)) if told else "-"
+
+
+def _last(line: dict[str, Any]) -> str:
+    if "estimate" not in line:
+        return percent(line["gap"])
+    if line["estimate"] is None:
+        return "-"
+    ends = f"{percent(line['low'])} to {percent(line['high'])}"
+    return f"{percent(line['estimate'])}, {ends}, of {line['rows_sampled']} rows"
 
 
 def _gap_at(trace: list[tuple[float, float | None, float]], seconds: float) -> float:
@@ -69,15 +121,23 @@ def _gap_at(trace: list[tuple[float, float | None, float]], seconds: float) -> f
     return next((gap for gap in reversed(gaps) if gap is not None), 1.0)
 
 
-def main(directory: Path) -> str:
-    """Run the cases, draw them, and return the table."""
-    lines = run_cases(directory)
-    curves = {f"{line['layer']}, {line['pattern']}": line["trace"] for line in lines}
-    falling_figure(curves).savefig(directory / "falling.png", dpi=130, metadata={"Software": None})
-    text = table(lines)
-    (directory / "bound.md").write_text(text + "\n", encoding="utf-8")
-    return text
+def main(directory: Path, words: Sequence[str] = ()) -> str:
+    """Run the cases, draw those of shipped layers, and return the tables."""
+    directory.mkdir(parents=True, exist_ok=True)
+    run_named(directory, words)
+    texts = []
+    if not words:
+        lines = run_shipped(directory)
+        curves = {f"{line['layer']}, {line['pattern']}": line["trace"] for line in lines}
+        figure = falling_figure(curves)
+        figure.savefig(directory / "falling.png", dpi=130, metadata={"Software": None})
+        texts.append(table(lines) + "\n")
+        (directory / "bound.md").write_text(texts[-1], encoding="utf-8")
+    if others := named(directory):
+        texts.append(table(others, NAMED_TIMES) + "\n")
+        (directory / "named.md").write_text(texts[-1], encoding="utf-8")
+    return "\n".join(texts)
 
 
 if __name__ == "__main__":
-    print(main(Path(sys.argv[1])))
+    print(main(Path(sys.argv[1]), sys.argv[2:]))

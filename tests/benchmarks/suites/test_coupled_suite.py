@@ -1,5 +1,6 @@
 """Blocks of shipped layers by name; tables and figures of coupled choices and whole layers."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from maskgap.benchmarks.layers.rows import LayerBound
 from maskgap.benchmarks.layers.shared_budget import SharedBudgetBound
 from maskgap.benchmarks.reading.figures.bound_course import falling_figure
 from maskgap.benchmarks.reading.tables.coupled import render_coupled
+from maskgap.benchmarks.reference.bound_course import main as course_of_bounds
 from maskgap.benchmarks.reference.bound_course import table
 from maskgap.benchmarks.reference.regenerate import (
     IN_README,
@@ -138,9 +140,24 @@ def test_gaps_that_fall_are_drawn_and_tabled():
     }  # fmt: skip
     line = next(line for line in table([case]).splitlines() if line.startswith("| l "))
     cells = [cell.strip() for cell in line.split("|")[1:-1]]
-    assert cells == ["l", "2", "50%", "80.0 %", "80.0 %", "80.0 %", "10.0 %", "checked"]
+    assert cells == ["l", "2", "50%", "80.0 %", "80.0 %", "80.0 %", "10.0 % (90 s)", "checked"]
     (axis,) = falling_figure({"l, 50%": trace}).axes
     assert list(axis.lines[0].get_ydata()) == pytest.approx([0.8, 0.1])
+
+
+def test_cases_of_named_layers_are_run_once_and_shown_with_their_ends(tmp_path):
+    layer = str(shipped.path("query0-n12"))
+    for words in ([layer, "50%", "60"], [layer, "50%", "60", f"{layer}+4", "2:4", "61"]):
+        text = course_of_bounds(tmp_path, words)
+    lines = [json.loads(line) for line in (tmp_path / "named.jsonl").read_text().splitlines()]
+    assert [(line["pattern"], line["seconds"]) for line in lines] == [("50%", 60.0), ("2:4", 61.0)]
+    assert lines[0]["gap"] <= 1e-6
+    assert lines[1]["rows_sampled"] == 4
+    shown = [line for line in text.splitlines() if line.startswith("| query0-n12")]
+    assert "(60 s)" in shown[0]
+    assert "of 4 rows (61 s)" in shown[1]
+    assert (tmp_path / "named.md").read_text() == text
+    assert not (tmp_path / "bound.md").exists()
 
 
 def test_the_page_of_results_has_a_place_for_everything_that_is_measured():
