@@ -21,7 +21,7 @@ def data(tmp_path):
 def test_a_recipe_says_what_options_say_and_options_go_before_it(tmp_path, data):
     recipe = tmp_path / "r.toml"
     recipe.write_text(
-        'pattern = "50%"\nsolver = "magnitude"\nexclude = "nothing*"\npropagate = true\n'
+        'pattern = "50%"\nsolver = "magnitude"\npropagate = true\n'
         '[patterns]\n"1" = "keep=1"\n[calibration]\nfiles = ["x.npy"]\nsamples = 3\n'
     )
     done = maskgap("prune", TOY, "--recipe", recipe, "--out", tmp_path / "a", "--json")
