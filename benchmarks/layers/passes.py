@@ -95,7 +95,7 @@ def interior_point(n: int, attempt: int) -> Pass:
     """
     triangles: dict[str, object] = {
         "triangle_rounds": 9 * (attempt + 1),
-        "triangle_batch": max(400, 2 * n // 3) if attempt == 1 else max(600, n),
+        "triangle_batch": max(400, n - 400) if attempt == 1 else max(600, n),
         "triangle_most": min(max(5000, 17 * n // 2) << (attempt - 1), MOST_TRIANGLES),
         "triangle_least": 0.05 / attempt,
         "triangle_inactive": 0.05,
