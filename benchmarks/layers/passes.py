@@ -61,7 +61,8 @@ def ladder(n: int) -> Iterator[Pass]:
     twice the triangle inequalities lift a bound by more than minutes of branching do.
     """
     swap = Pass("swap", looks_for_masks=True, takes_masks=True, together=True)
-    if n > WIDE_COLUMNS:
+    wide = n > WIDE_COLUMNS
+    if wide:
         yield replace(swap, settings={"max_swaps": 0})
         quick: dict[str, object] = {"shift": "eig", "iterations": 8}
         yield Pass("shift-bound", quick, takes_masks=True, together=True)
@@ -72,7 +73,6 @@ def ladder(n: int) -> Iterator[Pass]:
         yield Pass("search", {"population": 32}, looks_for_masks=True, takes_masks=True)
         for attempt in count():
             yield Pass("fw-bnb", {"max_nodes": 20_000 * 4**attempt}, takes_masks=True)
-    wide = n > WIDE_COLUMNS
     more = Pass("search", {"population": 32}, looks_for_masks=True, takes_masks=True)
     yield replace(more, settings={"population": 8}) if wide else more
     yield Pass("lowrank-bound", takes_masks=True)

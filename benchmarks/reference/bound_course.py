@@ -48,8 +48,18 @@ def run_case(layer: str, pattern: str, seconds: float) -> dict[str, Any]:
     ]  # fmt: skip
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     total = json.loads(done.stdout.splitlines()[-1])
-    name = Path(layer).name.replace(".safetensors", "")
-    return {"layer": name, "pattern": pattern, "seconds": seconds, "threads": cores(), **total}
+    return {
+        "layer": _name(layer),
+        "pattern": pattern,
+        "seconds": seconds,
+        "threads": cores(),
+        **total,
+    }
+
+
+def _name(layer: str) -> str:
+    """What a case is called by."""
+    return Path(layer).name.replace(".safetensors", "")
 
 
 def run_shipped(directory: Path) -> list[dict[str, Any]]:
@@ -68,8 +78,7 @@ def run_named(directory: Path, words: Sequence[str]) -> None:
     """Cases of layers that are named, after those that are there."""
     known = {(c["layer"], c["pattern"], c["seconds"]) for c in named(directory)}
     for layer, pattern, seconds in zip(words[::3], words[1::3], words[2::3], strict=True):
-        name = Path(layer).name.replace(".safetensors", "")
-        if (name, pattern, float(seconds)) not in known:
+        if (_name(layer), pattern, float(seconds)) not in known:
             line = run_case(layer, pattern, float(seconds))
             with (directory / "named.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")

@@ -36,7 +36,7 @@ def advance(at: Iterate) -> Iterate | None:
     )
     centring = min(1.0, max(0.0, ahead / at.gap)) ** 2
     bent = guess.image @ guess.primal
-    step = newton.direction(centring * at.mu, 0.5 * (bent + bent.T), guess.excess * guess.weight)
+    step = newton.direction(centring * at.mu, symmetric(bent), guess.excess * guess.weight)
     if step is None:
         return None
     primal_step, dual_step = _steps(at, lower, upper, step)

@@ -62,8 +62,7 @@ class Factored:
     def of(at: Iterate, spread: Matrix, single: bool) -> "Factored | None":
         """spread: V; None where the system is singular in such numbers."""
         n = len(at.y)
-        forms = np.concatenate([at.lifted.diagonal(), at.cuts.forms(at.lifted)])
-        diagonal = forms * np.concatenate([spread.diagonal(), at.cuts.forms(spread)])
+        diagonal = _forms(at, at.lifted) * _forms(at, spread)
         diagonal[n:] += at.excess / at.weight
         if not (diagonal > 0.0).all():
             return None
@@ -133,8 +132,7 @@ class Newton:
         factored = factored or Factored.of(at, spread, single=False)
         if factored is None:
             return None
-        pull = np.concatenate([spread.diagonal(), at.cuts.forms(spread)])
-        return Newton(at, factored, inverse, spread, pull)
+        return Newton(at, factored, inverse, spread, _forms(at, spread))
 
     def direction(
         self, centre: float, bent: Matrix | None, crossed: Vector | None
@@ -148,7 +146,7 @@ class Newton:
         right = 1.0 - centre * self.pull
         right[n:] += pairs
         if bent is not None:
-            right += self._constrained(bent)
+            right += _forms(at, at.face.lift(bent))
         found = self._refined(right, ROUGHLY if bent is None else REFINED)
         if found is None:
             return None
@@ -195,14 +193,14 @@ class Newton:
     def _image(self, both: Vector, moves: _Moves) -> Vector:
         """M times steps that move so much."""
         at, n = self.iterate, len(self.iterate.y)
-        out = -self._constrained(moves.primal)
+        out = -_forms(at, at.face.lift(moves.primal))
         out[n:] += at.excess / at.weight * both[n:]
         return out
 
-    def _constrained(self, matrix: Matrix) -> Vector:
-        """c^T B matrix B^T c of each constraint."""
-        lifted = self.iterate.face.lift(matrix)
-        return np.concatenate([lifted.diagonal(), self.iterate.cuts.forms(lifted)])
+
+def _forms(at: Iterate, lifted: Matrix) -> Vector:
+    """c^T lifted c of each constraint. lifted: (n + 1, n + 1)."""
+    return np.concatenate([lifted.diagonal(), at.cuts.forms(lifted)])
 
 
 def symmetric(matrix: Matrix) -> Matrix:
