@@ -40,22 +40,43 @@ NEAR = 5e-3
 """A wide matrix's least eigenvalue may come out too low by this share of itself."""
 
 FIRST_LIFT = 1e-8
-"""The first t in units of the mean diagonal; LIFT: what a t that does not do is multiplied by."""
+"""The first t in units of the mean diagonal, or of the largest entry over 2 n where that is more.
+
+LIFT: what a t that does not do is multiplied by.
+"""
 
 LIFT = 100.0
 INVERSE_STEPS = 8
 
 
 def least_eigenvalue(matrix: Matrix) -> float:
-    """lambda_min of a symmetric (n, n) float64 matrix; of a wide one a lower estimate."""
+    """lambda_min of a symmetric (n, n) float64 matrix; of a wide one a lower estimate.
+
+    Raises ValueError for numbers that are not finite.
+    """
     if len(matrix) > DENSE:
-        return _of_wide(matrix)
+        unit, exponent = _unit(matrix)
+        return 0.0 if unit is None else float(np.ldexp(_of_wide(unit), exponent))
     return float(scipy.linalg.eigh(matrix, eigvals_only=True, subset_by_index=[0, 0])[0])
 
 
+def _unit(matrix: Matrix) -> tuple[Matrix | None, int]:
+    """M / 2^e with largest entry in [1/2, 1), and e; None and 0 where all of M is 0.
+
+    A lift of numbers near the ends of float64 vanishes or overflows, and no lift mends NaN.
+    """
+    size = float(np.abs(matrix).max(initial=0.0))
+    if not np.isfinite(size):
+        raise ValueError("a matrix holds numbers that are not finite")
+    if size == 0.0:
+        return None, 0
+    exponent = int(np.frexp(size)[1])
+    return np.ldexp(matrix, -exponent), exponent
+
+
 def _of_wide(matrix: Matrix) -> float:
-    """As `least_eigenvalue`, never above lambda_min but for rounding."""
-    unit = FIRST_LIFT * max(float(np.abs(matrix.diagonal()).mean()), float(np.finfo(float).tiny))
+    """As `least_eigenvalue`, never above lambda_min but for rounding; largest entry about 1."""
+    unit = FIRST_LIFT * max(float(np.abs(matrix.diagonal()).mean()), 0.5 / len(matrix))
     lift, factor = unit, lifted_factor(matrix, unit)
     while factor is None:
         lift *= LIFT
@@ -97,12 +118,14 @@ def largest_eigenvalue(matrix: Matrix) -> float:
         return float(
             scipy.linalg.eigh(matrix, eigvals_only=True, subset_by_index=[n - 1, n - 1])[0]
         )
+    unit, exponent = _unit(matrix)
+    if unit is None:  # no vector to start from is mapped to anything
+        return 0.0
     start = 1.0 + np.linspace(0.0, 0.5, n)
-    return 1.02 * float(
-        scipy.sparse.linalg.eigsh(
-            matrix, 1, which="LA", v0=start, tol=1e-2, return_eigenvectors=False
-        )[0]
+    found = scipy.sparse.linalg.eigsh(
+        unit, 1, which="LA", v0=start, tol=1e-2, return_eigenvectors=False
     )
+    return 1.02 * float(np.ldexp(found[0], exponent))
 
 
 def largest_shift(quad: Matrix, kind: str) -> Vector:
