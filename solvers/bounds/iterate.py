@@ -128,3 +128,15 @@ def cholesky(matrix: Matrix) -> Matrix | None:
         return np.asarray(np.linalg.cholesky(matrix))
     except np.linalg.LinAlgError:
         return None
+
+
+def inverse(lower: Matrix) -> Matrix | None:
+    """(L L^T)^-1 of a lower Cholesky factor L (n, n), or None where that is singular.
+
+    What stands above the diagonal of L is not looked at.
+    """
+    half, info = scipy.linalg.lapack.dpotri(lower, lower=1)
+    if info != 0:
+        return None
+    half = np.tril(half)
+    return np.asarray(half + np.tril(half, -1).T)

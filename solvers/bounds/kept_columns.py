@@ -26,6 +26,7 @@ from maskgap.instances.arrays import Matrix, Vector, pruned_of
 from maskgap.instances.formats.evidence.leaves import ConvexFunction, Leaves
 from maskgap.instances.masks.state import FREE, KEPT, PRUNED, States
 from maskgap.instances.problem import Part, Problem
+from maskgap.solvers.bounds.iterate import inverse
 from maskgap.solvers.bounds.unit_diagonal import UnitDiagonal, scaled
 from maskgap.solvers.objectives import convexify
 from maskgap.solvers.objectives.shift import lifted_factor
@@ -104,19 +105,11 @@ class OutlyingColumns:
     @cached_property
     def _inverse(self) -> Matrix | None:
         """G^-1 in units of a unit diagonal, nearly; None where the arithmetic fails."""
-        import scipy.linalg  # loaded when a row has a use for it
-
         gram, _ = self._problem.layer.gram_unit
         correlation = scaled(gram, self._units.inverse)
         correlation[np.diag_indices(len(gram))] = 1.0
         factor = lifted_factor(correlation, RIDGE)
-        if factor is None:
-            return None
-        half, info = scipy.linalg.lapack.dpotri(factor, lower=1, overwrite_c=1)
-        if info:
-            return None
-        half = np.tril(half)
-        return np.asarray(half + np.tril(half, -1).T)
+        return None if factor is None else inverse(factor)
 
     def of(self, part: Part) -> KeptColumns:
         """Those of a row, by the loss of its start mask or, without one, of Wanda's."""
@@ -133,31 +126,31 @@ class OutlyingColumns:
         maybe = np.flatnonzero(diagonal > loss)
         maybe = maybe[np.argsort(-diagonal[maybe], kind="stable")][:MOST]
         maybe = maybe[: part.n - groups.pruned - 1]
-        inverse = self._inverse if len(maybe) and loss > 0.0 else None
-        if inverse is None:
+        whole = self._inverse if len(maybe) and loss > 0.0 else None
+        if whole is None:
             return none
         kept = none
         for column in maybe.tolist():
-            point = self._point(part, inverse, column, kept.columns)
+            point = self._point(part, whole, column, kept.columns)
             bound = _bound(part, column, kept.columns, point)
             if bound >= ABOVE * loss:
                 kept = kept.and_one(column, point, bound)
         return kept
 
     def _point(
-        self, part: Part, inverse: Matrix, column: int, kept: NDArray[np.intp]
+        self, part: Part, whole: Matrix, column: int, kept: NDArray[np.intp]
     ) -> NDArray[np.float32]:
-        """(n,) z = y / w of a column, where others are kept."""
+        """(n,) z = y / w of a column, where others are kept. whole: `_inverse`."""
         weight = part.weight * self._units.root
         scale = np.where(weight != 0.0, weight, np.inf)
         held = np.zeros(part.n, dtype=bool)
         held[kept] = True
         z = np.zeros(part.n)
         for _ in range(HOLDS):
-            y = inverse[column].copy()
+            y = whole[column].copy()
             out = np.flatnonzero(held)
             if len(out):
-                y -= np.linalg.solve(inverse[np.ix_(out, out)], y[out]) @ inverse[out]
+                y -= np.linalg.solve(whole[np.ix_(out, out)], y[out]) @ whole[out]
                 y[out] = 0.0
             z = y * (weight[column] / y[column]) / scale
             far = np.abs(z) > FARTHEST

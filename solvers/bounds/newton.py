@@ -23,7 +23,7 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from maskgap.instances.arrays import Matrix, Vector
-from maskgap.solvers.bounds.iterate import Iterate
+from maskgap.solvers.bounds.iterate import Iterate, inverse
 from maskgap.solvers.bounds.triangles import products
 
 SINGLE_ORDER = 1000
@@ -125,14 +125,16 @@ class Newton:
     @staticmethod
     def at(at: Iterate, lower: Matrix) -> "Newton | None":
         """The system, factored; None where it is singular in float64. lower: L L^T = S."""
-        inverse = _inverse(lower)
-        spread = at.face.lift(inverse)
+        inner = inverse(lower)
+        if inner is None:
+            return None
+        spread = at.face.lift(inner)
         single = len(at.y) + len(at.cuts) >= SINGLE_ORDER
         factored = Factored.of(at, spread, single) if single else None
         factored = factored or Factored.of(at, spread, single=False)
         if factored is None:
             return None
-        return Newton(at, factored, inverse, spread, _forms(at, spread))
+        return Newton(at, factored, inner, spread, _forms(at, spread))
 
     def direction(
         self, centre: float, bent: Matrix | None, crossed: Vector | None
@@ -206,10 +208,3 @@ def _forms(at: Iterate, lifted: Matrix) -> Vector:
 def symmetric(matrix: Matrix) -> Matrix:
     """Its symmetric part."""
     return np.asarray(0.5 * (matrix + matrix.T))
-
-
-def _inverse(lower: Matrix) -> Matrix:
-    """The inverse of L L^T."""
-    half, _ = scipy.linalg.lapack.dpotri(lower, lower=1)
-    half = np.tril(half)
-    return np.asarray(half + np.tril(half, -1).T)

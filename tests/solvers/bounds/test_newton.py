@@ -8,7 +8,7 @@ from maskgap.instances.problem import Problem
 from maskgap.solvers.bounds import newton
 from maskgap.solvers.bounds.face import Face
 from maskgap.solvers.bounds.interior import advance
-from maskgap.solvers.bounds.iterate import centre
+from maskgap.solvers.bounds.iterate import centre, inverse
 from maskgap.solvers.bounds.newton import Factored, Newton
 from maskgap.solvers.bounds.semidefinite import (
     Effort,
@@ -114,3 +114,23 @@ def test_no_system_where_float64_cannot_factor_it_either():
     at = iterate_with_cuts(0)
     spread = at.face.lift(np.linalg.inv(at.slack))
     assert Factored.of(at, -spread, single=False) is None
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_an_inverse_is_that_of_the_product_of_the_factor_and_reads_its_lower_part(order):
+    rng = np.random.default_rng(4)
+    lower = np.asarray(np.tril(rng.normal(size=(9, 9))) + 3.0 * np.eye(9), order=order)
+    above = lower + np.triu(np.ones((9, 9)), 1)
+    expected = np.linalg.inv(lower @ lower.T)
+    for factor in (lower, np.asarray(above, order=order)):
+        before = factor.copy()
+        found = inverse(factor)
+        np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+        assert (found == found.T).all()
+        assert (factor == before).all()
+
+
+def test_a_singular_factor_has_no_inverse():
+    lower = np.eye(4)
+    lower[2, 2] = 0.0
+    assert inverse(lower) is None
