@@ -142,7 +142,7 @@ class ReoptimisedEngine(Engine):
             self.stop = self.limits.deadline.stop()
         elif 0 <= max_nodes <= self.nodes + len(self._under_way):
             self.stop = Stop.NODES
-        elif self._bytes > self.choices.most_bytes:
+        elif self._bytes > self.choices.most_bytes or self._record.full:
             self.stop = Stop.MEMORY
 
     def _begin(self, pool: ThreadPoolExecutor, most: int, late: bool) -> None:

@@ -18,6 +18,12 @@ from maskgap.solvers.objectives.reduced_row import ReducedRow
 ONE_MASK = -1
 """The function of a leaf with one mask left."""
 
+UNBOUNDED = -2
+"""Of a leaf that nothing bounds yet: no relaxation on its way from the root was above 0."""
+
+MOST_FUNCTIONS = 32_000
+"""Functions of a tree: a proof numbers them in 16 bits, and a few may be under way."""
+
 BYTES_A_ROW = 160
 """Of a row in lists."""
 
@@ -75,7 +81,7 @@ class SubtreeRecord:
         self.n, self._most_bytes, self._bytes = n, most_bytes, 0
         self.recording = True
         self._column, self._kept, self._pruned = [-1], [-1], [-1]
-        self._function, self._point = [ONE_MASK], [-1]
+        self._function, self._point = [UNBOUNDED], [-1]
         self._points: list[NDArray[np.float32]] = []
         self._functions: list[ConvexFunction] = []  # holds: a row
         self._grafts: dict[int, Graft] = {}
@@ -91,6 +97,11 @@ class SubtreeRecord:
         self._points.clear()
         self._functions.clear()
         self._grafts.clear()
+
+    @property
+    def full(self) -> bool:
+        """Whether it has as many functions as a tree may have."""
+        return len(self._functions) >= MOST_FUNCTIONS
 
     def function(self, row: int, function: ConvexFunction) -> int:
         """The number of a function that holds from a row on."""
@@ -131,9 +142,8 @@ class SubtreeRecord:
         return kept, kept + 1
 
     def leaves(self) -> Leaves | None:
-        """The proof's tree, None where it was given up or nothing bounds the root."""
-        bare = self._column[0] < 0 and self._point[0] < 0 and 0 not in self._grafts
-        if not self.recording or bare:
+        """The proof's tree, None where it was given up or nothing bounds some leaf."""
+        if not self.recording:
             return None
         self._merge()
         made, place, where = _Made(), {}, 0
@@ -152,6 +162,8 @@ class SubtreeRecord:
                 made.branch.append(np.array([self._column[row]], np.int32))
                 stack += [self._pruned[row], self._kept[row]]
                 continue
+            if self._function[row] == UNBOUNDED:
+                return None
             at = self._point[row]
             if at >= 0 and at not in points:
                 points[at] = made.held

@@ -17,7 +17,7 @@ from maskgap.solvers.objectives.protocol import Quadratic
 from maskgap.solvers.protocol import Deadline, Limits, Stop, solve_part
 from maskgap.solvers.tree import driver
 from maskgap.solvers.tree.fw_bnb import FwBnb
-from maskgap.solvers.tree.reoptimised import close
+from maskgap.solvers.tree.reoptimised import close, record
 from maskgap.solvers.tree.reoptimised import engine as engine_module
 from maskgap.solvers.tree.reoptimised.engine import ReoptimisedEngine
 from maskgap.solvers.tree.reoptimised.record import SubtreeRecord
@@ -227,3 +227,32 @@ def test_degenerate_rows(kind, no_endings):
     _, certificate = solved(problem)
     assert certificate.verdict is Verdict.PROVED
     assert certificate.objective == pytest.approx(best, abs=1e-9)
+
+
+@pytest.mark.parametrize("max_nodes", [1, 3, 5, 9])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_proof_of_nodes_that_nothing_bounds_is_none(seed, max_nodes, no_endings):
+    """Columns that are nearly one another have roots that no relaxation lifts above 0."""
+    rng = np.random.default_rng(seed)
+    inputs = np.tile(rng.normal(size=14), (9, 1))
+    layer = Layer.from_arrays(rng.normal(size=(1, 9)), inputs @ inputs.T)
+    problem = Problem.of(layer, parse_pattern("30%")).part_of(0)
+    answer, certificate = solved(problem, replace(ON, max_nodes=max_nodes))
+    assert not certificate.reason
+    best, _ = brute_force(problem.weight, layer.gram, 9, problem.groups.pruned)
+    if answer.proof is None:
+        assert answer.claimed_bound == 0.0
+    else:
+        assert answer.claimed_bound <= check_part(problem, answer.proof).bound <= best * (1 + 1e-9)
+
+
+def test_a_search_ends_before_it_has_more_functions_than_a_proof_can_number(
+    monkeypatch, no_endings
+):
+    monkeypatch.setattr(record, "MOST_FUNCTIONS", 4)
+    problem = one_row(1, 20, tokens=10)
+    answer, certificate = solved(problem)
+    assert answer.stop is Stop.MEMORY
+    assert 1 < len(answer.proof.evidence.functions) <= 4
+    assert certificate.bound_kind is BoundKind.CHECKED
+    assert 0.0 < certificate.bound < certificate.objective
