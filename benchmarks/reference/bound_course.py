@@ -12,13 +12,18 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
+from maskgap.benchmarks.commands.entry import enter
 from maskgap.benchmarks.reading.figures.bound_course import falling_figure
 from maskgap.benchmarks.reading.typeset import markdown, percent
 from maskgap.benchmarks.runs.environment import cores
 from maskgap.benchmarks.verify.certificate import gap_of
+from maskgap.instances.errors import InputError
+from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.sources import shipped
 
 LAYERS = ("value1-n384", "intermediate2-n384")
@@ -36,36 +41,69 @@ LEGEND = (
 SAMPLED_LEGEND = "of a sample: the gap that it estimates, with its interval of confidence 0.95"
 
 
-def run_case(layer: str, pattern: str, seconds: float) -> dict[str, Any]:
-    """The total line of a case, with its layer, pattern, seconds and threads.
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What `maskgap bound` is asked. layer: what it takes; LAYER+N for a sample of N rows."""
 
-    layer: what `maskgap bound` takes; LAYER+N for a sample of N rows.
-    """
-    path, _, sample = layer.partition("+")
-    command = [
-        sys.executable, "-m", "maskgap", "bound", path, "--pattern", pattern,
-        "--time-limit", str(seconds), "--json", *(("--sample", sample) if sample else ()),
-    ]  # fmt: skip
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    total = json.loads(done.stdout.splitlines()[-1])
-    return {
-        "layer": _name(layer),
-        "pattern": pattern,
-        "seconds": seconds,
-        "threads": cores(),
-        **total,
-    }
+    layer: str
+    pattern: str
+    seconds: float
+
+    @staticmethod
+    def of(layer: str, pattern: str, seconds: str) -> "Case":
+        """A case that can be run. Raises InputError for one that cannot."""
+        path, plus, sample = layer.partition("+")
+        if plus and not (sample.isascii() and sample.isdecimal() and int(sample) > 0):
+            raise InputError(f"{layer}: expected a number of rows after the +, 1 or more")
+        shipped.find(Path(path))
+        parse_pattern(pattern)
+        try:
+            limit_s = float(seconds)
+        except ValueError:
+            limit_s = 0.0
+        if not 0.0 < limit_s < inf:
+            raise InputError(f"{layer} {pattern}: expected seconds above 0, found '{seconds}'")
+        return Case(layer, pattern, limit_s)
+
+    @property
+    def name(self) -> str:
+        """What its layer is called by."""
+        return Path(self.layer).name.replace(".safetensors", "")
+
+    def run(self) -> dict[str, Any]:
+        """The total line, with layer, pattern, seconds and threads.
+
+        Raises InputError where the command fails, which has said why.
+        """
+        path, _, sample = self.layer.partition("+")
+        command = [
+            sys.executable, "-m", "maskgap", "bound", path, "--pattern", self.pattern,
+            "--time-limit", str(self.seconds), "--json", *(("--sample", sample) if sample else ()),
+        ]  # fmt: skip
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode != 0:
+            raise InputError(f"{self.layer} {self.pattern}: bound ended with {done.returncode}")
+        total = json.loads(done.stdout.splitlines()[-1])
+        return {
+            "layer": self.name,
+            "pattern": self.pattern,
+            "seconds": self.seconds,
+            "threads": cores(),
+            **total,
+        }
 
 
-def _name(layer: str) -> str:
-    """What a case is called by."""
-    return Path(layer).name.replace(".safetensors", "")
+def cases_of(words: Sequence[str]) -> list[Case]:
+    """LAYER PATTERN SECONDS of each. Raises InputError for words that are no cases."""
+    if len(words) % 3:
+        raise InputError(f"expected LAYER PATTERN SECONDS of each case, found '{' '.join(words)}'")
+    return [Case.of(*words[first : first + 3]) for first in range(0, len(words), 3)]
 
 
 def run_shipped(directory: Path) -> list[dict[str, Any]]:
     """The cases of the shipped layers."""
     lines = [
-        run_case(str(shipped.path(layer)), pattern, SECONDS) | {"layer": layer}
+        Case(str(shipped.path(layer)), pattern, SECONDS).run()
         for layer in LAYERS
         for pattern in PATTERNS
     ]
@@ -74,12 +112,12 @@ def run_shipped(directory: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def run_named(directory: Path, words: Sequence[str]) -> None:
+def run_named(directory: Path, cases: Sequence[Case]) -> None:
     """Cases of layers that are named, after those that are there."""
     known = {(c["layer"], c["pattern"], c["seconds"]) for c in named(directory)}
-    for layer, pattern, seconds in zip(words[::3], words[1::3], words[2::3], strict=True):
-        if (_name(layer), pattern, float(seconds)) not in known:
-            line = run_case(layer, pattern, float(seconds))
+    for case in cases:
+        if (case.name, case.pattern, case.seconds) not in known:
+            line = case.run()
             with (directory / "named.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
 
@@ -131,9 +169,13 @@ def _gap_at(trace: list[tuple[float, float | None, float]], seconds: float) -> f
 
 
 def main(directory: Path, words: Sequence[str] = ()) -> str:
-    """Run the cases, draw those of shipped layers, and return the tables."""
+    """Run the cases, draw those of shipped layers, and return the tables.
+
+    Raises InputError for words that are no cases, before any is run.
+    """
+    cases = cases_of(words)
     directory.mkdir(parents=True, exist_ok=True)
-    run_named(directory, words)
+    run_named(directory, cases)
     texts = []
     if not words:
         lines = run_shipped(directory)
@@ -148,5 +190,11 @@ def main(directory: Path, words: Sequence[str] = ()) -> str:
     return "\n".join(texts)
 
 
+def _command(words: Sequence[str]) -> None:
+    if words[0].startswith("-"):
+        raise InputError(f"expected DIRECTORY [LAYER PATTERN SECONDS ...], found '{words[0]}'")
+    print(main(Path(words[0]), words[1:]))
+
+
 if __name__ == "__main__":
-    print(main(Path(sys.argv[1]), sys.argv[2:]))
+    enter(_command)

@@ -1,6 +1,8 @@
 """Blocks of shipped layers by name; tables and figures of coupled choices and whole layers."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -158,6 +160,35 @@ def test_cases_of_named_layers_are_run_once_and_shown_with_their_ends(tmp_path):
     assert "of 4 rows (61 s)" in shown[1]
     assert (tmp_path / "named.md").read_text() == text
     assert not (tmp_path / "bound.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["word"], "LAYER PATTERN SECONDS"),
+        (["query0-n12", "50%"], "LAYER PATTERN SECONDS"),
+        (["nothing-there", "50%", "60"], "nothing-there"),
+        (["query0-n12+0", "50%", "60"], "number of rows"),
+        (["query0-n12+x", "50%", "60"], "number of rows"),
+        (["query0-n12", "half", "60"], "half"),
+        (["query0-n12", "50%", "long"], "'long'"),
+        (["query0-n12", "50%", "nan"], "'nan'"),
+        (["query0-n12", "50%", "60", "query0-n12", "50%", "0"], "'0'"),
+    ],
+)
+def test_words_that_are_no_cases_are_told_before_any_is_run(tmp_path, words, told):
+    with pytest.raises(InputError, match=told):
+        course_of_bounds(tmp_path / "new", words)
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_course_of_bounds_tells_a_mistake_in_one_line(tmp_path):
+    for words in ([tmp_path / "new", "word"], []):
+        command = [sys.executable, "-m", "maskgap.benchmarks.reference.bound_course", *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert len(done.stderr.splitlines()) == 1
+        assert "LAYER PATTERN SECONDS" in done.stderr
 
 
 def test_the_page_of_results_has_a_place_for_everything_that_is_measured():

@@ -48,5 +48,5 @@ def test_a_wide_matrix_of_zeros_has_the_eigenvalue_zero():
 def test_numbers_that_are_none_are_an_error_and_no_endless_search(n, value):
     matrix = np.eye(n)
     matrix[1, 2] = matrix[2, 1] = value
-    with pytest.raises(ValueError, match="finite|infs or NaNs"):
+    with pytest.raises(ValueError, match=r"finite|infs or NaNs"):
         least_eigenvalue(matrix)
