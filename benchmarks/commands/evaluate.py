@@ -53,7 +53,8 @@ def run(options: EvaluateOptions) -> int:
         return _run_tasks(options)
     from maskgap.benchmarks.models.evaluate import evaluate_model, render
     from maskgap.instances.models.load import load_model
-    from maskgap.instances.models.pace import cost, peak_bytes
+    from maskgap.instances.models.pace import cost
+    from maskgap.instances.peak_memory import peak_bytes
 
     begun, dense = time.perf_counter(), None
     if options.against is not None:
@@ -84,7 +85,8 @@ def _run_tasks(options: EvaluateOptions) -> int:
     if options.calibration:
         raise InputError("--tasks have data of their own, so they take no --calibration")
     check_tasks(options.tasks)
-    from maskgap.instances.models.pace import cost, peak_bytes
+    from maskgap.instances.models.pace import cost
+    from maskgap.instances.peak_memory import peak_bytes
 
     begun, dense = time.perf_counter(), None
     if options.against is not None:

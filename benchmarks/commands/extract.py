@@ -47,7 +47,8 @@ def run(options: ExtractOptions) -> int:
     )
     for path in paths:
         print(path)
-    from maskgap.instances.models.pace import cost, peak_bytes
+    from maskgap.instances.models.pace import cost
+    from maskgap.instances.peak_memory import peak_bytes
 
     say(f"{len(paths)} layers in {cost(time.perf_counter() - begun, peak_bytes())}")
     return 0

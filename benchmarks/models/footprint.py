@@ -101,7 +101,7 @@ def run_one(shape: Shape, command: str, samples: int) -> Cost:
     from maskgap.benchmarks.models.sampling import Sampling
     from maskgap.instances.models.extract_files import run_extract
     from maskgap.instances.models.load import load_model
-    from maskgap.instances.models.pace import peak_bytes
+    from maskgap.instances.peak_memory import peak_bytes
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -36,8 +36,9 @@ from maskgap.instances.models.extract import extract_sites
 from maskgap.instances.models.few_tokens import few_tokens_told
 from maskgap.instances.models.linear import Site
 from maskgap.instances.models.load import LoadedModel
-from maskgap.instances.models.pace import batches_told, cost, peak_bytes
+from maskgap.instances.models.pace import batches_told, cost
 from maskgap.instances.models.passes import Running
+from maskgap.instances.peak_memory import peak_bytes
 
 MASKS = "masks"
 SUMMARY, PAGE = "pruning.json", "pruning.md"

@@ -9,11 +9,13 @@ features. The best error is that of `search` within SEARCH_S seconds a row.
 """
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import fsum
@@ -61,16 +63,21 @@ LEGEND = (
 @contextmanager
 def _layers(words: Sequence[str]) -> Iterator[list[tuple[str, str, int]]]:
     """(what it is called, what `solve` is given, rows) of each layer."""
-    with tempfile.TemporaryDirectory() as folder:
+    # layers are made apart, as a process is said to have held at least what its parent did
+    spawn = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(1, spawn) as apart:
         found = [(SHIPPED[0], *SHIPPED)]
         named = [word.rpartition("=") for word in words]
         found += [(Path(layer).stem, layer, int(rows)) for layer, _, rows in named]
         for n, rows in SYNTHETIC:
-            text = f"llm:rows=16,n={n},seed=1"
             path = Path(folder) / f"synthetic-{n}.safetensors"
-            write_layer(path, parse_llm(text).layer())
+            apart.submit(_write_synthetic, path, n).result()
             found.append((f"synthetic, {n} columns", str(path), rows))
         yield found
+
+
+def _write_synthetic(path: Path, n: int) -> None:
+    write_layer(path, parse_llm(f"llm:rows=16,n={n},seed=1").layer())
 
 
 def _solve(layer: str, rows: int, solver: str, options: Sequence[str]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from maskgap.benchmarks.runs.sharing import shared_bytes
 from maskgap.benchmarks.runs.task import KnownSettings, Outcome, Task, failed, given, kernels_of
 from maskgap.instances.arrays import Kept
 from maskgap.instances.errors import InputError, Refused
+from maskgap.instances.peak_memory import peak_bytes
 from maskgap.solvers import registry
 from maskgap.solvers.kernels.cache import COMPILING, mark_compiled
 from maskgap.solvers.kernels.wanted import Wanted
@@ -82,9 +83,8 @@ def run_task(
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
         outcome = failed(task, Stop.CRASHED, text, traceback.format_exc())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    scale = 1 if sys.platform == "darwin" else 1024
-    return replace(outcome, wall_s=time.perf_counter() - start, peak_memory_bytes=int(peak) * scale)
+    spent = time.perf_counter() - start
+    return replace(outcome, wall_s=spent, peak_memory_bytes=peak_bytes())
 
 
 def child_main(task: Task, memory_bytes: int | None, connection: Connection) -> None:

@@ -1,7 +1,5 @@
 """Time and memory of long work, for people: what is done, what is left, what it took."""
 
-import resource
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,14 +20,8 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
-def peak_bytes() -> int:
-    """The most memory that this process held; processes that it started are not counted."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
 def cost(seconds: float, peak: int) -> str:
-    """Time and memory in one line. peak: of `peak_bytes`."""
+    """Time and memory in one line. peak: in bytes."""
     return f"{clock(seconds)}, {peak / GIB:.2f} GiB of memory at most"
 
 
