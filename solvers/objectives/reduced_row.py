@@ -34,7 +34,7 @@ MARGIN = 2.0
 
 @dataclass(frozen=True, eq=False)
 class ReducedRow:
-    """A node with a mask to choose, for one budget a row.
+    """A node with a mask to choose, for one budget a row; for several, with no column fixed.
 
     state: (n,). free: (m,) F, ascending. quad: (m, m) Q_FF + Diag(d). added: (m,) d. groups: its
     masks.
@@ -47,10 +47,12 @@ class ReducedRow:
     groups: BudgetGroups
 
     @staticmethod
-    def of(quad: Matrix, state: States, pruned: int) -> "ReducedRow":
-        """quad: Q (n, n). pruned: of the whole row; more are, and fewer than are free are left."""
+    def of(quad: Matrix, state: States, groups: BudgetGroups) -> "ReducedRow":
+        """quad: Q (n, n). groups: of the whole row; columns are left to prune and to keep."""
         free, gone = np.flatnonzero(state == FREE), np.flatnonzero(state == PRUNED)
-        left = pruned - len(gone)
+        if len(free) == len(state):
+            return ReducedRow(state.copy(), free, quad.copy(), np.zeros(len(state)), groups)
+        left = groups.pruned - len(gone)
         remainder = float(quad[np.ix_(gone, gone)].sum())
         added = 2.0 * quad[np.ix_(free, gone)].sum(axis=1) + remainder / left
         own = quad[np.ix_(free, free)]
@@ -60,8 +62,8 @@ class ReducedRow:
     def stated(self, function: ConvexFunction) -> ConvexFunction:
         """A function of it by the columns of the row; where it holds is not said yet."""
         n, free = len(self.state), self.free
-        u, alpha = np.zeros(n), np.zeros((1, n))
-        u[free], alpha[0, free] = function.u - self.added, function.alpha[0]
+        u, alpha = np.zeros(n), np.zeros((len(function.alpha), n))
+        u[free], alpha[:, free] = function.u - self.added, function.alpha
         old = function.triangles
         places = free[np.maximum(old.columns, 0)].astype(np.int32)
         columns = np.where(old.columns == CONSTANT, np.int32(CONSTANT), places)

@@ -50,6 +50,8 @@ class Choices:
     node_tolerance: float = 0.3
     fixing: bool = True
     heuristics: Heuristics = "rounding"
+    relaxations: int = -1
+    root_triangles: int = 0
 
     @property
     def rounding(self) -> bool:

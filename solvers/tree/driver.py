@@ -77,9 +77,9 @@ SMALL_PART = 32
 class Plan:
     """What a search is to do beside its choices.
 
-    method: of `reformulate`. reoptimise: whether nodes make their own functions, for one budget a
-    row. triangle_nodes: nodes after which triangles are thought of; 0: at
-    once, and once only. max_nodes: -1 for no limit.
+    method: of `reformulate`. reoptimise: whether nodes make their own functions. triangle_nodes:
+    nodes after which triangles are thought of; 0: at once, and once only. max_nodes: -1 for
+    no limit.
     """
 
     choices: Choices
@@ -119,12 +119,13 @@ def branch_and_bound(
 
 
 def _own_functions(part: Part, plan: Plan) -> BudgetGroups | None:
-    """The budget of a part whose nodes may make their own functions, else None."""
+    """The groups of a part whose nodes may make their own functions, else None."""
     groups = part.legal.equal_groups
     fit = plan.method == "sdp-triangles" and plan.choices.oracle == "closed-form"
-    if groups is None or groups.count > 1 or groups.single or not part.quad.any():
+    if groups is None or groups.single or not part.quad.any():
         return None
-    return groups if fit and plan.reoptimise != "off" else None
+    wanted = plan.reoptimise == "on" or (plan.reoptimise == "auto" and groups.count == 1)
+    return groups if fit and wanted else None
 
 
 def _least(pause: int, max_nodes: int) -> int:

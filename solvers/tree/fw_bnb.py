@@ -96,7 +96,13 @@ class FwBnb:
     hull: Hull = "convex"
     """The hull of the masks, or the linear relaxation of their rows."""
     reoptimise: Reoptimise = "auto"
-    """Whether nodes make their own functions, for one budget a row; auto: on wide rows."""
+    """Whether nodes make their own functions; of equal groups with several budgets, the root alone.
+    auto: for one budget a row, on wide rows."""
+    relaxations: Limit = -1
+    """Nodes that make their own functions at most; after them bounds are raised by those that there
+    are. -1: two fifths of the time."""
+    root_triangles: Count = 0
+    """Triangle inequalities of a root that makes its own function at most; 0: six a column."""
     diagonal: Diagonal = "nodes"
     """Objective refit: the diagonal of the perspective function, one a node or one a tree."""
 
@@ -150,6 +156,8 @@ class FwBnb:
             node_tolerance=self.node_tolerance,
             fixing=self.fixing,
             heuristics=self.heuristics,
+            relaxations=self.relaxations,
+            root_triangles=self.root_triangles,
         )
 
 

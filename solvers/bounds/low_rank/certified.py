@@ -75,7 +75,7 @@ def _lowest(
 def _with_kept(part: Part, found: RowFound, deadline: Deadline) -> tuple[float, PartProof]:
     """The stated bound, and the proof whose function leaves the kept columns out."""
     kept = found.kept
-    row = ReducedRow.of(part.quad, kept.state(part.n), part.groups.pruned)
+    row = ReducedRow.of(part.quad, kept.state(part.n), part.groups)
     function, start = convexify.plain(row.groups), None
     if found.multipliers is not None:
         unit = float(row.quad.diagonal().sum()) / part.n

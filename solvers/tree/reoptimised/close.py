@@ -15,6 +15,7 @@ import numpy as np
 
 from maskgap.instances.arrays import Kept, pruned_of
 from maskgap.instances.formats.evidence.leaves import ConvexFunction
+from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.state import FREE, PRUNED, States
 from maskgap.instances.part import Part
 from maskgap.solvers.objectives import convexify
@@ -128,14 +129,15 @@ class Raise:
     ending: Ending
 
 
-def raised(state: States, source: Source, pruned: int, closing: Closing) -> Raise:
-    """Search a child with a mask to choose until its leaves are bounded by the loss of `closing`.
+def raised(state: States, source: Source, groups: BudgetGroups, closing: Closing) -> Raise:
+    """Search a node with a mask to choose until its leaves are bounded by the loss of `closing`.
 
-    state: (n,) of the child, in which more columns are fixed than in that of the source.
+    state: (n,) of the node, in which those columns are fixed that are in the source, and maybe
+    more. groups: of the whole row.
     """
     quad = closing.part.quad
-    row = ReducedRow.of(quad, state, pruned)
-    above = ReducedRow.of(quad, source.state, pruned)
+    row = ReducedRow.of(quad, state, groups)
+    above = ReducedRow.of(quad, source.state, groups)
     convex = Quadratic(*convexify.quadratic(above.quad, above.groups, source.function))
     own = state[above.free]
     return Raise(row, closing.search(row, [_restricted(convex, own)], most_steps=-1))

@@ -7,6 +7,9 @@ of the time that engine raises the nodes of least bound, each by the function of
 step at a time: a step begins anew, and costs about as much as all before it. Each function holds in
 the subtree of the node that made it.
 
+Where a row has several budgets, as under N:M, what a fixed column leaves is no row of equal budgets
+any more: the root alone has a relaxation, and is raised.
+
 Visits run on threads. So that nothing depends on timing but where a deadline falls, their results
 are taken in the order in which they were begun, with a fixed number under way.
 """
@@ -40,7 +43,7 @@ from maskgap.solvers.tree.reoptimised.close import (
     raised,
 )
 from maskgap.solvers.tree.reoptimised.record import Graft, SubtreeRecord
-from maskgap.solvers.tree.reoptimised.visit import Aim, Node, Visit, visit
+from maskgap.solvers.tree.reoptimised.visit import Aim, Node, Visit, root_effort, visit
 
 SPLITTING = 0.4
 """Share of the time in which nodes are split; after it they are raised."""
@@ -63,7 +66,7 @@ class _Task:
 
 
 class ReoptimisedEngine(Engine):
-    """A search over the masks of one budget, of the mask loss."""
+    """A search over the masks of equal groups, of the mask loss."""
 
     def __init__(
         self,
@@ -74,7 +77,9 @@ class ReoptimisedEngine(Engine):
         choices: Choices,
     ) -> None:
         super().__init__(part, objective, limits, choices)
-        self._quad, self._pruned = objective.quad, groups.pruned
+        self._quad, self._groups = objective.quad, groups
+        self._root = root_effort(part.n, choices.root_triangles)
+        self._begun = 0
         self._record = SubtreeRecord(part.n, choices.most_bytes)
         self._pseudo, self._reach = PseudoCosts(part.n), Reach()
         self._margin = objective.margin
@@ -148,25 +153,39 @@ class ReoptimisedEngine(Engine):
     def _begin(self, pool: ThreadPoolExecutor, most: int, late: bool) -> None:
         """Begin with nodes of least bound until so many are under way; late: raise them."""
         closing = Closing(self.part, self.limits.deadline, self.choices, self.loss)
-        aim = Aim(self._quad, self._pruned, self.cut, self._reach.gap, self.choices.fixing, closing)
+        fixing = self.choices.fixing and self._splits
+        aim = Aim(self._quad, self._groups, self._root, self.cut, self._reach.gap, fixing, closing)
         while len(self._under_way) < most and self._open.least_bound() < self.cut:
             node = self._open.take()
             self._bytes -= self._size(node)
-            if late and node.source is not None and self._has_choice(node):
+            if node.source is not None and self._raises(late) and self._has_choice(node):
                 step = replace(
                     closing,
                     choices=replace(self.choices, gap=0.0),
                     loss=min(self.cut, node.bound + STEP * self.loss),
                 )
-                raising = pool.submit(raised, node.state, node.source, self._pruned, step)
+                raising = pool.submit(raised, node.state, node.source, self._groups, step)
                 self._under_way.append(_Task(node, node.bound, raising=raising))
             else:
+                self._begun += 1
                 visiting = pool.submit(visit, node, aim)
                 self._under_way.append(_Task(node, node.bound, visiting))
 
+    @property
+    def _splits(self) -> bool:
+        """Whether nodes are split: one budget leaves one budget, others do not."""
+        return self._groups.count == 1
+
+    def _raises(self, late: bool) -> bool:
+        """Whether nodes are raised from now on. late: whether their time has come."""
+        return late or not self._splits or 0 <= self.choices.relaxations <= self._begun
+
+    def _left(self, node: Node) -> int:
+        """Columns that are to be pruned in a node."""
+        return self._groups.count * self._groups.pruned - int((node.state == PRUNED).sum())
+
     def _has_choice(self, node: Node) -> bool:
-        left = self._pruned - int((node.state == PRUNED).sum())
-        return 0 < left < int((node.state == FREE).sum())
+        return 0 < self._left(node) < int((node.state == FREE).sum())
 
     def _take_raised(self, node: Node, found: Raise) -> None:
         """Record what a search found; a node that is not closed by it stays open."""
@@ -242,7 +261,7 @@ class ReoptimisedEngine(Engine):
         """A node with at most one mask."""
         self._record.settled(node.row)
         free, gone = node.state == FREE, node.state == PRUNED
-        left = self._pruned - int(gone.sum())
+        left = self._left(node)
         if 0 <= left <= int(free.sum()):
             mask = Kept(~gone if left == 0 else ~(gone | free))
             self.offer(mask)
@@ -255,6 +274,11 @@ class ReoptimisedEngine(Engine):
             return
         known = found.known if len(found.known.weight) else node.known
         node.known, node.source = known, source
+        if not self._splits:
+            self._put(node)
+            if source is None:  # nothing to raise it by
+                self.stop = Stop.ITERATIONS
+            return
         if found.prospects is None:  # all is fixed: it is looked at as a node of one mask
             self._put(node)
             return

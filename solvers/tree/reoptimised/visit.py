@@ -37,6 +37,9 @@ LEAST_VIOLATION = 0.1
 ROOT_ROUNDS, ROUNDS = 12, 3
 TOLERANCE = 1e-3
 
+MANY_ROUNDS, MANY_LEAST, MANY_TOLERANCE, MANY_INACTIVE = 20, 0.04, 1e-2, 0.05
+"""The same of a root that is given more inequalities."""
+
 ABOVE = 1.0 + 1e-6
 """A relaxation ends at this multiple of the cut: what the repair takes must not open the node."""
 
@@ -103,12 +106,14 @@ class Visit:
 class Aim:
     """What a visit is for.
 
-    quad: Q (n, n). pruned: columns to prune. cut: the bound at which nodes close. reach: the gap,
-    as a share of the loss, at which nodes are searched to their ends. fixing: whether columns are.
+    quad: Q (n, n). groups: of the row. root: what its relaxation costs. cut: the bound at which
+    nodes close. reach: the gap, as a share of the loss, at which nodes are searched to their ends.
+    fixing: whether columns are.
     """
 
     quad: Matrix
-    pruned: int
+    groups: BudgetGroups
+    root: Effort
     cut: float
     reach: float
     fixing: bool
@@ -118,12 +123,12 @@ class Aim:
 def visit(node: Node, aim: Aim) -> Visit:
     """Visit a node; its bound and state go on with what is found."""
     found = Visit(node, node.bound)
-    left = aim.pruned - int((node.state == PRUNED).sum())
+    left = aim.groups.count * aim.groups.pruned - int((node.state == PRUNED).sum())
     if not 0 < left < int((node.state == FREE).sum()):
         found.alone = True
         return found
-    row = ReducedRow.of(aim.quad, node.state, aim.pruned)
-    until = Until(aim.closing.deadline, _effort(node, row), ABOVE * aim.cut)
+    row = ReducedRow.of(aim.quad, node.state, aim.groups)
+    until = Until(aim.closing.deadline, _effort(node, row, aim), ABOVE * aim.cut)
     solved = solve_inheriting(row.quad, row.groups, node.known.on_free(node.state), until)
     if solved is None:
         found.prospects = _any(row)
@@ -163,10 +168,26 @@ def _go_on(found: Visit, row: ReducedRow, convex: Quadratic, x: Vector, aim: Aim
             found.prospects = found.prospects.where(left) if left.any() else None
 
 
-def _effort(node: Node, row: ReducedRow) -> Effort:
+def root_effort(n: int, most: int) -> Effort:
+    """What the relaxation of a whole row costs. most: triangle inequalities; 0: as in its nodes."""
+    if most == 0:
+        return Effort(ROOT_ROUNDS, n, int(CUTS * n), LEAST_VIOLATION, TOLERANCE, share=1.0)
+    return Effort(
+        MANY_ROUNDS,
+        max(1, 2 * most // MANY_ROUNDS),
+        most,
+        MANY_LEAST,
+        MANY_TOLERANCE,
+        MANY_INACTIVE,
+        1.0,
+    )
+
+
+def _effort(node: Node, row: ReducedRow, aim: Aim) -> Effort:
+    if node.split is None:
+        return aim.root
     m = len(row.free)
-    rounds = ROOT_ROUNDS if node.split is None else ROUNDS
-    return Effort(rounds, m, int(CUTS * m), LEAST_VIOLATION, TOLERANCE, share=1.0)
+    return Effort(ROUNDS, m, int(CUTS * m), LEAST_VIOLATION, TOLERANCE, share=1.0)
 
 
 def _convex(row: ReducedRow, at: Iterate) -> tuple[ConvexFunction, Quadratic]:
@@ -194,7 +215,7 @@ def _rounded(aim: Aim, row: ReducedRow, x: Vector) -> Kept:
     near, z = np.empty(len(x)), np.zeros(len(row.state))
     round_to_legal(row.groups.size, row.groups.pruned, x, near)
     z[pruned_of(row.mask(near))] = 1.0
-    descend(aim.quad, len(z), aim.pruned, z)
+    descend(aim.quad, aim.groups.size, aim.groups.pruned, z)
     return kept_of(Pruned(z > 0.5))
 
 

@@ -31,7 +31,7 @@ def node_of(seed):
 @pytest.mark.parametrize("seed", range(4))
 def test_its_loss_is_that_of_the_row(seed):
     part, state, masks = node_of(seed)
-    row = ReducedRow.of(part.quad, state, PRUNE)
+    row = ReducedRow.of(part.quad, state, part.groups)
     loss = ReducedLoss(row, [])
     assert (row.groups.n, row.groups.pruned) == (9, 4)
     for pruned in masks:
@@ -45,7 +45,7 @@ def test_its_loss_is_that_of_the_row(seed):
 @pytest.mark.parametrize("seed", range(4))
 def test_its_functions_are_those_that_a_proof_states(seed):
     part, state, masks = node_of(seed)
-    row = ReducedRow.of(part.quad, state, PRUNE)
+    row = ReducedRow.of(part.quad, state, part.groups)
     found = solve_with_triangles(row.quad, row.groups, Deadline(60.0), Effort(least=0.0))
     for solution in found:
         function = convexify.repair(row.quad, row.groups, solution.function)
@@ -65,7 +65,7 @@ def test_its_functions_are_those_that_a_proof_states(seed):
 
 def test_points_are_those_of_the_row():
     part, state, _ = node_of(1)
-    row = ReducedRow.of(part.quad, state, PRUNE)
+    row = ReducedRow.of(part.quad, state, part.groups)
     x = np.linspace(0.1, 0.9, 9)
     point = row.point(x)
     assert point.dtype == np.float32

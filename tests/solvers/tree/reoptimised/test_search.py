@@ -119,11 +119,47 @@ def test_wide_rows_begin_anew_once_one_function_has_not_sufficed(more, monkeypat
     assert full.counters["nodes"] > 20
 
 
-def test_what_has_more_than_one_budget_is_searched_as_before():
+def test_what_has_more_than_one_budget_is_searched_by_one_function_unless_told():
     problem = one_row(3, 12, "2:4")
-    answer, certificate = solved(problem)
+    answer, certificate = solved(problem, FwBnb(triangle_nodes=1))
     assert certificate.verdict is Verdict.PROVED
     assert "relaxations" not in answer.notes
+
+
+@pytest.mark.parametrize("pattern", ["2:4", "1:4", "3:6"])
+@pytest.mark.parametrize("seed", range(3))
+def test_of_several_budgets_the_root_alone_has_a_function_and_is_raised(
+    seed, pattern, monkeypatch, no_endings
+):
+    monkeypatch.setattr(engine_module, "STEP", 0.05)
+    problem = one_row(seed, 12, pattern, tokens=6)
+    groups = problem.groups
+    best, _ = brute_force(problem.weight, problem.layer.gram, groups.size, groups.pruned)
+    few, cut_short = solved(problem, FwBnb(reoptimise="on", max_nodes=1))
+    answer, certificate = solved(problem)
+    assert few.notes["relaxations"] == answer.notes["relaxations"] == 1
+    assert cut_short.bound_kind is certificate.bound_kind is BoundKind.CHECKED
+    assert cut_short.bound <= certificate.bound <= best * (1 + 1e-9)
+    assert certificate.verdict is Verdict.PROVED
+    assert certificate.objective == pytest.approx(best, rel=1e-6)
+
+
+def test_after_so_many_relaxations_bounds_are_raised(monkeypatch, no_endings):
+    monkeypatch.setattr(engine_module, "STEP", 0.05)
+    problem = one_row(3, 40, tokens=14)
+    answer, certificate = solved(problem, FwBnb(reoptimise="on", relaxations=3))
+    assert answer.notes["relaxations"] == 3
+    assert certificate.verdict is Verdict.PROVED
+    assert certificate.bound_kind is BoundKind.CHECKED
+
+
+def test_a_root_may_have_more_inequalities(no_endings):
+    problem = one_row(5, 60)
+    bounds = [
+        solved(problem, FwBnb(reoptimise="on", max_nodes=1, root_triangles=most))[1].bound
+        for most in (1, 30, 600)
+    ]
+    assert bounds[0] < bounds[1] < bounds[2]
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.05, 0.5])
