@@ -132,7 +132,7 @@ def _scan(lifted, least, missed, third):  # type: ignore[no-untyped-def]
     for i in range(n):
         for j in range(i + 1, n):
             one, two, pair = lifted[i], lifted[j], lifted[i, j]
-            alike = apart = np.float32(0.0)
+            alike = apart = np.float32(-np.inf)  # the last j has no k
             for k in range(j + 1, n):
                 total, difference = abs(one[k] + two[k]), abs(one[k] - two[k])
                 alike = total if total > alike else alike

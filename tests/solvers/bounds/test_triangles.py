@@ -133,6 +133,17 @@ def test_separation_finds_the_worst_and_shares_no_pair(seed):
     assert len(separate(matrix, everything, 1000, least)) == 0
 
 
+def test_a_pair_without_a_third_index_is_no_triangle():
+    """An iterate that misses diag(Y) = 1 may have entries below -1."""
+    Y = np.eye(6)
+    Y[:, -1] = Y[-1, :] = -1.6
+    cuts = separate(Y, no_cuts(), 100, 0.1)
+    assert len(cuts)
+    assert (np.diff(cuts.index, axis=1) > 0).all()
+    assert (cuts.index < 6).all()
+    assert (cuts.forms(Y) < 0.9).all()
+
+
 def test_a_step_keeps_the_dual_feasible_and_closes_the_gap():
     problem = Problem.of(random_layer(4, 8), parse_pattern("50%")).part_of(0)
     cost = lifted_cost(problem.quad)
