@@ -27,7 +27,7 @@ REFIT_SEARCHED_COLUMNS = 160
 MOST_TRIANGLES = 14_000
 """Triangle inequalities of a row at most: a step of the interior-point method takes 1 GiB then."""
 
-RAISING_NODES = 10_000
+RAISING_NODES = 5_000
 """Nodes of a tree search that raises a bound, at first; the last step goes beyond them."""
 
 DISTINCT_PASSES = 12
@@ -117,7 +117,7 @@ def raising(n: int, attempt: int) -> Pass:
 
     Each half percent of the loss takes some twice as many nodes as the one before.
     """
-    most = min(17 * n << attempt, MOST_TRIANGLES)
+    most = min((17 + 8 * attempt) * n, MOST_TRIANGLES)
     settings: dict[str, object] = {
         "reoptimise": "on", "relaxations": 1, "root_triangles": most,
         "max_nodes": RAISING_NODES * 4**attempt,
