@@ -12,6 +12,7 @@ import numpy as np
 
 from maskgap.instances.arrays import Vector
 from maskgap.instances.errors import InputError, Refused
+from maskgap.instances.numbers import finite
 from maskgap.solvers.convex.switched.structure import Switched, switched
 from maskgap.solvers.convex.watched import Known, Watched
 from maskgap.solvers.objectives.convex.quadratic import QuadraticObjective
@@ -52,12 +53,22 @@ def formulate(f: Any, oracle: SetOracle) -> Formulation:
     elif isinstance(f, SmoothObjective):
         if f.n != n:
             raise InputError(f"f has {f.n} variables, the set has {n}")
-        watched = Watched(f, n, Known(model=f.model, diagonal=f.diagonal))
+        watched = Watched(f, n, Known(model=f.model, diagonal=_stated(f)))
     elif callable(f):
         watched = Watched(f, n)
     else:
         raise InputError("f: expected a callable x -> (value, gradient)")
     return Formulation(watched, oracle, lambda x: x, lambda x: x, watched.value)
+
+
+def _stated(f: SmoothObjective) -> Vector | None:
+    """The diagonal of a smooth objective, checked."""
+    if f.diagonal is None:
+        return None
+    diagonal = finite("f.diagonal", f.diagonal)
+    if diagonal.shape != (f.n,) or (diagonal < 0.0).any():
+        raise InputError(f"f.diagonal: expected ({f.n},) numbers from 0 on")
+    return diagonal
 
 
 def _check_range(f: QuadraticObjective, oracle: SetOracle) -> None:

@@ -8,21 +8,20 @@ problems (`convex.search`). The point returned is feasible to the tolerance aske
 is evaluated anew; its bound is *claimed*: nothing but this search derives it.
 """
 
+from collections.abc import Callable
 from math import inf
-from typing import Any, Unpack, get_args
+from typing import Any, Unpack
 
 import numpy as np
 
-from maskgap.instances.arrays import Vector
-from maskgap.instances.errors import InputError
-from maskgap.solvers.convex.formulation import formulate
+from maskgap.solvers.convex.arguments import Asked, checked
+from maskgap.solvers.convex.formulation import Formulation, formulate
 from maskgap.solvers.convex.incumbent import Incumbent
 from maskgap.solvers.convex.log import Log
 from maskgap.solvers.convex.pivoting.engine import PivotingSearch, suits
 from maskgap.solvers.convex.pivoting.warm import warm_up as warm_up_pivots
 from maskgap.solvers.convex.result import (
     ENDED,
-    Branching,
     Ended,
     Minimised,
     MinimiseOptions,
@@ -38,7 +37,7 @@ from maskgap.solvers.kernels.cache import clock
 from maskgap.solvers.oracles.mixed.highs import HighsSet
 from maskgap.solvers.oracles.mixed.protocol import CountedSet, SetOracle
 
-FEASIBILITY = 1e-6
+AnySearch = Search | PivotingSearch
 
 
 def minimise(
@@ -57,61 +56,35 @@ def minimise(
     relative, 0 allowed. time_limit: seconds, wall. threads: at most so many. more: see
     `MinimiseOptions`. Returns a `Minimised`; a set without points, and an objective that is not
     convex or no number, are reported there (`stop`), and then no bound is given. An interrupt from
-    the keyboard ends the search with what it has. Raises InputError for bad options or an f that
-    returns something else, Refused where the set is unbounded.
+    the keyboard ends the search with what it has. Raises InputError for bad arguments, and an f or
+    oracle that returns something else, Refused where the set is unbounded.
     """
     start = clock()
-    options = _checked(more, oracle.space.n)
-    gaps = gap, options.get("absolute_gap", 0.0)
-    feasibility = options.get("feasibility", FEASIBILITY)
-    tolerances = {"gap": gap, "absolute_gap": gaps[1], "feasibility": feasibility}
-    for name, value in tolerances.items():
-        if not value >= 0.0:
-            raise InputError(f"{name}: {value} is no tolerance; expected a number from 0 on")
-    if not time_limit > 0.0 or threads < 1:
-        raise InputError("time_limit and threads have to be positive")
+    asked = checked(oracle, gap, time_limit, threads, more)
     seen = formulate(f, oracle)
-    function, counted = seen.function, CountedSet(seen.oracle)
-    incumbent = Incumbent(function, seen.oracle, feasibility, gaps)
-    pivots = isinstance(seen.oracle, HighsSet) and suits(function, seen.oracle)
+    counted = CountedSet(seen.oracle)
+    incumbent = Incumbent(seen.function, seen.oracle, asked.feasibility, asked.gaps)
+    pivots = isinstance(seen.oracle, HighsSet) and suits(seen.function, seen.oracle)
     before = clock()
     with announced():
         (warm_up_pivots if pivots else warm_up_steps)()
     start += clock() - before  # loading what is compiled is off the clock as well
-    end = start + time_limit
+    end = start + asked.time_limit
     seen.oracle.expire_with(lambda: end - clock())
     ended: list[Ended] = []
-    limit = options.get("node_limit")
     rules = Rules(
-        end,
-        inf if limit is None else limit,
-        options.get("branching", "hybrid"),
-        threads,
-        lambda: ended[0] if ended else None,
+        end, asked.node_limit, asked.branching, asked.threads, lambda: ended[0] if ended else None
     )
-    search: Search | PivotingSearch
+    search: AnySearch
     if pivots and isinstance(seen.oracle, HighsSet):
-        search = PivotingSearch(function, counted, incumbent, rules, seen.oracle.rows)
+        search = PivotingSearch(seen.function, counted, incumbent, rules, seen.oracle.rows)
     else:
-        search = Search(function, counted, incumbent, rules)
-    log, callback = Log(options.get("log", False)), options.get("callback")
-
-    def improved() -> None:
-        state = State(
-            clock() - start, search.nodes, search.open_nodes,
-            incumbent.value, incumbent.bound,
-        )  # fmt: skip
-        log.line(state)
-        answer = None if callback is None else callback(state)
-        if isinstance(answer, bool | np.bool_) and answer:
-            ended.append(Ended.INTERRUPTED)
-
-    incumbent.improved = improved
+        search = Search(seen.function, counted, incumbent, rules)
+    incumbent.improved = _teller(asked, search, start, ended)
     message = ""
     try:
-        given = options.get("start")
-        if given is not None:
-            incumbent.offer(seen.lower(np.asarray(given, dtype=np.float64)))
+        if asked.start is not None:
+            incumbent.offer(seen.lower(asked.start))
         stop = search.run()
     except Unsound as found:
         stop, message = Ended.UNSOUND, str(found)
@@ -119,6 +92,33 @@ def minimise(
         stop = Ended.INTERRUPTED
     finally:
         seen.oracle.expire_with(lambda: inf)  # it is the user's, and goes on
+    return _result(seen, oracle, search, (stop, message), start)
+
+
+def _teller(
+    asked: Asked, search: AnySearch, start: float, ended: list[Ended]
+) -> Callable[[], None]:
+    """What is done as something improves: log, callback, and the end if that asks for it."""
+    log = Log(asked.log)
+
+    def improved() -> None:
+        incumbent = search.incumbent
+        state = State(
+            clock() - start, search.nodes, search.open_nodes, incumbent.value, incumbent.bound
+        )
+        log.line(state)
+        answer = None if asked.callback is None else asked.callback(state)
+        if isinstance(answer, bool | np.bool_) and answer:
+            ended.append(Ended.INTERRUPTED)
+
+    return improved
+
+
+def _result(
+    seen: Formulation, oracle: SetOracle, search: AnySearch, end: tuple[Ended, str], start: float
+) -> Minimised:
+    """What a search ended with, its point evaluated anew. end: why, and in what words if any."""
+    (stop, message), incumbent, counted = end, search.incumbent, search.oracle
     bound = {Ended.UNSOUND: -inf, Ended.INFEASIBLE: inf}.get(stop, search.bound())
     x, objective, violation = None, inf, inf
     if incumbent.x is not None:
@@ -134,30 +134,12 @@ def minimise(
             bound = -inf
         bound = min(bound, objective)
     if stop is Ended.GAP and not (
-        violation <= feasibility and objective - bound <= incumbent.allowed(objective)
+        violation <= incumbent.feasibility and objective - bound <= incumbent.allowed(objective)
     ):
         stop = Ended.STALLED  # what was found there is less here
     return Minimised(
         x, objective, bound, "claimed" if abs(bound) < inf else "none",
         relative_gap(objective, bound), stop, message or ENDED[stop], search.nodes, counted.calls,
-        function.calls, clock() - start, counted.seconds, search.root_bound, violation,
+        seen.function.calls, clock() - start, counted.seconds, search.root_bound, violation,
         tuple(incumbent.trace),
     )  # fmt: skip
-
-
-def _checked(more: MinimiseOptions, n: int) -> MinimiseOptions:
-    known = MinimiseOptions.__annotations__
-    for name in more:
-        if name not in known:
-            raise InputError(f"no option is called '{name}'; there are {', '.join(known)}")
-    rule, limit = more.get("branching", "hybrid"), more.get("node_limit")
-    if rule not in (rules := get_args(Branching)):
-        raise InputError(f"branching: no rule is called '{rule}'; there are {', '.join(rules)}")
-    if limit is not None and not limit >= 0:
-        raise InputError(f"node_limit: {limit}, expected a number from 0 on, or None")
-    given: Vector | None = None
-    if more.get("start") is not None:
-        given = np.asarray(more["start"], dtype=np.float64)
-        if given.shape != (n,) or not np.isfinite(given).all():
-            raise InputError(f"start: expected ({n},) finite numbers")
-    return more

@@ -16,10 +16,12 @@ none misses proves nothing: bounds of an objective known by calls alone are clai
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf, isfinite, isnan
+from typing import Any
 
 import numpy as np
 
 from maskgap.instances.arrays import Matrix, Vector
+from maskgap.instances.conversion import as_array
 from maskgap.instances.errors import InputError
 from maskgap.instances.layer import unit_exponent
 from maskgap.solvers.objectives.protocol import Minorant, Quadratic
@@ -103,14 +105,7 @@ class Watched:
         if self.late():
             raise Late
         self.calls += 1
-        answer = self._call(x.copy())
-        try:
-            # a copy: an objective may write all its gradients to one array
-            value, gradient = float(answer[0]), np.array(answer[1], dtype=np.float64)
-        except (TypeError, ValueError, IndexError) as error:
-            raise InputError("f: expected x -> (value, gradient), numbers") from error
-        if gradient.shape != (self.n,):
-            raise InputError(f"f: its gradient has shape {gradient.shape}, expected ({self.n},)")
+        value, gradient = _read(self._call(x.copy()), self.n)
         if value == inf:
             return inf, gradient
         if isnan(value) or value == -inf:
@@ -146,7 +141,12 @@ class Watched:
     def images(self, x: Vector, gradient: Vector, directions: Matrix) -> Matrix:
         """As `SecondOrder.images`: by the model where there is one, else by differences."""
         if self.known.model is not None:
-            return np.asarray(2.0 * directions @ self.known.model(x).matrix)
+            form = self.known.model(x)
+            if not isinstance(form, Quadratic) or form.matrix.shape != (self.n, self.n):
+                raise InputError(f"f.model: expected a Quadratic of {self.n} variables")
+            if not np.isfinite(form.matrix).all():
+                raise Unsound("the second derivative of the objective is not finite")
+            return np.asarray(2.0 * directions @ form.matrix)
         images = np.zeros_like(directions)
         for row, direction in zip(images, directions, strict=True):
             value, moved = self.at(x + APART * direction)
@@ -203,6 +203,25 @@ class Watched:
         at = self._seen % HELD
         self._points[at], self._slopes[at], self._values[at] = x, gradient, value
         self._seen += 1
+
+
+def _read(answer: Any, n: int) -> tuple[float, Vector]:
+    """Value and gradient (n,) as an objective returned them, not a number each if they are none.
+
+    Raises InputError for something else.
+    """
+    try:
+        told, slope = answer
+    except (TypeError, ValueError):
+        raise InputError("f: expected x -> (value, gradient)") from None
+    value = as_array(told, "f: its value")
+    if value.size != 1:
+        raise InputError(f"f: its value has shape {value.shape}, expected one number")
+    # a copy: an objective may write all its gradients to one array
+    gradient = np.array(as_array(slope, "f: its gradient"), dtype=np.float64)
+    if gradient.shape != (n,):
+        raise InputError(f"f: its gradient has shape {gradient.shape}, expected ({n},)")
+    return float(value.item()), gradient
 
 
 def never() -> bool:

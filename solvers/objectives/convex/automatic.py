@@ -12,8 +12,9 @@ from maskgap.instances.errors import InputError, Refused
 def torch(function: Callable[[Any], Any]) -> Callable[[Vector], tuple[float, Vector]]:
     """An objective from a function of a torch tensor (n,) float64 that returns a scalar tensor.
 
-    Raises InputError where it returns something else.
+    Raises InputError where it is none, or returns something else.
     """
+    _check(function)
     import torch as library
 
     def evaluate(x: Vector) -> tuple[float, Vector]:
@@ -33,8 +34,9 @@ def jax(function: Callable[[Any], Any]) -> Callable[[Vector], tuple[float, Vecto
     """An objective from a function of a jax array (n,) that returns a scalar.
 
     Raises Refused where jax is absent, or has its 64-bit numbers switched off; InputError where the
-    function returns something else.
+    argument is no function, or returns something else.
     """
+    _check(function)
     try:
         import jax as library
     except ImportError:
@@ -51,3 +53,8 @@ def jax(function: Callable[[Any], Any]) -> Callable[[Vector], tuple[float, Vecto
         return float(value), np.asarray(gradient, dtype=np.float64)
 
     return evaluate
+
+
+def _check(function: object) -> None:
+    if not callable(function):
+        raise InputError(f"function: expected a callable, not {type(function).__name__}")

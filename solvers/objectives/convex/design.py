@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from maskgap.instances.arrays import Matrix, Vector
 from maskgap.instances.errors import InputError
-from maskgap.solvers.objectives.convex.quadratic import finite
+from maskgap.instances.numbers import finite
 from maskgap.solvers.objectives.convex.smooth import model_of
 from maskgap.solvers.objectives.protocol import Quadratic
 

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from maskgap.instances.arrays import Matrix, Vector
 from maskgap.instances.errors import InputError
+from maskgap.instances.numbers import finite, number
 from maskgap.solvers.objectives.protocol import Quadratic
 
 INDEFINITE = 1e-13
@@ -57,8 +58,7 @@ def quadratic(
     _semidefinite(matrix, INDEFINITE, "P is")
     if part is not None:
         _semidefinite(matrix - np.diag(part), STATED, "P - Diag(diagonal) is")
-    added = float(finite("constant", constant, 0))
-    return QuadraticObjective(Quadratic(matrix, linear, added), part)
+    return QuadraticObjective(Quadratic(matrix, linear, number("constant", constant)), part)
 
 
 def _semidefinite(matrix: Matrix, share: float, what: str) -> None:
@@ -82,30 +82,19 @@ def least_squares(
         raise InputError(f"A has {len(design)} rows, y has {len(target)} numbers")
     n = design.shape[1]
     part, slope = for_each("ridge", ridge, n), for_each("linear", linear, n)
-    return quadratic(
-        design.T @ design + np.diag(part),
-        slope - 2.0 * (design.T @ target),
-        float(target @ target),
-        part,
-    )
-
-
-def finite(name: str, given: Any, dimensions: int | None) -> Matrix:
-    """Finite float64 of so many dimensions (None: any). Raises InputError that says the name."""
-    try:
-        array = np.array(given, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{name}: expected numbers") from error
-    if dimensions is not None and array.ndim != dimensions:
-        raise InputError(f"{name}: expected {dimensions} dimensions, not {array.ndim}")
-    if not np.isfinite(array).all():
-        raise InputError(f"{name}: a number is not finite")
-    return array
+    with np.errstate(over="ignore", invalid="ignore"):
+        square, product = design.T @ design, design.T @ target
+        size = float(target @ target)
+    if not (np.isfinite(square).all() and np.isfinite(product).all() and np.isfinite(size)):
+        raise InputError("A, y: their products leave the range of float64; scale them")
+    if (part < 0.0).any():
+        raise InputError("ridge: expected numbers from 0 on")
+    return quadratic(square + np.diag(part), slope - 2.0 * product, size, part)
 
 
 def for_each(name: str, given: Any, n: int) -> Vector:
     """(n,) finite float64, or one number for all. Raises InputError that says the name."""
-    array = finite(name, given, None)
+    array = finite(name, given)
     if array.shape not in ((), (1,), (n,)):
         raise InputError(f"{name}: expected ({n},) or one number, not {array.shape}")
     return np.broadcast_to(array, (n,)).copy()

@@ -90,11 +90,11 @@ class BudgetSet:
 
     def _bounded(self, lower: Vector, upper: Vector) -> tuple[Vector, Vector]:
         """What bounds and budget say of each variable together. Raises Refused where infinite."""
-        low, high = lower, upper
+        low, high = lower, upper  # no further than each other: `_move` says whether there is room
         if self.most < inf and np.isfinite(lower).all():
-            high = np.minimum(upper, self.most - lower.sum() + lower)
+            high = np.maximum(lower, np.minimum(upper, self.most - lower.sum() + lower))
         if self.least > -inf and np.isfinite(upper).all():
-            low = np.maximum(lower, self.least - upper.sum() + upper)
+            low = np.minimum(upper, np.maximum(lower, self.least - upper.sum() + upper))
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
             raise Refused("the set is unbounded: give its variables finite bounds")
         return low, high

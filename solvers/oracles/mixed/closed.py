@@ -6,7 +6,7 @@ function   a set that a callable knows
 """
 
 from collections.abc import Callable
-from math import fsum, inf, isnan
+from math import fsum, inf
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 
 from maskgap.instances.arrays import Flags, Vector
 from maskgap.instances.errors import InputError
+from maskgap.instances.numbers import finite, number
 from maskgap.solvers.oracles.mixed.protocol import SUMMING, Space, Vertex, box_violation
 
 NEAR = 1e-7
@@ -79,26 +80,34 @@ class FunctionSet:
             return None
         bound = None
         if isinstance(answer, tuple):
+            if len(answer) != 2:
+                raise InputError("oracle: expected a point, (point, bound), or None")
             answer, bound = answer
-        point = np.array(answer, dtype=np.float64)
-        if point.shape != direction.shape or not np.isfinite(point).all():
-            raise InputError(f"oracle: expected a point ({len(direction)},), finite, or None")
+        point = finite("oracle: its point", answer)
+        if point.shape != direction.shape:
+            raise InputError(f"oracle: expected a point ({len(direction)},), not {point.shape}")
+        whole = self.space.integral
+        nearest = np.round(point[whole])
+        if (np.abs(point[whole] - nearest) > NEAR).any():
+            raise InputError("oracle: its point has fractions where integrality says whole")
+        point[whole] = nearest
         slack = 1e-6 * np.maximum(1.0, np.abs(point))
         if (point < lower - slack).any() or (point > upper + slack).any():
             raise InputError("oracle: its point leaves the bounds that it was called with")
         np.clip(point, lower, upper, out=point)
         value = float(direction @ point)
-        proved = value if bound is None else float(bound)
-        if isnan(proved):
-            raise InputError("oracle: expected a number as its bound, not nan")
+        proved = value if bound is None else number("oracle: its bound", bound, endless=True)
         return Vertex(point, min(proved, value))
 
     def violation(self, point: Vector) -> float:
-        """As `SetOracle.violation`; where it is not known, by a point of the set that is near."""
+        """As `SetOracle.violation`; where it is not known, by a point of the set that is near.
+
+        Raises InputError for an answer that is no number.
+        """
         missed = box_violation(self.space, point)
         if self._violation is not None:
-            own = float(self._violation(point.copy()))
-            return inf if isnan(own) else max(missed, own)
+            told = number("violation: what it returns", self._violation(point.copy()), endless=True)
+            return max(missed, told)
         slack = np.where(self.space.integral, 0.0, NEAR * np.maximum(1.0, np.abs(point)))
         lower = np.maximum(point - slack, self.space.lower)
         upper = np.minimum(point + slack, self.space.upper)

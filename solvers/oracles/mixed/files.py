@@ -17,7 +17,12 @@ KINDS = {highspy.HighsVarType.kContinuous: 0, highspy.HighsVarType.kInteger: 1}
 
 
 def set_of_model(model: Any, name: str = "HiGHS model") -> LinearSet:
-    """The set that a `highspy.Highs` holds. Raises InputError for semi-continuous variables."""
+    """The set that a `highspy.Highs` holds.
+
+    Raises InputError for another thing, and for semi-continuous variables.
+    """
+    if not isinstance(model, highspy.Highs):
+        raise InputError(f"{name}: expected a highspy.Highs, not {type(model).__name__}")
     lp = model.getLp()
     n, m = lp.num_col_, lp.num_row_
     if n == 0:

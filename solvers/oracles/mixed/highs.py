@@ -21,9 +21,10 @@ import numpy as np
 from highspy import HighsModelStatus, HighsStatus
 
 from maskgap.instances.arrays import Vector
-from maskgap.instances.errors import Refused
+from maskgap.instances.errors import InputError, Refused
 from maskgap.solvers.mip import highs
 from maskgap.solvers.mip.adapter import ROUNDING, NativeError
+from maskgap.solvers.mip.highs import SMALLEST_ENTRY
 from maskgap.solvers.oracles.mixed.linear_set import LinearSet
 from maskgap.solvers.oracles.mixed.protocol import (
     NO_MINIMUM,
@@ -36,13 +37,25 @@ from maskgap.solvers.oracles.mixed.protocol import (
 )
 from maskgap.solvers.protocol import Deadline, Limits
 
+LARGEST_ENTRY = 1e15
+"""HiGHS takes no matrix entries from here on."""
+
 ENDLESS = frozenset({HighsModelStatus.kUnbounded, HighsModelStatus.kUnboundedOrInfeasible})
 
 
 class HighsSet:
-    """Oracle of a linear set by HiGHS; see `SetOracle`."""
+    """Oracle of a linear set by HiGHS; see `SetOracle`.
+
+    Raises InputError for entries of the matrix that HiGHS does not take.
+    """
 
     def __init__(self, rows: LinearSet) -> None:
+        sizes = np.abs(rows.matrix.data)
+        if sizes.size and not (sizes.min() > SMALLEST_ENTRY and sizes.max() < LARGEST_ENTRY):
+            raise InputError(
+                f"A: entries of sizes {sizes.min():.3g} to {sizes.max():.3g}; HiGHS takes them from"
+                f" {SMALLEST_ENTRY:g} to {LARGEST_ENTRY:g}: scale rows and variables"
+            )
         self.rows = rows
         self._columns = np.arange(rows.space.n, dtype=np.int32)
         self._remaining: Callable[[], float] = lambda: inf

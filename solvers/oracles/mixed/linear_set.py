@@ -13,7 +13,8 @@ import scipy.sparse
 
 from maskgap.instances.arrays import Vector
 from maskgap.instances.errors import InputError
-from maskgap.solvers.oracles.mixed.protocol import UNBOUNDED, Space, box_violation, space_of
+from maskgap.instances.numbers import finite, reals
+from maskgap.solvers.oracles.mixed.protocol import Space, box_violation, space_of, without_bound
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -38,9 +39,15 @@ class LinearSet:
 def _sparse(matrix: object) -> scipy.sparse.csr_matrix:
     given: Any = matrix  # the overloads of csr_matrix know no union of dense and sparse
     if not scipy.sparse.issparse(matrix):
-        given = np.atleast_2d(np.asarray(matrix, dtype=np.float64))
-    made: scipy.sparse.csr_matrix = scipy.sparse.csr_matrix(given, dtype=np.float64)
-    return made
+        dense = np.atleast_2d(finite("A", given))
+        if dense.ndim != 2 or dense.shape[1] == 0:
+            raise InputError("A: expected a matrix with one column a variable")
+        return scipy.sparse.csr_matrix(dense)
+    if given.ndim != 2 or given.shape[1] == 0:
+        raise InputError("A: expected a matrix with one column a variable")
+    rows: scipy.sparse.csr_matrix = scipy.sparse.csr_matrix(given, copy=True)
+    data = finite("A", rows.data)
+    return scipy.sparse.csr_matrix((data, rows.indices, rows.indptr), shape=rows.shape)
 
 
 def linear_set(
@@ -51,24 +58,19 @@ def linear_set(
     row_bounds: lower and upper of rows, (m,) or one number. bounds: of variables, (n,) or one
     number. kinds: integrality, (n,) or one number.
     """
-    try:
-        rows = _sparse(matrix)
-    except (TypeError, ValueError) as error:
-        raise InputError("A: expected a matrix of numbers, one column a variable") from error
-    if not np.isfinite(rows.data).all():
-        raise InputError("A: an entry is not finite")
+    rows = _sparse(matrix)
+    rows.sum_duplicates()
     rows.eliminate_zeros()
     m, n = rows.shape
     space = space_of(bounds[0], bounds[1], kinds, n)
     sides = []
     for name, given in zip(("row_lower", "row_upper"), row_bounds, strict=True):
-        try:
-            side = np.array(given, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{name}: expected numbers, one a row") from error
-        if side.ndim > 1 or side.size not in (1, m) or np.isnan(side).any():
-            raise InputError(f"{name}: expected ({m},), one number a row of A")
+        side = reals(name, given)
+        if side.ndim > 1 or side.size not in (1, m):
+            raise InputError(f"{name}: expected ({m},), one number a row of A, not {side.shape}")
         side = np.broadcast_to(side, (m,)).copy()
-        side[side >= UNBOUNDED], side[side <= -UNBOUNDED] = np.inf, -np.inf
+        without_bound(side)
         sides.append(side)
+    if (sides[0] == np.inf).any() or (sides[1] == -np.inf).any():
+        raise InputError("row_lower, row_upper: one side of a row leaves it no value")
     return LinearSet(space, rows, sides[0], sides[1])

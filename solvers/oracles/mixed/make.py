@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from math import inf
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from maskgap.instances.arrays import Vector
 from maskgap.instances.errors import InputError
+from maskgap.instances.numbers import finite, number, reals, whole
 from maskgap.solvers.oracles.mixed.budget import BudgetSet
 from maskgap.solvers.oracles.mixed.closed import BirkhoffSet, FunctionSet
 from maskgap.solvers.oracles.mixed.linear_set import LinearSet, linear_set
@@ -40,6 +42,8 @@ def model_file(path: str | Path, solver: MilpSolver = "highs") -> SetOracle:
     """The set of an LP or MPS file, its objective passed over. Raises InputError."""
     from maskgap.solvers.oracles.mixed.files import set_of_file
 
+    if not isinstance(path, str | PathLike):
+        raise InputError(f"path: expected the name of a file, not {type(path).__name__}")
     return _native(set_of_file(path), solver)
 
 
@@ -63,8 +67,8 @@ def scip(model: Any) -> SetOracle:
 
 def box(lower: ArrayLike, upper: ArrayLike, integrality: ArrayLike = 0) -> SetOracle:
     """The box lower <= x <= upper, (n,) or one number, all whole or none. Raises InputError."""
-    low, high = np.broadcast_arrays(np.atleast_1d(lower), np.atleast_1d(upper))
-    return BudgetSet(space_of(low, high, integrality))
+    n = max(reals("lower", lower).size, reals("upper", upper).size)
+    return BudgetSet(space_of(lower, upper, integrality, n))
 
 
 def simplex(n: int, total: float = 1.0, integrality: int = 0, at_most: bool = False) -> SetOracle:
@@ -72,17 +76,22 @@ def simplex(n: int, total: float = 1.0, integrality: int = 0, at_most: bool = Fa
 
     Raises InputError.
     """
+    n, total = whole("n", n, 1), number("total", total, 0.0)
     space = space_of(np.zeros(n), np.full(n, total), integrality)
     return BudgetSet(space, -inf if at_most else total, total)
 
 
 def hypersimplex(n: int, k: int) -> SetOracle:
     """Binary x (n,) with k ones. Raises InputError."""
+    n, k = whole("n", n, 1), whole("k", k, 0)
+    if k > n:
+        raise InputError(f"k: {k} ones of {n} variables")
     return BudgetSet(space_of(np.zeros(n), np.ones(n), 1), k, k)
 
 
 def cardinality(n: int, k: int) -> SetOracle:
     """Binary x (n,) with k ones at most. Raises InputError."""
+    n, k = whole("n", n, 1), whole("k", k, 0)
     return BudgetSet(space_of(np.zeros(n), np.ones(n), 1), -inf, k)
 
 
@@ -94,15 +103,13 @@ def knapsack(
     solver: MilpSolver = "highs",
 ) -> SetOracle:
     """0 <= x <= upper with weights . x <= capacity. weights: (n,). Raises InputError."""
-    row = np.atleast_2d(np.asarray(weights, dtype=np.float64))
-    return milp(row, -inf, capacity, 0.0, upper, integrality, solver)
+    row = finite("weights", weights, 1)[None, :]
+    return milp(row, -inf, number("capacity", capacity), 0.0, upper, integrality, solver)
 
 
 def birkhoff(order: int) -> SetOracle:
     """Permutation matrices (order, order), row by row in order^2 variables. Raises InputError."""
-    if order < 1:
-        raise InputError(f"order: {order}, expected 1 at least")
-    return BirkhoffSet(order)
+    return BirkhoffSet(whole("order", order, 1))
 
 
 def function(
@@ -118,7 +125,14 @@ def function(
     points, (n,) each. violation: point -> by how much it misses the set, None where that is not
     known: then `call` is asked for a point nearby. Raises InputError.
     """
-    return FunctionSet(call, space_of(bounds[0], bounds[1], integrality), violation)
+    for name, given in (("call", call), ("violation", violation)):
+        if not callable(given) and (name == "call" or given is not None):
+            raise InputError(f"{name}: expected a callable, not {type(given).__name__}")
+    try:
+        lower, upper = bounds
+    except (TypeError, ValueError):
+        raise InputError("bounds: expected (lower, upper)") from None
+    return FunctionSet(call, space_of(lower, upper, integrality), violation)
 
 
 def _native(rows: LinearSet, solver: str) -> SetOracle:

@@ -15,13 +15,15 @@ by linear rows. An oracle serves one thread at a time.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from math import inf, isnan
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from maskgap.instances.arrays import Flags, Vector
 from maskgap.instances.errors import InputError
 from maskgap.instances.layer import unit_exponent
+from maskgap.instances.numbers import reals
 
 STANDARD_EXPONENT = 10
 """Largest cost of a native model, as a power of two: its tolerances are absolute."""
@@ -73,6 +75,7 @@ class Vertex:
     rises: Vector | None = None
 
 
+@runtime_checkable
 class SetOracle(Protocol):
     """Minimises linear functions over the points of a set in a box."""
 
@@ -106,15 +109,31 @@ class CountedSet:
         self.calls, self.seconds = 0, 0.0
 
     def minimise(self, direction: Vector, lower: Vector, upper: Vector) -> Vertex | None:
-        """As `SetOracle.minimise`; a box that is empty by its bounds is not asked about."""
+        """As `SetOracle.minimise`; a box that is empty by its bounds is not asked about.
+
+        Raises InputError for an answer that is none.
+        """
         if (lower > upper).any():
             return None
         self.calls += 1
         start = time.perf_counter()
         try:
-            return self.oracle.minimise(direction, lower, upper)
+            found = self.oracle.minimise(direction, lower, upper)
         finally:
             self.seconds += time.perf_counter() - start
+        if found is not None and not _is_answer(found, self.space.n):
+            raise InputError(f"oracle: expected a Vertex of ({self.space.n},) finite, or None")
+        return found
+
+
+def _is_answer(found: object, n: int) -> bool:
+    """Whether an oracle of n variables may have said this."""
+    if not isinstance(found, Vertex) or not isinstance(found.bound, float) or isnan(found.bound):
+        return False
+    point = found.point
+    if point is None:
+        return True
+    return isinstance(point, np.ndarray) and point.shape == (n,) and bool(np.isfinite(point).all())
 
 
 def space_of(lower: object, upper: object, integrality: object, n: int | None = None) -> Space:
@@ -126,25 +145,29 @@ def space_of(lower: object, upper: object, integrality: object, n: int | None = 
     """
     arrays = []
     for name, given in (("lower", lower), ("upper", upper), ("integrality", integrality)):
-        try:
-            array = np.array(given, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{name}: expected numbers, one a variable") from error
+        array = reals(name, given)
         n = array.size if n is None else n
+        if n == 0:
+            raise InputError(f"{name}: a set needs one variable at least")
         if array.ndim > 1 or array.size not in (1, n):
             raise InputError(f"{name}: expected ({n},), one a variable, not {array.shape}")
-        if np.isnan(array).any():
-            raise InputError(f"{name}: not a number")
         arrays.append(np.broadcast_to(array, (n,)).copy())
     low, high, kinds = arrays
     if not np.isin(kinds, (0.0, 1.0)).all():
         raise InputError("integrality: expected 0 (continuous) or 1 (whole) for each variable")
     for array in (low, high):
-        array[array >= UNBOUNDED], array[array <= -UNBOUNDED] = np.inf, -np.inf
+        without_bound(array)
+    if (low == inf).any() or (high == -inf).any():
+        raise InputError("lower, upper: one side of a variable leaves it no value")
     integral = kinds == 1.0
     low[integral] = np.ceil(low[integral] - WHOLE)
     high[integral] = np.floor(high[integral] + WHOLE)
     return Space(low, high, integral)
+
+
+def without_bound(sides: Vector) -> None:
+    """Sides (m,) of UNBOUNDED and more become infinite, in place."""
+    sides[sides >= UNBOUNDED], sides[sides <= -UNBOUNDED] = inf, -inf
 
 
 def box_violation(space: Space, point: Vector) -> float:

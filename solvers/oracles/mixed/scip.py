@@ -48,6 +48,8 @@ class ScipSet:
     """
 
     def __init__(self, model: Any) -> None:
+        if not isinstance(model, Model):
+            raise InputError(f"SCIP: expected a pyscipopt.Model, not {type(model).__name__}")
         self._model = model
         model.hideOutput()
         model.setParams(PARAMETERS)

@@ -66,10 +66,3 @@ def test_an_unbounded_direction_is_refused_in_words():
     oracle = maskgap.oracles.milp(np.ones((1, 2)), 0.0, np.inf, 0.0, np.inf, [1, 0])
     with pytest.raises(maskgap.Refused, match="unbounded"):
         maskgap.minimise(lambda x: (-x.sum(), -np.ones(2)), oracle)
-
-
-def test_options_that_are_none_are_named():
-    with pytest.raises(maskgap.InputError, match="no option is called 'colour'"):
-        maskgap.minimise(lambda x: (0.0, x), _cube(), colour="red")
-    with pytest.raises(maskgap.InputError, match="gap"):
-        maskgap.minimise(lambda x: (0.0, x), _cube(), gap=-1.0)

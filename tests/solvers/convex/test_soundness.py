@@ -239,21 +239,6 @@ def test_a_set_is_the_users_again_after_a_search():
     assert oracle.minimise(direction, np.zeros(3), np.ones(3)).point.tolist() == [0.0, 1.0, 0.0]
 
 
-def test_bad_options_and_oracles_are_named():
-    cube = oracles.milp(np.ones((1, 2)), 0, 2, 0.0, 1.0, 1)
-    f = lambda x: (float(x @ x), 2 * x)  # noqa: E731
-    for options, word in (
-        ({"branching": "colour"}, "branching"),
-        ({"node_limit": -1}, "node_limit"),
-        ({"feasibility": float("nan")}, "feasibility"),
-    ):
-        with pytest.raises(maskgap.InputError, match=word):
-            maskgap.minimise(f, cube, **options)
-    lost = oracles.function(lambda d, low, high: (low, np.nan), (np.zeros(2), np.ones(2)), 1)
-    with pytest.raises(maskgap.InputError, match="bound"):
-        maskgap.minimise(f, lost)
-
-
 def test_a_limit_of_nodes_is_kept_by_dives():
     random = np.random.default_rng(0)
     root = random.standard_normal((12, 12))

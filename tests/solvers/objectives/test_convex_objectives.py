@@ -64,24 +64,6 @@ def test_far_out_nothing_overflows_into_no_number():
     assert objectives.poisson([[1.0]], [1])(np.array([1e4]))[0] == np.inf
 
 
-@pytest.mark.parametrize(
-    ("call", "words"),
-    [
-        (lambda: objectives.quadratic(-np.eye(2), np.zeros(2)), "not positive semidefinite"),
-        (lambda: objectives.quadratic(np.eye(2), np.zeros(2), diagonal=[2, 0]), "diagonal"),
-        (lambda: objectives.quadratic(np.eye(3), np.zeros(2)), "P: expected"),
-        (lambda: objectives.logistic(A, np.full(9, 3)), "labels"),
-        (lambda: objectives.poisson(A, -np.ones(9)), "counts"),
-        (lambda: objectives.poisson(A, np.ones(9), ridge=-1.0), "ridge"),
-        (lambda: objectives.least_squares(A, np.full(9, np.nan)), "y: a number is not finite"),
-        (lambda: objectives.d_optimal(A, np.eye(3)), "prior"),
-    ],
-)
-def test_what_is_refused(call, words):
-    with pytest.raises(maskgap.InputError, match=words):
-        call()
-
-
 def test_a_function_that_returns_no_number_is_named():
     with pytest.raises(maskgap.InputError, match="returns one number"):
         objectives.torch(lambda x: x)(np.ones(2))
