@@ -119,7 +119,8 @@ def _result(
 ) -> Minimised:
     """What a search ended with, its point evaluated anew. end: why, and in what words if any."""
     (stop, message), incumbent, counted = end, search.incumbent, search.oracle
-    bound = {Ended.UNSOUND: -inf, Ended.INFEASIBLE: inf}.get(stop, search.bound())
+    told = {Ended.UNSOUND: -inf, Ended.INFEASIBLE: inf, Ended.INFEASIBLE_CLAIMED: inf}
+    bound = told.get(stop, search.bound())
     x, objective, violation = None, inf, inf
     if incumbent.x is not None:
         x = seen.lift(incumbent.x)

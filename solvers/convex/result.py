@@ -23,6 +23,7 @@ class Ended(StrEnum):
     INTERRUPTED = "interrupted"
     STALLED = "stalled"
     INFEASIBLE = "infeasible"
+    INFEASIBLE_CLAIMED = "infeasible (claimed)"
     UNSOUND = "unsound"
 
 
@@ -32,7 +33,8 @@ ENDED = {
     Ended.NODES: "the limit of nodes came first",
     Ended.INTERRUPTED: "interrupted",
     Ended.STALLED: "the tree is done and rounding leaves a gap beyond the one asked for",
-    Ended.INFEASIBLE: "the set has no point",
+    Ended.INFEASIBLE: "the set has no point: each part of it is shown to be empty by its rows",
+    Ended.INFEASIBLE_CLAIMED: "the set has no point, as its oracle says; nothing shows it",
 }
 """What the result says of each; of an unsound objective, what was seen."""
 
@@ -77,11 +79,12 @@ class Minimised:
 
     x: (n,) float64, None where none was found; objective: f(x), evaluated anew at the end, +inf for
     none. violation: by how much x misses rows, bounds or whole values, inf for none.
-    bound: -inf where there is none, +inf for a set without points; bound_kind: "claimed", by this
-    search alone, or "none". gap: (objective - bound) / |objective|, 0 where they are equal, inf
-    where one is missing. stop: why it ended, message: the same in words. nodes, oracle_calls,
-    evaluations (of f): counts. seconds: wall time, oracle_seconds: of it in the oracle.
-    root_bound: bound of the first node. trace: as objective and bound improved.
+    bound: -inf where there is none, +inf for a set without points, which `stop` calls "infeasible"
+    where the rows show it, "infeasible (claimed)" where an oracle says so alone; bound_kind:
+    "claimed", by this search alone, or "none". gap: (objective - bound) / |objective|, 0 where they
+    are equal, inf where one is missing. stop: why it ended, message: the same in words. nodes,
+    oracle_calls, evaluations (of f): counts. seconds: wall time, oracle_seconds: of it in the
+    oracle. root_bound: bound of the first node. trace: as objective and bound improved.
     """
 
     x: Vector | None

@@ -75,6 +75,7 @@ class Search:
         self._heap: list[tuple[float, int, Node]] = []
         self._count = 0
         self._polished: set[bytes] = set()
+        self._empty: list[Node] = []  # left out as empty before there was a point
         space = oracle.space
         self._mixed = bool((~space.integral).any()) and bool(space.integral.any())
         self._inside: Node | None = Node(
@@ -106,7 +107,12 @@ class Search:
             following = self._visit(node)
             self._inside = following
             self.incumbent.bounded(self.bound())
-        return self.incumbent.ended(self.bound())
+        ended = self.incumbent.ended(self.bound())
+        if ended is Ended.INFEASIBLE and not all(
+            self.oracle.shows_empty(node.lower, node.upper) for node in self._empty
+        ):
+            return Ended.INFEASIBLE_CLAIMED
+        return ended
 
     def _visit(self, node: Node) -> Node | None:
         """Bound a node, then close it or split it; returns the child to go on with."""
@@ -125,8 +131,11 @@ class Search:
         if found.outside:
             return self._beyond(node, found)
         if found.minorant is None or found.vertex is None:
-            if found.bound == inf or self.rules.late():
-                return None if found.bound == inf else node  # no point in it, or out of time
+            if found.bound == inf:
+                self._leave_out(node)
+                return None
+            if self.rules.late():
+                return node
             self.least_leaf = min(self.least_leaf, node.bound)  # its oracle does not know
             return None
         if node.bound < self.incumbent.cut:
@@ -166,7 +175,15 @@ class Search:
             return self._split(node, ActiveSet.empty(), split)
         if self._mixed:
             self.least_leaf = min(self.least_leaf, node.bound)
+        self._leave_out(node)
         return None
+
+    def _leave_out(self, node: Node) -> None:
+        """Note a node without points, as long as the whole set may have none."""
+        if self.incumbent.x is None:
+            self._empty.append(node)
+        else:
+            self._empty.clear()
 
     def _minimise(self, node: Node) -> Minimum:
         integral = self.oracle.space.integral

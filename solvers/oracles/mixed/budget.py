@@ -10,6 +10,7 @@ Where bounds and sides are whole, so is the point.
 """
 
 from collections.abc import Callable
+from fractions import Fraction
 from math import fsum, inf
 
 import numpy as np
@@ -33,6 +34,17 @@ class BudgetSet:
         """As `SetOracle.violation`."""
         total = fsum(point.tolist())
         return max(box_violation(self.space, point), self.least - total, total - self.most)
+
+    def shows_empty(self, lower: Vector, upper: Vector) -> bool:
+        """Whether a box (n,) has no point of the set, in rational arithmetic."""
+        if (lower > upper).any():
+            return True
+        for sides, side, sign in ((lower, self.most, 1), (upper, self.least, -1)):
+            if np.isfinite(sides).all() and np.isfinite(side):
+                missed = sum(map(Fraction, sides.tolist())) - Fraction(side)
+                if sign * missed > 0:
+                    return True
+        return False
 
     def expire_with(self, remaining: Callable[[], float]) -> None:
         """It needs no limit."""

@@ -25,6 +25,7 @@ from maskgap.instances.errors import InputError, Refused
 from maskgap.solvers.mip import highs
 from maskgap.solvers.mip.adapter import ROUNDING, NativeError
 from maskgap.solvers.mip.highs import SMALLEST_ENTRY
+from maskgap.solvers.oracles.mixed.emptiness import shown_empty
 from maskgap.solvers.oracles.mixed.linear_set import LinearSet
 from maskgap.solvers.oracles.mixed.protocol import (
     NO_MINIMUM,
@@ -88,6 +89,20 @@ class HighsSet:
             return None
         bound = max(found.bound, relaxed.bound)
         return _scaled(Vertex(found.point, bound), exponent)
+
+    def shows_empty(self, lower: Vector, upper: Vector) -> bool:
+        """Whether it is shown from the data that a box (n,) has no point; False: not decided."""
+        return shown_empty(self.rows, lower, upper, self._look)
+
+    def _look(self, lower: Vector, upper: Vector) -> tuple[Vector | None, Vector | None]:
+        """As `emptiness.Relax`."""
+        status = self._run(self._relaxed, np.zeros(self.space.n), lower, upper)
+        if status == HighsModelStatus.kOptimal:
+            return np.asarray(self._relaxed.getSolution().col_value, dtype=np.float64), None
+        told, found, ray = self._relaxed.getDualRay()
+        forces = np.asarray(ray, dtype=np.float64)
+        known = told == HighsStatus.kOk and found and bool(np.isfinite(forces).all())
+        return None, forces if known else None
 
     def _relax(self, cost: Vector, lower: Vector, upper: Vector) -> Vertex | None:
         """The linear relaxation: None where it is empty."""

@@ -121,9 +121,16 @@ class CountedSet:
             found = self.oracle.minimise(direction, lower, upper)
         finally:
             self.seconds += time.perf_counter() - start
-        if found is not None and not _is_answer(found, self.space.n):
+        if found is None:
+            return None
+        if not _is_answer(found, self.space.n):
             raise InputError(f"oracle: expected a Vertex of ({self.space.n},) finite, or None")
         return found
+
+    def shows_empty(self, lower: Vector, upper: Vector) -> bool:
+        """Whether the oracle can show that a box (n,) has no point, and does; most cannot."""
+        shown = getattr(self.oracle, "shows_empty", None)
+        return bool((lower > upper).any()) or (shown is not None and shown(lower, upper))
 
 
 def _is_answer(found: object, n: int) -> bool:
