@@ -25,7 +25,7 @@ from maskgap.instances.errors import InputError
 from maskgap.instances.models.adapters import refuse_adapters
 from maskgap.instances.models.calibration import Batch, Windows, load_calibration, load_windows
 from maskgap.instances.models.collect import calm
-from maskgap.instances.models.extract import extract_sites
+from maskgap.instances.models.extract import extract_sites, work_of
 from maskgap.instances.models.linear import Site, choose_linear
 from maskgap.instances.models.load import LoadedModel
 from maskgap.instances.models.pace import Pace, batches_told
@@ -169,7 +169,7 @@ def _layer_errors(
     if not changed:
         return []
     found = []
-    work = {site.name: float(site.d_in * (site.d_out + site.d_in)) for site in changed}
+    work = work_of(changed)
     pace = Pace(sum(work.values()))
     for layer in extract_sites(
         dense.module,

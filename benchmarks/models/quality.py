@@ -26,6 +26,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from maskgap.benchmarks.models.quality_bench import LM, Amounts, Bench, setup
+from maskgap.benchmarks.models.quality_pace import CellPace
 from maskgap.benchmarks.models.quality_page import (
     DENSE,
     LAYER_FIELDS,
@@ -40,6 +41,7 @@ from maskgap.benchmarks.models.quality_page import (
 from maskgap.instances.errors import MaskgapError
 from maskgap.instances.formats.files import write_atomically
 from maskgap.instances.models.load import MINILM
+from maskgap.instances.models.pace import clock
 
 SMOLLM2 = "SmolLM2-135M-Instruct"
 TABLE = "quality.csv"
@@ -102,8 +104,37 @@ def run(
     missing; None for all.
     """
     amounts = amounts or Amounts()
-    path = out / TABLE
-    known = {} if fresh else {key(row): row for row in read(path)}
+    rows, layers, pace = _known(out, subjects, amounts, fresh)
+    benches = {s.name: Bench(s, amounts, work, say) for s in subjects}
+    missing = [cell for cell, row in rows.items() if not row]
+    wanted = [cell for cell in missing if only is None or only(cell[1], cell[2])]
+    say(f"{len(rows) - len(missing)} of {len(rows)} cells are known; {pace.told(wanted)}")
+    for number, cell in enumerate(wanted, start=1):
+        name, pattern, method, _ = cell
+        begun = time.perf_counter()
+        rows[cell], own = benches[name].cell(pattern, method)
+        layers[cell] = list(own)
+        done = [layer for each in layers.values() for layer in each]
+        write_atomically(out / LAYERS, text_of(done, LAYER_FIELDS).encode())
+        write_atomically(out / TABLE, text_of([r for r in rows.values() if r]).encode())
+        seconds = time.perf_counter() - begun
+        pace.took(rows[cell], seconds)
+        say(
+            f"cell {number} of {len(wanted)}: {name}, {pattern}, {method}: {clock(seconds)}; "
+            f"{pace.told(wanted[number:])}"
+        )
+    made = [row for row in rows.values() if row]
+    page = render(made, subjects, [layer for each in layers.values() for layer in each])
+    write_atomically(out / PAGE, page.encode())
+    return page
+
+
+def _known(
+    out: Path, subjects: Sequence[Subject], amounts: Amounts, fresh: bool
+) -> tuple[dict[Key, Row], dict[Key, list[Row]], CellPace]:
+    """All cells with their lines, empty where they are missing, those of their layers, the pace."""
+    there = read(out / TABLE)
+    known = {} if fresh else {key(row): row for row in there}
     known_layers: dict[Key, list[Row]] = {}
     for layer in () if fresh else read(out / LAYERS, LAYER_FIELDS):
         known_layers.setdefault(key(layer), []).append(layer)
@@ -113,24 +144,7 @@ def run(
         for pattern, method in [("-", DENSE), *pairs]:
             cell = (subject.name, pattern, method, setup(subject, method, amounts))
             rows[cell] = known.get(cell, {})
-    layers = {cell: known_layers.get(cell, []) for cell in rows}
-    benches = {s.name: Bench(s, amounts, work, say) for s in subjects}
-    begun = time.monotonic()
-    for number, (cell, row) in enumerate(list(rows.items()), start=1):
-        name, pattern, method, _ = cell
-        if not row and (only is None or only(pattern, method)):
-            rows[cell], own = benches[name].cell(pattern, method)
-            layers[cell] = list(own)
-            done = [layer for each in layers.values() for layer in each]
-            write_atomically(out / LAYERS, text_of(done, LAYER_FIELDS).encode())
-            write_atomically(path, text_of([r for r in rows.values() if r]).encode())
-        state = "known" if row else f"done, {time.monotonic() - begun:.0f} s"
-        state = state if rows[cell] else "not asked for"
-        say(f"{number} of {len(rows)}: {name}, {pattern}, {method}: {state}")
-    made = [row for row in rows.values() if row]
-    page = render(made, subjects, [layer for each in layers.values() for layer in each])
-    write_atomically(out / PAGE, page.encode())
-    return page
+    return rows, {cell: known_layers.get(cell, []) for cell in rows}, CellPace(there)
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -31,10 +31,10 @@ from maskgap.instances.formats.files import (
 )
 from maskgap.instances.layer import Layer
 from maskgap.instances.models.calibration import load_calibration
-from maskgap.instances.models.extract import extract_sites
+from maskgap.instances.models.extract import extract_sites, work_of
 from maskgap.instances.models.linear import choose_linear
 from maskgap.instances.models.load import LoadedModel, load_model
-from maskgap.instances.models.pace import batches_told
+from maskgap.instances.models.pace import Pace, batches_told
 from maskgap.instances.models.small_lm import STEPS, train
 from maskgap.instances.objective import objective_spec
 from maskgap.instances.sources.encyclopedia import write as write_encyclopedia
@@ -71,6 +71,7 @@ class Bench:
     def dense(self) -> LoadedModel:
         """The dense model; the small language model is trained if it is not there."""
         if self._subject.name != LM:
+            self._say(f"loading {self._subject.name}")
             return load_model(self._subject.name)
         one = self._amounts
         folder = self._work / f"small-lm-{one.steps}-{one.seed}"
@@ -102,10 +103,14 @@ class Bench:
             folder.mkdir(parents=True, exist_ok=True)
             data = load_calibration(self.dense, self.files, one.samples, one.sequence_length)
             held_out = data.held_out if subject.held_out else None
+            work = work_of(sites)
+            pace = Pace(sum(work.values()))
+            progress = batches_told(self._say, pace)
             for layer in extract_sites(
-                module, sites, data.batches, held_out=held_out, progress=batches_told(self._say)
+                module, sites, data.batches, held_out=held_out, progress=progress
             ):
                 write_layer(layer_path(folder, layer.name), layer)
+                pace.done += work[layer.name]
         return [
             replace(read_layer(path), name=site.name)
             for path, site in zip(paths, sites, strict=True)
@@ -136,14 +141,18 @@ class Bench:
             )
             ledger = Ledger(pruned, sites)
             by_name = {site.name: site for site in sites}
-            for number, (choice, told) in enumerate(self._choices(pattern, method), start=1):
+            pace = Pace(float(sum(site.d_out * site.d_in**2 for site in sites)))
+            for number, (choice, told, kept) in enumerate(self._choices(pattern, method), start=1):
                 reports.append(told)
                 ledger.apply(by_name[told.layer], choice.mask, choice.weights)
+                work = float(told.d_out * told.d_in**2)
+                pace.done += work
+                pace.before += work if kept else 0.0
                 self._say(
                     f"{pattern}, {method}: {number} of {len(sites)}: {told.layer}: "
-                    f"relative error {told.relative_error:.3%}, {told.seconds:.1f} s"
+                    f"relative error {told.relative_error:.3%}, {told.seconds:.1f} s; {pace.told()}"
                 )
-        found = measure(pruned, self.dense, self.held_out, ran=self._ran)
+        found = measure(pruned, self.dense, self.held_out, say=self._say, ran=self._ran)
         own = {
             "model": subject.name,
             "pattern": pattern,
@@ -152,8 +161,8 @@ class Bench:
         }
         return _row(own, reports, found), [_layer_row(own, one) for one in reports]
 
-    def _choices(self, pattern: str, method: str) -> Iterator[tuple[Choice, Report]]:
-        """The mask of each layer, from the work folder where an earlier run left it."""
+    def _choices(self, pattern: str, method: str) -> Iterator[tuple[Choice, Report, bool]]:
+        """The mask of each layer, and whether an earlier run left it in the work folder."""
         one, subject = self._amounts, self._subject
         name = method.removesuffix(REFIT)
         settings = {"population": subject.population} if name == "search" else {}
@@ -165,7 +174,8 @@ class Bench:
         times = folder / "seconds.json"
         seconds: dict[str, float] = json.loads(times.read_text()) if times.exists() else {}
         for layer in self.layers:
-            if layer.name in seconds:
+            kept = layer.name in seconds
+            if kept:
                 choice = Stored(folder).of(layer)
             else:
                 begun = time.perf_counter()
@@ -173,16 +183,19 @@ class Bench:
                 seconds[layer.name] = time.perf_counter() - begun
                 choice.write(folder, layer)
                 write_atomically(times, json.dumps(seconds).encode())
-            yield choice, report(layer, choice, seconds[layer.name])
+            yield choice, report(layer, choice, seconds[layer.name]), kept
 
 
 def setup(subject: Subject, method: str, amounts: Amounts) -> str:
-    """A digest of what decides a cell besides its name: another one is made anew."""
+    """A digest of what decides a cell beside pattern and method: another one is made anew.
+
+    Layers and masks are kept under it, so it has the model's name.
+    """
     name = method.removesuffix(REFIT)
     version = "" if method == DENSE else solver_version(spec_of(name))
     own = subject.population if name == "search" else None
     data = (subject.english, subject.held_out)
-    text = repr((subject.layers, own, amounts, version, data))
+    text = repr((subject.name, subject.layers, own, amounts, version, data))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -174,6 +174,11 @@ def _gram(collector: Collector, name: str, what: str) -> Matrix:
     return gram
 
 
+def work_of(sites: Iterable[Site]) -> dict[str, float]:
+    """The work of extracting each layer, by name: operations a token, up to a factor."""
+    return {site.name: float(site.d_in * (site.d_out + site.d_in)) for site in sites}
+
+
 def no_inputs(layers: str) -> str:
     """The error of an extraction that no layer came of."""
     return f"none of the layers that match '{layers}' saw inputs it can be judged by"

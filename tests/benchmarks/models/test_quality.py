@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from maskgap.benchmarks.models.quality import run
-from maskgap.benchmarks.models.quality_bench import LM, Amounts, Bench
+from maskgap.benchmarks.models.quality_bench import LM, Amounts, Bench, setup
+from maskgap.benchmarks.models.quality_pace import CellPace
 from maskgap.benchmarks.models.quality_page import FIELDS, METHODS, Subject, by_kind, render
 from maskgap.instances.errors import InputError
 from maskgap.instances.models.load import load_model
@@ -60,6 +61,27 @@ def test_errors_by_type_and_depth_are_sums_over_wandas():
     }  # fmt: skip
 
 
+def test_two_models_share_no_kept_layers_and_masks():
+    one = Subject("a", "*", 2, ("perplexity",))
+    for method in ("dense", "wanda", "search"):
+        assert setup(one, method, Amounts()) != setup(replace(one, name="b"), method, Amounts())
+        assert setup(one, method, Amounts()) == setup(replace(one), method, Amounts())
+
+
+def test_what_is_left_is_told_by_the_times_of_the_same_method():
+    left = [("m", "60%", "wanda", "x"), ("m", "2:4", "wanda", "x"), ("m", "60%", "swap", "x")]
+    pace = CellPace()
+    assert pace.told(left) == "3 left, 3 of them by methods not timed yet"
+    pace.took({"model": "m", "method": "wanda", "seconds": "10.5"}, 15.0)
+    assert pace.told(left) == "3 left, about 30 s, 1 of them by methods not timed yet"
+    pace.took({"model": "m", "method": "swap", "seconds": "100"}, 40.0)  # its masks were kept
+    assert pace.told(left) == "3 left, about 2 min 14 s"
+    assert pace.told([]) == "nothing is left"
+    again = CellPace([{"model": "m", "method": "wanda", "seconds": "10"}])
+    assert again.told(left[:2]) == "2 left, about 20 s"
+    assert again.told([("other", *left[0][1:])]) == "1 left, 1 of them by methods not timed yet"
+
+
 @pytest.fixture(scope="module")
 def small_lm(tmp_path_factory):
     pytest.importorskip("transformers", reason="transformers is absent: pip install it")
@@ -91,6 +113,10 @@ def test_a_table_is_resumed_by_cell(small_lm, tmp_path, monkeypatch):
     amounts = Amounts(samples=2, sequence_length=32, steps=2)
     lines = []
     page = run(tmp_path, folder, amounts=amounts, subjects=[subject], say=lines.append)
+    assert lines[0] == "0 of 7 cells are known; 7 left, 7 of them by methods not timed yet"
+    cells = [line for line in lines if line.startswith("cell ")]
+    assert [line.partition(":")[0] for line in cells] == [f"cell {n} of 7" for n in range(1, 8)]
+    assert cells[-1].endswith("nothing is left")
     rows = list(csv.DictReader((tmp_path / "quality.csv").read_text().splitlines()))
     assert [row["method"] for row in rows] == ["dense", *methods]
     by_method = {row["method"]: row for row in rows}
