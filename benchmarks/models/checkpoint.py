@@ -29,6 +29,9 @@ from maskgap.instances.models.vocabulary import tokenizer_files
 
 STATE = "model.safetensors"
 MODULES = "modules.json"
+UNFINISHED = ".unfinished-"
+"""Begins the name of the folder of a checkpoint that is not complete."""
+
 BESIDE = ("config_sentence_transformers.json", "sentence_bert_config.json", "LICENSE")
 
 
@@ -68,7 +71,7 @@ def _saved(loaded: LoadedModel, ledger: Ledger, out: Path) -> Iterator[Path]:
     """A folder inside `out` with the complete checkpoint, for as long as the context lasts."""
     try:
         try_directory(out)
-        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=out) as name:
+        with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=out) as name:
             folder = Path(name)
             try:
                 _write(loaded, folder)

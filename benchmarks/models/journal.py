@@ -19,18 +19,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO
 
-from maskgap.benchmarks.models.checkpoint import check_free
+from maskgap.benchmarks.models.checkpoint import UNFINISHED, check_free
 from maskgap.benchmarks.models.reports import Report
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.files import mask_path
 from maskgap.instances.formats.outputs import try_directory
+from maskgap.instances.formats.unfinished import clear_left_behind
 from maskgap.instances.objective import objective_spec
 
 JOURNAL = "pruning.jsonl"
 FORMAT = "maskgap-pruning-journal/1"
-
-LEFT_BEHIND = (".unfinished-", ".maskgap-")
-"""Beginnings of folders and files that a killed run leaves."""
 
 
 class Journal:
@@ -63,8 +61,9 @@ class Journal:
             raise InputError(f"{self._path}: {reason}") from None
         self._file = file
         self._own = not self._lines()
+        _clear_checkpoints(self._path.parent)
         for folder in (self._path.parent, self._masks):
-            _clear_left_behind(folder)
+            clear_left_behind(folder)
         return not self._own
 
     def open(self, asked: Mapping[str, object]) -> None:
@@ -177,15 +176,11 @@ def expect_free(out: Path, resume: bool) -> None:
         check_free(out, "; --resume goes on with what was begun there" * begun)
 
 
-def _clear_left_behind(folder: Path) -> None:
-    """Take away what a run that was killed had not finished."""
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if not path.name.startswith(LEFT_BEHIND) or path.is_symlink():
-            continue
-        if path.is_dir():
+def _clear_checkpoints(folder: Path) -> None:
+    """Take away checkpoints that a run that was killed had not finished."""
+    for path in folder.iterdir():
+        if path.name.startswith(UNFINISHED) and path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
-        else:
-            path.unlink()
 
 
 def _digest(path: Path) -> str:

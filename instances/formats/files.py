@@ -13,7 +13,6 @@ rows outside are all kept and as they were). Any float dtype is read, bfloat16 t
 
 import json
 import os
-import secrets
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,6 +37,7 @@ from maskgap.instances.formats.gram_file import (
 )
 from maskgap.instances.formats.outputs import stored_kind
 from maskgap.instances.formats.tensors import ROUNDOFF, read_stored, read_tensors
+from maskgap.instances.formats.unfinished import holding, unfinished_name
 from maskgap.instances.layer import Layer, array_digest
 from maskgap.instances.layer_fields import LAYER_FIELDS
 from maskgap.instances.objective import MASK as MASK_LOSS
@@ -83,23 +83,28 @@ def write_atomically(path: Path, data: bytes) -> None:
     try:
         target = Path(os.path.realpath(path))
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".maskgap-{secrets.token_hex(8)}.part")
-        # not tempfile: it gives every file the permissions 0600, whatever the umask says
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                if target.exists():
-                    os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, target)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+        part = target.with_name(unfinished_name("part"))
+        with holding(target.parent):
+            _write_and_rename(part, target, data)
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: cannot be written: {reason}") from None
+
+
+def _write_and_rename(part: Path, target: Path, data: bytes) -> None:
+    # not tempfile: it gives every file the permissions 0600, whatever the umask says
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            if target.exists():
+                os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def layer_path(folder: Path, name: str) -> Path:

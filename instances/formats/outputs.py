@@ -11,7 +11,6 @@ a disk is full then, is noted (`Writes`), and everything else is written and sho
 import errno
 import json
 import os
-import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from maskgap.instances.errors import InputError
+from maskgap.instances.formats.unfinished import holding, unfinished_name
 
 TRIAL_BYTES = 4096
 """Written and taken away again to see whether a place takes files: a full disk makes empty ones."""
@@ -109,14 +109,15 @@ def replacing(path: Path, say: Callable[[str], None] = lambda _: None) -> Iterat
     in one line. Raises InputError; what was at `path` is there still then.
     """
     target = Path(os.path.realpath(path))
-    part = target.with_name(f".maskgap-{secrets.token_hex(8)}.new")
+    part = target.with_name(unfinished_name("new"))
     try:
-        yield part
-        if target.exists():
-            part.chmod(stat.S_IMODE(target.stat().st_mode))
-            if not _equal(part, target):
-                say(f"{path}: what was there is kept as {_set_aside(target).name}")
-        os.replace(part, target)
+        with holding(target.parent):
+            yield part
+            if target.exists():
+                part.chmod(stat.S_IMODE(target.stat().st_mode))
+                if not _equal(part, target):
+                    say(f"{path}: what was there is kept as {_set_aside(target).name}")
+            os.replace(part, target)
     except OSError as error:
         raise _unwritable(path, error) from None
     except InputError as error:  # of the writer, who knows the other name only
@@ -171,15 +172,16 @@ def _expect(path: Path, kind: Kind) -> None:
 
 
 def _try(folder: Path) -> None:
-    trial = folder / f".maskgap-{secrets.token_hex(8)}.trial"
-    descriptor = os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        if os.write(descriptor, bytes(TRIAL_BYTES)) < TRIAL_BYTES:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-        trial.unlink(missing_ok=True)
+    trial = folder / unfinished_name("trial")
+    with holding(folder):
+        descriptor = os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            if os.write(descriptor, bytes(TRIAL_BYTES)) < TRIAL_BYTES:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+            trial.unlink(missing_ok=True)
 
 
 def _equal(one: Path, other: Path) -> bool:

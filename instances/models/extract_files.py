@@ -27,12 +27,13 @@ from maskgap.instances.formats.outputs import (
     try_directory,
     try_file,
 )
+from maskgap.instances.formats.unfinished import clear_left_behind
 from maskgap.instances.layer import Layer
 from maskgap.instances.models.calibration import load_calibration
 from maskgap.instances.models.devices import usable_device
-from maskgap.instances.models.extract import Skip, extract_sites, no_inputs
+from maskgap.instances.models.extract import Skip, extract_sites, no_inputs, work_of
 from maskgap.instances.models.few_tokens import few_tokens_told
-from maskgap.instances.models.linear import choose_linear
+from maskgap.instances.models.linear import Site, choose_linear
 from maskgap.instances.models.load import load_model
 from maskgap.instances.models.pace import Pace, batches_told
 from maskgap.instances.models.passes import Running
@@ -71,17 +72,14 @@ def run_extract(
     Returns the files in the order of use. Raises InputError for every bad input.
     """
     say = progress or (lambda text: None)
-
     where = usable_device(device)
     loaded = load_model(model, "cpu", trust)
     data = load_calibration(loaded, calibration, samples, sequence_length)
     skip = _told_skip(say)
     chosen = choose_linear(loaded.module, layers, loaded.absent, skip)
-    work = {site.name: float(site.d_in * (site.d_out + site.d_in)) for site in chosen}
+    work = work_of(chosen)
     pace = Pace(sum(work.values()))
-    try_directory(out)
-    for there in filter(Path.exists, (layer_path(out, site.name) for site in chosen)):
-        try_file(there, LAYER, calibration)
+    _expect_room(out, chosen, calibration, say)
     meta = {"model": model, "torch": torch.__version__.partition("+")[0], **data.meta}
     written: list[Path] = []
     writes, see = Writes(), few_tokens_told(say)
@@ -105,6 +103,17 @@ def run_extract(
     if not written:
         raise InputError(no_inputs(layers))
     return written
+
+
+def _expect_room(
+    out: Path, chosen: Sequence[Site], inputs: Sequence[Path], say: Callable[[str], None]
+) -> None:
+    """Try the folder and the files that are to be replaced, and clear what a killed call left."""
+    try_directory(out)
+    if left := clear_left_behind(out):
+        say(f"{out}: unfinished files of a call that was killed are taken away: {left}")
+    for there in filter(Path.exists, (layer_path(out, site.name) for site in chosen)):
+        try_file(there, LAYER, inputs)
 
 
 def _write(path: Path, layer: Layer, say: Callable[[str], None]) -> None:

@@ -147,7 +147,7 @@ def test_a_call_that_was_killed_while_saving_was_tried_begins_again(tmp_path, da
     def killed(*args):
         (out / ".unfinished-killed").mkdir()
         (out / "masks").mkdir()
-        (out / "masks" / ".maskgap-killed.part").touch()
+        (out / "masks" / f".maskgap-{'0' * 16}.part").touch()
         raise Trial
 
     with monkeypatch.context() as patch:
