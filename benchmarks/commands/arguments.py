@@ -47,7 +47,8 @@ LayersOption = Annotated[
 CalibrationOption = Annotated[
     list[Path] | None,
     typer.Option(
-        help="Text, JSONL (.gz too), parquet or tensor file; may be repeated. Default: docstrings."
+        help="Text, JSONL (.gz too), parquet or tensor file, datasets:NAME[,CONFIG][,split=SPLIT]; "
+        "may be repeated. Default: docstrings."
     ),
 ]
 SamplesOption = Annotated[int, typer.Option(help="Calibration texts; as many are held out.")]

@@ -15,7 +15,7 @@
     [settings]                          # of the solver
     max_swaps = 25
     [calibration]
-    files = ["texts.jsonl"]             # beside the recipe; docstrings when left out
+    files = ["texts.jsonl"]             # beside the recipe, or data sets; docstrings when left out
     samples = 128
     sequence_length = 128
 
@@ -29,6 +29,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from maskgap.instances.errors import InputError
+from maskgap.instances.models.named_texts import is_named
 from maskgap.instances.suggestions import did_you_mean
 
 MOST_BYTES = 1 << 20
@@ -71,7 +72,8 @@ class Recipe(BaseModel):
         found |= {name: getattr(self, name) for name in ("held_out", "time_limit", "seed")}
         found["samples"] = self.calibration.samples
         found["sequence_length"] = self.calibration.sequence_length
-        found["calibration"] = [folder / name for name in self.calibration.files] or None
+        files = [Path(name) for name in self.calibration.files]
+        found["calibration"] = [f if is_named(f) else folder / f for f in files] or None
         found["pattern_for"] = [f"{glob}={p}" for glob, p in self.patterns.items()] or None
         found["set_"] = [f"{key}={_word(value)}" for key, value in self.settings.items()] or None
         return {name: value for name, value in found.items() if value is not None}

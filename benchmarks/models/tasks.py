@@ -20,15 +20,13 @@ from typing import Any
 from maskgap.benchmarks.reading.typeset import markdown
 from maskgap.instances.errors import InputError
 from maskgap.instances.models.load import LoadedModel
+from maskgap.instances.models.named_texts import out_of_reach
 
 INSTALL = "pip install 'maskgap[evaluate]'"
 SUFFIXES = (".yaml", ".yml")
 BATCH = 8
 BOOTSTRAP = 1000
 """Resamples behind the standard error of a metric that is no mean."""
-
-NO_NETWORK = ("ConnectionError", "OfflineModeIsEnabled", "LocalEntryNotFoundError", "ConnectError")
-"""Errors, by class name, that say that data are neither here nor to be had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,13 +145,10 @@ def _scores(found: Any) -> list[TaskScore]:
 
 def _reason(tasks: Sequence[str], error: BaseException) -> str:
     named = ", ".join(tasks)
-    cause: BaseException | None = error
-    while cause is not None:
-        if type(cause).__name__ in NO_NETWORK:
-            return (
-                f"tasks {named}: their data are neither in the cache of datasets nor to be had "
-                "from the network; give a task file with local data"
-            )
-        cause = cause.__cause__ or cause.__context__
+    if out_of_reach(error):
+        return (
+            f"tasks {named}: their data are neither in the cache of datasets nor to be had "
+            "from the network; give a task file with local data"
+        )
     first = next(iter(str(error).splitlines()), "no message")
     return f"tasks {named}: lm-eval cannot ask them: {type(error).__name__}: {first}"

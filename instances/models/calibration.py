@@ -27,6 +27,7 @@ from maskgap.instances.errors import InputError
 from maskgap.instances.formats.tensors import read_tensors, require_regular
 from maskgap.instances.models.inputs import expect_token_ids, named_inputs
 from maskgap.instances.models.load import LoadedModel
+from maskgap.instances.models.named_texts import is_named
 from maskgap.instances.models.texts import file_texts, split_texts, standard_library_docstrings
 from maskgap.instances.models.tokens import PROBE, Encoder
 
@@ -183,7 +184,8 @@ def _encoder(model: LoadedModel, sequence_length: int) -> Encoder:
 def _texts(files: Sequence[Path]) -> tuple[list[str], str]:
     """The texts to use, and what they are."""
     if files:
-        return file_texts(files), ", ".join(path.name for path in files)
+        told = [str(path) if is_named(path) else path.name for path in files]
+        return file_texts(files), ", ".join(told)
     source = f"docstrings of the standard library of Python {platform.python_version()}"
     return standard_library_docstrings(), source
 

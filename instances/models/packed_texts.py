@@ -55,7 +55,7 @@ def content_of(path: Path) -> str:
 def parquet_texts(path: Path) -> Iterator[str]:
     """The column "text" of a parquet file. Raises InputError without one, or without pyarrow."""
     require_regular(path)
-    parquet = _package("pyarrow.parquet", "pyarrow", path)
+    parquet = package("pyarrow.parquet", "pyarrow", path)
     try:
         with parquet.ParquetFile(path) as table:
             names = table.schema_arrow.names
@@ -68,7 +68,7 @@ def parquet_texts(path: Path) -> Iterator[str]:
     except InputError:
         raise
     except Exception as error:  # pyarrow has errors of its own, and raises others
-        raise InputError(f"{path}: cannot be read as parquet: {_first_line(error)}") from None
+        raise InputError(f"{path}: cannot be read as parquet: {first_line(error)}") from None
 
 
 def saved_texts(folder: Path) -> Iterator[str]:
@@ -78,20 +78,24 @@ def saved_texts(folder: Path) -> Iterator[str]:
             f"{folder}: is a folder; expected a file of texts, or a folder as the package datasets "
             "saves one (save_to_disk)"
         )
-    datasets = _package("datasets", "datasets", folder)
+    datasets = package("datasets", "datasets", folder)
     try:
         found = datasets.load_from_disk(str(folder))
     except Exception as error:  # whatever its files make it raise
-        raise InputError(f"{folder}: cannot be read by datasets: {_first_line(error)}") from None
+        raise InputError(f"{folder}: cannot be read by datasets: {first_line(error)}") from None
     for split in found.values() if isinstance(found, dict) else [found]:
-        if COLUMN not in split.column_names:
-            raise InputError(
-                f"{folder}: has no column '{COLUMN}', but {', '.join(split.column_names)}"
-            )
-        yield from _strings(split[COLUMN], folder)
+        yield from column_of(split, folder)
 
 
-def _package(module: str, name: str, path: Path) -> Any:
+def column_of(split: Any, path: Path) -> Iterator[str]:
+    """The column "text" of a data set of `datasets`. path: for errors. Raises InputError."""
+    if COLUMN not in split.column_names:
+        raise InputError(f"{path}: has no column '{COLUMN}', but {', '.join(split.column_names)}")
+    yield from _strings(split[COLUMN], path)
+
+
+def package(module: str, name: str, path: Path) -> Any:
+    """A module of a package that a path needs. Raises InputError where it is not installed."""
     if find_spec(name) is None:
         raise InputError(f"{path}: reading it needs {name}: pip install {name}")
     return import_module(module)
@@ -106,5 +110,6 @@ def _strings(values: Any, path: Path) -> Iterator[str]:
         yield value
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says, or its name where it says nothing."""
     return next(iter(str(error).splitlines()), type(error).__name__)

@@ -3,8 +3,8 @@
 They come from files or, by default, from the docstrings of Python's standard library, which every
 machine has. A file is JSON lines, the key "text" of each line, when its name ends in .json, .jsonl
 or .ndjson (and .gz) or it begins with a JSON object that has a text; a parquet file or a folder of
-the package datasets has a column "text" (`instances.models.packed_texts`); any other file, in
-UTF-8, is one text.
+the package datasets has a column "text" (`instances.models.packed_texts`), as has a data set that
+it knows by name (`instances.models.named_texts`); any other file, in UTF-8, is one text.
 Texts are freed of duplicates, shuffled with a fixed seed and cut into two halves; a single text is
 cut in its middle.
 """
@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from maskgap.instances.errors import InputError
+from maskgap.instances.models.named_texts import is_named, named_texts
 from maskgap.instances.models.packed_texts import (
     PARQUET,
     content_of,
@@ -79,6 +80,8 @@ def file_texts(files: Sequence[Path]) -> list[str]:
 
 
 def _texts_of(path: Path) -> Iterable[str]:
+    if is_named(path):
+        return named_texts(path)
     if path.is_dir():
         return saved_texts(path)
     if path.suffix.lower() == PARQUET:

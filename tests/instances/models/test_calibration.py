@@ -1,7 +1,9 @@
 """Calibration data: texts and tensors, their halves, and files that cannot be used."""
 
 import gzip
+import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -76,11 +78,68 @@ def test_a_folder_of_datasets_is_read_by_it(tmp_path):
         file_texts([tmp_path])
 
 
-@pytest.mark.parametrize("name", ["pyarrow", "datasets"])
+@pytest.fixture
+def data_set(tmp_path, monkeypatch):
+    """The words for a data set that `datasets` loads by name: that of a folder, so no network."""
+    datasets = pytest.importorskip("datasets", reason="datasets is absent: pip install datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for split, texts in (("train", ["one", "two", "three"]), ("test", ["four"])):
+        lines = [json.dumps({"text": text, "n": 1}) + "\n" for text in texts]
+        (folder / f"{split}.jsonl").write_text("".join(lines))
+    return f"datasets:{folder}"
+
+
+def test_a_data_set_is_read_by_its_name(data_set, tmp_path, capfd):
+    assert file_texts([Path(data_set)]) == ["one", "two", "three"]
+    assert file_texts([Path(f"{data_set},split=test")]) == ["four"]
+    assert file_texts([Path(f"{data_set},default,split=train[:1]+test")]) == ["one", "four"]
+    assert capfd.readouterr() == ("", "")
+    lines = (tmp_path / "set" / "train.jsonl").read_text().replace("text", "content")
+    (tmp_path / "set" / "train.jsonl").write_text(lines)
+    (tmp_path / "set" / "test.jsonl").unlink()
+    with pytest.raises(InputError, match="has no column 'text', but content, n"):
+        file_texts([Path(data_set)])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("datasets:", "expected datasets:NAME"),
+        ("datasets:a,", "expected datasets:NAME"),
+        ("datasets:a,b,c", "expected datasets:NAME"),
+        ("datasets:a,split=", "expected datasets:NAME"),
+        ("datasets:a,splt=test", "expected datasets:NAME"),
+        ("datasets:a,split=x,split=y", "expected datasets:NAME"),
+        ("datasets:/no/such/folder", "cannot be loaded by datasets"),
+    ],
+)
+def test_a_data_set_that_is_none_is_one_line(words, message):
+    pytest.importorskip("datasets", reason="datasets is absent: pip install datasets")
+    with pytest.raises(InputError, match=message) as caught:
+        file_texts([Path(words)])
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_data_set_that_is_out_of_reach_is_one_line(monkeypatch):
+    datasets = pytest.importorskip("datasets", reason="datasets is absent: pip install datasets")
+
+    def unreachable(*args, **kwargs):
+        raise ValueError("wrapped") from ConnectionError("no route")
+
+    monkeypatch.setattr(datasets, "load_dataset", unreachable)
+    with pytest.raises(InputError, match="neither in the cache of datasets nor to be had"):
+        file_texts([Path("datasets:Salesforce/wikitext,wikitext-2-raw-v1")])
+
+
+@pytest.mark.parametrize("name", ["pyarrow", "datasets", "datasets by name"])
 def test_what_is_not_installed_is_named_in_one_line(name, tmp_path, monkeypatch):
     monkeypatch.setattr(packed_texts, "find_spec", lambda module: None)
     path = tmp_path / "a.parquet"
-    if name == "datasets":
+    if name == "datasets by name":
+        name, path = "datasets", Path("datasets:a")
+    elif name == "datasets":
         path = tmp_path / "saved"
         path.mkdir()
         (path / "dataset_info.json").write_text("{}")
