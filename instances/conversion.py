@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from maskgap.instances.arrays import Kept
 from maskgap.instances.definite import UNIT
-from maskgap.instances.errors import InputError
+from maskgap.instances.errors import InputError, first_line
 
 
 def as_array(values: object, what: str) -> NDArray[np.generic]:
@@ -22,7 +22,7 @@ def as_array(values: object, what: str) -> NDArray[np.generic]:
     try:
         array = np.asarray(values) if tensor is None else _numpy(tensor)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise InputError(f"{what}: cannot be made an array: {_first_line(error)}") from None
+        raise InputError(f"{what}: cannot be made an array: {first_line(error)}") from None
     if array.dtype.kind not in "fiub":
         raise InputError(f"{what} must hold real numbers, but its dtype is {array.dtype}")
     return array
@@ -68,10 +68,6 @@ def _numpy(tensor: Any) -> NDArray[np.generic]:
         plain = plain.float()  # holds every bfloat16 and float8
     array: NDArray[np.generic] = plain.resolve_conj().resolve_neg().numpy()
     return array
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def roundoff_of(values: object) -> float:

@@ -15,3 +15,8 @@ class ProofError(MaskgapError):
 
 class Refused(MaskgapError):  # noqa: N818 - a refusal is an answer, not a fault
     """A solver states in words why it does not take a problem (too large, package absent, ...)."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error of somebody else's says."""
+    return next(iter(str(error).splitlines()), "no message")

@@ -58,8 +58,8 @@ def run(options: EvaluateOptions) -> int:
 
     begun, dense = time.perf_counter(), None
     if options.against is not None:
-        dense = load_model(options.against, options.device, options.trust)
-    loaded = load_model(options.model, options.device, options.trust)
+        dense = load_model(options.against, options.device, options.trust, say=_say)
+    loaded = load_model(options.model, options.device, options.trust, say=_say)
     length, samples = options.sequence_length, options.samples
     if loaded.causal:
         length = length or min(WINDOW, loaded.max_length or WINDOW)
@@ -90,8 +90,8 @@ def _run_tasks(options: EvaluateOptions) -> int:
 
     begun, dense = time.perf_counter(), None
     if options.against is not None:
-        dense = load_model(options.against, options.device, options.trust)
-    loaded = load_model(options.model, options.device, options.trust)
+        dense = load_model(options.against, options.device, options.trust, say=_say)
+    loaded = load_model(options.model, options.device, options.trust, say=_say)
     scores = evaluate_tasks(loaded, dense, options.tasks, options.limit)
     _say(f"evaluated in {cost(time.perf_counter() - begun, peak_bytes())}")
     if not options.as_json:

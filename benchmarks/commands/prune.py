@@ -5,14 +5,19 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from maskgap.benchmarks.commands.limit_options import LimitOptions
 from maskgap.benchmarks.commands.numbers import check_amounts
 from maskgap.benchmarks.commands.objective_options import DEFAULT_OBJECTIVE, ObjectiveOptions
 from maskgap.benchmarks.commands.solve import parse_settings
 from maskgap.benchmarks.models.sampling import Sampling
+from maskgap.benchmarks.runs.task import RunLimits
 from maskgap.instances.errors import InputError
 from maskgap.instances.objective import MASK
+
+if TYPE_CHECKING:
+    from maskgap.benchmarks.models.masks import Masks
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,39 +52,12 @@ def run(options: PruneOptions) -> int:
 
     0, or 1 when a row ended without a mask. Raises InputError, Refused.
     """
-    masks, solver, pattern = options.masks, options.solver, options.pattern
     limits, data = options.limits.checked(), options.data
     check_amounts(data.samples, data.sequence_length)
-    if (masks is None) == (solver is None):
-        raise InputError("prune takes masks from --masks DIR or finds them by --solver NAME")
-    if (solver is None) != (pattern is None):
-        raise InputError("--solver and --pattern go together, and mask files have their pattern")
-    if masks is not None and (options.propagate or options.assignments or options.patterns):
-        raise InputError(
-            "--propagate and --set are for --solver, as --pattern-for is; masks of files are found "
-            "already"
-        )
-    if options.extracted is not None and data.calibration and not options.propagate:
-        raise InputError("--extracted layers have their Grams, so they take no --calibration")
-    objective = options.objective.checked()
-    if masks is not None and objective != MASK:
-        raise InputError("--objective is for --solver; mask files have theirs, and their weights")
-    settings = parse_settings(options.assignments)
-    from maskgap.benchmarks.models.masks import Masks, Solved, Stored, Unsolved
-
-    source_of_masks: Masks
-    if masks is not None:
-        source_of_masks = Stored(masks)
-    else:
-        source_of_masks = Solved(
-            solver or "",
-            pattern or "",
-            settings,
-            limits,
-            objective,
-            [_pattern_for(text) for text in options.patterns],
-        )
+    _expect_together(options)
+    masks = _masks(options, limits)
     from maskgap.benchmarks.models.journal import JOURNAL, expect_free
+    from maskgap.benchmarks.models.masks import Unsolved
     from maskgap.benchmarks.models.prune import Source, prune_model
     from maskgap.benchmarks.models.selection import Selection
     from maskgap.benchmarks.models.summary import by_type, render, total
@@ -92,10 +70,10 @@ def run(options: PruneOptions) -> int:
         print(text, file=sys.stderr, flush=True)
 
     try:
-        loaded = load_model(options.model, "cpu", options.trust)
+        loaded = load_model(options.model, "cpu", options.trust, say=say)
         reports = prune_model(
             loaded,
-            source_of_masks,
+            masks,
             options.out,
             Selection(options.layers, options.exclude),
             source=source,
@@ -117,6 +95,41 @@ def run(options: PruneOptions) -> int:
     print(render(reports))
     print(f"\nsaved and read back: {options.out}")
     return 0
+
+
+def _expect_together(options: PruneOptions) -> None:
+    """Raise InputError for options that do not go together."""
+    masks, solver = options.masks, options.solver
+    if (masks is None) == (solver is None):
+        raise InputError("prune takes masks from --masks DIR or finds them by --solver NAME")
+    if (solver is None) != (options.pattern is None):
+        raise InputError("--solver and --pattern go together, and mask files have their pattern")
+    if masks is not None and (options.propagate or options.assignments or options.patterns):
+        raise InputError(
+            "--propagate and --set are for --solver, as --pattern-for is; masks of files are found "
+            "already"
+        )
+    if options.extracted is not None and options.data.calibration and not options.propagate:
+        raise InputError("--extracted layers have their Grams, so they take no --calibration")
+    if masks is not None and options.objective.checked() != MASK:
+        raise InputError("--objective is for --solver; mask files have theirs, and their weights")
+
+
+def _masks(options: PruneOptions, limits: RunLimits) -> "Masks":
+    """Where masks come from. Raises InputError, Refused."""
+    objective, settings = options.objective.checked(), parse_settings(options.assignments)
+    from maskgap.benchmarks.models.masks import Solved, Stored
+
+    if options.masks is not None:
+        return Stored(options.masks)
+    return Solved(
+        options.solver or "",
+        options.pattern or "",
+        settings,
+        limits,
+        objective,
+        [_pattern_for(text) for text in options.patterns],
+    )
 
 
 def _pattern_for(text: str) -> tuple[str, str]:

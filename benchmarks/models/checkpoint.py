@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from maskgap.benchmarks.models.ledger import Ledger
-from maskgap.instances.errors import InputError
+from maskgap.instances.errors import InputError, first_line
 from maskgap.instances.formats.outputs import try_directory
 from maskgap.instances.models.load import LoadedModel, load_model, quiet
 from maskgap.instances.models.state import write_state
@@ -80,7 +80,7 @@ def _saved(loaded: LoadedModel, ledger: Ledger, out: Path) -> Iterator[Path]:
             except Exception as error:  # a library that saves may raise anything
                 raise InputError(
                     f"{out}: {loaded.name} cannot be saved: {type(error).__name__}: "
-                    f"{next(iter(str(error).splitlines()), 'no message')}"
+                    f"{first_line(error)}"
                 ) from error
             _permit(folder)
             ledger.verify(_read(loaded, folder), str(out))

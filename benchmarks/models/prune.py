@@ -7,7 +7,7 @@ the inputs of the model pruned so far; without, all masks are applied at the end
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -117,16 +117,7 @@ def _prune(
         sites = _with_files(sites, source, skip)
     ledger = Ledger(loaded, sites)
     data = None if source.extracted is not None else _calibration(loaded, source)
-    asked = {
-        "model": loaded.name,
-        "layers": [site.name for site in sites],
-        **masks.asked(),
-        "propagate": source.propagate,
-        "held_out": source.held_out,
-        "extracted": None if source.extracted is None else str(source.extracted.resolve()),
-        "data": None if data is None else data.meta,
-        "weights": ledger.digest,
-    }
+    asked = _asked(ledger, masks, source, data, model=loaded.name, sites=sites)
     if not journal.claim():
         say(f"trying whether {loaded.name} can be saved and read back")
         try_save(loaded, ledger, out)
@@ -153,22 +144,54 @@ def _prune(
     course.finish()
     say(f"saving to {out} and reading it back")
     save(loaded, ledger, out)
-    reports = course.reports
     spent = f"{cost(time.perf_counter() - begun, peak_bytes())} without that of solvers"
+    _write_summary(out, asked, course.reports, {**left_out, **journal.left_out}, spent)
+    journal.finish()
+    say(f"{len(course.reports)} layers in {spent}")
+    return course.reports
+
+
+def _asked(
+    ledger: Ledger,
+    masks: Masks,
+    source: Source,
+    data: Calibration | None,
+    *,
+    model: str,
+    sites: Sequence[Site],
+) -> dict[str, object]:
+    """What decides the masks, of values that JSON has: who goes on must ask for the same."""
+    return {
+        "model": model,
+        "layers": [site.name for site in sites],
+        **masks.asked(),
+        "propagate": source.propagate,
+        "held_out": source.held_out,
+        "extracted": None if source.extracted is None else str(source.extracted.resolve()),
+        "data": None if data is None else data.meta,
+        "weights": ledger.digest,
+    }
+
+
+def _write_summary(
+    out: Path,
+    asked: Mapping[str, object],
+    reports: Sequence[Report],
+    left_out: Mapping[str, str],
+    spent: str,
+) -> None:
+    """What pruning did, for programs and for people. left_out: names, with reasons."""
+    model = str(asked["model"])
     summary = {
         "format": FORMAT,
-        "model": loaded.name,
+        "model": model,
         "layers": [one.line() for one in reports],
-        "left_out": {**left_out, **journal.left_out},
+        "left_out": dict(left_out),
         "total": total(reports),
     }
     text = json.dumps(summary, indent=1, allow_nan=False)
-    told = page(loaded.name, asked, reports, {**left_out, **journal.left_out}, spent)
-    write_atomically(out / PAGE, told.encode())
+    write_atomically(out / PAGE, page(model, asked, reports, left_out, spent).encode())
     write_atomically(out / SUMMARY, text.encode())
-    journal.finish()
-    say(f"{len(reports)} layers in {spent}")
-    return reports
 
 
 def _calibration(loaded: LoadedModel, source: Source) -> Calibration:

@@ -71,8 +71,7 @@ class Bench:
     def dense(self) -> LoadedModel:
         """The dense model; the small language model is trained if it is not there."""
         if self._subject.name != LM:
-            self._say(f"loading {self._subject.name}")
-            return load_model(self._subject.name)
+            return load_model(self._subject.name, say=self._say)
         one = self._amounts
         folder = self._work / f"small-lm-{one.steps}-{one.seed}"
         if not folder.exists():

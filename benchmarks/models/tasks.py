@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from maskgap.benchmarks.reading.typeset import markdown
-from maskgap.instances.errors import InputError
+from maskgap.instances.errors import InputError, first_line
 from maskgap.instances.models.load import LoadedModel
 from maskgap.instances.models.named_texts import out_of_reach
 
@@ -150,5 +150,5 @@ def _reason(tasks: Sequence[str], error: BaseException) -> str:
             f"tasks {named}: their data are neither in the cache of datasets nor to be had "
             "from the network; give a task file with local data"
         )
-    first = next(iter(str(error).splitlines()), "no message")
+    first = first_line(error)
     return f"tasks {named}: lm-eval cannot ask them: {type(error).__name__}: {first}"

@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import nn
 
-from maskgap.instances.errors import InputError
+from maskgap.instances.errors import InputError, first_line
 
 SETTINGS = "adapter_config.json"
 """What peft keeps beside an adapter's weights."""
@@ -76,7 +76,7 @@ def merged(name: str, folder: Path, model: nn.Module) -> nn.Module:
     except InputError:
         raise
     except Exception as error:  # a damaged adapter can make the loader raise anything
-        first = next(iter(str(error).splitlines()), "no message")
+        first = first_line(error)
         raise InputError(f"{name}: its adapter does not fit its base model ({first})") from error
     refuse_adapters(found)
     return found.eval()

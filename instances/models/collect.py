@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from maskgap.instances.errors import InputError
+from maskgap.instances.errors import InputError, first_line
 from maskgap.instances.models.attention import Take, Watch
 from maskgap.instances.models.calibration import Batch
 from maskgap.instances.models.experts import ExpertWatch
@@ -257,7 +257,7 @@ def forward(model: nn.Module, batch: Batch, where: str) -> Any:
 
 def failed(where: str, error: Exception) -> InputError:
     """The error that says which batch failed, and how."""
-    first = next(iter(str(error).splitlines()), "")
+    first = first_line(error)
     return InputError(f"the model failed on {where}: {type(error).__name__}: {first}")
 
 

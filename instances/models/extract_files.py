@@ -73,7 +73,7 @@ def run_extract(
     """
     say = progress or (lambda text: None)
     where = usable_device(device)
-    loaded = load_model(model, "cpu", trust)
+    loaded = load_model(model, "cpu", trust, say=say)
     data = load_calibration(loaded, calibration, samples, sequence_length)
     skip = _told_skip(say)
     chosen = choose_linear(loaded.module, layers, loaded.absent, skip)

@@ -9,11 +9,15 @@ Models that a package brings as a GGUF file are known by their names. The packag
 never imported, for its own code may need a library that is not here.
 """
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from maskgap.instances.errors import InputError
+from maskgap.instances.models.pace import PROGRESS_LINES, Pace
 
 SUFFIX = ".gguf"
 
@@ -63,3 +67,27 @@ def class_of(transformers: Any, config: Any) -> tuple[Any, bool]:
     if kind in transformers.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING:
         return transformers.AutoModelForSeq2SeqLM, False
     return transformers.AutoModel, False
+
+
+@contextmanager
+def unpacking_told(name: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Tell of the tensors of a file as they are unpacked, in lines as all else; no bar beside them.
+
+    transformers draws its bar for these tensors whatever it is told.
+    """
+    reading: Any = import_module("transformers.modeling_gguf_pytorch_utils")
+    bar = reading.tqdm
+
+    def told(tensors: Sequence[Any], **options: object) -> Iterator[Any]:
+        pace = Pace(float(sum(int(tensor.n_elements) for tensor in tensors)))
+        for number, tensor in enumerate(tensors, start=1):
+            yield tensor
+            pace.done += float(tensor.n_elements)
+            if number == len(tensors) or number % max(1, len(tensors) // PROGRESS_LINES) == 0:
+                say(f"unpacking {name}: {number} of {len(tensors)} tensors; {pace.told()}")
+
+    reading.tqdm = told
+    try:
+        yield
+    finally:
+        reading.tqdm = bar

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from maskgap.instances.errors import InputError
+from maskgap.instances.errors import InputError, first_line
 from maskgap.instances.models.load import LoadedModel
 
 NAMES_SHOWN = 12
@@ -59,7 +59,7 @@ def expect_token_ids(model: LoadedModel, ids: Sequence[int]) -> None:
         with torch.no_grad():
             module(input_ids=torch.tensor([list(ids)], device=device))
     except Exception as error:  # the model's own code may raise anything
-        first = next(iter(str(error).splitlines()), "no message")
+        first = first_line(error)
         names = ", ".join(_arguments(module)[0][:NAMES_SHOWN])
         raise InputError(
             f"{model.name}: does not run on token ids alone ({first}); give its inputs as a "

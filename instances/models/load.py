@@ -11,7 +11,7 @@ model. An adapter is merged into the model that it names (`instances.models.adap
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
@@ -21,9 +21,10 @@ from typing import Any
 
 import torch
 
-from maskgap.instances.errors import InputError
+from maskgap.instances.errors import InputError, first_line
 from maskgap.instances.models import gguf_files
 from maskgap.instances.models.adapters import base_of, merged, refuse_adapter_file
+from maskgap.instances.models.checkpoint_class import TRUST, class_of, refuse_kernels
 from maskgap.instances.models.devices import usable_device
 from maskgap.instances.models.own import made, moved
 from maskgap.instances.models.state import read_state
@@ -32,14 +33,14 @@ from maskgap.instances.models.vocabulary import mismatch, tokenizer_files
 MINILM = "all-MiniLM-L6-v2"
 INSTALL = "pip install 'maskgap[models]'"
 
-TRUST = "--trust-remote-code"
-
 HEADS = ("pooler.",)
 """Parts that a checkpoint may lack: nothing else is computed from them."""
 
 
 _RUNS_CODE = f"""its checkpoint needs code of its own, which is run only with {TRUST}; \
 read that code first"""
+
+Say = Callable[[str], None]
 
 NO_TOKENIZER = "it has no tokenizer"
 
@@ -74,30 +75,33 @@ class LoadedModel:
         return next(floating, torch.float32)
 
 
-def load_model(name: str, device: str = "cpu", trust: bool = False) -> LoadedModel:
+def load_model(
+    name: str, device: str = "cpu", trust: bool = False, *, say: Say = lambda text: None
+) -> LoadedModel:
     """Load a model by name onto a torch device.
 
-    trust: whether code of the checkpoint may run. Raises InputError that says what was expected.
+    trust: whether code of the checkpoint may run. say: called with lines for people where loading
+    takes long. Raises InputError that says what was expected.
     """
     where = usable_device(device)
     if name == MINILM:
-        return _pretrained(name, _minilm_folder(), where, trust)
+        return _pretrained(_Source(name, _minilm_folder(), trust), where, say)
     file = gguf_files.packaged(name)
     if file is None and name.lower().endswith(gguf_files.SUFFIX) and not Path(name).is_dir():
         file = Path(name)
         if not file.is_file():
             raise InputError(f"{name}: is no file")
     if file is not None:
-        return _pretrained(name, str(file.parent), where, trust, file)
+        return _pretrained(_Source(name, str(file.parent), trust, file), where, say)
     base = base_of(name, Path(name))
     if base is not None:
-        return _adapted(name, load_model(base, device, trust))
+        return _adapted(name, load_model(base, device, trust, say=say))
     if Path(name).exists():
         if not (Path(name) / "config.json").is_file():
             raise InputError(
                 f"{name}: expected a folder with config.json, as save_pretrained writes it"
             )
-        return _pretrained(name, name, where, trust)
+        return _pretrained(_Source(name, name, trust), where, say)
     module, colon, attribute = name.partition(":")
     if colon:
         attribute, at, weights = attribute.partition("@")
@@ -105,7 +109,7 @@ def load_model(name: str, device: str = "cpu", trust: bool = False) -> LoadedMod
         if at:
             read_state(own, Path(weights), name)
         return LoadedModel(name, moved(name, own, where))
-    return _pretrained(name, name, where, trust)
+    return _pretrained(_Source(name, name, trust), where, say)
 
 
 def _minilm_folder() -> str:
@@ -132,110 +136,99 @@ def _adapted(name: str, base: LoadedModel) -> LoadedModel:
     return replace(base, name=name, module=module, tokenizer=tokenizer, no_tokenizer=no_tokenizer)
 
 
-def _pretrained(
-    name: str, source: str, device: torch.device, trust: bool, file: Path | None = None
-) -> LoadedModel:
-    """A model of a folder or cached name; with `file`, that GGUF file of the folder."""
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A checkpoint of transformers. path: its folder or cached name. file: GGUF file in there."""
+
+    name: str
+    path: str
+    trust: bool
+    file: Path | None = None
+
+
+def _pretrained(source: _Source, device: torch.device, say: Say) -> LoadedModel:
+    """A model of a folder or cached name; with a file, that GGUF file of the folder."""
     if find_spec("transformers") is None:
-        raise InputError(f"{name}: loading it needs transformers: {INSTALL}")
-    transformers: Any = import_module("transformers")
-    hub: Any = import_module("transformers.utils")
-    # Without an answer here transformers asks on stdin.
-    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": trust}
-    packing = gguf_files.options(name, file, transformers, INSTALL) if file is not None else {}
-    told = options | {key: packing[key] for key in packing if key == "gguf_file"}
+        raise InputError(f"{source.name}: loading it needs transformers: {INSTALL}")
     try:
         with quiet():
-            folder = None
-            if file is None:
-                folder = Path(hub.cached_file(source, "config.json", local_files_only=True)).parent
-                refuse_adapter_file(name, folder)
-            config = transformers.AutoConfig.from_pretrained(source, **told)
-            _refuse_kernels(name, config, trust)
-            if file is not None:
-                loader, causal = gguf_files.class_of(transformers, config)
-                packing["config"] = config  # to read a file's settings takes seconds
-            else:
-                loader, causal = _class_of(transformers, config)
-            # The keyword for "the dtype of the checkpoint" was renamed in transformers 5.
-            key = "dtype" if int(transformers.__version__.split(".")[0]) >= 5 else "torch_dtype"
-            module, info = loader.from_pretrained(
-                source, output_loading_info=True, **options, **packing, **{key: "auto"}
-            )
-            tokenizer, no_tokenizer = _tokenizer(source, folder, module, told)
+            found, config, missing = _loaded(source, say)
     except InputError:
         raise
     except Exception as error:  # a damaged checkpoint can make the loader raise anything
-        if not trust and "trust_remote_code" in str(error):
-            raise InputError(f"{name}: {_RUNS_CODE}") from error
-        if any(isinstance(cause, UnpicklingError) for cause in _causes(error)):
-            raise InputError(
-                f"{name}: its weights are pickled with more than tensors, which is never run; "
-                "save them as safetensors"
-            ) from error
-        unknown = isinstance(error, OSError) and not Path(source).exists()
-        reason = "not in transformers' local cache" if unknown else _first_line(error)
-        if file is not None:
-            raise InputError(
-                f"{name}: not a GGUF file of a model that transformers knows ({reason})"
-            ) from error
-        raise InputError(
-            f"{name}: not a model folder, 'package.module:callable' or cached model that "
-            f"transformers can load offline ({reason})"
-        ) from error
-    absent = frozenset(info["missing_keys"])
-    body = sorted(key for key in absent if not key.startswith(HEADS))
+        raise InputError(_unreadable(source, error)) from error
+    body = sorted(key for key in missing if not key.startswith(HEADS))
     if body:
         raise InputError(
-            f"{name}: its checkpoint lacks {body[0]} ({len(body)} in all), which would be random; "
-            "save the model again whole"
+            f"{source.name}: its checkpoint lacks {body[0]} ({len(body)} in all), which would be "
+            "random; save the model again whole"
         )
     limits = [
         value
         for value in (
             getattr(config.get_text_config(decoder=True), "max_position_embeddings", None),
-            getattr(tokenizer, "model_max_length", None),
+            getattr(found.tokenizer, "model_max_length", None),
         )
         if isinstance(value, int)
     ]
-    longest = min(limits, default=None)
-    return LoadedModel(
-        name, module.to(device), True, causal, folder, tokenizer, absent, longest, no_tokenizer,
-        trust,
-    )  # fmt: skip
+    return replace(
+        found,
+        module=found.module.to(device),
+        absent=frozenset(missing),
+        max_length=min(limits, default=None),
+    )
 
 
-def _refuse_kernels(name: str, config: Any, trust: bool) -> None:
-    """Raise InputError when the settings of a checkpoint name code of a repository to attend by."""
-    named = str(getattr(config, "_attn_implementation", ""))
-    if "/" in named and not trust:
-        raise InputError(
-            f"{name}: its config.json asks for attention by the code of {named}, which is run only "
-            f"with {TRUST}"
+def _loaded(source: _Source, say: Say) -> tuple[LoadedModel, Any, Collection[str]]:
+    """A model where transformers puts it, its settings, and the parameters that are missing."""
+    transformers: Any = import_module("transformers")
+    hub: Any = import_module("transformers.utils")
+    name, file, folder = source.name, source.file, None
+    # Without an answer here transformers asks on stdin.
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": source.trust}
+    packing = gguf_files.options(name, file, transformers, INSTALL) if file is not None else {}
+    told = options | {key: packing[key] for key in packing if key == "gguf_file"}
+    if file is None:
+        folder = Path(hub.cached_file(source.path, "config.json", local_files_only=True)).parent
+        refuse_adapter_file(name, folder)
+    config = transformers.AutoConfig.from_pretrained(source.path, **told)
+    refuse_kernels(name, config, source.trust)
+    if file is not None:
+        loader, causal = gguf_files.class_of(transformers, config)
+        packing["config"] = config  # to read a file's settings takes seconds
+    else:
+        loader, causal = class_of(transformers, config)
+    # The keyword for "the dtype of the checkpoint" was renamed in transformers 5.
+    key = "dtype" if int(transformers.__version__.split(".")[0]) >= 5 else "torch_dtype"
+    quietly = contextlib.nullcontext() if file is None else gguf_files.unpacking_told(name, say)
+    with quietly:
+        module, info = loader.from_pretrained(
+            source.path, output_loading_info=True, **options, **packing, **{key: "auto"}
         )
+    tokenizer, why = _tokenizer(source.path, folder, module, told)
+    found = LoadedModel(
+        name, module, True, causal, folder, tokenizer, no_tokenizer=why, trusted=source.trust
+    )
+    return found, config, info["missing_keys"]
 
 
-def _class_of(transformers: Any, config: Any) -> tuple[Any, bool]:
-    """The class of a checkpoint, and whether it is a causal language model with its head.
-
-    The one that its settings name if it is a model of transformers, else an automatic one.
-    """
-    kind = next(iter(config.architectures or ()), "")
-    causal = kind.endswith(("ForCausalLM", "LMHeadModel")) or _writes_text(kind, config)
-    found = getattr(transformers, kind, None) if kind.isidentifier() else None
-    if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel):
-        return found, causal
-    return (transformers.AutoModelForCausalLM if causal else transformers.AutoModel), causal
-
-
-def _writes_text(kind: str, config: Any) -> bool:
-    """Whether a model of images or sounds and text is a causal one of its text alone."""
-    text = config.get_text_config(decoder=True)
-    parts = (config, text)
+def _unreadable(source: _Source, error: Exception) -> str:
+    """What an error of the loader means."""
+    name = source.name
+    if not source.trust and "trust_remote_code" in str(error):
+        return f"{name}: {_RUNS_CODE}"
+    if any(isinstance(cause, UnpicklingError) for cause in _causes(error)):
+        return (
+            f"{name}: its weights are pickled with more than tensors, which is never run; "
+            "save them as safetensors"
+        )
+    unknown = isinstance(error, OSError) and not Path(source.path).exists()
+    reason = "not in transformers' local cache" if unknown else first_line(error)
+    if source.file is not None:
+        return f"{name}: not a GGUF file of a model that transformers knows ({reason})"
     return (
-        kind.endswith("ForConditionalGeneration")
-        and text is not config
-        and not any(getattr(part, "is_encoder_decoder", False) for part in parts)
+        f"{name}: not a model folder, 'package.module:callable' or cached model that "
+        f"transformers can load offline ({reason})"
     )
 
 
@@ -260,10 +253,6 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), "no message")
-
-
 def _is_code(folder: Path | None) -> bool:
     """Whether the tokenizer of a checkpoint is a class of its own."""
     if folder is None:
@@ -285,5 +274,5 @@ def _tokenizer(
             return None, f"its tokenizer is code of the checkpoint, run only with {TRUST}"
         if folder is not None and not any(tokenizer_files(folder)):
             return None, NO_TOKENIZER
-        return None, f"its tokenizer cannot be loaded ({_first_line(error)})"
+        return None, f"its tokenizer cannot be loaded ({first_line(error)})"
     return (tokenizer, "") if reason is None else (None, reason)

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from maskgap.instances.errors import InputError
-from maskgap.instances.models.packed_texts import column_of, first_line, package
+from maskgap.instances.errors import InputError, first_line
+from maskgap.instances.models.packed_texts import column_of, package
 
 PREFIX = "datasets:"
 FORM = f"{PREFIX}NAME[,CONFIG][,split=SPLIT]"

@@ -6,7 +6,7 @@ import sys
 import torch
 
 from maskgap.instances import own_modules
-from maskgap.instances.errors import InputError
+from maskgap.instances.errors import InputError, first_line
 from maskgap.instances.models.memory import named_tensors, overlapping, shared_names
 
 
@@ -19,7 +19,7 @@ def made(name: str, module: str, attribute: str) -> torch.nn.Module:
     except (Exception, SystemExit) as error:  # the user's own code may raise anything
         raise InputError(
             f"{name}: cannot be called without arguments: "
-            f"{type(error).__name__}: {next(iter(str(error).splitlines()), 'no message')}"
+            f"{type(error).__name__}: {first_line(error)}"
         ) from error
     if not isinstance(found, torch.nn.Module):
         raise InputError(f"{name}: returned a {type(found).__name__}, expected a torch module")

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from maskgap.instances.errors import InputError
+from maskgap.instances.errors import InputError, first_line
 from maskgap.instances.formats.tensors import require_regular
 
 COLUMN = "text"
@@ -108,8 +108,3 @@ def _strings(values: Any, path: Path) -> Iterator[str]:
                 f"{path}: its column '{COLUMN}' holds a {type(value).__name__}, expected strings"
             )
         yield value
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, or its name where it says nothing."""
-    return next(iter(str(error).splitlines()), type(error).__name__)

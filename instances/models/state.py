@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from maskgap.instances.errors import InputError
+from maskgap.instances.errors import InputError, first_line
 from maskgap.instances.models.memory import Place, has_memory, place
 
 
@@ -38,7 +38,7 @@ def _state_of(model: nn.Module, name: str) -> dict[str, Any]:
         return dict(model.state_dict())
     except Exception as error:  # the model's own code may raise anything
         raise InputError(
-            f"{name}: its state_dict fails: {type(error).__name__}: {_first_line(error)}"
+            f"{name}: its state_dict fails: {type(error).__name__}: {first_line(error)}"
         ) from error
 
 
@@ -90,7 +90,7 @@ def read_state(model: nn.Module, path: Path, name: str) -> None:
             model.load_state_dict(given, strict=False)
             return
     except Exception as error:  # its own errors for torn files, torch's for modules of one's own
-        reason = _first_line(error)
+        reason = first_line(error)
     raise InputError(f"{name}: {path} does not hold the state dict of this model: {reason}")
 
 
@@ -108,7 +108,3 @@ def _differs(state: Mapping[str, Any], given: Mapping[str, torch.Tensor]) -> str
         if other != key and not torch.equal(given[other], tensor):
             return f"{other} and {key} are one tensor of the model, but have two values"
     return next((f"it lacks {k}" for k, v in tensors.items() if place(v) not in values), None)
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), "no message")

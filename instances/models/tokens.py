@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from maskgap.instances.errors import InputError
+from maskgap.instances.errors import InputError, first_line
 from maskgap.instances.models.load import LoadedModel
 from maskgap.instances.models.vocabulary import embedded_tokens
 
@@ -153,7 +153,7 @@ class Encoder:
         try:
             return list(self._tokenizer(text, verbose=False, **chosen)["input_ids"])
         except Exception as error:  # each kind of tokenizer has its own errors
-            first = next(iter(str(error).splitlines()), "no message")
+            first = first_line(error)
             raise InputError(
                 f"{self._name}: its tokenizer fails: {type(error).__name__}: {first}"
             ) from error

@@ -1,5 +1,6 @@
 """Models in GGUF files: unpacked to the numbers that the blocks hold, and saved as any other."""
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -34,6 +35,16 @@ def test_blocks_are_unpacked_to_the_numbers_that_they_hold(tiny):
         np.testing.assert_array_equal(state[name].numpy(), matrix)
     tied = state["lm_head.weight"]
     assert tied.data_ptr() == state["model.embed_tokens.weight"].data_ptr()
+
+
+def test_loading_is_told_in_lines_of_ours_alone(tiny, capfd):
+    told = []
+    load_model(str(tiny[0]), say=told.append)
+    assert capfd.readouterr() == ("", "")
+    assert all(line.startswith(f"unpacking {tiny[0]}: ") for line in told)
+    done, of = re.search(r": (\d+) of (\d+) tensors; ", told[-1]).groups()
+    assert done == of
+    assert 2 <= len(told) <= 6
 
 
 def test_the_tokenizer_of_the_file_comes_with_it(tiny):
