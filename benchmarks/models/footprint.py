@@ -202,6 +202,8 @@ def main(words: Sequence[str] | None = None) -> None:
         return
     if chosen.out is None:
         parser.error("--out is needed")
+    if chosen.samples < 1:
+        parser.error("--samples: expected a whole number, 1 or more")
     costs = []
     for shape in SHAPES:
         for command in ("extract", "prune"):

@@ -21,7 +21,7 @@ import argparse
 import itertools
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,7 +38,7 @@ from maskgap.benchmarks.models.quality_page import (
     render,
     text_of,
 )
-from maskgap.instances.errors import MaskgapError
+from maskgap.instances.errors import InputError, MaskgapError
 from maskgap.instances.formats.files import write_atomically
 from maskgap.instances.models.load import MINILM
 from maskgap.instances.models.pace import clock
@@ -147,8 +147,7 @@ def _known(
     return rows, {cell: known_layers.get(cell, []) for cell in rows}, CellPace(there)
 
 
-def main(words: Sequence[str] | None = None) -> None:
-    """Make the table in the folder named on the command line, and print the page."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m maskgap.benchmarks.models.quality",
         description=(__doc__ or "").splitlines()[0],
@@ -162,24 +161,44 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--evaluated", type=int, help="sequences to measure on")
     parser.add_argument("--patterns", help="those of the cells to make, separated by commas")
     parser.add_argument("--methods", help="those of the cells to make, separated by commas")
-    chosen = parser.parse_args(words)
+    return parser
+
+
+def _some(option: str, words: str | None, known: Iterable[str]) -> list[str]:
+    """The words of an option, all that are known where it is absent. Raises InputError."""
+    every = list(dict.fromkeys(known))
+    found = every if words is None else [word.strip() for word in words.split(",")]
+    for word in found:
+        if word not in every:
+            raise InputError(f"{option} '{word:.60}': expected some of {', '.join(every)}")
+    return found
+
+
+def _expect_amount(option: str, given: int | None) -> None:
+    if given is not None and given < 1:
+        raise InputError(f"{option} {given}: expected a whole number, 1 or more")
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Make the table in the folder named on the command line, and print the page."""
+    chosen = _parser().parse_args(words)
     subjects, amounts = SETS[chosen.set]
     if chosen.layers is not None:
         subjects = tuple(replace(subject, layers=chosen.layers) for subject in subjects)
-    samples, evaluated = chosen.samples or amounts.samples, chosen.evaluated or amounts.evaluated
-    amounts = replace(amounts, samples=samples, evaluated=evaluated)
-    wanted = [None if w is None else w.split(",") for w in (chosen.patterns, chosen.methods)]
-
-    def only(pattern: str, method: str) -> bool:
-        patterns, methods = wanted
-        return method == DENSE or (
-            (patterns is None or pattern in patterns) and (methods is None or method in methods)
-        )
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
     try:
+        patterns = _some("--patterns", chosen.patterns, (p for s in subjects for p in s.patterns))
+        methods = _some("--methods", chosen.methods, (m for s in subjects for m in s.methods))
+        _expect_amount("--samples", chosen.samples)
+        _expect_amount("--evaluated", chosen.evaluated)
+        amounts = replace(
+            amounts,
+            samples=chosen.samples or amounts.samples,
+            evaluated=chosen.evaluated or amounts.evaluated,
+        )
         page = run(
             chosen.out,
             chosen.work,
@@ -187,7 +206,9 @@ def main(words: Sequence[str] | None = None) -> None:
             subjects=subjects,
             say=say,
             fresh=chosen.fresh,
-            only=only,
+            only=lambda pattern, method: (
+                method == DENSE or (pattern in patterns and method in methods)
+            ),
         )
         print(page)
     except MaskgapError as error:

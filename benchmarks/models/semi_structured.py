@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 import torch
 from torch.nn.functional import linear
@@ -107,9 +108,10 @@ def _times(weight: torch.Tensor, layers: int, device: torch.device, tokens: int)
 
 def _seconds(call: Callable[[], torch.Tensor]) -> float:
     """Of one call, by the device's clock."""
-    times = []
+    event: Any = torch.cuda.Event  # torch leaves it without types
+    times: list[float] = []
     for _ in range(ROUNDS + 1):
-        begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begun, ended = (event(enable_timing=True) for _ in range(2))
         begun.record()
         for _ in range(CALLS):
             call()

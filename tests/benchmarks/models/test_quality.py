@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from maskgap.benchmarks.models.quality import run
+from maskgap.benchmarks.models.quality import main, run
 from maskgap.benchmarks.models.quality_bench import LM, Amounts, Bench, setup
 from maskgap.benchmarks.models.quality_pace import CellPace
 from maskgap.benchmarks.models.quality_page import FIELDS, METHODS, Subject, by_kind, render
@@ -80,6 +80,23 @@ def test_what_is_left_is_told_by_the_times_of_the_same_method():
     again = CellPace([{"model": "m", "method": "wanda", "seconds": "10"}])
     assert again.told(left[:2]) == "2 left, about 20 s"
     assert again.told([("other", *left[0][1:])]) == "1 left, 1 of them by methods not timed yet"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--methods", "wanda,wander"], "--methods 'wander': expected some of magnitude, wanda"),
+        (["--set", "llm", "--patterns", "50"], "--patterns '50': expected some of 50%, 60%, 2:4"),
+        (["--samples", "0"], "--samples 0: expected a whole number, 1 or more"),
+        (["--evaluated", "-1"], "--evaluated -1: expected a whole number, 1 or more"),
+    ],
+)
+def test_cells_that_there_are_none_of_are_one_line(tmp_path, capsys, words, message):
+    with pytest.raises(SystemExit) as ended:
+        main(["--out", str(tmp_path / "out"), *words])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: {message}")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture(scope="module")
