@@ -65,7 +65,7 @@ class _Worker:
 class CompiledEngine(Engine):
     """A search over the masks of equal groups, of the mask loss.
 
-    objective: of the part, or of what a node of another search leaves of it.
+    objective: of the part, or of what a node of another search leaves of it. stride: see `Rules`.
     """
 
     def __init__(
@@ -75,11 +75,12 @@ class CompiledEngine(Engine):
         objective: QuadraticLoss,
         limits: Limits,
         choices: Choices,
+        stride: float = np.inf,
     ) -> None:
         super().__init__(part, objective, limits, choices)
         self._n = n = objective.n
         self._quad, self._quadratics = objective.quad, objective.functions
-        self.rules = Rules.of(choices, groups)
+        self.rules = Rules.of(choices, groups, stride)
         self._record = Record(n, choices.most_bytes)
         self._workers = [_Worker(n, self.rules) for _ in range(max(1, limits.threads))]
         self.take_functions()
@@ -105,6 +106,12 @@ class CompiledEngine(Engine):
     def open(self) -> int:
         """Number of open nodes."""
         return sum(worker.open for worker in self._workers)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of its nodes and their record, in bytes."""
+        nodes = sum(sum(a.nbytes for a in worker.frontier) for worker in self._workers)
+        return nodes + sum(a.nbytes for a in self._record.table)
 
     def run(self, max_nodes: int) -> None:
         """See `Engine`."""

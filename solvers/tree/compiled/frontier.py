@@ -37,8 +37,9 @@ class Frontier(NamedTuple):
 
     state (`masks.state`), x (its parent's point), bound (inherited), node (its row in
     the record), via and share (column it was split on with its x there; -1 - column for the kept
-    side), function (the one that bounded its parent), atoms and weights (active set, then the
-    vertices set aside), atom_count (of each kind).
+    side), function (the one that bounded its parent), raised (whether x is its own, and no other
+    leaf's: it was bounded before), atoms and weights (active set, then the vertices set aside),
+    atom_count (of each kind).
     """
 
     state: NDArray[np.int8]
@@ -48,6 +49,7 @@ class Frontier(NamedTuple):
     via: NDArray[np.int32]
     share: NDArray[np.float64]
     function: NDArray[np.int8]
+    raised: NDArray[np.bool_]
     atoms: NDArray[np.int8]
     weights: NDArray[np.float64]
     atom_count: NDArray[np.int32]
@@ -69,6 +71,7 @@ def new_frontier(n: int, atoms: int, capacity: int) -> Frontier:
         via=np.zeros(capacity, np.int32),
         share=np.zeros(capacity),
         function=np.zeros(capacity, np.int8),
+        raised=np.zeros(capacity, np.bool_),
         atoms=np.zeros((capacity, atoms, n), np.int8),
         weights=np.zeros((capacity, atoms)),
         atom_count=np.zeros((capacity, 2), np.int32),
@@ -181,6 +184,7 @@ def share_out(giver, taker, most, by_bound):  # type: ignore[no-untyped-def]
         taker.via[to] = giver.via[slot]
         taker.share[to] = giver.share[slot]
         taker.function[to] = giver.function[slot]
+        taker.raised[to] = giver.raised[slot]
         taker.atoms[to] = giver.atoms[slot]
         taker.weights[to] = giver.weights[slot]
         taker.atom_count[to] = giver.atom_count[slot]

@@ -17,7 +17,8 @@ class Rules(NamedTuple):
     """What a search keeps to; the fields named like those of `tree.choices.Choices` mean the same.
 
     size, budget: of the groups. gap: share of the incumbent's loss at which a node closes.
-    recording: whether points are kept for a proof.
+    recording: whether points are kept for a proof. stride: by how much the bound of an open node is
+    raised before it waits until it is the least again; infinity where nodes are split at once.
     """
 
     size: int
@@ -33,10 +34,15 @@ class Rules(NamedTuple):
     vertices: bool
     gap: float
     recording: bool
+    stride: float
 
     @classmethod
-    def of(cls, choices: Choices, groups: BudgetGroups) -> Self:
-        """The choices for a part whose masks are those of equal groups."""
+    def of(cls, choices: Choices, groups: BudgetGroups, stride: float) -> Self:
+        """The choices for a part whose masks are those of equal groups.
+
+        A finite stride is for the least bound, so the node of least bound is the next.
+        """
+        traversal = TRAVERSALS.index(choices.traversal) if stride == np.inf else BEST_FIRST
         return cls(
             size=groups.size,
             budget=groups.pruned,
@@ -44,13 +50,14 @@ class Rules(NamedTuple):
             lazy=choices.lazy,
             inherit=choices.inherit,
             branching=BRANCHING.index(choices.branching),
-            traversal=TRAVERSALS.index(choices.traversal),
+            traversal=traversal,
             node_tolerance=float(choices.node_tolerance),
             fixing=choices.fixing,
             rounding=choices.rounding,
             vertices=choices.vertices,
             gap=choices.gap,
             recording=True,
+            stride=stride,
         )
 
 

@@ -52,12 +52,12 @@ def improve(quad, size, budget, z, best, loss, seen):  # type: ignore[no-untyped
 
 
 @strict
-def descend_edges(functions, k, rules, state, x, gradient, cut):  # type: ignore[no-untyped-def]
+def descend_edges(functions, k, rules, state, x, gradient, goal):  # type: ignore[no-untyped-def]
     """Minimise function k along edges from an x on the node's hull; see `node`."""
     matrix, linear = functions.matrix[k], functions.linear[k]
     value = value_of(linear, functions.constant[k], x, gradient)
     return minimise_along_edges(
-        matrix, rules.size, rules.budget, state, x, gradient, value, cut, rules.node_tolerance,
+        matrix, rules.size, rules.budget, state, x, gradient, value, goal, rules.node_tolerance,
         STEPS,
     )  # fmt: skip
 
@@ -87,13 +87,14 @@ def add_leaf(table, block, node, column, cut_pruned, here, k):  # type: ignore[n
 
 @strict
 def open_node(  # type: ignore[no-untyped-def]
-    frontier, rules, state, x, bound, node, via, share, k, store
+    frontier, rules, state, x, bound, node, via, share, k, raised, store
 ):
-    """Put a node on the frontier."""
+    """Put a node on the frontier; see `Frontier`."""
     slot = take_slot(frontier)
     frontier.state[slot], frontier.x[slot] = state, x.astype(np.float32)
     frontier.bound[slot], frontier.node[slot] = bound, node
     frontier.via[slot], frontier.share[slot], frontier.function[slot] = via, share, k
+    frontier.raised[slot] = raised
     if store is not None:
         stored = store.counts[1]
         frontier.atoms[slot, :stored] = store.atoms[:stored].astype(np.int8)
@@ -120,7 +121,7 @@ def search(  # type: ignore[no-untyped-def]
     y, other, seen = np.empty(n), np.empty(n), np.zeros(16)
     least_leaf, cut = np.inf, loss * (1.0 - rules.gap)
     nodes = steps = calls = 0
-    carried = False
+    carried = raised = False
     node, via, k, share, bound = -1, 0, 0, 0.0, -np.inf
     while nodes < most_nodes:
         if frontier.counts[ROOM] < 2:
@@ -138,7 +139,7 @@ def search(  # type: ignore[no-untyped-def]
                 least_leaf = min(least_leaf, bound)
                 continue
             via, share = int(frontier.via[slot]), float(frontier.share[slot])
-            k = int(frontier.function[slot])
+            k, raised = int(frontier.function[slot]), bool(frontier.raised[slot])
             state[:] = frontier.state[slot]
             x[:] = frontier.x[slot]
             if store is not None:
@@ -150,26 +151,29 @@ def search(  # type: ignore[no-untyped-def]
         carried = False
         nodes += 1
         inherited = bound
+        goal = cut
+        if rules.stride < np.inf and inherited > -np.inf:
+            goal = min(cut, inherited + rules.stride)
         matrix, linear = functions.matrix[k], functions.linear[k]
         restore(matrix, size, budget, state, x, gradient)
         if store is None:
-            made, asked = descend_edges(functions, k, rules, state, x, gradient, cut)
+            made, asked = descend_edges(functions, k, rules, state, x, gradient, goal)
         else:
             if not rules.inherit:
                 store.counts[:] = 0
             made, asked = minimise_on_vertices(
-                matrix, linear, functions.constant[k], rules, state, x, gradient, cut,
+                matrix, linear, functions.constant[k], rules, state, x, gradient, goal,
                 store.atoms, store.weights, store.counts,
             )  # fmt: skip
         steps, calls = steps + made, calls + asked + 1
         bound = bound_at(functions, k, rules, state, x, gradient, lowest)
-        if inherited > -np.inf:  # the root has no parent to rise from
+        if inherited > -np.inf and not raised:  # the root has no parent to rise from
             learn(rules, pseudo, via, share, bound - inherited)
-        if len(functions.constant) > 1 and bound < cut and nodes % TRY_EVERY == 0:
+        if len(functions.constant) > 1 and bound < goal and nodes % TRY_EVERY == 0:
             f = (k + 1) % len(functions.constant)
             y[:] = x
             gradient_of(functions.matrix[f], functions.linear[f], y, other)
-            made, asked = descend_edges(functions, f, rules, state, y, other, cut)
+            made, asked = descend_edges(functions, f, rules, state, y, other, goal)
             steps, calls = steps + made, calls + asked + 1
             trial = bound_at(functions, f, rules, state, y, other, lowest)
             if trial > bound:
@@ -180,8 +184,11 @@ def search(  # type: ignore[no-untyped-def]
         fixable = bound >= inherited
         here = -1
         if rules.recording and fixable:
-            here = int(block[POINT])
-            block[POINT] += 1
+            if raised:
+                here = int(table.point[node])
+            else:
+                here = int(block[POINT])
+                block[POINT] += 1
             table.points[here] = x.astype(np.float32)
             table.point[node], table.source[node] = here, k
         elif rules.recording:
@@ -200,6 +207,7 @@ def search(  # type: ignore[no-untyped-def]
             least_leaf = min(least_leaf, bound)
             continue
 
+        before = node
         if rules.fixing and fixable:
             for group in range(0, n, size):
                 left, free = still_open(budget, state, group, group + size)
@@ -230,6 +238,12 @@ def search(  # type: ignore[no-untyped-def]
                 table.point[node] = -1
             continue
 
+        if bound >= goal:  # it waits until it is the least again
+            alone = node == before
+            open_node(frontier, rules, state, x, bound, node, via, share, k, alone, store)
+            continue
+        raised = False
+
         j = choose(functions, k, rules, state, x, gradient, bound, cut, pseudo, aside)
         kept, pruned = -1, -1
         if rules.recording:
@@ -246,9 +260,9 @@ def search(  # type: ignore[no-untyped-def]
             via = j if side == PRUNED else -1 - j
             node = pruned if side == PRUNED else kept
             if side != first or rules.traversal == BEST_FIRST:
-                open_node(frontier, rules, state, x, bound, node, via, share, k, store)
+                open_node(frontier, rules, state, x, bound, node, via, share, k, False, store)
             else:
                 carried = True
     if carried:
-        open_node(frontier, rules, state, x, bound, node, via, share, k, store)
+        open_node(frontier, rules, state, x, bound, node, via, share, k, False, store)
     return loss, least_leaf, nodes, steps, calls

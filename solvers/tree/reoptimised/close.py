@@ -1,24 +1,18 @@
-"""Compiled searches of what a node leaves, which raise its bound to a given one or close it.
+"""Compiled searches of what a node leaves, which close it.
 
 Over one function the compiled engine takes hundreds of nodes in the time of a relaxation, and few
 of them raise a bound a little: their number grows exponentially with how far, some four times for
 each percent of the loss, whatever the gap. So a node that lacks little is searched to its end;
-`Reach` learns from such searches how much it may lack for them to end in time. And before a
-deadline the nodes of least bound are raised step by step (`raised`), where a relaxation would only
-be the beginning of two more.
+`Reach` learns from such searches how much it may lack for them to end in time.
 """
 
 from dataclasses import dataclass, replace
-from math import log
+from math import inf, log
 
 import numpy as np
 
 from maskgap.instances.arrays import Kept, pruned_of
-from maskgap.instances.formats.evidence.leaves import ConvexFunction
-from maskgap.instances.masks.groups import BudgetGroups
-from maskgap.instances.masks.state import FREE, PRUNED, States
 from maskgap.instances.part import Part
-from maskgap.solvers.objectives import convexify
 from maskgap.solvers.objectives.protocol import Quadratic, RecordedTree
 from maskgap.solvers.objectives.reduced_row import ReducedRow
 from maskgap.solvers.protocol import Deadline, Journal, Limits, Stop
@@ -83,21 +77,23 @@ class Closing:
     choices: Choices
     loss: float
 
-    def search(
-        self, row: ReducedRow, functions: list[Quadratic], most_steps: int = MOST_STEPS
-    ) -> Ending:
-        """Search a node by functions of its free columns until its leaves are bounded by `loss`.
-
-        most_steps: -1 for no limit.
-        """
+    def engine(
+        self, row: ReducedRow, functions: list[Quadratic], stride: float = inf
+    ) -> CompiledEngine:
+        """An engine that searches what a node leaves. stride: see `Rules`."""
         limits = Limits(self.deadline, journal=Journal())
         choices = replace(self.choices, most_bytes=self.choices.most_bytes // 8)
         loss = ReducedLoss(row, functions)
-        engine = CompiledEngine(self.part, row.groups, loss, limits, choices)
+        engine = CompiledEngine(self.part, row.groups, loss, limits, choices, stride)
         engine.assume(self.loss)
+        return engine
+
+    def search(self, row: ReducedRow, functions: list[Quadratic]) -> Ending:
+        """Search a node by functions of its free columns until its leaves are bounded by `loss`."""
+        engine = self.engine(row, functions)
         while True:
             engine.run(engine.nodes + SLICE)
-            if engine.stop is not Stop.NODES or 0 <= most_steps <= engine.steps:
+            if engine.stop is not Stop.NODES or engine.steps >= MOST_STEPS:
                 break
         ended = engine.open == 0
         mask = None if engine.mask is None else row.mask(pruned_of(engine.mask).astype(np.float64))
@@ -105,48 +101,3 @@ class Closing:
             ended, engine.tree() if ended else None, engine.least_leaf, mask,
             engine.nodes, engine.steps, engine.calls,
         )  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Source:
-    """The function of a node that its children are bounded by: its number and what makes it."""
-
-    number: int
-    state: States
-    function: ConvexFunction
-
-    @property
-    def nbytes(self) -> int:
-        """Memory, in bytes."""
-        return 24 * len(self.function.triangles) + 16 * len(self.state)
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Raise:
-    """A search of a child by the function of its parent. row: what the child leaves."""
-
-    row: ReducedRow
-    ending: Ending
-
-
-def raised(state: States, source: Source, groups: BudgetGroups, closing: Closing) -> Raise:
-    """Search a node with a mask to choose until its leaves are bounded by the loss of `closing`.
-
-    state: (n,) of the node, in which those columns are fixed that are in the source, and maybe
-    more. groups: of the whole row.
-    """
-    quad = closing.part.quad
-    row = ReducedRow.of(quad, state, groups)
-    above = ReducedRow.of(quad, source.state, groups)
-    convex = Quadratic(*convexify.quadratic(above.quad, above.groups, source.function))
-    own = state[above.free]
-    return Raise(row, closing.search(row, [_restricted(convex, own)], most_steps=-1))
-
-
-def _restricted(convex: Quadratic, state: States) -> Quadratic:
-    """A function where some of its columns (n,) are fixed."""
-    free, gone = np.flatnonzero(state == FREE), np.flatnonzero(state == PRUNED)
-    matrix, linear = convex.matrix, convex.linear
-    constant = float(matrix[np.ix_(gone, gone)].sum() + linear[gone].sum()) + convex.constant
-    moved = linear[free] + 2.0 * matrix[np.ix_(free, gone)].sum(axis=1)
-    return Quadratic(matrix[np.ix_(free, free)], moved, constant)

@@ -4,8 +4,7 @@ Nodes are few and cost a relaxation with triangle inequalities each (`visit`). T
 bound is next, so the bound of the search, the least of open nodes and closed leaves, rises with
 every node; a node that lacks little is searched to its end by the compiled engine. In the last part
 of the time that engine raises the nodes of least bound, each by the function of its parent and a
-step at a time: a step begins anew, and costs about as much as all before it. Each function holds in
-the subtree of the node that made it.
+step at a time (`raising`). Each function holds in the subtree of the node that made it.
 
 Where a row has several budgets, as under N:M, what a fixed column leaves is no row of equal budgets
 any more: the root alone has a relaxation, and is raised.
@@ -16,7 +15,7 @@ are taken in the order in which they were begun, with a fixed number under way.
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -28,20 +27,13 @@ from maskgap.instances.problem import Part
 from maskgap.solvers.bounds.inherited import Inherited
 from maskgap.solvers.objectives.mask_loss import MaskLoss
 from maskgap.solvers.objectives.protocol import RecordedTree
-from maskgap.solvers.objectives.reduced_row import ReducedRow
 from maskgap.solvers.protocol import Limits, Stop
 from maskgap.solvers.tree.choices import Choices
 from maskgap.solvers.tree.engine import Engine
 from maskgap.solvers.tree.general.nodes import OpenNodes
 from maskgap.solvers.tree.reoptimised.branching import PseudoCosts
-from maskgap.solvers.tree.reoptimised.close import (
-    Closing,
-    Ending,
-    Raise,
-    Reach,
-    Source,
-    raised,
-)
+from maskgap.solvers.tree.reoptimised.close import Closing, Reach
+from maskgap.solvers.tree.reoptimised.raising import Raised, Raising, Source
 from maskgap.solvers.tree.reoptimised.record import Graft, SubtreeRecord
 from maskgap.solvers.tree.reoptimised.visit import Aim, Node, Visit, root_effort, visit
 
@@ -62,7 +54,7 @@ class _Task:
     node: Node
     bound: float
     visiting: Future[Visit] | None = None
-    raising: Future[Raise] | None = None
+    raising: Future[Raised] | None = None
 
 
 class ReoptimisedEngine(Engine):
@@ -114,6 +106,7 @@ class ReoptimisedEngine(Engine):
 
     def proof(self, bound: float) -> PartProof | None:
         """See `Engine`."""
+        self._graft_raised()
         leaves, part = self._record.leaves(), self.part
         if leaves is None:
             return None
@@ -134,11 +127,12 @@ class ReoptimisedEngine(Engine):
             while self.stop is Stop.FINISHED and self.least_open() < self.cut:
                 self._look_at_limits(max_nodes)
                 if self.stop is Stop.FINISHED:
-                    self._begin(pool, most, self.limits.deadline.remaining() < late)
+                    self._begin(pool, most, max_nodes, self.limits.deadline.remaining() < late)
                     self._take_oldest()
             while self._under_way:
                 self._take_oldest()
         if self.stop is Stop.FINISHED:
+            self._graft_raised()
             self.least_leaf = min(self.least_leaf, self.least_open())
             self._open = OpenNodes(depth_first=False)
 
@@ -150,21 +144,22 @@ class ReoptimisedEngine(Engine):
         elif self._bytes > self.choices.most_bytes or self._record.full:
             self.stop = Stop.MEMORY
 
-    def _begin(self, pool: ThreadPoolExecutor, most: int, late: bool) -> None:
+    def _begin(self, pool: ThreadPoolExecutor, most: int, max_nodes: int, late: bool) -> None:
         """Begin with nodes of least bound until so many are under way; late: raise them."""
         closing = Closing(self.part, self.limits.deadline, self.choices, self.loss)
         fixing = self.choices.fixing and self._splits
         aim = Aim(self._quad, self._groups, self._root, self.cut, self._reach.gap, fixing, closing)
+        left = -1
+        if max_nodes >= 0:
+            left = max(1, (max_nodes - self.nodes) // most)
         while len(self._under_way) < most and self._open.least_bound() < self.cut:
             node = self._open.take()
             self._bytes -= self._size(node)
             if node.source is not None and self._raises(late) and self._has_choice(node):
-                step = replace(
-                    closing,
-                    choices=replace(self.choices, gap=0.0),
-                    loss=min(self.cut, node.bound + STEP * self.loss),
-                )
-                raising = pool.submit(raised, node.state, node.source, self._groups, step)
+                if node.raising is None:
+                    node.raising = Raising(node.state, node.source, self._groups, closing)
+                to = node.bound + STEP * self.loss
+                raising = pool.submit(node.raising.advance, to, self.loss, left)
                 self._under_way.append(_Task(node, node.bound, raising=raising))
             else:
                 self._begun += 1
@@ -187,18 +182,15 @@ class ReoptimisedEngine(Engine):
     def _has_choice(self, node: Node) -> bool:
         return 0 < self._left(node) < int((node.state == FREE).sum())
 
-    def _take_raised(self, node: Node, found: Raise) -> None:
-        """Record what a search found; a node that is not closed by it stays open."""
-        ending = found.ending
-        self.nodes, self.steps = self.nodes + ending.nodes, self.steps + ending.steps
-        self.calls += ending.calls
-        if ending.mask is not None:
-            self.offer(ending.mask)
-        if ending.ended and node.source is not None:
-            node.bound = max(node.bound, ending.least)
-            self._graft(node.row, node.source.number, found.row, ending)
-        elif not self.limits.deadline.expired():
-            self.stop = Stop.MEMORY
+    def _take_raised(self, node: Node, found: Raised) -> None:
+        """Count what raised a node, which stays open: its search goes on."""
+        self.nodes, self.steps = self.nodes + found.nodes, self.steps + found.steps
+        self.calls += found.calls
+        node.bound = max(node.bound, found.least)
+        if found.mask is not None:
+            self.offer(found.mask)
+        if found.stop is Stop.MEMORY:
+            self.stop = found.stop
         self._put(node)
 
     def _take_oldest(self) -> None:
@@ -248,14 +240,21 @@ class ReoptimisedEngine(Engine):
         number = self._record.function(row, function)
         self._record.bounded(row, point, number)
         if found.ending is not None and found.ending.ended:
-            self._graft(row, number, reduced, found.ending)
+            tree = found.ending.tree
+            self._graft(row, None if tree is None else Graft(reduced, tree, (number,)))
         return Source(number, reduced.state, own)
 
-    def _graft(self, row: int, number: int, reduced: ReducedRow, ending: Ending) -> None:
-        if ending.tree is None:
+    def _graft(self, row: int, graft: Graft | None) -> None:
+        if graft is None:
             self._record.give_up()
         else:
-            self._record.grafted(row, Graft(reduced, ending.tree, (number,)))
+            self._record.grafted(row, graft)
+
+    def _graft_raised(self) -> None:
+        """Record the trees of open nodes that were raised, as they are."""
+        for node in self._open:
+            if node.raising is not None:
+                self._graft(node.row, node.raising.graft())
 
     def _settle(self, node: Node) -> None:
         """A node with at most one mask."""
@@ -296,4 +295,5 @@ class ReoptimisedEngine(Engine):
     def _size(self, node: Node) -> int:
         """Memory of an open node, which shares the inequalities with another."""
         function = 0 if node.source is None else node.source.nbytes
-        return self.part.n + (node.known.nbytes + function) // 2 + 200
+        raising = 0 if node.raising is None else node.raising.nbytes
+        return self.part.n + (node.known.nbytes + function) // 2 + 200 + raising

@@ -28,7 +28,8 @@ from maskgap.solvers.objectives.protocol import Quadratic
 from maskgap.solvers.objectives.reduced_row import ReducedRow
 from maskgap.solvers.tree.compiled.rounding import descend, round_to_legal
 from maskgap.solvers.tree.reoptimised.branching import Prospects, Split
-from maskgap.solvers.tree.reoptimised.close import Closing, Ending, Source
+from maskgap.solvers.tree.reoptimised.close import Closing, Ending
+from maskgap.solvers.tree.reoptimised.raising import Raising, Source
 
 CUTS, KEPT_CUTS = 6.0, 4.0
 """Triangle inequalities held at most, and taken over from the parent, per free column."""
@@ -53,7 +54,7 @@ class Node:
 
     state: (n,). bound: inherited. row: in the record. known: triangle inequalities of its parent by
     the indices of the whole row. split: what made it, None at the root. source: the
-    function that bounds it, None where none does.
+    function that bounds it, None where none does. raising: the search that raises it, None before.
     """
 
     state: States
@@ -62,6 +63,7 @@ class Node:
     known: Inherited
     split: Split | None = None
     source: Source | None = None
+    raising: Raising | None = None
 
 
 @dataclass(frozen=True, slots=True)

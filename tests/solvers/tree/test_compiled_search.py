@@ -40,7 +40,7 @@ def model(seed, n, pattern):
 
 def rules_of(problem, **settings):
     chosen = FwBnb(**settings, node_tolerance=0.0).choices(1e-6)
-    return rules.Rules.of(chosen, problem.groups)
+    return rules.Rules.of(chosen, problem.groups, np.inf)
 
 
 def start(groups, matrix, linear):

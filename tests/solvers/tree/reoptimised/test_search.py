@@ -17,7 +17,7 @@ from maskgap.solvers.objectives.protocol import Quadratic
 from maskgap.solvers.protocol import Deadline, Limits, Stop, solve_part
 from maskgap.solvers.tree import driver
 from maskgap.solvers.tree.fw_bnb import FwBnb
-from maskgap.solvers.tree.reoptimised import close, record
+from maskgap.solvers.tree.reoptimised import close, raising, record
 from maskgap.solvers.tree.reoptimised import engine as engine_module
 from maskgap.solvers.tree.reoptimised.engine import ReoptimisedEngine
 from maskgap.solvers.tree.reoptimised.record import SubtreeRecord
@@ -192,7 +192,7 @@ def test_a_function_restricted_to_a_child_is_the_same_there():
     half = rng.normal(size=(6, 6))
     convex = Quadratic(half @ half.T, rng.normal(size=6), 0.7)
     state = np.array([FREE, PRUNED, FREE, KEPT, PRUNED, FREE], np.int8)
-    own = close._restricted(convex, state)
+    own = raising._restricted(convex, state)
     for _ in range(5):
         x = rng.random(6)
         x[[1, 4]], x[3] = 1.0, 0.0
