@@ -4,7 +4,7 @@ The compiled engine searches the node best-first, and minimises an open node no 
 stride above its bound before it (`Rules.stride`): what gets there waits until it is the least
 again, what does not is split. So the least bound rises with every few nodes, none is minimised
 further than it takes, and the search goes on where it was left. Each half percent of the loss takes
-some twice as many nodes as the one before.
+some three times as many nodes as the one before.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from maskgap.solvers.protocol import Stop
 from maskgap.solvers.tree.reoptimised.close import Closing
 from maskgap.solvers.tree.reoptimised.record import Graft
 
-STRIDE = 0.005
+STRIDE = 0.01
 """Share of the loss by which an open node is raised before it waits."""
 
 SLICE = 64
