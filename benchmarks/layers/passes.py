@@ -27,8 +27,8 @@ REFIT_SEARCHED_COLUMNS = 160
 MOST_TRIANGLES = 14_000
 """Triangle inequalities of a row at most: a step of the interior-point method takes 1 GiB then."""
 
-RAISING_NODES = 12_000
-"""Nodes of a tree search that raises a bound, at first: about the time of its root's relaxation."""
+RAISING_WORK = 7e11
+"""Nodes of a tree search that raises a bound, at first, times n³: as long as its root takes."""
 
 DISTINCT_PASSES = 12
 """Passes after which a ladder only repeats its last solver."""
@@ -120,7 +120,7 @@ def raising(n: int, attempt: int) -> Pass:
     """
     settings: dict[str, object] = {
         "reoptimise": "on", "relaxations": 1, "root_triangles": min(17 * n, MOST_TRIANGLES),
-        "max_nodes": RAISING_NODES * 4**attempt,
+        "max_nodes": int(RAISING_WORK / n**3) * 4**attempt,
     }  # fmt: skip
     return Pass("fw-bnb", settings, takes_masks=True)
 

@@ -75,6 +75,7 @@ class CompiledEngine(Engine):
         objective: QuadraticLoss,
         limits: Limits,
         choices: Choices,
+        *,
         stride: float = np.inf,
     ) -> None:
         super().__init__(part, objective, limits, choices)

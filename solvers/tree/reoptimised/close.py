@@ -84,7 +84,7 @@ class Closing:
         limits = Limits(self.deadline, journal=Journal())
         choices = replace(self.choices, most_bytes=self.choices.most_bytes // 8)
         loss = ReducedLoss(row, functions)
-        engine = CompiledEngine(self.part, row.groups, loss, limits, choices, stride)
+        engine = CompiledEngine(self.part, row.groups, loss, limits, choices, stride=stride)
         engine.assume(self.loss)
         return engine
 
