@@ -24,11 +24,20 @@ ROUNDED = 1.0 - 1e-6
 
 
 class Incumbent:
-    """Holds the best point offered that is feasible within `feasibility`."""
+    """Holds the best point offered that is feasible within `feasibility`.
+
+    gaps: relative, absolute. worth: point -> its value, of `function` for None.
+    """
 
     def __init__(
-        self, function: Watched, oracle: SetOracle, feasibility: float, gaps: tuple[float, float]
+        self,
+        function: Watched,
+        oracle: SetOracle,
+        feasibility: float,
+        gaps: tuple[float, float],
+        worth: Callable[[Vector], float] | None = None,
     ) -> None:
+        self._worth = function.value if worth is None else worth
         self._function, self._oracle, self.feasibility = function, oracle, feasibility
         self.relative, self._absolute = gaps
         self._start = clock()
@@ -55,7 +64,7 @@ class Incumbent:
         x[integral] = np.round(x[integral]) + 0.0  # no zero of the other sign
         if not self._oracle.violation(x) <= self.feasibility:
             return False
-        value = self._function.value(x)
+        value = self._worth(x)
         if value >= self.value:
             return False
         self.x, self.value = x, value

@@ -61,9 +61,12 @@ def minimise(
     """
     start = clock()
     asked = checked(oracle, gap, time_limit, threads, more)
-    seen = formulate(f, oracle)
+    seen = formulate(f, oracle, more.get("switches"))
     counted = CountedSet(seen.oracle)
-    incumbent = Incumbent(seen.function, seen.oracle, asked.feasibility, asked.gaps)
+    incumbent = Incumbent(
+        seen.function, seen.oracle, asked.feasibility, asked.gaps,
+        lambda point: seen.value(seen.lift(point)),
+    )  # fmt: skip
     pivots = isinstance(seen.oracle, HighsSet) and suits(seen.function, seen.oracle)
     before = clock()
     with announced():
@@ -92,7 +95,7 @@ def minimise(
         stop = Ended.INTERRUPTED
     finally:
         seen.oracle.expire_with(lambda: inf)  # it is the user's, and goes on
-    return _result(seen, oracle, search, (stop, message), start)
+    return _result(seen, search, (stop, message), start)
 
 
 def _teller(
@@ -115,7 +118,7 @@ def _teller(
 
 
 def _result(
-    seen: Formulation, oracle: SetOracle, search: AnySearch, end: tuple[Ended, str], start: float
+    seen: Formulation, search: AnySearch, end: tuple[Ended, str], start: float
 ) -> Minimised:
     """What a search ended with, its point evaluated anew. end: why, and in what words if any."""
     (stop, message), incumbent, counted = end, search.incumbent, search.oracle
@@ -123,9 +126,9 @@ def _result(
     bound = told.get(stop, search.bound())
     x, objective, violation = None, inf, inf
     if incumbent.x is not None:
-        x = seen.lift(incumbent.x)
-        violation = oracle.violation(x)
         try:
+            x = seen.lift(incumbent.x)
+            violation = seen.violation(x)
             objective = seen.value(x)
         except Unsound as found:
             stop, message = Ended.UNSOUND, str(found)

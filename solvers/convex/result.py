@@ -1,6 +1,6 @@
 """What `minimise` is asked for beside its objective and set, and what it gives back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
@@ -60,8 +60,10 @@ class MinimiseOptions(TypedDict, total=False):
     terms of f at the best point always is, or no optimum of 0 would ever be reached. node_limit:
     nodes at most, None for no limit. start: (n,) a point to begin with, taken if it is feasible.
     branching: how the variable is chosen on which a node is split. feasibility: by how much a point
-    may miss rows, bounds or whole values, 1e-6 by default. log: print lines as it goes on.
-    callback: called with a `State` as things improve; a returned True ends the search.
+    may miss rows, bounds or whole values, 1e-6 by default. switches: {j: i}, x_j = 0 wherever the
+    binary x_i = 0; they belong to the set, which has to be a linear one by HiGHS. log: print lines
+    as it goes on. callback: called with a `State` as things improve; a returned True ends the
+    search.
     """
 
     absolute_gap: float
@@ -69,6 +71,7 @@ class MinimiseOptions(TypedDict, total=False):
     start: ArrayLike | None
     branching: Branching
     feasibility: float
+    switches: Mapping[int, int] | None
     log: bool
     callback: Callable[[State], object] | None
 
@@ -83,8 +86,9 @@ class Minimised:
     where the rows show it, "infeasible (claimed)" where an oracle says so alone; bound_kind:
     "claimed", by this search alone, or "none". gap: (objective - bound) / |objective|, 0 where they
     are equal, inf where one is missing. stop: why it ended, message: the same in words. nodes,
-    oracle_calls, evaluations (of f): counts. seconds: wall time, oracle_seconds: of it in the
-    oracle. root_bound: bound of the first node. trace: as objective and bound improved.
+    oracle_calls, evaluations (of f, or of its least value for given switches): counts. seconds:
+    wall time, oracle_seconds: of it in the oracle. root_bound: bound of the first node. trace: as
+    objective and bound improved.
     """
 
     x: Vector | None

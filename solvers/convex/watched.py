@@ -138,15 +138,24 @@ class Watched:
         value, gradient = self.at(x)
         return Minorant(value, value - float(gradient @ x), gradient, x)
 
+    def model(self, x: Vector) -> Quadratic:
+        """The second-order model at x (n,) of an objective that has one.
+
+        Raises InputError where it returns something else, Unsound where it is not finite.
+        """
+        if self.known.model is None:
+            raise TypeError("an objective with a model is needed")
+        form = self.known.model(x)
+        if not isinstance(form, Quadratic) or form.matrix.shape != (self.n, self.n):
+            raise InputError(f"f.model: expected a Quadratic of {self.n} variables")
+        if not np.isfinite(form.matrix).all():
+            raise Unsound("the second derivative of the objective is not finite")
+        return form
+
     def images(self, x: Vector, gradient: Vector, directions: Matrix) -> Matrix:
         """As `SecondOrder.images`: by the model where there is one, else by differences."""
         if self.known.model is not None:
-            form = self.known.model(x)
-            if not isinstance(form, Quadratic) or form.matrix.shape != (self.n, self.n):
-                raise InputError(f"f.model: expected a Quadratic of {self.n} variables")
-            if not np.isfinite(form.matrix).all():
-                raise Unsound("the second derivative of the objective is not finite")
-            return np.asarray(2.0 * directions @ form.matrix)
+            return np.asarray(2.0 * directions @ self.model(x).matrix)
         images = np.zeros_like(directions)
         for row, direction in zip(images, directions, strict=True):
             value, moved = self.at(x + APART * direction)

@@ -3,12 +3,12 @@
 With H = R + Diag(D), R = A^T A and D > 0, and for each x_j two ranges, I0_j for switch y_j = 0 and
 I1_j for y_j = 1 (I0 = {0}: the variable is off),
 
-    g(y) = min { ||A x - t||^2 + sum of D_j x_j^2 - 2 c . x :  x_j in I0_j or I1_j as y_j says }.
+    g(y) = min { ||A x||^2 + sum of D_j x_j^2 - 2 c . x :  x_j in I0_j or I1_j as y_j says }.
 
 Its convex extension takes the separable part apart (the perspective function; Guenluek and
 Linderoth, Math. Programming 124, 2010; with bounds, the Huber function):
 
-    F(y) = max_u  u . t - |u|^2 / 4 - sum of (1 - y_j) h0_j(e_j) + y_j h1_j(e_j),
+    F(y) = max_u  -|u|^2 / 4 - sum of (1 - y_j) h0_j(e_j) + y_j h1_j(e_j),
     e = A^T u + 2 c,   h_j(e) = max over s in I_j of  e s - D_j s^2.
 
 F = g on binary y, F is convex and smooth, and *any* u gives an affine function of y that is at most
@@ -33,6 +33,9 @@ NEWTON = 60
 SHORTEST = 1e-10
 """Of a step, at least."""
 
+RANK = 1e-12
+"""Eigenvalues below this share of the largest are left out of A^T A, which lowers the value."""
+
 FLAT = 1e-14
 """A promised gain this small a share of the value is rounding."""
 
@@ -47,16 +50,15 @@ class Ranges:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SwitchedQuadratic:
-    """A (r, n), target t (r,), diagonal D (n,) > 0, extra c (n,), and both ranges.
+    """A (r, n), diagonal D (n,) > 0, linear c (n,), and both ranges.
 
     switch: (n,) int, which of s switches a variable has, -1 for none: then both ranges are one.
     cost: (s,) added for each switch that is 1. constant: added.
     """
 
     A: Matrix
-    target: Vector
     diagonal: Vector
-    extra: Vector
+    linear: Vector
     off: Ranges
     on: Ranges
     switch: NDArray[np.int64]
@@ -88,14 +90,13 @@ class _Dual(NamedTuple):
 
 
 class SwitchedValue:
-    """F, with the last u as a start of the next."""
+    """F, with the last u as a start of the next. start: the first, 0 for None."""
 
-    def __init__(self, of: SwitchedQuadratic) -> None:
+    def __init__(self, of: SwitchedQuadratic, start: Vector | None = None) -> None:
         self.of = of
-        self._u = np.zeros(len(of.target))
+        self._u = np.zeros(len(of.A)) if start is None else start
         self._linked = of.switch >= 0
-        self._of = np.zeros((len(of.switch), len(of.cost)))  # which switch a variable has
-        self._of[self._linked, of.switch[self._linked]] = 1.0
+        self._of = incidence(of.switch, len(of.cost))
         self._at: tuple[bytes, Evaluated] | None = None
 
     def evaluate(self, switches: Vector) -> Evaluated:
@@ -131,7 +132,7 @@ class SwitchedValue:
         for _ in range(NEWTON):
             step = scipy.linalg.solve(self._curve(y, at.s0, at.s1), at.slope, assume_a="pos")
             promised = float(step @ at.slope)
-            if promised <= FLAT * (abs(at.value) + abs(float(u @ of.target))):
+            if promised <= FLAT * (abs(at.value) + float(u @ u)):
                 break
             length = 1.0
             tried = self._dual(y, u + step)
@@ -141,7 +142,7 @@ class SwitchedValue:
             if tried.value <= at.value:
                 break
             u, at = u + length * step, tried
-        saved = self._conjugate(at.e, at.s0) - self._conjugate(at.e, at.s1)
+        saved = conjugate(of.diagonal, at.e, at.s0) - conjugate(of.diagonal, at.e, at.s1)
         gradient = of.cost + saved @ self._of
         value = at.value + float(of.cost @ switches) + of.constant
         return Evaluated(value, gradient, (1.0 - y) * at.s0 + y * at.s1, y, u, at.s0, at.s1)
@@ -149,17 +150,14 @@ class SwitchedValue:
     def _dual(self, y: Vector, u: Vector) -> _Dual:
         """What is maximised, at u."""
         of = self.of
-        e = of.A.T @ u + 2.0 * of.extra
+        e = of.A.T @ u + 2.0 * of.linear
         wanted = e / (2.0 * of.diagonal)
         s0 = np.clip(wanted, of.off.lower, of.off.upper)
         s1 = np.clip(wanted, of.on.lower, of.on.upper)
-        paid = (1.0 - y) @ self._conjugate(e, s0) + y @ self._conjugate(e, s1)
-        value = float(u @ of.target - 0.25 * (u @ u) - paid)
-        slope = of.target - 0.5 * u - of.A @ ((1.0 - y) * s0 + y * s1)
+        paid = (1.0 - y) @ conjugate(of.diagonal, e, s0) + y @ conjugate(of.diagonal, e, s1)
+        value = float(-0.25 * (u @ u) - paid)
+        slope = -0.5 * u - of.A @ ((1.0 - y) * s0 + y * s1)
         return _Dual(value, slope, s0, s1, e)
-
-    def _conjugate(self, e: Vector, s: Vector) -> Vector:
-        return np.asarray(s * (e - self.of.diagonal * s))
 
     def _curve(self, y: Vector, s0: Vector, s1: Vector) -> Matrix:
         of = self.of
@@ -170,3 +168,23 @@ class SwitchedValue:
         curve = (columns * (inside[used] / (2.0 * of.diagonal[used]))) @ columns.T
         curve[np.diag_indices(len(curve))] += 0.5
         return np.asarray(curve)
+
+
+def conjugate(diagonal: Vector, e: Vector, s: Vector) -> Vector:
+    """(n,) e s - D s^2: h, at the s that makes it largest."""
+    return np.asarray(s * (e - diagonal * s))
+
+
+def incidence(switch: NDArray[np.int64], switches: int) -> Matrix:
+    """(n, s) 1 where a variable has a switch. switch: (n,), -1 for none."""
+    found = np.zeros((len(switch), switches))
+    linked = switch >= 0
+    found[linked, switch[linked]] = 1.0
+    return found
+
+
+def factored(rest: Matrix) -> Matrix:
+    """A (r, n) with A^T A = rest (n, n), semidefinite, but for eigenvalues that are nearly 0."""
+    values, vectors = np.linalg.eigh(rest)
+    kept = values > RANK * max(float(values[-1]), 0.0)
+    return np.asarray(np.sqrt(values[kept])[:, None] * vectors[:, kept].T)

@@ -11,7 +11,7 @@ import pytest
 import maskgap
 from maskgap import objectives, oracles
 from maskgap.solvers.convex import rules
-from maskgap.solvers.convex.switched.structure import switched
+from maskgap.solvers.convex.switched.problem import switched
 from maskgap.solvers.oracles.mixed.linear_set import linear_set
 from tests.helpers.command import ROOT
 from tests.helpers.mixed_sets import quadratic_optimum
@@ -140,7 +140,7 @@ def test_a_diagonal_stated_a_little_too_large_is_lowered():
     f = objectives.quadratic(P, [1.0, -1.0, 0.1], 0.0, [stated, stated, 0.0])
     rows, sides = [[1.0, 0, -9], [1, 0, 9]], ([-np.inf, 0], [0, np.inf])
     oracle = oracles.milp(rows, *sides, [-9, -9, 0], [9, 9, 1], [0, 0, 1])
-    found = switched(f, oracle.rows)
+    found = switched(f, oracle.rows, {})
     used = found.value.of.diagonal
     assert (used <= stated - 1e-9).all()
     assert np.linalg.eigvalsh(P[:2, :2] - np.diag(used))[0] > -1e-16
