@@ -1,8 +1,8 @@
-"""Root gaps of sparse regression by the diagonal: `python -m maskgap.benchmarks.reference.diagonals`.
+"""Root gaps by the diagonal: `python -m maskgap.benchmarks.reference.diagonals`.
 
-With the ridge that an instance states, and with the diagonal of a semidefinite programme that is
-found where none is stated. A gap is (value - bound of the first node) / |value|, value that of the
-best point, found to a gap of 1e-6.
+Of sparse regression, with the ridge that an instance states, and with the diagonal of a
+semidefinite programme that is found where none is stated. A gap is (value - bound of the first
+node) / |value|, value that of the best point, found to a gap of 1e-6.
 """
 
 import sys
