@@ -1,4 +1,4 @@
-"""Instances of our own of the kinds whose published generators are not known: by numpy's seed.
+"""Instances of our own, drawn by numpy's seed, of kinds that published ones are not drawn of.
 
 `logistic`, size n: m = 4 n observations with labels s = +-1 of a sparse truth,
 
