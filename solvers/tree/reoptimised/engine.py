@@ -251,9 +251,9 @@ class ReoptimisedEngine(Engine):
             self._record.grafted(row, graft)
 
     def _graft_raised(self) -> None:
-        """Record the trees of open nodes that were raised, as they are."""
+        """Record the trees of open nodes that they have raised, as they are."""
         for node in self._open:
-            if node.raising is not None:
+            if node.raising is not None and node.raising.least >= node.bound:
                 self._graft(node.row, node.raising.graft())
 
     def _settle(self, node: Node) -> None:

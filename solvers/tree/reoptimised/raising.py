@@ -93,9 +93,14 @@ class Raising:
         if engine.mask is not None:
             mask = self._row.mask(pruned_of(engine.mask).astype(np.float64))
         return Raised(
-            min(engine.least_leaf, engine.least_open()), mask, engine.stop,
+            self.least, mask, engine.stop,
             engine.nodes - before[0], engine.steps - before[1], engine.calls - before[2],
         )  # fmt: skip
+
+    @property
+    def least(self) -> float:
+        """The bound that its tree gives the node, at first below that of the node itself."""
+        return min(self._engine.least_leaf, self._engine.least_open())
 
     def graft(self) -> Graft | None:
         """Its tree as it is, None where it was not recorded."""

@@ -153,6 +153,26 @@ def test_after_so_many_relaxations_bounds_are_raised(monkeypatch, no_endings):
     assert certificate.bound_kind is BoundKind.CHECKED
 
 
+@pytest.mark.parametrize("pattern", ["50%", "2:4"])
+@pytest.mark.parametrize("stride", [1e-4, 0.01, 10.0])
+def test_nodes_that_wait_are_in_the_proof_as_they_were_bounded(
+    stride, pattern, monkeypatch, no_endings
+):
+    monkeypatch.setattr(raising, "STRIDE", stride)
+    problem = one_row(3, 40, pattern, tokens=14)
+    full, _ = solved(problem, FwBnb(reoptimise="off"))
+    bounds = []
+    for most in (1, 2, 40, 400):
+        answer, certificate = solved(problem, FwBnb(reoptimise="on", relaxations=1, max_nodes=most))
+        assert answer.counters["nodes"] <= most
+        assert certificate.bound_kind is BoundKind.CHECKED
+        assert certificate.bound == pytest.approx(answer.claimed_bound, rel=1e-6)
+        assert certificate.bound <= full.claimed_objective * (1 + 1e-9)
+        bounds.append(certificate.bound)
+    assert min(np.diff(bounds)) > -1e-9
+    assert bounds[0] < bounds[-1]
+
+
 def test_a_root_may_have_more_inequalities(no_endings):
     problem = one_row(5, 60)
     bounds = [
