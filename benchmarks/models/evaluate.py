@@ -6,7 +6,8 @@ windows of one stream of text (`instances.models.calibration.load_windows`), any
 tensors one by one. Layers that differ from the dense model's are compared on the dense model's
 inputs: || W X - W' X ||_F^2, and the same as a share of || W X ||_F^2.
 
-Both models are in memory at once.
+Both models are in memory at once. Where the dense one's blocks are run one at a time to compare
+layers, the states that they gave spare it a second forward.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,8 @@ from maskgap.instances.models.extract import extract_sites, work_of
 from maskgap.instances.models.linear import Site, choose_linear
 from maskgap.instances.models.load import LoadedModel
 from maskgap.instances.models.pace import Pace, batches_told
+from maskgap.instances.models.passes import Running
+from maskgap.instances.models.walk import Passed
 
 Say = Callable[[str], None]
 
@@ -118,8 +121,10 @@ def evaluate_model(
         )
     pairs = [] if dense is None else _pairs(loaded, dense)
     held_out = held_out_data(dense or loaded, data)
-    layers = [] if dense is None else _layer_errors(dense, pairs, held_out.batches, say)
-    return measure(loaded, dense, held_out, layers, say)
+    layers, passed = [], None
+    if dense is not None:
+        layers, passed = _layer_errors(dense, pairs, held_out.batches, say)
+    return measure(loaded, dense, held_out, layers, say, passed=passed)
 
 
 def held_out_data(loaded: LoadedModel, data: Sampling) -> HeldOut:
@@ -159,7 +164,8 @@ def _all_sites(loaded: LoadedModel) -> dict[str, Site]:
 
 def _layer_errors(
     dense: LoadedModel, pairs: list[tuple[Site, Site]], batches: Sequence[Batch], say: Say
-) -> list[LayerError]:
+) -> tuple[list[LayerError], Passed | None]:
+    """The layers that differ, and what spares the dense model a forward, where there is that."""
     others = {
         site.name: other
         for site, other in pairs
@@ -167,8 +173,9 @@ def _layer_errors(
     }
     changed = [site for site, _ in pairs if site.name in others]
     if not changed:
-        return []
-    found = []
+        return [], None
+    found: list[LayerError] = []
+    passed: list[Passed] = []
     work = work_of(changed)
     pace = Pace(sum(work.values()))
     for layer in extract_sites(
@@ -177,6 +184,7 @@ def _layer_errors(
         batches,
         on_skip=lambda name, reason: say(f"{name} is left out: {reason}"),
         progress=batches_told(say, pace),
+        running=Running(passed=passed.append),
     ):
         pace.done += work[layer.name]
         pruned = others[layer.name].matrix().cpu().double().numpy()
@@ -186,7 +194,7 @@ def _layer_errors(
         )
         zeros = int((pruned == 0).sum())
         found.append(LayerError(layer.name, max(0.0, error), max(0.0, energy), zeros, pruned.size))
-    return found
+    return found, passed[0] if passed else None
 
 
 def measure(
@@ -197,12 +205,13 @@ def measure(
     say: Say = lambda text: None,
     *,
     ran: Ran | None = None,
+    passed: Passed | None = None,
 ) -> Evaluation:
     """Run both models over the batches and compare them. Raises InputError.
 
-    layers: what is known of them already. ran: `benchmarks.models.measures.Measures`.
+    layers: what is known of them already. ran, passed: `benchmarks.models.measures.Measures`.
     """
-    found = Measures(loaded, dense, ran)
+    found = Measures(loaded, dense, ran, passed)
     batches = held_out.batches
     pace = Pace(len(batches))
     progress = batches_told(say, pace)

@@ -15,6 +15,7 @@ from maskgap.benchmarks.models.outputs import (
 )
 from maskgap.instances.models.calibration import Batch
 from maskgap.instances.models.load import LoadedModel
+from maskgap.instances.models.walk import Passed
 
 
 class Measures:
@@ -24,10 +25,17 @@ class Measures:
     """
 
     def __init__(
-        self, loaded: LoadedModel, dense: LoadedModel | None, ran: Ran | None = None
+        self,
+        loaded: LoadedModel,
+        dense: LoadedModel | None,
+        ran: Ran | None = None,
+        passed: Passed | None = None,
     ) -> None:
-        """ran: of the dense model, kept from one evaluation on the same batches to the next."""
-        self._loaded, self._dense, self._ran = loaded, dense, ran
+        """ran: of the dense model, kept from one evaluation on the same batches to the next.
+
+        passed: of the dense model, whose blocks these batches have been through.
+        """
+        self._loaded, self._dense, self._ran, self._passed = loaded, dense, ran, passed
         self.own, self.reference, self.divergence = Likelihood(), Likelihood(), Divergence()
         self.output, self.hidden, self.embeddings = RelativeError(), RelativeError(), Embeddings()
         self.sequences = self.tokens = 0
@@ -42,7 +50,7 @@ class Measures:
                 for part in ours.parts:
                     self._take_part(part, ids)
                 continue
-            theirs = outputs_of(self._dense, one, number, self._ran)
+            theirs = outputs_of(self._dense, one, number, self._ran, self._passed)
             for part, dense in zip(ours.parts, theirs.parts, strict=True):
                 self._take_part(part, ids)
                 self._compare(part, dense, ids)

@@ -11,6 +11,7 @@ at a time; any other gives its output whole.
 
 import inspect
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from maskgap.instances.models.collect import forward, padding_of
 from maskgap.instances.models.inputs import takes
 from maskgap.instances.models.load import LoadedModel
 from maskgap.instances.models.stand_in import standing_in
+from maskgap.instances.models.walk import Passed
 
 SLICE_BYTES = 1 << 25
 """Logits held at once, in float32; their softmax and those of the dense model come beside them."""
@@ -98,17 +100,26 @@ Ran = dict[int, _Ran]
 """What the body of a model gave on each batch, by number."""
 
 
-def outputs_of(loaded: LoadedModel, batch: Batch, number: int, ran: Ran | None = None) -> Outputs:
+def outputs_of(
+    loaded: LoadedModel,
+    batch: Batch,
+    number: int,
+    ran: Ran | None = None,
+    passed: Passed | None = None,
+) -> Outputs:
     """Run a batch. Raises InputError when it fails, gives no tensor, or one that is not finite.
 
     Its parts are made as they are taken, and may raise the same. ran: filled with what the body
     gives, where logits come in slices; another call on the same model and batch takes it from
-    there. None to keep nothing.
+    there. None to keep nothing. passed: spares the body its blocks (`instances.models.walk`), where
+    logits come in slices.
     """
     real = padding_of(loaded.module, batch, number)
     if _takes_positions(loaded) and isinstance(batch, Mapping) and "input_ids" in batch:
         once = None if ran is None else ran.get(number)
-        once = once or _run_body(loaded, batch, number)
+        if once is None:
+            with nullcontext() if passed is None else passed(number - 1):
+                once = _run_body(loaded, batch, number)
         if once is not None:
             if ran is not None:
                 ran[number] = once

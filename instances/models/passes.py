@@ -18,7 +18,7 @@ from maskgap.instances.models.collect import Collector, Progress, accumulate
 from maskgap.instances.models.linear import Site
 from maskgap.instances.models.memory import tied_by_memory_alone
 from maskgap.instances.models.own import moved
-from maskgap.instances.models.walk import Walk
+from maskgap.instances.models.walk import Passed, Walk
 
 Settled = Callable[[Sequence[Site]], bool]
 """Called with matrices before their inputs are collected. True: nothing is wanted of them, and what
@@ -32,13 +32,16 @@ class Running:
     device: where blocks that are run one at a time run, each in its turn, and whole models; None:
     where they are. scratch: folder for states of blocks that memory has no room for; None: that of
     temporary files. notice: called with a line where blocks of a model cannot be run one at a time.
-    settled: called with each share of the layers before its inputs are collected.
+    settled: called with each share of the layers before its inputs are collected. passed: called in
+    the end with what spares a forward of the calibration data its blocks, where they were run one
+    at a time; None where nobody wants it.
     """
 
     device: torch.device | None = None
     scratch: Path | None = None
     notice: Callable[[str], None] = lambda line: None
     settled: Settled = lambda share: False
+    passed: Callable[[Passed], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +130,8 @@ def _walked(
     of_block: dict[int, list[Site]] = {}
     for site in parts[Part.BLOCKS]:
         of_block.setdefault(seen.block[site.name], []).append(site)
-    behind = bool(parts[Part.REAR])
+    passes = options.running.passed
+    behind = bool(parts[Part.REAR]) or passes is not None
     for number in range(walk.length if behind else max(of_block, default=-1) + 1):
         passed = False
         shares = _shares(of_block.get(number, []), entries)
@@ -146,6 +150,8 @@ def _walked(
         if options.running.settled(share):
             continue
         yield share, [walk.rear(side, share) for side in sides]
+    if passes is not None:
+        passes(walk.passed(sides[0]))
 
 
 def as_list(batches: Iterable[Batch]) -> list[Batch]:

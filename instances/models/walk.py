@@ -13,7 +13,7 @@ else there is no walk. One block at a time is on the device, and moves back when
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,10 @@ from maskgap.instances.models.kept_calls import Known, moved, same, tensors_of
 from maskgap.instances.models.linear import Site
 from maskgap.instances.models.stand_in import standing_in
 from maskgap.instances.models.states import States
+
+Passed = Callable[[int], AbstractContextManager[None]]
+"""Of a batch by its number, from 0: inside, its forward through the whole model takes the states
+that its blocks gave in the place of running them."""
 
 
 class _End(BaseException):
@@ -165,6 +169,13 @@ class Walk:
         """What layers behind the blocks are given, once all blocks are done."""
         states = self._states[side.what]
         return self._beside(side, share, lambda place: self._giving(states.get(place)))
+
+    def passed(self, side: Side) -> Passed:
+        """Forwards without the blocks, once all of them are done; the states are no longer ours."""
+        states = self._states.pop(side.what)
+        return lambda place: standing_in(
+            self._chain.blocks, [self._giving(states.get(place))] * self.length
+        )
 
     def close(self) -> None:
         """Let go of all states."""

@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,13 @@ from torch import nn
 
 from maskgap.benchmarks.commands import cli
 from maskgap.benchmarks.models import outputs
-from maskgap.benchmarks.models.evaluate import HeldOut, evaluate_model, measure, render
+from maskgap.benchmarks.models.evaluate import (
+    HeldOut,
+    evaluate_model,
+    held_out_data,
+    measure,
+    render,
+)
 from maskgap.benchmarks.models.fidelity import Likelihood
 from maskgap.benchmarks.models.sampling import Sampling
 from maskgap.instances.errors import InputError
@@ -274,6 +281,34 @@ def test_bad_input_is_one_line(tiny, capsys, monkeypatch):
         assert code == 2
         assert len(lines) == 1
         assert message in lines[0]
+
+
+def test_the_dense_model_is_run_once_and_gives_the_same(tmp_path):
+    transformers = pytest.importorskip("transformers", reason="transformers is absent")
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=16, hidden_size=8, intermediate_size=8, num_hidden_layers=3,
+        num_attention_heads=2, num_key_value_heads=1,
+    )  # fmt: skip
+    dense, other = (transformers.LlamaForCausalLM(config) for _ in range(2))
+    other.load_state_dict(dense.state_dict())
+    with torch.no_grad():
+        other.model.layers[1].mlp.up_proj.weight[:, ::2] = 0
+    np.save(tmp_path / "ids.npy", np.random.default_rng(0).integers(0, 16, size=(32, 6)))
+    models = [LoadedModel("m", module, pretrained=True, causal=True) for module in (other, dense)]
+    data = Sampling([tmp_path / "ids.npy"])
+    held_out = held_out_data(models[1], data)
+    alone = measure(*models, held_out)
+    computed = dict.fromkeys(dense.model.layers, 0)
+    for block in computed:
+        block.mlp.register_forward_hook(lambda *_, block=block: computed.update({
+            block: computed[block] + 1
+        }))  # fmt: skip
+    found = evaluate_model(*models, data)
+    looks = 2  # of the first batch, whether blocks can be run one at a time
+    assert list(computed.values()) == [len(held_out.batches) + looks] * 3
+    assert [layer.layer for layer in found.layers] == ["model.layers.1.mlp.up_proj"]
+    assert replace(found, layers=()) == replace(alone, layers=())
 
 
 def test_an_encoder_with_padding_gives_what_single_texts_give(tiny):
