@@ -12,7 +12,7 @@ import numpy as np
 
 from maskgap.benchmarks.commands.bound_store import PROOF_NAME, Store
 from maskgap.benchmarks.commands.limit_options import LimitOptions
-from maskgap.benchmarks.commands.numbers import at_least, at_most, percent
+from maskgap.benchmarks.commands.numbers import at_least, at_most, check_total_gap, percent
 from maskgap.benchmarks.commands.objective_options import DEFAULT_OBJECTIVE, ObjectiveOptions
 from maskgap.benchmarks.commands.screen import Results, errors, say
 from maskgap.benchmarks.commands.solve_lines import interval, refit_fields
@@ -47,7 +47,10 @@ PLAIN_INTERVAL_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class BoundOptions:
-    """What `maskgap bound` is told; absent options are None. limits: for the whole layer."""
+    """What `maskgap bound` is told; absent options are None. limits: for the whole layer.
+
+    total_gap: of all rows together, at which it ends.
+    """
 
     file: Path
     pattern: str
@@ -57,6 +60,7 @@ class BoundOptions:
     rows: str | None = None
     sample: int | None = None
     confidence: float = CONFIDENCE
+    total_gap: float | None = None
     max_runs: int | None = None
     proof: Path | None = None
     out: Path | None = None
@@ -78,6 +82,7 @@ def run(options: BoundOptions) -> int:
     if options.resume and proof is None:
         raise InputError("--resume goes on from the proofs in a directory; name it by --proof DIR")
     _require_sample(options)
+    check_total_gap(options.total_gap)
     require_device(limits.device)
     layer = files.read_layer(file)
     rows = options.rows
@@ -116,6 +121,7 @@ def run(options: BoundOptions) -> int:
             executor=cluster,
             weights=weights,
             sample=sample,
+            enough=options.total_gap,
         )
         if store is not None:
             store.tell(work)
@@ -150,9 +156,11 @@ def run(options: BoundOptions) -> int:
 
 
 def _require_sample(options: BoundOptions) -> None:
-    """Raise InputError for a number or a confidence out of range."""
+    """Raise InputError for a number or a confidence out of range, or an end it does not have."""
     if options.sample is not None and options.sample < 1:
         raise InputError(f"--sample {options.sample}: expected a whole number of rows, 1 or more")
+    if options.sample is not None and options.total_gap is not None:
+        raise InputError("--total-gap is of layers whose rows are all bounded, --sample of others")
     if not 0.0 < options.confidence < 1.0:
         raise InputError(f"--confidence {options.confidence:g}: expected a number between 0 and 1")
 

@@ -121,6 +121,9 @@ def bound(
         None
     ),
     gap: Annotated[float, typer.Option(help="Relative gap at which a row is closed.")] = 1e-6,
+    total_gap: Annotated[
+        float | None, typer.Option(help="Relative gap of the whole layer at which to end.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the search for masks.")] = 0,
     threads: Annotated[int | None, typer.Option(help="Threads; all cores if absent.")] = None,
     device: Annotated[str, typer.Option(help="Torch device of batched solvers.")] = "cpu",
@@ -154,6 +157,7 @@ def bound(
             rows=rows,
             sample=sample,
             confidence=confidence,
+            total_gap=total_gap,
             max_runs=max_runs,
             proof=proof,
             out=out,

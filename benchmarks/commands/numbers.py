@@ -38,6 +38,12 @@ def check_numbers(time_limit: float, gap: float, seed: int, threads: int | None)
             raise InputError(f"--threads {threads}: expected a whole number, 1 to {most}")
 
 
+def check_total_gap(gap: float | None) -> None:
+    """Raise InputError for a gap of a whole layer that is out of range."""
+    if gap is not None and not 0.0 <= gap < MOST_GAP:
+        raise InputError(f"--total-gap {gap:g}: expected a relative gap, 0 or more and less than 1")
+
+
 def check_amounts(samples: int, sequence_length: int) -> None:
     """Raise InputError with one line for the first option out of range."""
     for name, value in (("--samples", samples), ("--sequence-length", sequence_length)):

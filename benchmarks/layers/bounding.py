@@ -23,6 +23,7 @@ def bounding(
     executor: Executor | None = None,
     weights: Matrix | None = None,
     sample: Sample | None = None,
+    enough: float | None = None,
 ) -> LayerWork:
     """The work on a layer; iterate to have it done.
 
@@ -36,7 +37,13 @@ def bounding(
                 f"'{problem.pattern.text}' are not bounded one by one"
             )
         return SharedBudgetBound(
-            problem, limits, runs=runs, held=held, executor=executor, weights=weights
+            problem,
+            limits,
+            runs=runs,
+            held=held,
+            executor=executor,
+            weights=weights,
+            enough=enough,
         )
     if not problem.pattern.equal_rows:
         raise Refused(
@@ -47,4 +54,6 @@ def bounding(
         return SampledBound(
             problem, limits, sample, runs=runs, held=held, executor=executor, weights=weights
         )
-    return LayerBound(problem, limits, runs=runs, held=held, executor=executor, weights=weights)
+    return LayerBound(
+        problem, limits, runs=runs, held=held, executor=executor, weights=weights, enough=enough
+    )

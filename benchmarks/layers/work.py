@@ -37,6 +37,9 @@ from maskgap.instances.problem import Problem
 from maskgap.solvers import registry
 from maskgap.solvers.protocol import Stop
 
+SUM_INTERVAL_S = 1.0
+"""Time between looks at the sums: they take all rows."""
+
 Aim = TypeVar("Aim")
 """What a run is for."""
 
@@ -49,6 +52,8 @@ class LayerWork(ABC):
     runs: on a row, at most so many in all; None for no limit. held: proofs of an earlier call, by
     row, to go on from; what does not hold of them is not counted. executor: where runs take place;
     None: on this machine.
+
+    enough: the relative gap of all rows together at which the work ends; None for no such end.
 
     weights: (rows, d_in), under refit, what has become of the weights that the start masks keep,
     which are judged as they are; None: the best there are.
@@ -66,6 +71,7 @@ class LayerWork(ABC):
         held: Mapping[int, PartProof] | None = None,
         executor: Executor | None = None,
         weights: Matrix | None = None,
+        enough: float | None = None,
     ) -> None:
         self.problem = replace(problem, layer=share(problem.layer))
         self.limits = limits
@@ -76,6 +82,7 @@ class LayerWork(ABC):
         self._end = perf_counter() + limits.limit_s
         self._by_runs = runs is not None
         self._runs_left = inf if runs is None else runs
+        self._enough, self._reached, self._summed = enough, False, -inf
         # modules are loaded once, before the first run: all that may be needed
         stages = list(islice(self._ladder(), DISTINCT_PASSES))
         targets = (registry.spec_of(stage.solver).target for stage in stages)
@@ -90,7 +97,20 @@ class LayerWork(ABC):
         """Steps, as runs end, until the time, the runs or what is open come to an end."""
         with self._pool.watched(), _one_thread():  # between runs too
             self._end += self._pool.prepare()
-            yield from self._steps()
+            if self._is_enough():
+                return
+            for step in self._steps():
+                if not self._reached and self._is_enough():
+                    self._reached = self._pool.interrupted = True  # ends the runs under way
+                yield step
+
+    def _is_enough(self) -> bool:
+        """Whether the gap that was asked for is reached, by sums that are made now and then."""
+        now = perf_counter()
+        if self._enough is None or now - self._summed < SUM_INTERVAL_S:
+            return False
+        self._summed, gap = now, self.total.gap
+        return gap is not None and gap <= self._enough
 
     def _steps(self) -> Iterator[object]:
         """Pass by pass."""
@@ -148,7 +168,7 @@ class LayerWork(ABC):
     @property
     def interrupted(self) -> bool:
         """Whether a signal ended the work early."""
-        return self._pool.interrupted
+        return self._pool.interrupted and not self._reached
 
     @property
     def signal_number(self) -> int:
@@ -157,7 +177,7 @@ class LayerWork(ABC):
 
     def _over(self) -> bool:
         """Whether no run may begin any more."""
-        return self.interrupted or perf_counter() >= self._end
+        return self._pool.interrupted or perf_counter() >= self._end
 
     def _threads_of(self, stage: Pass) -> int:
         """The threads of each run of a pass: all where it runs alone, else one, and many runs."""

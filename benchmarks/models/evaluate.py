@@ -121,7 +121,8 @@ def evaluate_model(
         )
     pairs = [] if dense is None else _pairs(loaded, dense)
     held_out = held_out_data(dense or loaded, data)
-    layers, passed = [], None
+    layers: list[LayerError] = []
+    passed = None
     if dense is not None:
         layers, passed = _layer_errors(dense, pairs, held_out.batches, say)
     return measure(loaded, dense, held_out, layers, say, passed=passed)

@@ -1,11 +1,12 @@
 """Bounds of whole layers: how the certified gap falls with time.
 
-    python -m maskgap.benchmarks.reference.bound_course DIRECTORY [LAYER PATTERN SECONDS ...]
+    python -m maskgap.benchmarks.reference.bound_course DIRECTORY [LAYER PATTERN SECONDS[:GAP] ...]
 
 runs `maskgap bound` on the shipped layers of 384 columns under each pattern and writes what it says
 (`bound.jsonl`, a total line each), a table and a figure into the directory. LAYER is a file, or
-LAYER+N one of which N rows are sampled: such cases go into `named.jsonl`, each when it is done, and
-are shown in a table of their own; one that is there is not run again. They are run alone then.
+LAYER+N one of which N rows are sampled; a case ends before its SECONDS when the total gap is GAP.
+Such cases go into `named.jsonl`, each when it is done, and are shown in a table of their own; one
+that is there is not run again. They are run alone then.
 """
 
 import json
@@ -43,11 +44,15 @@ SAMPLED_LEGEND = "of a sample: the gap that it estimates, with its interval of c
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What `maskgap bound` is asked. layer: what it takes; LAYER+N for a sample of N rows."""
+    """What `maskgap bound` is asked. layer: what it takes; LAYER+N for a sample of N rows.
+
+    total_gap: at which it ends; None for no such end.
+    """
 
     layer: str
     pattern: str
     seconds: float
+    total_gap: float | None = None
 
     @staticmethod
     def of(layer: str, pattern: str, seconds: str) -> "Case":
@@ -57,13 +62,16 @@ class Case:
             raise InputError(f"{layer}: expected a number of rows after the +, 1 or more")
         shipped.find(Path(path))
         parse_pattern(pattern)
+        first, colon, last = seconds.partition(":")
         try:
-            limit_s = float(seconds)
+            limit_s, gap = float(first), float(last) if colon else None
         except ValueError:
-            limit_s = 0.0
-        if not 0.0 < limit_s < inf:
-            raise InputError(f"{layer} {pattern}: expected seconds above 0, found '{seconds}'")
-        return Case(layer, pattern, limit_s)
+            limit_s, gap = 0.0, None
+        if not (0.0 < limit_s < inf and (gap is None or 0.0 <= gap < 1.0)):
+            raise InputError(
+                f"{layer} {pattern}: expected seconds above 0, maybe with :GAP, found '{seconds}'"
+            )
+        return Case(layer, pattern, limit_s, gap)
 
     @property
     def name(self) -> str:
@@ -71,7 +79,7 @@ class Case:
         return Path(self.layer).name.replace(".safetensors", "")
 
     def run(self) -> dict[str, Any]:
-        """The total line, with layer, pattern, seconds and threads.
+        """The total line, with layer, pattern, seconds, gap asked for and threads.
 
         Raises InputError where the command fails, which has said why.
         """
@@ -79,6 +87,7 @@ class Case:
         command = [
             sys.executable, "-m", "maskgap", "bound", path, "--pattern", self.pattern,
             "--time-limit", str(self.seconds), "--json", *(("--sample", sample) if sample else ()),
+            *(() if self.total_gap is None else ("--total-gap", str(self.total_gap))),
         ]  # fmt: skip
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode != 0:
@@ -88,15 +97,18 @@ class Case:
             "layer": self.name,
             "pattern": self.pattern,
             "seconds": self.seconds,
+            "total_gap": self.total_gap,
             "threads": cores(),
             **total,
         }
 
 
 def cases_of(words: Sequence[str]) -> list[Case]:
-    """LAYER PATTERN SECONDS of each. Raises InputError for words that are no cases."""
+    """LAYER PATTERN SECONDS[:GAP] of each. Raises InputError for words that are no cases."""
     if len(words) % 3:
-        raise InputError(f"expected LAYER PATTERN SECONDS of each case, found '{' '.join(words)}'")
+        raise InputError(
+            f"expected LAYER PATTERN SECONDS[:GAP] of each case, found '{' '.join(words)}'"
+        )
     return [Case.of(*words[first : first + 3]) for first in range(0, len(words), 3)]
 
 
@@ -139,7 +151,7 @@ def table(lines: list[dict[str, Any]], times: Sequence[float] = CHOSEN_TIMES) ->
             "rows": str(line["rows"]),
             "pattern": line["pattern"],
             **{f"{s:.0f} s": cell for s, cell in zip(times, _cells(line, times), strict=True)},
-            "end": f"{_last(line)} ({line['seconds']:.0f} s)",
+            "end": f"{_last(line)} ({_ended(line):.0f} s)",
             "bound": line["bound_kind"],
         }
         for line in lines
@@ -150,8 +162,15 @@ def table(lines: list[dict[str, Any]], times: Sequence[float] = CHOSEN_TIMES) ->
 def _cells(line: dict[str, Any], times: Sequence[float]) -> Iterator[str]:
     """The gap after each time that lies within the run and that a course can tell."""
     for seconds in times:
-        told = seconds < line["seconds"] and "estimate" not in line
+        told = seconds < _ended(line) and "estimate" not in line
         yield percent(_gap_at(line["trace"], seconds)) if told else "-"
+
+
+def _ended(line: dict[str, Any]) -> float:
+    """Seconds after which a case came to its end."""
+    if line.get("total_gap") is None:
+        return float(line["seconds"])
+    return float(line["trace"][-1][0])
 
 
 def _last(line: dict[str, Any]) -> str:
@@ -192,7 +211,9 @@ def main(directory: Path, words: Sequence[str] = ()) -> str:
 
 def _command(words: Sequence[str]) -> None:
     if words[0].startswith("-"):
-        raise InputError(f"expected DIRECTORY [LAYER PATTERN SECONDS ...], found '{words[0]}'")
+        raise InputError(
+            f"expected DIRECTORY [LAYER PATTERN SECONDS[:GAP] ...], found '{words[0]}'"
+        )
     print(main(Path(words[0]), words[1:]))
 
 

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 from maskgap import bound
 from maskgap.benchmarks.commands.bound_store import PROOF_NAME
 from maskgap.benchmarks.layers import rows as bounding
+from maskgap.benchmarks.layers import work as layer_work
 from maskgap.benchmarks.layers.bounding import bounding as bound_layer
 from maskgap.benchmarks.layers.passes import WIDE_COLUMNS, Pass, ladder
 from maskgap.benchmarks.layers.rows import LayerBound
@@ -90,6 +91,29 @@ def test_a_mask_is_judged_and_not_improved(file, tmp_path):
     assert total["gap"] > 0.01
     assert total["verdict"] == "feasible"
     assert total["closed"] == 5  # no bound can be higher: the work ended by itself
+
+
+def test_work_ends_at_the_total_gap_that_is_enough(monkeypatch):
+    stages = [Pass("swap", looks_for_masks=True), Pass("shift-bound"), Pass("fw-bnb")]
+    monkeypatch.setattr(bounding, "ladder", lambda n: iter(stages))
+    monkeypatch.setattr(layer_work, "SUM_INTERVAL_S", 0.0)
+    layer = random_layer(5, 12, rows=5)
+    whole = worked(layer)
+    assert (whole.total.closed, whole.interrupted) == (5, False)
+    work = worked(layer, enough=0.99)
+    assert 0 < work.total.gap <= 0.99
+    assert work.total.closed < 5
+    assert not work.interrupted
+    held = {proof.row: proof for proof in work.proofs()}
+    again = worked(layer, enough=0.99, held=held)
+    assert again.total.bound == work.total.bound
+
+
+def test_the_command_ends_at_the_total_gap(tmp_path):
+    path = tmp_path / "layer.safetensors"
+    write_layer(path, random_layer(5, 40, rows=12))
+    *_, total = lines(path, "-p", "50%", "--total-gap", "0.9", "--threads", "1")
+    assert total["gap"] <= 0.9
 
 
 def test_a_proof_that_is_changed_or_belongs_elsewhere_is_found_out(file, tmp_path):
@@ -264,6 +288,9 @@ def test_bad_input_is_one_line(file, tmp_path):
         (file, "-p", "50%", "--time-limit", "-1"),
         (file, "-p", "50%", "--threads", "0"),
         (file, "-p", "50%", "--gap", "-1"),
+        (file, "-p", "50%", "--total-gap", "1"),
+        (file, "-p", "50%", "--total-gap", "nan"),
+        (file, "-p", "50%", "--total-gap", "0.1", "--sample", "1"),
         (file, "-p", "50%", "--max-runs", "-1"),
         (file, "-p", "50%", "--mask", tmp_path / "none"),
     ):

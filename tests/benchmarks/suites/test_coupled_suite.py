@@ -147,6 +147,16 @@ def test_gaps_that_fall_are_drawn_and_tabled():
     assert list(axis.lines[0].get_ydata()) == pytest.approx([0.8, 0.1])
 
 
+def test_a_case_that_ends_at_its_gap_is_shown_with_the_time_it_took(tmp_path):
+    text = course_of_bounds(tmp_path, [str(shipped.path("query0-n12")), "50%", "3000:0.9"])
+    (line,) = [json.loads(line) for line in (tmp_path / "named.jsonl").read_text().splitlines()]
+    assert line["total_gap"] == 0.9
+    assert line["gap"] <= 0.9
+    (shown,) = [row for row in text.splitlines() if row.startswith("| query0-n12")]
+    assert f"({line['trace'][-1][0]:.0f} s)" in shown
+    assert line["trace"][-1][0] < 3000
+
+
 def test_cases_of_named_layers_are_run_once_and_shown_with_their_ends(tmp_path):
     layer = str(shipped.path("query0-n12"))
     for words in ([layer, "50%", "60"], [layer, "50%", "60", f"{layer}+4", "2:4", "61"]):
@@ -173,6 +183,9 @@ def test_cases_of_named_layers_are_run_once_and_shown_with_their_ends(tmp_path):
         (["query0-n12", "half", "60"], "half"),
         (["query0-n12", "50%", "long"], "'long'"),
         (["query0-n12", "50%", "nan"], "'nan'"),
+        (["query0-n12", "50%", "60:"], "'60:'"),
+        (["query0-n12", "50%", "60:nan"], "'60:nan'"),
+        (["query0-n12", "50%", "60:1"], "'60:1'"),
         (["query0-n12", "50%", "60", "query0-n12", "50%", "0"], "'0'"),
     ],
 )
