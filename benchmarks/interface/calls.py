@@ -67,7 +67,6 @@ def bound(
     ridge: float | None = None,
     time_limit: float = 60.0,
     gap: float = 1e-6,
-    total_gap: float | None = None,
     seed: int = 0,
     threads: int | None = None,
     device: str = "cpu",
@@ -78,15 +77,14 @@ def bound(
     weight: (d_out, d_in); gram: (d_in, d_in). mask: (d_out, d_in), True = kept, to be judged; None:
     masks are searched for. weights: of the mask, as in `certify`. objective, ridge: as in `solve`.
     gap: relative gap at which a row is
-    closed. total_gap: that of all rows together at which the work ends; None: it goes on. threads:
-    all cores if None. more: further fields of the layer. Returns the work done:
+    closed. threads: all cores if None. more: further fields of the layer. Returns the work done:
     `total` has the sums, `rows` each row's certificate, `masks()` the masks, `proofs()` the proofs.
     Raises InputError, Refused.
     """
     problem = problem_of(weight, gram, pattern, mask, objective_spec(objective, ridge), **more)
     given = None if weights is None else weights_of(problem, weights)[1]
     limits = RunLimits(time_limit, gap, threads or cores(), device, seed)
-    work = bounding(problem, limits, weights=given, enough=total_gap)
+    work = bounding(problem, limits, weights=given)
     for _ in work:
         pass
     return work

@@ -13,21 +13,10 @@ from pyscipopt.scip import PY_SCIP_PARAMSETTING, Expr, Term
 from maskgap.instances.arrays import Vector
 from maskgap.instances.masks.protocol import MaskSet
 from maskgap.solvers.mip.adapter import NATIVE_INFINITY, NativeError, finite, stop_of
+from maskgap.solvers.mip.scip_oracle import PARAMETERS, TOLERANCE
 from maskgap.solvers.mip.scip_rows import add_rows
 from maskgap.solvers.oracles.mixed_integer import Found, MixedIntegerOracle
 from maskgap.solvers.protocol import Deadline, Stop
-
-TOLERANCE = 1e-7
-"""Feasibility and dual feasibility; from 1e-8 on, SCIP asks its LP solver for too much."""
-
-PARAMETERS = {
-    "numerics/feastol": TOLERANCE,
-    "numerics/dualfeastol": TOLERANCE,
-    "limits/gap": 0.0,
-    "limits/absgap": 0.0,
-    "presolving/maxrounds": 0,
-    "misc/usesymmetry": 0,
-}
 
 STATUSES = {
     "optimal": Stop.FINISHED,

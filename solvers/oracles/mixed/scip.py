@@ -16,6 +16,7 @@ from pyscipopt.scip import Expr, Term
 from maskgap.instances.arrays import Vector
 from maskgap.instances.errors import InputError, Refused
 from maskgap.solvers.mip.adapter import NATIVE_INFINITY, ROUNDING, NativeError
+from maskgap.solvers.mip.scip_oracle import PARAMETERS, TOLERANCE
 from maskgap.solvers.oracles.mixed.linear_set import LinearSet
 from maskgap.solvers.oracles.mixed.protocol import (
     NO_MINIMUM,
@@ -26,17 +27,6 @@ from maskgap.solvers.oracles.mixed.protocol import (
     space_of,
     standard,
 )
-
-TOLERANCE = 1e-7
-
-PARAMETERS = {
-    "numerics/feastol": TOLERANCE,
-    "numerics/dualfeastol": TOLERANCE,
-    "limits/gap": 0.0,
-    "limits/absgap": 0.0,
-    "presolving/maxrounds": 0,
-    "misc/usesymmetry": 0,
-}
 
 WHOLE = frozenset({"BINARY", "INTEGER"})
 
