@@ -27,6 +27,7 @@ from maskgap.benchmarks.runs.chosen_executor import chosen_cluster
 from maskgap.benchmarks.runs.environment import require_device
 from maskgap.benchmarks.runs.lock import locked
 from maskgap.benchmarks.runs.placement import Placement
+from maskgap.benchmarks.runs.task import RunLimits
 from maskgap.benchmarks.verify.certificate import BoundKind, Verdict, summed
 from maskgap.instances.arrays import Matrix, pruned_of
 from maskgap.instances.errors import InputError
@@ -75,79 +76,43 @@ def run(options: BoundOptions) -> int:
 
     OSError: standard output cannot be written to; all else is done by then.
     """
-    file, proof, out, max_runs = options.file, options.proof, options.out, options.max_runs
-    limits = options.limits.checked()
-    if max_runs is not None and max_runs < 1:
-        raise InputError(f"--max-runs {max_runs}: expected a whole number, 1 or more")
-    if options.resume and proof is None:
-        raise InputError("--resume goes on from the proofs in a directory; name it by --proof DIR")
-    _require_sample(options)
-    check_total_gap(options.total_gap)
-    require_device(limits.device)
-    layer = files.read_layer(file)
-    rows = options.rows
-    chosen = range(layer.d_out) if rows is None else parse_rows(rows, layer.d_out)
+    limits = _checked(options)
+    layer = files.read_layer(options.file)
+    rows = range(layer.d_out) if options.rows is None else parse_rows(options.rows, layer.d_out)
     objective, given = options.objective.checked(), None
     if options.mask is not None:
         given = files.read_mask_file(options.mask, layer)
     start = None if given is None else given.mask
-    problem = Problem.of(layer, parse_pattern(options.pattern), chosen, start, objective)
+    problem = Problem.of(layer, parse_pattern(options.pattern), rows, start, objective)
     weights = None if given is None else weights_as_they_are(given, problem, options.mask)
     writes, results = Writes(), Results(kept=True)
     with ExitStack() as stack:
-        store = None
-        if proof is not None:
-            try_directory(proof)
-            stack.enter_context(locked(proof, "wait for it or choose another --proof"))
-            store = Store.opened(proof / PROOF_NAME, problem, options.resume, (file, options.mask))
-        if out is not None:
-            try_file(out, files.MASK, [file, options.mask])
-            if store is not None and os.path.realpath(out) == os.path.realpath(store.target):
-                raise InputError(f"{out}: this is the name of the proof; give another to --out")
+        store = None if options.proof is None else _opened(options, options.proof, problem, stack)
+        _try_out(options, store)
         placement = Placement(options.executor, options.scheduler, threads=limits.threads)
         cluster = stack.enter_context(chosen_cluster(placement, say))
         if options.scheduler is not None and options.limits.threads is None:
             limits = replace(limits, threads=sys.maxsize)  # as many as the cluster has
-        held = {} if store is None else store.held
-        sample = None
-        if options.sample is not None:
-            sizes = None if store is None else store.sizes
-            sample = Sample(options.sample, options.confidence, sizes)
         work = bounding(
             problem,
             limits,
-            runs=max_runs,
-            held=held,
+            runs=options.max_runs,
+            held={} if store is None else store.held,
             executor=cluster,
             weights=weights,
-            sample=sample,
+            sample=_sample(options, store),
             enough=options.total_gap,
         )
-        if store is not None:
-            store.tell(work)
-        saved, course = time.monotonic(), Course()
-        try:
-            with _reporting(file.stem) as report:
-                work.watch(lambda: report(work))
-                for _ in work:
-                    report(work)
-                    course.look(work)
-                    if store is not None and time.monotonic() - saved > SAVE_INTERVAL_S:
-                        store.save_meanwhile(work)
-                        saved = time.monotonic()
-        finally:  # whatever ends the work
-            if store is not None:
-                with writes.attempt():
-                    store.save(work)
+        course = _carry_out(work, options.file.stem, store, writes)
     masks = work.masks()
-    if out is not None and masks is None:
-        say(f"maskgap: {out}: a row has no mask, nothing is written")
-    elif out is not None and masks is not None:
-        with writes.attempt(), replacing(out, say) as new:
+    if options.out is not None and masks is None:
+        say(f"maskgap: {options.out}: a row has no mask, nothing is written")
+    elif options.out is not None and masks is not None:
+        with writes.attempt(), replacing(options.out, say) as new:
             Found(problem, masks, weights).write(new, "bound")
     course.look(work, last=True)
     _show(work, course, results, options.as_json)
-    _advise(work, proof, max_runs)
+    _advise(work, options.proof, options.max_runs)
     writes.close()
     results.close()
     if work.interrupted:
@@ -155,14 +120,67 @@ def run(options: BoundOptions) -> int:
     return 1 if work.total.verdict in (Verdict.WRONG, Verdict.EMPTY) else 0
 
 
-def _require_sample(options: BoundOptions) -> None:
-    """Raise InputError for a number or a confidence out of range, or an end it does not have."""
-    if options.sample is not None and options.sample < 1:
-        raise InputError(f"--sample {options.sample}: expected a whole number of rows, 1 or more")
+def _checked(options: BoundOptions) -> RunLimits:
+    """The limits. Raises InputError for an option that cannot be, before anything is read."""
+    limits = options.limits.checked()
+    if options.max_runs is not None and options.max_runs < 1:
+        raise InputError(f"--max-runs {options.max_runs}: expected a whole number, 1 or more")
+    if options.resume and options.proof is None:
+        raise InputError("--resume goes on from the proofs in a directory; name it by --proof DIR")
+    check_total_gap(options.total_gap)
     if options.sample is not None and options.total_gap is not None:
         raise InputError("--total-gap is of layers whose rows are all bounded, --sample of others")
+    if options.sample is not None and options.sample < 1:
+        raise InputError(f"--sample {options.sample}: expected a whole number of rows, 1 or more")
     if not 0.0 < options.confidence < 1.0:
         raise InputError(f"--confidence {options.confidence:g}: expected a number between 0 and 1")
+    require_device(limits.device)
+    return limits
+
+
+def _opened(options: BoundOptions, proof: Path, problem: Problem, stack: ExitStack) -> Store:
+    """The proof in a directory that is this call's until the stack ends. Raises InputError."""
+    try_directory(proof)
+    stack.enter_context(locked(proof, "wait for it or choose another --proof"))
+    inputs = options.file, options.mask
+    return Store.opened(proof / PROOF_NAME, problem, options.resume, inputs)
+
+
+def _try_out(options: BoundOptions, store: Store | None) -> None:
+    """Raise InputError where the masks could not be written."""
+    if options.out is None:
+        return
+    try_file(options.out, files.MASK, [options.file, options.mask])
+    if store is not None and os.path.realpath(options.out) == os.path.realpath(store.target):
+        raise InputError(f"{options.out}: this is the name of the proof; give another to --out")
+
+
+def _sample(options: BoundOptions, store: Store | None) -> Sample | None:
+    """The rows that are bounded, None for all."""
+    if options.sample is None:
+        return None
+    return Sample(options.sample, options.confidence, None if store is None else store.sizes)
+
+
+def _carry_out(work: LayerWork, name: str, store: Store | None, writes: Writes) -> Course:
+    """Have the work done; what it has proved is kept, whatever ends it. How it went."""
+    if store is not None:
+        store.tell(work)
+    saved, course = time.monotonic(), Course()
+    try:
+        with _reporting(name) as report:
+            work.watch(lambda: report(work))
+            for _ in work:
+                report(work)
+                course.look(work)
+                if store is not None and time.monotonic() - saved > SAVE_INTERVAL_S:
+                    store.save_meanwhile(work)
+                    saved = time.monotonic()
+    finally:
+        if store is not None:
+            with writes.attempt():
+                store.save(work)
+    return course
 
 
 def weights_as_they_are(
