@@ -30,6 +30,7 @@ import scipy.linalg
 from maskgap.instances.arrays import Kept, Matrix, Vector, pruned_of
 from maskgap.instances.change import change_errors
 from maskgap.instances.errors import Refused
+from maskgap.instances.formats.evidence.leaves import ConvexFunction
 from maskgap.instances.hessian import Hessian
 from maskgap.instances.layer import Layer, array_digest, short, unit_exponent
 from maskgap.instances.masks.groups import BudgetGroups
@@ -50,7 +51,8 @@ class Part:
 
     layer, row: which row, the first of the part. pattern: its text. legal: its legal masks. start:
     a legal mask (n,) to start from, or None. height: rows of the part. objective: what is
-    minimised.
+    minimised. minorant: a convex function that is said to be at most the mask loss on its masks,
+    from an earlier run, to start from; None without one.
     """
 
     layer: Layer
@@ -60,6 +62,7 @@ class Part:
     start: Kept | None = None
     height: int = 1
     objective: ObjectiveSpec = MASK
+    minorant: ConvexFunction | None = None
 
     def __repr__(self) -> str:
         name = f"row {self.row}" if self.height == 1 else f"rows {self.row}:{self.rows.stop}"

@@ -1,6 +1,6 @@
 """Problems: rows of a layer under a pattern, to be solved part by part (`instances.part`)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -9,6 +9,7 @@ import numpy as np
 from maskgap.instances.arrays import Kept, Matrix, Vector
 from maskgap.instances.change import change_errors
 from maskgap.instances.errors import InputError, Refused
+from maskgap.instances.formats.evidence.leaves import ConvexFunction
 from maskgap.instances.hessian import Hessian
 from maskgap.instances.layer import Layer, array_digest, short
 from maskgap.instances.masks.groups import BudgetGroups
@@ -26,7 +27,7 @@ class Problem:
     """A half-open range of rows of a layer under a pattern.
 
     start: masks (d_out, d_in) to start from, or None; rows outside `rows` are not looked at.
-    objective: what is minimised.
+    objective: what is minimised. minorants: those of some rows (`Part`), or None.
     """
 
     layer: Layer
@@ -34,6 +35,7 @@ class Problem:
     rows: range
     start: Kept | None = None
     objective: ObjectiveSpec = MASK
+    minorants: Mapping[int, ConvexFunction] | None = None
 
     def __repr__(self) -> str:
         rows = f"rows {self.rows.start}:{self.rows.stop}"
@@ -173,6 +175,7 @@ class Problem:
             start,
             self.height,
             self.objective,
+            None if self.minorants is None else self.minorants.get(top),
         )
 
     @cached_property

@@ -42,7 +42,8 @@ class Pass:
     """A run of a solver on an open row.
 
     looks_for_masks: it gives no bound, so it is left out where a mask is given to be judged.
-    takes_masks: it starts from the mask that the row has. together: all open rows are one run,
+    takes_masks: it starts from the mask that the row has. takes_minorants: and from the function of
+    its bound, where that has triangle inequalities. together: all open rows are one run,
     which costs little more than one of them; such passes come first.
     """
 
@@ -50,6 +51,7 @@ class Pass:
     settings: dict[str, object] = field(default_factory=dict)
     looks_for_masks: bool = False
     takes_masks: bool = False
+    takes_minorants: bool = False
     together: bool = False
 
 
@@ -122,7 +124,7 @@ def raising(n: int, attempt: int) -> Pass:
         "reoptimise": "on", "relaxations": 1, "root_triangles": min(17 * n, MOST_TRIANGLES),
         "max_nodes": int(RAISING_WORK / n**3) * 4**attempt,
     }  # fmt: skip
-    return Pass("fw-bnb", settings, takes_masks=True)
+    return Pass("fw-bnb", settings, takes_masks=True, takes_minorants=True)
 
 
 def low_rank(n: int, attempt: int) -> Pass:

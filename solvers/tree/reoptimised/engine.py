@@ -148,7 +148,10 @@ class ReoptimisedEngine(Engine):
         """Begin with nodes of least bound until so many are under way; late: raise them."""
         closing = Closing(self.part, self.limits.deadline, self.choices, self.loss)
         fixing = self.choices.fixing and self._splits
-        aim = Aim(self._quad, self._groups, self._root, self.cut, self._reach.gap, fixing, closing)
+        aim = Aim(
+            self._quad, self._groups, self._root, self.part.minorant, self.cut,
+            self._reach.gap, fixing, closing,
+        )  # fmt: skip
         left = -1
         if max_nodes >= 0:
             left = max(1, (max_nodes - self.nodes) // most)
@@ -212,7 +215,7 @@ class ReoptimisedEngine(Engine):
         if found.alone:
             self._settle(node)
             return
-        self.relaxations += 1
+        self.relaxations += found.relaxed
         source = self._state_function(found)
         if node.split is not None:
             self._pseudo.learn(node.split, node.bound - found.inherited)

@@ -84,7 +84,7 @@ class Visit:
     those of `reduced`. fixed: columns,
     by it. masks: of the row. prospects: None where no column is left to split. ending: of a
     compiled search, whose functions are `function` only. lacking: its gap then, as a share of the
-    loss.
+    loss. relaxed: whether it had a relaxation of its own.
     """
 
     node: Node
@@ -102,13 +102,15 @@ class Visit:
     reduced: ReducedRow | None = None
     lacking: float = 0.0
     steps: int = 0
+    relaxed: bool = False
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Aim:
     """What a visit is for.
 
-    quad: Q (n, n). groups: of the row. root: what its relaxation costs. cut: the bound at which
+    quad: Q (n, n). groups: of the row. root: what its relaxation costs. minorant: the function that
+    the root has in place of a relaxation, or None. cut: the bound at which
     nodes close. reach: the gap, as a share of the loss, at which nodes are searched to their ends.
     fixing: whether columns are.
     """
@@ -116,6 +118,7 @@ class Aim:
     quad: Matrix
     groups: BudgetGroups
     root: Effort
+    minorant: ConvexFunction | None
     cut: float
     reach: float
     fixing: bool
@@ -130,19 +133,41 @@ def visit(node: Node, aim: Aim) -> Visit:
         found.alone = True
         return found
     row = ReducedRow.of(aim.quad, node.state, aim.groups)
+    if node.split is None and aim.minorant is not None:
+        _take_minorant(found, row, aim.minorant, aim)
+        return found
     until = Until(aim.closing.deadline, _effort(node, row, aim), ABOVE * aim.cut)
     solved = solve_inheriting(row.quad, row.groups, node.known.on_free(node.state), until)
     if solved is None:
         found.prospects = _any(row)
         return found
     at, found.steps = solved
+    found.relaxed = True
     function, convex = _convex(row, at)
     x = _polished(convex, row.groups, at, aim.cut)
-    bound = hull.linearise(convex, row.groups, x).bound
     own = Inherited(at.cuts, at.weight).heaviest(int(KEPT_CUTS * len(row.free)))
     found.known = own.spread(row.free)
-    found.masks.append(_rounded(aim, row, x))
     found.prospects = Prospects.of(row.free, at.lifted, convex.matrix.diagonal())
+    _take_function(found, row, (function, convex), x, aim)
+    return found
+
+
+def _take_minorant(found: Visit, row: ReducedRow, minorant: ConvexFunction, aim: Aim) -> None:
+    """Bound the root by a function that it is given, beyond which a relaxation leads little."""
+    convex = Quadratic(*convexify.quadratic(row.quad, row.groups, minorant))
+    point = hull.minimise(convex, row.groups, aim.closing.deadline)
+    x = np.asarray(point.x.astype(np.float32).astype(np.float64))
+    found.steps, found.prospects = point.iterations, _any(row)
+    _take_function(found, row, (minorant, convex), x, aim)
+
+
+def _take_function(
+    found: Visit, row: ReducedRow, own: tuple[ConvexFunction, Quadratic], x: Vector, aim: Aim
+) -> None:
+    """Bound a node by a function, in both forms, at a point (m,), and go on from there."""
+    node, (function, convex) = found.node, own
+    bound = hull.linearise(convex, row.groups, x).bound
+    found.masks.append(_rounded(aim, row, x))
     if bound > node.bound:
         node.bound = bound
         found.function, found.point = row.stated(function), row.point(x)
@@ -150,7 +175,6 @@ def visit(node: Node, aim: Aim) -> Visit:
         found.margin = row.margin(function)
         if bound < aim.cut:
             _go_on(found, row, convex, x, aim)
-    return found
 
 
 def _go_on(found: Visit, row: ReducedRow, convex: Quadratic, x: Vector, aim: Aim) -> None:
