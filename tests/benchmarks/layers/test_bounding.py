@@ -109,6 +109,35 @@ def test_work_ends_at_the_total_gap_that_is_enough(monkeypatch):
     assert again.total.bound == work.total.bound
 
 
+def test_a_pass_that_takes_minorants_begins_from_those_with_triangles(monkeypatch):
+    stages = [
+        Pass("swap", looks_for_masks=True),
+        Pass("sdp-bound", {"triangle_rounds": 2, "triangle_least": 1e-3}),
+        Pass(
+            "fw-bnb", {"reoptimise": "on", "max_nodes": 3}, takes_masks=True, takes_minorants=True
+        ),
+    ]
+    monkeypatch.setattr(bounding, "ladder", lambda n: iter(stages))
+    work = LayerBound(problem_of(random_layer(5, 40, rows=3)), RunLimits(120.0))
+    given = []
+    judged = work._judged
+    monkeypatch.setattr(
+        work,
+        "_judged",
+        lambda aims, task_of: judged(aims, lambda aim: given.append(task_of(aim)) or given[-1]),
+    )
+    list(work)
+    of = {
+        task.problem.rows.start: task.problem.minorants for task in given if task.problem.minorants
+    }
+    assert [task.problem.minorants for task in given if task.solver != "fw-bnb"] == [None] * 4
+    for row, minorants in of.items():
+        assert list(minorants) == [row]
+        assert len(minorants[row].triangles) > 0
+    assert of
+    assert all(state.certificate.bound_kind is BoundKind.CHECKED for state in work.rows)
+
+
 def test_the_command_ends_at_the_total_gap(tmp_path):
     path = tmp_path / "layer.safetensors"
     write_layer(path, random_layer(5, 40, rows=12))

@@ -154,6 +154,32 @@ def test_after_so_many_relaxations_bounds_are_raised(monkeypatch, no_endings):
 
 
 @pytest.mark.parametrize("pattern", ["50%", "2:4"])
+def test_a_search_begins_from_the_function_of_an_earlier_bound(pattern, no_endings):
+    problem = one_row(3, 40, pattern, tokens=14)
+    first, before = solved(problem, FwBnb(reoptimise="on", max_nodes=1))
+    (function,) = first.proof.evidence.functions
+    own = FwBnb(reoptimise="on", relaxations=1, max_nodes=200)
+    answer, certificate = solved(replace(problem, minorant=function), own)
+    assert answer.notes["relaxations"] == 0
+    assert certificate.bound_kind is BoundKind.CHECKED
+    assert before.bound < certificate.bound <= certificate.objective
+    (again,) = answer.proof.evidence.functions
+    np.testing.assert_array_equal(again.u, function.u)
+
+
+def test_a_function_that_is_no_minorant_proves_nothing(no_endings):
+    problem = one_row(3, 40, tokens=14)
+    first, _ = solved(problem, FwBnb(reoptimise="on", max_nodes=1))
+    (function,) = first.proof.evidence.functions
+    best, _ = solved(problem, FwBnb(reoptimise="off"))
+    own = FwBnb(reoptimise="on", relaxations=1, max_nodes=200)
+    for wrong in (replace(function, u=function.u + 1.0), replace(function, u=function.u[::-1])):
+        _, certificate = solved(replace(problem, minorant=wrong), own)
+        checked = certificate.bound_kind is BoundKind.CHECKED
+        assert not checked or certificate.bound <= best.claimed_objective * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("pattern", ["50%", "2:4"])
 @pytest.mark.parametrize("stride", [1e-4, 0.01, 10.0])
 def test_nodes_that_wait_are_in_the_proof_as_they_were_bounded(
     stride, pattern, monkeypatch, no_endings
