@@ -44,7 +44,7 @@ OF_README = ("gaps", "gaps-refit")
 
 MEASURED: dict[str, Callable[[Path], str]] = {
     "bound": bound_course.main,
-    "growth": growth.main,
+    "growth": lambda directory: growth.main(directory, fresh=True),
     "published": published.main,
     "quality": lambda directory: quality.run(directory, quality.WORK, say=print, fresh=True),
     "llm": lambda directory: quality.run(
