@@ -29,8 +29,8 @@ import scipy.linalg
 
 from maskgap.instances.arrays import Kept, Matrix, Vector, pruned_of
 from maskgap.instances.change import change_errors
+from maskgap.instances.convex_function import ConvexFunction
 from maskgap.instances.errors import Refused
-from maskgap.instances.formats.evidence.leaves import ConvexFunction
 from maskgap.instances.hessian import Hessian
 from maskgap.instances.layer import Layer, array_digest, short, unit_exponent
 from maskgap.instances.masks.groups import BudgetGroups

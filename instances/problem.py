@@ -8,8 +8,8 @@ import numpy as np
 
 from maskgap.instances.arrays import Kept, Matrix, Vector
 from maskgap.instances.change import change_errors
+from maskgap.instances.convex_function import ConvexFunction
 from maskgap.instances.errors import InputError, Refused
-from maskgap.instances.formats.evidence.leaves import ConvexFunction
 from maskgap.instances.hessian import Hessian
 from maskgap.instances.layer import Layer, array_digest, short
 from maskgap.instances.masks.groups import BudgetGroups

@@ -28,7 +28,7 @@ MOST_TRIANGLES = 14_000
 """Triangle inequalities of a row at most: a step of the interior-point method takes 1 GiB then."""
 
 RAISING_WORK = 7e11
-"""Nodes of a tree search that raises a bound, at first, times n³: as long as its root takes."""
+"""Nodes of a tree search that raises a bound, at first, times n³: half a minute."""
 
 DISTINCT_PASSES = 12
 """Passes after which a ladder only repeats its last solver."""
@@ -115,10 +115,11 @@ def interior_point(n: int, attempt: int) -> Pass:
 
 
 def raising(n: int, attempt: int) -> Pass:
-    """A relaxation with more triangle inequalities, whose bound is raised by a tree search.
+    """A tree search that raises the bound of the function that proves it.
 
     Half a percent of the loss takes some three times as many nodes as the half before, and still
-    less time than inequalities beyond these do.
+    less time than a relaxation with more inequalities does, which is made where there is no such
+    function.
     """
     settings: dict[str, object] = {
         "reoptimise": "on", "relaxations": 1, "root_triangles": min(17 * n, MOST_TRIANGLES),

@@ -36,8 +36,9 @@ from maskgap.benchmarks.verify.certificate import (
 from maskgap.benchmarks.verify.check import Checked, checked_together
 from maskgap.benchmarks.verify.objective import scores_of, scores_of_parts
 from maskgap.instances.arrays import Kept
+from maskgap.instances.convex_function import ConvexFunction
 from maskgap.instances.errors import ProofError
-from maskgap.instances.formats.evidence.leaves import ConvexFunction, Leaves
+from maskgap.instances.formats.evidence.leaves import Leaves
 from maskgap.instances.formats.evidence.trivial import trivial_proof
 from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.problem import Part

@@ -31,9 +31,10 @@ from maskgap.benchmarks.verify.quadratic import (
 )
 from maskgap.benchmarks.verify.sets import checked_set
 from maskgap.benchmarks.verify.tree import walk
-from maskgap.instances.formats.evidence.leaves import ConvexFunction, Leaves
-from maskgap.instances.formats.triangles import CONSTANT, Triangles
+from maskgap.instances.convex_function import ConvexFunction
+from maskgap.instances.formats.evidence.leaves import Leaves
 from maskgap.instances.problem import Part
+from maskgap.instances.triangles import CONSTANT, Triangles
 
 MATRIX_BYTES = 2 << 30
 """Most memory for the matrices of functions that are held at one time while a tree is walked."""

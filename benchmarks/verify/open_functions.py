@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from maskgap.benchmarks.verify import tree as walked
 from maskgap.benchmarks.verify.tree import Subtrees, subtrees
-from maskgap.instances.formats.evidence.leaves import ConvexFunction, Leaves
+from maskgap.instances.convex_function import ConvexFunction
+from maskgap.instances.formats.evidence.leaves import Leaves
 from maskgap.instances.masks.state import FREE, States
 from maskgap.instances.problem import Part
 

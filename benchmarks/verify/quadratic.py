@@ -6,7 +6,7 @@ For multipliers u, alpha and triangle weights t >= 0 (see `instances.formats.evi
     F(z) = z^T P z + q^T z + c = z^T Q z + (terms that are 0 on legal binaries)
                                  - sum over triangles of t (z^T A z + b^T z + d),
 
-where each triangle's last factor is 0 or 1 on binaries (`instances.formats.triangles`), A has +-1/2
+where each triangle's last factor is 0 or 1 on binaries (`instances.triangles`), A has +-1/2
 at both places of each of its pairs of columns, b has +-1 and d is 0 or 1. So F is at most the loss
 there:
 
@@ -69,12 +69,12 @@ from maskgap.benchmarks.verify.clock import Clock
 from maskgap.benchmarks.verify.sets import checked_set
 from maskgap.benchmarks.verify.triangle_sums import TriangleSums
 from maskgap.instances.arrays import Matrix, Pruned, Vector
+from maskgap.instances.convex_function import ConvexFunction
 from maskgap.instances.definite import SMALL, defect, gamma
 from maskgap.instances.errors import ProofError
-from maskgap.instances.formats.evidence.leaves import ConvexFunction
-from maskgap.instances.formats.triangles import CONSTANT, Triangles
 from maskgap.instances.masks.state import FREE, PRUNED, States
 from maskgap.instances.problem import Part
+from maskgap.instances.triangles import CONSTANT, Triangles
 
 LADDER = (0.0, 2.0, 8.0, 32.0, 128.0)
 """How far u may be lowered, in units of the rounding s that the semidefinite check covers."""

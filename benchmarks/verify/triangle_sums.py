@@ -1,6 +1,6 @@
 """What weighted triangle inequalities take off a function: sums of their terms, entry by entry.
 
-The last factor of a triangle is z^T A z + b^T z + d (`instances.formats.triangles`), where A has
+The last factor of a triangle is z^T A z + b^T z + d (`instances.triangles`), where A has
 +-1/2 at both places of each of its pairs of columns, b has +-1 and d is 0 or 1. With weights t >= 0
 the sums are those of t A, t b and t d; where the constant is among the three, a pair with it is
 linear.
@@ -12,7 +12,7 @@ from math import fsum
 import numpy as np
 
 from maskgap.instances.arrays import Matrix, Vector
-from maskgap.instances.formats.triangles import CONSTANT, Triangles
+from maskgap.instances.triangles import CONSTANT, Triangles
 
 PAIR_SIGNS = np.array([[-1, -1, 1], [-1, 1, -1], [1, -1, -1], [1, 1, 1]])
 """Signs of z_a z_b, z_a z_c, z_b z_c in a triangle's term; a row for apex 0, 1, 2 and -1."""

@@ -31,7 +31,8 @@ import cvxpy
 import numpy as np
 
 from maskgap.instances.arrays import Matrix, Vector
-from maskgap.instances.formats.evidence.leaves import ConvexFunction, equality_rows
+from maskgap.instances.convex_function import ConvexFunction
+from maskgap.instances.formats.evidence.leaves import equality_rows
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.protocol import MaskSet
 from maskgap.solvers.objectives import convexify

@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskgap.instances.arrays import Matrix, Vector, pruned_of
-from maskgap.instances.formats.evidence.leaves import ConvexFunction, Leaves
+from maskgap.instances.convex_function import ConvexFunction
+from maskgap.instances.formats.evidence.leaves import Leaves
 from maskgap.instances.masks.state import FREE, KEPT, PRUNED, States
 from maskgap.instances.problem import Part, Problem
 from maskgap.solvers.bounds.iterate import inverse

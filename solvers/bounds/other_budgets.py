@@ -12,7 +12,7 @@ be the least of all. Each is found from the last by a few gradient steps (`frank
 import numpy as np
 
 from maskgap.instances.arrays import Matrix, Vector
-from maskgap.instances.formats.evidence.leaves import ConvexFunction
+from maskgap.instances.convex_function import ConvexFunction
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.solvers.frank_wolfe import hull
 from maskgap.solvers.objectives import convexify

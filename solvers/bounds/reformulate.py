@@ -23,8 +23,8 @@ from typing import Literal, get_args
 import numpy as np
 
 from maskgap.instances.arrays import Matrix, Vector
+from maskgap.instances.convex_function import ConvexFunction
 from maskgap.instances.errors import InputError
-from maskgap.instances.formats.evidence.leaves import ConvexFunction
 from maskgap.instances.masks.protocol import MaskSet
 from maskgap.solvers.bounds.sdp_solution import SdpSolution
 from maskgap.solvers.bounds.semidefinite import Effort

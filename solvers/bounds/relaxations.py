@@ -20,8 +20,8 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from maskgap.instances.arrays import Matrix, Vector
+from maskgap.instances.convex_function import ConvexFunction
 from maskgap.instances.errors import InputError
-from maskgap.instances.formats.evidence.leaves import ConvexFunction
 from maskgap.instances.objective import ObjectiveName
 from maskgap.instances.problem import Part
 from maskgap.solvers.bounds import conic, triangles

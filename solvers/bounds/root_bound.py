@@ -8,7 +8,8 @@ margin of rounding.
 from dataclasses import dataclass
 
 from maskgap.instances.arrays import Matrix
-from maskgap.instances.formats.evidence.leaves import ConvexFunction, root_leaves
+from maskgap.instances.convex_function import ConvexFunction
+from maskgap.instances.formats.evidence.leaves import root_leaves
 from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.problem import Part
 from maskgap.solvers.bounds.other_budgets import points_for_other_budgets

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from maskgap.instances.arrays import Matrix, Vector
-from maskgap.instances.formats.evidence.leaves import ConvexFunction, equality_rows
-from maskgap.instances.formats.triangles import Triangles
+from maskgap.instances.convex_function import ConvexFunction
+from maskgap.instances.formats.evidence.leaves import equality_rows
 from maskgap.instances.masks.protocol import MaskSet
+from maskgap.instances.triangles import Triangles
 from maskgap.solvers.bounds.face import Face
 from maskgap.solvers.bounds.iterate import Iterate
 from maskgap.solvers.bounds.rows_face import orthonormal_rows

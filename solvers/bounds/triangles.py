@@ -3,7 +3,7 @@
 For three of the indices 0..n of Y = (1, s)(1, s)^T and signs c of +1 and -1 on them, c . (1, s) is
 an odd number, so its square is at least 1:
 
-    c^T Y c >= 1,   in z eight times a term of `instances.formats.triangles`:   c^T Y c - 1 = 8
+    c^T Y c >= 1,   in z eight times a term of `instances.triangles`:   c^T Y c - 1 = 8
     term.
 
 With diag(Y) = 1 it says Y_ab c_a c_b + Y_ac c_a c_c + Y_bc c_b c_c >= -1. A constraint matrix c c^T
@@ -23,11 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskgap.instances.arrays import Flags, Matrix, Vector
-from maskgap.instances.formats.triangles import Triangles
+from maskgap.instances.triangles import Triangles
 from maskgap.solvers.kernels.jit import reordered
 
 IN_TERMS = 8.0
-"""What one unit of c^T Y c - 1 is in terms of `instances.formats.triangles`."""
+"""What one unit of c^T Y c - 1 is in terms of `instances.triangles`."""
 
 
 @dataclass(frozen=True, eq=False)

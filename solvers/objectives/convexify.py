@@ -13,7 +13,7 @@ is an indicator, all k_g are one k, and column i lies in one group g(i): entry (
 used once P is positive semidefinite: lowering all of u by c adds c to every eigenvalue of P and
 changes nothing on binaries, which is how unconverged multipliers become valid ones.
 
-Triangle inequalities with weights t >= 0 (`instances.formats.triangles`) are taken off F: it is
+Triangle inequalities with weights t >= 0 (`instances.triangles`) are taken off F: it is
 then at most the loss on legal binaries, with a constant term, and its minimum over the hull can be
 higher.
 
@@ -25,9 +25,10 @@ from dataclasses import replace
 import numpy as np
 
 from maskgap.instances.arrays import Matrix, Vector
-from maskgap.instances.formats.evidence.leaves import ConvexFunction, equality_rows
-from maskgap.instances.formats.triangles import Triangles
+from maskgap.instances.convex_function import ConvexFunction
+from maskgap.instances.formats.evidence.leaves import equality_rows
 from maskgap.instances.masks.protocol import MaskSet
+from maskgap.instances.triangles import Triangles
 from maskgap.solvers.objectives.shift import least_eigenvalue
 
 _EPS = float(np.finfo(np.float64).eps)

@@ -8,7 +8,8 @@ with the convex quadratics of `objectives.convexify` as functions that bound it.
 from collections.abc import Sequence
 
 from maskgap.instances.arrays import Kept, Matrix
-from maskgap.instances.formats.evidence.leaves import ConvexFunction, Leaves
+from maskgap.instances.convex_function import ConvexFunction
+from maskgap.instances.formats.evidence.leaves import Leaves
 from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.problem import Part
 from maskgap.solvers.objectives import convexify

@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskgap.instances.arrays import Kept, Matrix, Pruned, Vector, kept_of
-from maskgap.instances.formats.evidence.leaves import ConvexFunction
-from maskgap.instances.formats.triangles import CONSTANT, Triangles
+from maskgap.instances.convex_function import ConvexFunction
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.state import FREE, PRUNED, States
+from maskgap.instances.triangles import CONSTANT, Triangles
 from maskgap.solvers.objectives import convexify
 
 MARGIN = 2.0

@@ -13,19 +13,16 @@ import numpy as np
 
 from maskgap.benchmarks.commands import check
 from maskgap.benchmarks.verify.check import check_part
+from maskgap.instances.convex_function import ConvexFunction
 from maskgap.instances.errors import InputError, ProofError
-from maskgap.instances.formats.evidence.leaves import (
-    ConvexFunction,
-    equality_rows,
-    root_leaves,
-)
+from maskgap.instances.formats.evidence.leaves import equality_rows, root_leaves
 from maskgap.instances.formats.files import write_layer
 from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.formats.proof_file import write_proof
-from maskgap.instances.formats.triangles import Triangles
 from maskgap.instances.layer import Layer
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Problem
+from maskgap.instances.triangles import Triangles
 from tests.helpers.exact import losses
 from tests.helpers.legal_masks import legal_pruned
 from tests.helpers.tiny import random_layer

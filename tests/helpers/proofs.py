@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from maskgap.benchmarks.verify.check import check_part
+from maskgap.instances.convex_function import ConvexFunction
 from maskgap.instances.errors import ProofError
 from maskgap.instances.formats.evidence.enumeration import Enumeration
-from maskgap.instances.formats.evidence.leaves import ConvexFunction, Leaves
+from maskgap.instances.formats.evidence.leaves import Leaves
 from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.masks.state import FREE, KEPT, PRUNED

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from maskgap.instances.formats.evidence.leaves import ConvexFunction, Leaves, equality_rows
+from maskgap.instances.convex_function import ConvexFunction
+from maskgap.instances.formats.evidence.leaves import Leaves, equality_rows
 from maskgap.instances.formats.proof import PartProof
-from maskgap.instances.formats.triangles import Triangles, no_triangles
 from maskgap.instances.masks.state import FREE, KEPT, PRUNED
+from maskgap.instances.triangles import Triangles, no_triangles
 
 ROOT_CHANCE, NODE_CHANCE = 0.5, 0.6
 """How often the root and another node has a function; the first on the way of a leaf is forced."""

@@ -8,7 +8,7 @@ alpha_g per equality row, on every legal binary z the scaled loss z^T Q z equals
     F(z) = z^T P z + q^T z,   P = Q - Diag(u) + sum_g (alpha_g a_g^T + a_g alpha_g^T) / 2,
                               q = u - sum_g k_g alpha_g.
 
-A function may also carry triangle inequalities with weights (`instances.formats.triangles`), taken
+A function may also carry triangle inequalities with weights (`instances.triangles`), taken
 off F: it then is at most the loss on legal binaries, and has a constant term.
 
 Subtrees. A function may hold in the subtree of one node only, named by its place in preorder (0:
@@ -41,17 +41,18 @@ tree, `branch`, `function`, `point`, `points`; and `holds`, a node for each func
 of them hold everywhere. The head has the number of `functions`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maskgap.instances.arrays import Matrix, Vector
+from maskgap.instances.convex_function import ConvexFunction
 from maskgap.instances.formats.proof import Evidence, Malformed, Reading, Writing
-from maskgap.instances.formats.triangles import Triangles, no_triangles
 from maskgap.instances.masks.protocol import MaskSet
 from maskgap.instances.masks.state import FREE, PRUNED
+from maskgap.instances.triangles import Triangles
 
 _FUNCTION: tuple[tuple[str, Any, int], ...] = (
     ("u", np.float64, 1),
@@ -72,23 +73,6 @@ _TREE: tuple[tuple[str, Any, int], ...] = (
 
 _HOLDS: tuple[str, Any, int] = ("holds", np.int32, 1)
 """A tensor of trees with functions that do not hold everywhere."""
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class ConvexFunction:
-    """Multipliers of one function.
-
-    u: (n,) float64; alpha: (equality rows, n) float64; triangles. holds: the node in whose subtree
-    it does, by its place in preorder; u, alpha and triangles are 0 on columns fixed above it.
-    """
-
-    u: Vector
-    alpha: Matrix
-    triangles: Triangles = field(default_factory=no_triangles)
-    holds: int = 0
-
-    def __repr__(self) -> str:
-        return f"ConvexFunction(of {len(self.u)} columns, {self.triangles!r})"
 
 
 @dataclass(frozen=True, eq=False, repr=False)

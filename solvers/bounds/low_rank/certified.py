@@ -10,9 +10,9 @@ import numpy as np
 
 from maskgap.instances.arrays import Vector
 from maskgap.instances.formats.proof import PartProof
-from maskgap.instances.formats.triangles import CONSTANT, Triangles
 from maskgap.instances.masks.protocol import MaskSet
 from maskgap.instances.problem import Part
+from maskgap.instances.triangles import CONSTANT, Triangles
 from maskgap.solvers.bounds.low_rank.batches import RowFound
 from maskgap.solvers.bounds.low_rank.method import Multipliers
 from maskgap.solvers.bounds.root_bound import RootBound

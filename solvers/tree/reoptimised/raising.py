@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from maskgap.instances.arrays import Kept, pruned_of
-from maskgap.instances.formats.evidence.leaves import ConvexFunction
+from maskgap.instances.convex_function import ConvexFunction
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.state import FREE, PRUNED, States
 from maskgap.solvers.objectives import convexify

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from maskgap.instances.formats.evidence.leaves import ConvexFunction, Leaves
+from maskgap.instances.convex_function import ConvexFunction
+from maskgap.instances.formats.evidence.leaves import Leaves
 from maskgap.instances.masks.state import PRUNED
 from maskgap.solvers.objectives.protocol import RecordedTree
 from maskgap.solvers.objectives.reduced_row import ReducedRow

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskgap.instances.arrays import Kept, Matrix, Pruned, Vector, kept_of, pruned_of
-from maskgap.instances.formats.evidence.leaves import ConvexFunction
+from maskgap.instances.convex_function import ConvexFunction
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.state import FREE, KEPT, PRUNED, States
 from maskgap.solvers.bounds.inherited import Inherited, Until, solve_inheriting

@@ -6,16 +6,17 @@ import torch
 
 from maskgap import InputError, Layer, bound, certify, check, read_layer, solve, write_layer
 from maskgap.benchmarks.interface.problems import LayerExtras
+from maskgap.instances.convex_function import ConvexFunction
 from maskgap.instances.formats.evidence.enumeration import Enumeration
-from maskgap.instances.formats.evidence.leaves import ConvexFunction, root_leaves
+from maskgap.instances.formats.evidence.leaves import root_leaves
 from maskgap.instances.formats.evidence.shared_budget import RowProof, SharedBudget
 from maskgap.instances.formats.evidence.shared_shift import SharedShift
 from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.formats.proof_file import ProofFile, write_proof
-from maskgap.instances.formats.triangles import Triangles
 from maskgap.instances.layer_fields import LAYER_FIELDS
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Problem
+from maskgap.instances.triangles import Triangles
 from tests.helpers.tiny import random_layer
 
 LAYER = random_layer(5, 8, rows=2)

@@ -13,15 +13,16 @@ import pytest
 from maskgap.benchmarks.layers.shared_budget import SharedBudgetBound
 from maskgap.benchmarks.runs.task import RunLimits
 from maskgap.benchmarks.verify.check import check_part
+from maskgap.instances.convex_function import ConvexFunction
 from maskgap.instances.errors import InputError
-from maskgap.instances.formats.evidence.leaves import ConvexFunction, equality_rows, root_leaves
+from maskgap.instances.formats.evidence.leaves import equality_rows, root_leaves
 from maskgap.instances.formats.evidence.shared_budget import RowProof, SharedBudget
 from maskgap.instances.formats.evidence.shared_shift import SharedShift
 from maskgap.instances.formats.proof import PartProof
-from maskgap.instances.formats.triangles import Triangles
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Part, Problem
+from maskgap.instances.triangles import Triangles
 from maskgap.solvers import registry
 from maskgap.solvers.bounds.relaxations import SdpBound
 from maskgap.solvers.protocol import Deadline, Limits, solve_part

@@ -11,9 +11,10 @@ from maskgap.benchmarks.verify.certificate import BoundKind
 from maskgap.benchmarks.verify.check import check_part
 from maskgap.benchmarks.verify.leaf_minimum import LeafMinimum
 from maskgap.benchmarks.verify.objective import exact_loss
+from maskgap.instances.convex_function import ConvexFunction
 from maskgap.instances.errors import ProofError
 from maskgap.instances.formats.evidence.enumeration import Enumeration
-from maskgap.instances.formats.evidence.leaves import ConvexFunction, equality_rows
+from maskgap.instances.formats.evidence.leaves import equality_rows
 from maskgap.instances.formats.proof_file import read_proof, write_proof
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.masks.rows import LinearRows

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from maskgap.benchmarks.verify.certificate import BoundKind, Verdict, certify_part
-from maskgap.instances.formats.evidence.leaves import ConvexFunction, Leaves
+from maskgap.instances.convex_function import ConvexFunction
+from maskgap.instances.formats.evidence.leaves import Leaves
 from maskgap.instances.formats.evidence.shared_budget import RowProof, SharedBudget
 from maskgap.instances.formats.evidence.shared_shift import SharedShift
-from maskgap.instances.formats.triangles import Triangles
+from maskgap.instances.triangles import Triangles
 from tests.helpers.hostile import rooted, row_of
 from tests.helpers.tiny import random_layer
 

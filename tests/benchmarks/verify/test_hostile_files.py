@@ -8,9 +8,10 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from maskgap.instances.convex_function import ConvexFunction
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.evidence.enumeration import Enumeration
-from maskgap.instances.formats.evidence.leaves import ConvexFunction, Leaves
+from maskgap.instances.formats.evidence.leaves import Leaves
 from maskgap.instances.formats.files import read_layer, write_layer
 from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.layer import Layer

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from maskgap.benchmarks.verify.certificate import Verdict, certify_part
+from maskgap.instances.convex_function import ConvexFunction
 from maskgap.instances.errors import InputError
 from maskgap.instances.formats.evidence.enumeration import Enumeration
-from maskgap.instances.formats.evidence.leaves import ConvexFunction, Leaves
+from maskgap.instances.formats.evidence.leaves import Leaves
 from maskgap.instances.formats.proof import PartProof
-from maskgap.instances.formats.triangles import Triangles
 from maskgap.instances.layer import Layer
+from maskgap.instances.triangles import Triangles
 from tests.helpers.exact import losses
 from tests.helpers.hostile import holds_or_is_refused, rooted, row_in_range, row_of, tree
 from tests.helpers.legal_masks import legal_pruned

@@ -12,20 +12,20 @@ import pytest
 from maskgap.benchmarks.commands import bound
 from maskgap.benchmarks.commands.limit_options import LimitOptions
 from maskgap.benchmarks.verify.certificate import Verdict, certify_part
+from maskgap.instances.convex_function import ConvexFunction
 from maskgap.instances.errors import InputError, MaskgapError
 from maskgap.instances.formats.evidence.enumeration import Enumeration
-from maskgap.instances.formats.evidence.leaves import ConvexFunction
 from maskgap.instances.formats.evidence.shared_budget import RowProof, SharedBudget
 from maskgap.instances.formats.evidence.shared_shift import SharedShift
 from maskgap.instances.formats.evidence.trivial import Trivial
 from maskgap.instances.formats.files import read_mask, write_layer
 from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.formats.proof_file import write_proof
-from maskgap.instances.formats.triangles import Triangles
 from maskgap.instances.layer import Layer
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Part, Problem
+from maskgap.instances.triangles import Triangles
 from tests.helpers.hostile import STEEP, asked, holds_or_is_refused, optimum, rooted
 from tests.helpers.proofs import enumerated
 from tests.helpers.tiny import random_layer

@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 
 from maskgap.benchmarks.verify.check import check_part
+from maskgap.instances.convex_function import ConvexFunction
 from maskgap.instances.errors import ProofError
-from maskgap.instances.formats.evidence.leaves import ConvexFunction, Leaves, root_leaves
+from maskgap.instances.formats.evidence.leaves import Leaves, root_leaves
 from maskgap.instances.formats.evidence.shared_budget import RowProof, SharedBudget
 from maskgap.instances.formats.files import write_tensors
 from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.formats.proof_file import read_proof, write_proof
 from maskgap.instances.formats.tensors import read_tensors
-from maskgap.instances.formats.triangles import Triangles
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.problem import Problem
+from maskgap.instances.triangles import Triangles
 from tests.fuzz.mutations import signed
 from tests.helpers.exact_checker import exact_bound
 from tests.helpers.exact_functions import Rejected

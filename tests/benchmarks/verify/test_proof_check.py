@@ -19,9 +19,10 @@ from maskgap.benchmarks.verify.quadratic import (
     verified,
 )
 from maskgap.benchmarks.verify.sets import checked_set
+from maskgap.instances.convex_function import ConvexFunction
 from maskgap.instances.errors import ProofError
 from maskgap.instances.formats.evidence.enumeration import Enumeration
-from maskgap.instances.formats.evidence.leaves import ConvexFunction, root_leaves
+from maskgap.instances.formats.evidence.leaves import root_leaves
 from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.formats.proof_file import read_proof, write_proof
 from maskgap.instances.masks.state import FREE, KEPT, PRUNED

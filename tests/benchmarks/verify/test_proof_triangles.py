@@ -16,7 +16,7 @@ from maskgap.benchmarks.verify.sets import checked_set
 from maskgap.instances.errors import ProofError
 from maskgap.instances.formats.evidence.leaves import root_leaves
 from maskgap.instances.formats.proof_file import read_proof, write_proof
-from maskgap.instances.formats.triangles import CONSTANT, Triangles, no_triangles
+from maskgap.instances.triangles import CONSTANT, Triangles, no_triangles
 from maskgap.solvers.bounds.semidefinite import solve_sdp
 from maskgap.solvers.objectives import convexify
 from maskgap.solvers.protocol import Deadline

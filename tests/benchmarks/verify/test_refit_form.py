@@ -10,9 +10,10 @@ import maskgap
 from maskgap.benchmarks.verify.check import check_part, question_of
 from maskgap.benchmarks.verify.clock import Clock
 from maskgap.benchmarks.verify.shared_budget import row_bounds
+from maskgap.instances.convex_function import ConvexFunction
 from maskgap.instances.errors import ProofError
 from maskgap.instances.formats.evidence.enumeration import Enumeration
-from maskgap.instances.formats.evidence.leaves import ConvexFunction, root_leaves
+from maskgap.instances.formats.evidence.leaves import root_leaves
 from maskgap.instances.formats.evidence.shared_budget import SharedBudget
 from maskgap.instances.formats.evidence.shared_shift import SharedShift
 from maskgap.instances.formats.evidence.trivial import trivial_proof

@@ -16,11 +16,11 @@ from maskgap.benchmarks.verify.sets import checked_set
 from maskgap.instances.errors import InputError, ProofError
 from maskgap.instances.formats.evidence.leaves import equality_rows
 from maskgap.instances.formats.proof_file import read_proof, write_proof
-from maskgap.instances.formats.triangles import no_triangles
 from maskgap.instances.layer import Layer
 from maskgap.instances.masks.patterns import parse_pattern
 from maskgap.instances.masks.state import FREE, KEPT, PRUNED
 from maskgap.instances.problem import Problem
+from maskgap.instances.triangles import no_triangles
 from tests.helpers.exact import losses, quadratic
 from tests.helpers.exact_checker import exact_bound
 from tests.helpers.exact_functions import function_of, given

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maskgap.benchmarks.verify.check import check_part
+from maskgap.instances.convex_function import ConvexFunction
 from maskgap.instances.errors import InputError
-from maskgap.instances.formats.evidence.leaves import ConvexFunction
 from maskgap.instances.formats.files import read_layer
 from maskgap.instances.masks.groups import BudgetGroups
 from maskgap.instances.masks.patterns import parse_pattern
