@@ -4,7 +4,8 @@ The relaxation of what the node leaves of the row (`reduced`) begins with the tr
 of its parent (`bounds.inherited`) and ends early when it closes the node. Its function, made
 semidefinite, bounds the node by its linearisation at x, which is that of the relaxation moved along
 the edges of the hull, rounded to float32 as in the proof. Gradients fix columns as in
-`tree.compiled.search`. A node that lacks little is searched to its end at once (`close`).
+`tree.compiled.search`. A node that lacks little is searched to its end at once (`close`). The root
+of a part that has a function already is bounded by that, and has no relaxation.
 """
 
 from dataclasses import dataclass, field
