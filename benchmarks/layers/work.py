@@ -100,7 +100,7 @@ class LayerWork(ABC):
             if self._is_enough():
                 return
             for step in self._steps():
-                if not self._reached and self._is_enough():
+                if not self._pool.interrupted and self._is_enough():
                     self._reached = self._pool.interrupted = True  # ends the runs under way
                 yield step
 
