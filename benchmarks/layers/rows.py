@@ -36,9 +36,7 @@ from maskgap.benchmarks.verify.certificate import (
 from maskgap.benchmarks.verify.check import Checked, checked_together
 from maskgap.benchmarks.verify.objective import scores_of, scores_of_parts
 from maskgap.instances.arrays import Kept
-from maskgap.instances.convex_function import ConvexFunction
 from maskgap.instances.errors import ProofError
-from maskgap.instances.formats.evidence.leaves import Leaves
 from maskgap.instances.formats.evidence.trivial import trivial_proof
 from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.problem import Part
@@ -260,7 +258,9 @@ class LayerBound(LayerWork):
             start = None
             if aim.stage.takes_masks and len(masks) == len(states):
                 start = self._starting_with(aim.rows, Kept(np.stack(masks)))
-            minorants = _minorants(states) if aim.stage.takes_minorants else None
+            minorants = None
+            if aim.stage.takes_minorants:
+                minorants = {s.problem.row: own for s in states if (own := s.minorant)}
             problem = replace(self.problem, rows=aim.rows, start=start, minorants=minorants)
             return self._task(problem, aim.stage, self._threads_of(aim.stage))
 
@@ -293,15 +293,3 @@ class LayerBound(LayerWork):
         if found.verdict is Verdict.WRONG:
             state.wrong = state.wrong or found.reason
         state.certificate = self._certified(score, bound, kind, state.wrong)
-
-
-def _minorants(states: Iterable[RowState]) -> dict[int, ConvexFunction]:
-    """Functions with triangle inequalities that prove rows' bounds by themselves, by row."""
-    found = {}
-    for state in states:
-        evidence = None if state.proof is None else state.proof.evidence
-        if isinstance(evidence, Leaves) and len(evidence.functions) == 1:
-            (function,) = evidence.functions
-            if len(function.triangles) and not function.holds:
-                found[state.problem.row] = function
-    return found

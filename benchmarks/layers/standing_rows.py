@@ -5,6 +5,8 @@ from math import inf
 
 from maskgap.benchmarks.verify.certificate import BoundKind, Certificate, Verdict
 from maskgap.instances.arrays import Kept
+from maskgap.instances.convex_function import ConvexFunction
+from maskgap.instances.formats.evidence.leaves import Leaves
 from maskgap.instances.formats.proof import PartProof
 from maskgap.instances.problem import Part
 
@@ -33,6 +35,15 @@ class RowState:
     def width(self) -> float:
         """By how much the bound may still rise, as far as is known; infinite without a mask."""
         return self.least - self.certificate.bound
+
+    @property
+    def minorant(self) -> ConvexFunction | None:
+        """The function with triangle inequalities that proves its bound by itself, if one does."""
+        evidence = None if self.proof is None else self.proof.evidence
+        if not isinstance(evidence, Leaves) or len(evidence.functions) != 1:
+            return None
+        (function,) = evidence.functions
+        return function if len(function.triangles) and not function.holds else None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
