@@ -72,7 +72,7 @@ def formulate(f: Any, oracle: SetOracle, given: Any = None) -> Formulation:
             searched = HighsSet(with_rows(oracle.rows, declared))
         return Formulation(watched, searched, lambda x: x, lambda x: x, watched.value, violation)
     value, z = found.value, found.switches
-    over = Watched(value.at, int(z.sum()), Known(model=value.model))
+    over = Watched(value.at, int(z.sum()), Known(model=value.model), compared=False)
     return Formulation(over, found.oracle, found.lift, lambda x: x[z], watched.value, violation)
 
 

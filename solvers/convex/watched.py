@@ -8,7 +8,9 @@ for every x.
 
 The last HELD points are held against each new one, both ways; what misses by more than rounding
 shows that f is not convex, or that its gradient is wrong, and no bound of it means anything. That
-none misses proves nothing: bounds of an objective known by calls alone are claimed.
+none misses proves nothing: bounds of an objective known by calls alone are claimed. A function that
+is the least value of another is not held against itself: what misses there is how closely that
+value was found, and the other one is watched.
 
 +inf is allowed, for points outside of the domain of f.
 """
@@ -74,14 +76,20 @@ class Known:
 class Watched:
     """An objective as the search calls it.
 
-    call: x (n,) -> value, gradient (n,). calls: evaluations so far. late: asked before each, which
-    then raises `Late`; nothing asks but `convex.hull` while it makes steps.
+    call: x (n,) -> value, gradient (n,). compared: whether its points are held against each other.
+    calls: evaluations so far. late: asked before each, which then raises `Late`; nothing asks but
+    `convex.hull` while it makes steps.
     """
 
     def __init__(
-        self, call: Callable[[Vector], tuple[float, Vector]], n: int, known: Known | None = None
+        self,
+        call: Callable[[Vector], tuple[float, Vector]],
+        n: int,
+        known: Known | None = None,
+        *,
+        compared: bool = True,
     ) -> None:
-        self._call, self.n, self.known = call, n, known or Known()
+        self._call, self.n, self.known, self._compared = call, n, known or Known(), compared
         self.quadratic = self.known.quadratic
         self.calls = 0
         self.late: Callable[[], bool] = never
@@ -118,7 +126,8 @@ class Watched:
             raise Unsound(BEYOND)
         place = _exponent(x)
         self._terms[place] = max(self._terms[place], abs(value), term)
-        self._compare(x, value, gradient)
+        if self._compared:
+            self._compare(x, value, gradient)
         return value, gradient
 
     def terms(self, x: Vector) -> float:

@@ -14,9 +14,13 @@ Linderoth, Math. Programming 124, 2010; with bounds, the Huber function):
 F = g on binary y, F is convex and smooth, and *any* u gives an affine function of y that is at most
 g on binary y, so that bounds do not depend on how well the maximum was found. u is found by Newton
 steps: the second derivative is -(I / 2 + A Diag(w) A^T), w_j the weights, over 2 D_j, of the ranges
-inside of which the maximising s lies. x = (1 - y) s0 + y s1 is the point that goes with y.
+inside of which the maximising s lies. Along a step what is maximised is concave and of quadratic
+pieces, which change where an s meets an end of its range: the best length is found among them, as
+shortening whole steps until they pay crawls where D is small. x = (1 - y) s0 + y s1 is the point
+that goes with y.
 """
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,9 +33,6 @@ from maskgap.solvers.objectives.protocol import Quadratic
 
 NEWTON = 60
 """Steps at most."""
-
-SHORTEST = 1e-10
-"""Of a step, at least."""
 
 RANK = 1e-12
 """Eigenvalues below this share of the largest are left out of A^T A, which lowers the value."""
@@ -134,11 +135,8 @@ class SwitchedValue:
             promised = float(step @ at.slope)
             if promised <= FLAT * (abs(at.value) + float(u @ u)):
                 break
-            length = 1.0
-            tried = self._dual(y, u + step)
-            while tried.value < at.value + 0.1 * length * promised and length > SHORTEST:
-                length *= 0.5
-                tried = self._dual(y, u + length * step)
+            length = self._best_length(y, u, at.e, step)
+            tried = self._dual(y, u + length * step)
             if tried.value <= at.value:
                 break
             u, at = u + length * step, tried
@@ -158,6 +156,29 @@ class SwitchedValue:
         value = float(-0.25 * (u @ u) - paid)
         slope = -0.5 * u - of.A @ ((1.0 - y) * s0 + y * s1)
         return _Dual(value, slope, s0, s1, e)
+
+    def _best_length(self, y: Vector, u: Vector, e: Vector, step: Vector) -> float:
+        """The length of a step (r,) from u (r,) at which what is maximised is largest."""
+        of = self.of
+        along = of.A.T @ step
+        straight, bent = float(step @ u), float(step @ step)
+
+        def rise(length: float) -> float:
+            wanted = (e + length * along) / (2.0 * of.diagonal)
+            s0 = np.clip(wanted, of.off.lower, of.off.upper)
+            s1 = np.clip(wanted, of.on.lower, of.on.upper)
+            return -0.5 * (straight + length * bent) - float(along @ ((1.0 - y) * s0 + y * s1))
+
+        ends = np.stack([of.off.lower, of.off.upper, of.on.lower, of.on.upper])
+        moving = along != 0.0
+        with np.errstate(over="ignore"):
+            kinks = (2.0 * of.diagonal * ends - e)[:, moving] / along[moving]
+        kinks = np.unique(kinks[np.isfinite(kinks) & (kinks > 0.0)])
+        first = bisect_left(kinks, True, key=lambda length: rise(float(length)) <= 0.0)
+        low = float(kinks[first - 1]) if first else 0.0
+        high = float(kinks[first]) if first < len(kinks) else low + 1.0
+        ahead, behind = rise(low), rise(high)
+        return low + (high - low) * ahead / (ahead - behind)
 
     def _curve(self, y: Vector, s0: Vector, s1: Vector) -> Matrix:
         of = self.of

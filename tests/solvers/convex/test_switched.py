@@ -5,6 +5,8 @@ import pytest
 
 import maskgap
 from maskgap.solvers.convex.formulation import formulate
+from maskgap.solvers.convex.result import Ended
+from maskgap.solvers.convex.switched import smooth_value, value
 from maskgap.solvers.oracles.mixed.budget import BudgetSet
 from maskgap.solvers.oracles.mixed.linear_set import linear_set
 from tests.helpers.mixed_sets import quadratic_optimum
@@ -74,6 +76,53 @@ def test_gradient_and_model_of_the_value():
         assert gradient[j] == pytest.approx((above - below) / (2 * step), abs=1e-7)
         assert 2 * model.matrix[j] == pytest.approx((up - down) / (2 * step), abs=1e-5)
     assert model.at(y)[1] == pytest.approx(gradient)
+
+
+def test_the_value_is_met_by_its_point_where_little_is_strongly_convex():
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        n = 30
+        diagonal = 10.0 ** random.uniform(-5, 1, n)
+        ends = np.full(n, random.uniform(0.1, 1.0))
+        of = value.SwitchedQuadratic(
+            random.standard_normal((n, n)),
+            diagonal,
+            20.0 * random.standard_normal(n),
+            value.Ranges(np.zeros(n), np.zeros(n)),
+            value.Ranges(-ends, ends),
+            np.arange(n),
+            random.random(n),
+            1.0,
+        )
+        found = value.SwitchedValue(of).evaluate(random.random(n).round(1))
+        paid = (1 - found.y) @ (diagonal * found.s0**2) + found.y @ (diagonal * found.s1**2)
+        terms = [np.sum((of.A @ found.x) ** 2), paid, of.cost @ found.y, of.constant]
+        at_point = sum(terms) - 2 * of.linear @ found.x
+        assert at_point == pytest.approx(found.value, rel=1e-9, abs=1e-9 * sum(terms))
+
+
+@pytest.mark.parametrize("of", [value.SwitchedValue, smooth_value.SmoothValue])
+def test_a_value_that_is_found_roughly_is_no_fault_of_the_objective(of, monkeypatch):
+    monkeypatch.setattr(value, "NEWTON", 1)
+    monkeypatch.setattr(smooth_value, "ROUNDS", 1)
+    random = np.random.default_rng(4)
+    n, eye = 12, np.eye(12)
+    rows = np.block([[eye, -eye], [eye, eye], [np.zeros((1, n)), np.ones((1, n))]])
+    low = np.concatenate([np.full(n, -np.inf), np.zeros(n + 1)])
+    high = np.concatenate([np.zeros(n), np.full(n, np.inf), [4.0]])
+    bounds = np.concatenate([np.full(n, -1.0), np.zeros(n)]), np.ones(2 * n)
+    space = maskgap.oracles.milp(rows, low, high, *bounds, np.repeat([0, 1], n))
+    A, y = random.standard_normal((40, n)), random.standard_normal(40)
+    ridge = np.repeat([0.01, 0.0], n)
+    A = np.hstack([A, np.zeros((40, n))])
+    if of is value.SwitchedValue:
+        f = maskgap.objectives.least_squares(A, 3.0 * y, ridge=ridge)
+    else:
+        f = maskgap.objectives.logistic(A, np.sign(y), ridge=ridge)
+    assert formulate(f, space).function.n == n
+    found = maskgap.minimise(f, space, node_limit=200)
+    assert found.stop is not Ended.UNSOUND
+    assert -np.inf < found.bound <= found.objective
 
 
 def test_rows_that_join_variables_are_left_to_the_general_search():
